@@ -1,0 +1,90 @@
+# The whole project from here; `make` alone lists what there is.
+# Variables go behind the target: make stage1 RECIPE=psa DATA=voc DATA_ROOT=/data/VOC2012 ARGS="--trainer.max_epochs 1"
+
+PYTHON ?= python3
+VENV   ?= .venv
+JOBS   ?= 2
+RECIPE ?= psa
+DATA   ?= shapes
+RUN    ?= runs/$(subst :,-,$(RECIPE))
+
+BIN      := $(VENV)/bin
+STAMP    := $(VENV)/.tag2mask-setup
+TAG2MASK := $(BIN)/tag2mask
+
+# A flag is passed only when its variable has a value; ARGS go to the stages as they are.
+flag       = $(if $($(2)),$(1) "$($(2))")
+# A run folder knows its data set, so the default one is named to a new folder only.
+DATA_FLAG  = $(if $(and $(filter file,$(origin DATA)),$(wildcard $(RUN)/run.json)),,--data "$(DATA)")
+RUN_FLAGS  = $(DATA_FLAG) --run-dir "$(RUN)" $(call flag,--data-root,DATA_ROOT) $(call flag,--tags,TAGS) \
+             $(call flag,--backbone,BACKBONE) $(call flag,--weights,WEIGHTS) $(call flag,--budget,BUDGET) \
+             $(call flag,--logger,LOGGER) $(call flag,--devices,DEVICES) $(call flag,--launcher,LAUNCHER) \
+             $(call flag,--seed,SEED) $(call flag,--from,FROM)
+STAGE_ARGS = $(if $(ARGS),-- $(ARGS))
+
+.DEFAULT_GOAL := help
+# The stages build on each other, so `make -j stage1 stage2 stage3` runs them in order too.
+.NOTPARALLEL:
+.PHONY: help setup demo test stage1 stage2 stage3 report lint format typecheck imports lock clean
+
+help: ## list the targets
+	@echo "make TARGET [VARIABLE=value ...]"
+	@awk -F ':.*## ' '/^[a-z][a-z0-9]*:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo "variables: RECIPE=$(RECIPE) DATA=$(DATA) DATA_ROOT RUN=$(RUN) BACKBONE WEIGHTS BUDGET=full|small|tiny"
+	@echo "           TAGS LOGGER DEVICES LAUNCHER SEED FROM ARGS=\"--trainer.max_epochs 1\" VENV=$(VENV) PYTHON=$(PYTHON) JOBS=$(JOBS)"
+
+setup: $(STAMP) ## create the virtual environment and install the locked versions into it
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || { \
+	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	    echo "error: Python 3.11 or newer is needed, '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." \
+	         "Name another one: make setup PYTHON=python3.12" >&2; exit 2; }; \
+	  $(PYTHON) -m venv $(VENV); }
+	@echo "setup: installing into $(VENV) (about 6 GB with torch's CUDA libraries, some minutes)"
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[pydensecrf]" \
+	  > $(VENV)/pydensecrf2.log 2>&1 || echo "setup: pydensecrf2 could not be built (it needs a C++ compiler," \
+	  "see $(VENV)/pydensecrf2.log); everything but the second CRF engine works without it"
+	@touch $@
+
+demo: setup ## run the whole psa recipe on the generated data set and print the score table
+	$(TAG2MASK) run psa --data shapes --budget demo --run-dir runs/demo $(STAGE_ARGS)
+
+test: setup lint typecheck imports ## check style, types and imports, and run all tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+stage1: setup ## train the classifier and write class activation maps
+stage2: setup ## learn affinities and write pseudo-labels
+stage3: setup ## train the segmentation model and score it
+stage1 stage2 stage3:
+	$(TAG2MASK) run $(RECIPE) --stage $(@:stage%=%) $(RUN_FLAGS) $(STAGE_ARGS)
+
+report: setup ## write the HTML page of RUN
+	$(TAG2MASK) report "$(RUN)"
+
+lint: setup ## ruff: rules and formatting, nothing is changed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup ## ruff: mend what can be mended
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+typecheck: setup ## mypy, strict, over src
+	$(BIN)/mypy
+
+imports: setup ## import-linter: which package may import which
+	$(BIN)/lint-imports
+
+lock: ## install the newest versions that pyproject.toml admits and write them to constraints.txt
+	rm -rf build/lock
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install --disable-pip-version-check ".[dev,pydensecrf]"
+	{ grep '^#' constraints.txt; build/lock/bin/python -m pip freeze --all --exclude tag2mask --exclude pip; } > build/constraints.txt
+	mv build/constraints.txt constraints.txt
+	rm -rf build/lock
+
+clean: ## remove caches and build outputs; runs and the virtual environment stay
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests stages -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,92 @@
+"""Files that are either whole or not there, names that stay in their folder, and hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tag2mask.core.errors import UserError
+
+_CHUNK = 1 << 20
+
+# mkstemp makes files that only their owner may read, but results are shared like any other file.
+# The mask can only be read by setting it, hence once, at import.
+_UMASK = os.umask(0)
+os.umask(_UMASK)
+
+
+def atomic_write_bytes(path: str | Path, data: bytes) -> None:
+    """Write a file so that readers see the old content or the new one, never a part.
+
+    Missing folders are made. The bytes go to a temporary file in the same folder, are flushed to
+    the disk and renamed, which also holds when the process is killed half-way.
+
+    Raises:
+        UserError: the folder cannot be made or written to.
+    """
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {target}: {error.strerror}; choose a folder you may write to"
+        ) from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_UMASK)
+        os.replace(temporary, target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def atomic_write_text(path: str | Path, text: str) -> None:
+    """`atomic_write_bytes` for text, in UTF-8."""
+    atomic_write_bytes(path, text.encode("utf-8"))
+
+
+def atomic_write_json(path: str | Path, obj: Any) -> None:
+    """`atomic_write_bytes` for a plain object, as indented JSON.
+
+    Raises:
+        ValueError: a number is NaN or infinite, which JSON does not have.
+        TypeError: something in the object is not plain.
+    """
+    atomic_write_text(path, json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def safe_join(folder: str | Path, name: str) -> Path:
+    """``folder/name``, for names that come from lists and tables.
+
+    Raises:
+        UserError: the name is empty, absolute, or leads out of the folder.
+    """
+    parts = Path(name).parts
+    if not parts or Path(name).is_absolute() or ".." in parts or "\0" in name or "\\" in name:
+        raise UserError(
+            f"{name!r} is not a file name inside {folder}: names may not be empty, absolute or contain '..'"
+        )
+    return Path(folder) / name
+
+
+def sha256_file(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hex digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def sha256_json(obj: Any) -> str:
+    """SHA-256 of a plain object, whatever the order of its keys, as 64 hex digits."""
+    text = json.dumps(obj, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()

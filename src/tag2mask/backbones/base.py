@@ -1,0 +1,152 @@
+"""What every backbone offers: named feature maps, their strides, and normalisation inside."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from tag2mask.core import unknown_name
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""Mean RGB of ImageNet photos in 0..1."""
+
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Standard deviation of ImageNet's RGB values in 0..1."""
+
+
+@dataclass(frozen=True)
+class Tap:
+    """One named feature map.
+
+    Attributes:
+        channels: its number of channels.
+        stride: photo pixels per feature pixel; a photo of H x W gives ceil(H / stride) rows and
+            ceil(W / stride) columns.
+    """
+
+    channels: int
+    stride: int
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """How photos in RGB 0..255 become what the pretrained weights expect.
+
+    Attributes:
+        mean: RGB mean in 0..255.
+        std: RGB divisor in units of 0..255.
+        bgr: whether the channels are reversed afterwards.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    bgr: bool = False
+
+    @classmethod
+    def from_unit(cls, mean: Sequence[float], std: Sequence[float]) -> Normalisation:
+        """Statistics given for values in 0..1, as torchvision and timm do."""
+        m, s = [255 * float(v) for v in mean], [255 * float(v) for v in std]
+        return cls((m[0], m[1], m[2]), (s[0], s[1], s[2]))
+
+
+class Backbone(nn.Module, ABC):
+    """A network that turns photos into named feature maps.
+
+    Attributes:
+        taps: feature maps from shallow to deep; the last is ``"out"``, which the CAM head reads.
+        affinity_taps: names of the three taps that the affinity head joins.
+        cam_sqrt: whether class maps need a square root after the ReLU (VGG16 only).
+        pad_value: mean colour (RGB, 0..255): padding with it equals zero after normalisation.
+    """
+
+    taps: dict[str, Tap]
+    affinity_taps: tuple[str, ...]
+    cam_sqrt: bool = False
+    pad_value: tuple[int, int, int]
+
+    def __init__(self, normalisation: Normalisation) -> None:
+        super().__init__()
+        n = normalisation
+        self.pad_value = (round(n.mean[0]), round(n.mean[1]), round(n.mean[2]))
+        self._bgr = n.bgr
+        self._frozen: tuple[str, ...] = ()
+        self._freeze_batchnorm = False
+        # Not in the state dict: it belongs to the architecture, and weight files have no such keys.
+        self.register_buffer("_mean", torch.tensor(n.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("_std", torch.tensor(n.std).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, photos: Tensor) -> dict[str, Tensor]:
+        """Feature maps of a batch of photos of any size.
+
+        Args:
+            photos: (B, 3, H, W) RGB in 0..255, integer or float.
+
+        Returns:
+            for each name in `taps` a float map (B, channels, ceil(H/stride), ceil(W/stride)).
+
+        Raises:
+            ValueError: photos has another shape.
+        """
+        if photos.ndim != 4 or photos.shape[1] != 3:
+            raise ValueError(f"photos must be (B, 3, H, W), got {tuple(photos.shape)}")
+        return self.features(self.normalise(photos))
+
+    def normalise(self, photos: Tensor) -> Tensor:
+        """Photos (B, 3, H, W) RGB 0..255 as the weights expect them."""
+        mean, std = self.get_buffer("_mean"), self.get_buffer("_std")
+        out = (photos.to(mean.dtype) - mean) / std
+        # Depthwise and 1x1 convolutions run several times faster with the channels last.
+        return (out.flip(1) if self._bgr else out).contiguous(memory_format=torch.channels_last)
+
+    @abstractmethod
+    def features(self, x: Tensor) -> dict[str, Tensor]:
+        """Feature maps of normalised photos (B, 3, H, W)."""
+
+    def freeze(self, names: Iterable[str], batchnorm: bool) -> None:
+        """Stop training of some parts, and of batch normalisation.
+
+        Frozen modules keep their weights and stay in eval mode through every `train()` call, which
+        Lightning makes once an epoch.
+
+        Args:
+            names: submodules to freeze, as in ``named_modules()``.
+            batchnorm: freeze the statistics and the affine weights of all batch normalisation.
+
+        Raises:
+            UserError: there is no such submodule.
+        """
+        modules = dict(self._freezable())
+        for name in names:
+            if name not in modules:
+                raise unknown_name("layer to freeze", name, modules)
+            modules[name].requires_grad_(False)
+        self._frozen = tuple(names)
+        self._freeze_batchnorm = batchnorm
+        if batchnorm:
+            for norm in self._batchnorms():
+                norm.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of everything that is not frozen."""
+        super().train(mode)
+        modules = dict(self._freezable())
+        for name in self._frozen:
+            modules[name].eval()
+        if self._freeze_batchnorm:
+            for norm in self._batchnorms():
+                norm.eval()
+        return self
+
+    def _freezable(self) -> Mapping[str, nn.Module]:
+        return {name: m for name, m in self.named_modules() if name}
+
+    def _batchnorms(self) -> list[nn.Module]:
+        # _BatchNorm is the parent of timm's BatchNormAct2d and of SyncBatchNorm too.
+        return [m for m in self.modules() if isinstance(m, _BatchNorm)]

@@ -1,0 +1,68 @@
+"""From a backbone's name to the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import timm
+
+from tag2mask.backbones.base import Backbone
+from tag2mask.backbones.resnet38 import ResNet38
+from tag2mask.backbones.timm_backbone import TimmBackbone
+from tag2mask.backbones.vgg16 import VGG16
+from tag2mask.core import UserError, unknown_name
+
+Role = Literal["cam", "affinity", "segmentation"]
+"""What the features are for. Only VGG16 differs: the published networks dilate its fc6 by 1, 4 and 12."""
+
+_PAPER: dict[str, tuple[Callable[[str, Role], Backbone], tuple[str, ...]]] = {
+    "resnet38": (lambda weights, role: ResNet38(weights), ResNet38.default_frozen),
+    "vgg16": (VGG16, VGG16.default_frozen),
+}
+
+
+def build_backbone(
+    name: str,
+    weights: str = "imagenet",
+    output_stride: int = 16,
+    frozen: Sequence[str] | None = None,
+    freeze_batchnorm: bool = True,
+    role: Role = "cam",
+) -> Backbone:
+    """Build a backbone by name.
+
+    Args:
+        name: ``"resnet38"``, ``"vgg16"`` (the networks of the papers, always at stride 8) or the
+            name of a timm model.
+        weights: ``"imagenet"``, ``"none"`` or the path of a weight file.
+        output_stride: 8, 16 or 32; photo pixels per pixel of the last map of a timm model.
+        frozen: layers that are not trained, named as in the model's ``named_modules()``. None freezes
+            what the papers freeze (the layers before stride 4 of ResNet38 and VGG16, nothing of a
+            timm model) unless weights is ``"none"``; an empty list freezes nothing.
+        freeze_batchnorm: keep the statistics and affine weights of batch normalisation as loaded.
+            Networks without pretrained weights need False.
+        role: what the features are for; see `Role`.
+
+    Returns:
+        the backbone, in training mode.
+
+    Raises:
+        UserError: unknown name or layer, weights that cannot be had or do not fit, or an output
+            stride that the model does not support.
+    """
+    if output_stride not in (8, 16, 32):
+        raise UserError(f"output_stride {output_stride} is not possible: use 8, 16 or 32")
+    backbone: Backbone
+    defaults: tuple[str, ...] = ()
+    if name in _PAPER:
+        build, defaults = _PAPER[name]
+        backbone = build(weights, role)
+    elif timm.is_model(name):
+        backbone = TimmBackbone(name, weights, output_stride)
+    else:
+        raise unknown_name("backbone", name, [*_PAPER, *timm.list_models()])
+    if frozen is None:
+        frozen = () if weights == "none" else defaults
+    backbone.freeze(frozen, freeze_batchnorm)
+    return backbone

@@ -1,0 +1,159 @@
+"""Keeps the manifest and the metrics of a step true while it runs."""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+
+from tag2mask.artifacts import (
+    CommandRecord,
+    Manifest,
+    atomic_write_json,
+    collect_versions,
+    git_commit,
+    read_manifest,
+    write_manifest,
+)
+from tag2mask.core import ClassList, UserError
+
+
+@dataclass
+class StepIdentity:
+    """What the manifest says about a step before it has run.
+
+    Attributes:
+        folder: the step's folder.
+        command: fit or predict.
+        kind: kind of artifact (see `Manifest`).
+        recipe: name of the recipe, "" when started by hand.
+        classes: the classes of the data.
+        data: description of the photo set.
+        split: split that is predicted, "" for fit.
+        image_ids: photos that predict has to cover.
+        done_folder: folder below ``out/`` whose file is written last.
+        parents: input step's folder name -> hash of its manifest.
+        fingerprint: what the runner gave.
+        config_hash: hash of the resolved configuration.
+        settings: fixed settings that the scorecard names.
+        checkpoint: network that fit makes, relative to the folder.
+    """
+
+    folder: Path
+    command: str
+    kind: str
+    recipe: str
+    classes: ClassList
+    data: dict[str, Any]
+    split: str
+    image_ids: list[str]
+    done_folder: str = ""
+    parents: dict[str, str] = field(default_factory=dict)
+    fingerprint: str = ""
+    config_hash: str = ""
+    settings: Mapping[str, float] = field(default_factory=dict)
+    checkpoint: str = ""
+
+    def missing(self) -> list[str]:
+        """Photos without a result."""
+        folder = self.folder / "out" / self.done_folder
+        suffix = ".npz" if self.kind == "maps" else ".png"
+        return [i for i in self.image_ids if not (folder / f"{i}{suffix}").is_file()]
+
+
+class StepRecorder(pl.Callback):
+    """Writes the manifest: incomplete at the start, complete when every result is on disk.
+
+    Args:
+        identity: facts about the step.
+    """
+
+    def __init__(self, identity: StepIdentity) -> None:
+        self.identity = identity
+        self._start = 0.0
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Mark the command as begun."""
+        self._start = time.monotonic()
+        if trainer.is_global_zero:
+            write_manifest(self.identity.folder, self._manifest(complete=False))
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Record the last metrics and mark the fit as complete."""
+        trainer.strategy.barrier()
+        if trainer.is_global_zero and trainer.state.status != "interrupted":
+            values = {k: float(v) for k, v in trainer.callback_metrics.items()}
+            self._write_metrics({k: v for k, v in values.items() if k.startswith("val/")})
+            write_manifest(self.identity.folder, self._manifest(complete=True))
+
+    def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Mark the prediction as complete once every process has written its photos.
+
+        Raises:
+            UserError: photos are missing, e.g. because of ``limit_predict_batches``.
+        """
+        trainer.strategy.barrier()
+        if not trainer.is_global_zero:
+            return
+        self._write_metrics(self.identity.settings)
+        if missing := self.identity.missing():
+            raise UserError(
+                f"{len(missing)} of {len(self.identity.image_ids)} photos have no result in "
+                f"{self.identity.folder / 'out'} (first: {missing[0]}): run the same command again, "
+                "without limit_predict_batches"
+            )
+        write_manifest(self.identity.folder, self._manifest(complete=True))
+
+    def _write_metrics(self, values: Mapping[str, float]) -> None:
+        path = self.identity.folder / "metrics.json"
+        known = json.loads(path.read_text()) if path.is_file() else {}
+        atomic_write_json(path, {**known, **values})
+
+    def _manifest(self, complete: bool) -> Manifest:
+        me = self.identity
+        before = read_manifest(me.folder)
+        commands = dict(before.commands) if before else {}
+        commands[me.command] = self._record(commands.get(me.command), complete)
+        predicts = me.command == "predict"
+        return Manifest(
+            step=me.folder.name,
+            kind=me.kind,
+            recipe=me.recipe,
+            classes=me.classes.to_dict(),
+            data=me.data,
+            split=me.split,
+            image_ids=me.image_ids if predicts and complete else [],
+            parents=me.parents,
+            commands=commands,
+            checkpoint=me.checkpoint,
+            commit=git_commit(),
+            versions=collect_versions(),
+            complete=complete and (predicts or me.kind == "checkpoint"),
+        )
+
+    def _record(self, before: CommandRecord | None, complete: bool) -> CommandRecord:
+        spent = time.monotonic() - self._start if complete else 0.0
+        same = before is not None and before.config_hash == self.identity.config_hash
+        # A resumed command adds to the time of its first half, up to when that half last wrote.
+        earlier = before.seconds if before is not None and same and not before.complete else 0.0
+        return CommandRecord(
+            complete=complete,
+            fingerprint=self.identity.fingerprint,
+            config_hash=self.identity.config_hash,
+            seconds=round(earlier + spent, 2),
+            peak_memory_mb=round(peak_memory_mb(), 1) if complete else 0.0,
+        )
+
+
+def peak_memory_mb() -> float:
+    """Highest memory use of this process: on the GPU if it used one, else resident memory."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

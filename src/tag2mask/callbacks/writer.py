@@ -1,0 +1,57 @@
+"""Writes predictions to disk, photo by photo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import BasePredictionWriter
+
+from tag2mask.artifacts import safe_join, save_confidence, save_labels, save_maps
+from tag2mask.core import ClassList, LabelsResult, MapsResult
+
+
+class PredictionWriter(BasePredictionWriter):
+    """Writes each photo's result under its id as soon as it is there; a file that exists is whole.
+
+    Results are named by image id, never by batch index: under DDP each process writes its own share.
+
+    Args:
+        out: folder of the results.
+        classes: to turn indices into mask ids.
+    """
+
+    def __init__(self, out: Path, classes: ClassList) -> None:
+        interval: Literal["batch"] = "batch"
+        super().__init__(interval)
+        self.out = out
+        self.classes = classes
+
+    def write_on_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        prediction: Sequence[MapsResult | LabelsResult],
+        batch_indices: Sequence[int] | None,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int,
+    ) -> None:
+        """Write what `predict_step` returned."""
+        for result in prediction or ():
+            if isinstance(result, MapsResult):
+                self._write_maps(result)
+            else:
+                self._write_labels(result)
+
+    def _write_maps(self, result: MapsResult) -> None:
+        ids = [self.classes.all_ids[k] for k in result.classes]
+        save_maps(safe_join(self.out, f"{result.id}.npz"), result.maps, ids, result.photo_size)
+
+    def _write_labels(self, result: LabelsResult) -> None:
+        if result.confidence is not None:
+            save_confidence(safe_join(self.out / "confidence", f"{result.id}.png"), result.confidence)
+        for folder, labels in result.labels.items():
+            save_labels(safe_join(self.out / folder, f"{result.id}.png"), self.classes.to_ids(labels))

@@ -1,0 +1,131 @@
+"""The command line ``tag2mask``: finds the subcommand, imports only what it needs, and runs it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tag2mask import __version__
+
+DESCRIPTION = "From image tags to pixel masks: weakly supervised semantic segmentation as a pipeline."
+EXAMPLES = """examples:
+  tag2mask run psa --data shapes --run-dir runs/demo --budget tiny
+  tag2mask run psa --data voc --data-root /data/VOC2012 --run-dir runs/psa --dry-run
+  tag2mask stage classifier fit --config conf/recipes/psa/classifier.yaml
+  tag2mask predict photos/ --checkpoint runs/psa --out predictions --overlay
+  tag2mask score predictions/ /data/VOC2012/SegmentationClass --split val.txt
+  tag2mask report runs/psa runs/other
+
+'tag2mask COMMAND --help' explains one command."""
+
+STAGE_HELP = """usage: tag2mask stage SCRIPT {fit,validate,test,predict} [Lightning options]
+
+Start one stage as a plain LightningCLI: every option of Lightning works, and everything after
+SCRIPT is passed on as it is.
+
+scripts:
+  classifier      stage 1: a multi-label classifier, and its class activation maps
+  affinity        stage 2: the affinity network, and the random walk
+  pseudo_labels   stage 2: a chain of refinements from maps to label files
+  segmentation    stage 3: the segmentation network
+
+examples:
+  tag2mask stage classifier fit --config conf/recipes/psa/classifier.yaml --trainer.max_epochs 1
+  tag2mask stage classifier fit --help"""
+
+
+class _Command(NamedTuple):
+    module: str
+    help: str | None  # None: works, but is not listed
+
+
+COMMANDS: dict[str, _Command] = {
+    "run": _Command("tag2mask.pipeline.command", "run a recipe, step by step"),
+    "recipes": _Command("tag2mask.pipeline.command", "list the recipes and their steps"),
+    "stage": _Command("tag2mask.stage_cli", "start one stage (a LightningCLI with all its options)"),
+    "predict": _Command("tag2mask.predict", "segment new photos with a trained model"),
+    "score": _Command("tag2mask.evaluate.command", "score a folder of label PNGs against true masks"),
+    "score-step": _Command("tag2mask.evaluate.command", None),
+    "report": _Command("tag2mask.report.command", "write runs up as one HTML page"),
+    "data": _Command("tag2mask.data.command", "check or prepare a data set"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one ``tag2mask`` command.
+
+    Args:
+        argv: the arguments after the program name; None takes them from ``sys.argv``.
+
+    Returns:
+        the exit code: 0 done, 1 the command failed, 2 a mistake of the user's, 130 stopped by Ctrl-C.
+
+    Raises:
+        SystemExit: from argparse, for ``--help``, ``--version`` and unknown options.
+    """
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] not in COMMANDS:
+        return _without_command(args)
+    # imported here, because core brings torch: `tag2mask --help` has to answer at once
+    from tag2mask.core.errors import UserError
+
+    try:
+        return _stage(args) if args[0] == "stage" else _run(args)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+
+
+def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
+    """The parser of ``tag2mask``.
+
+    Args:
+        chosen: the command whose module is imported and adds its options; the others are only
+            listed. None imports nothing.
+    """
+    parser = argparse.ArgumentParser(
+        prog="tag2mask",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"tag2mask {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    module = COMMANDS[chosen].module if chosen else ""
+    imported = False
+    for name, command in COMMANDS.items():
+        if command.module == module:
+            if not imported:
+                importlib.import_module(module).add_parser(commands)
+            imported = True
+        elif command.help is not None:
+            commands.add_parser(name, help=command.help, add_help=False)
+    return parser
+
+
+def _without_command(args: list[str]) -> int:
+    parser = build_parser()
+    if not args:
+        parser.print_help()
+        return 2
+    parser.parse_args(args)
+    return 0
+
+
+def _run(args: list[str]) -> int:
+    options = build_parser(args[0]).parse_args(args)
+    return int(options.handler(options) or 0)
+
+
+def _stage(args: list[str]) -> int:
+    if len(args) < 2 or args[1] in ("-h", "--help"):
+        print(STAGE_HELP)
+        return 0 if len(args) > 1 else 2
+    stage_cli = importlib.import_module("tag2mask.stage_cli")
+    return int(stage_cli.main(args[1], args[2:]) or 0)

@@ -1,0 +1,69 @@
+"""What travels between data modules, stages and writers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypedDict
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+
+class TrainBatch(TypedDict, total=False):
+    """A batch of B crops. Only the keys that a stage trains on are there.
+
+    Photos are RGB in 0..255; normalisation belongs to the backbone.
+    """
+
+    id: list[str]
+    photo: Tensor  # uint8 (B, 3, H, W)
+    tags: Tensor  # float32 (B, K), 1 for each class in the photo
+    fg_labels: Tensor  # uint8 (B, H, W): confident foreground, 0..K, 255 in padding
+    bg_labels: Tensor  # uint8 (B, H, W): confident background, 0..K, 255 in padding
+    label: Tensor  # int64 (B, H, W): pseudo-label (or true mask) as index 0..K or 255
+
+
+class PhotoSample(TypedDict, total=False):
+    """One whole photo for validation or prediction (the batch is a list of these)."""
+
+    id: str
+    photo: Tensor  # uint8 (3, H, W), RGB
+    tags: Tensor  # float32 (K,); not there for new photos
+    mask: Tensor  # uint8 (H, W) true mask as index 0..K or 255; only for scoring, where it exists
+    maps: Tensor  # float32 (M, h, w) maps of an earlier step
+    map_classes: list[int]  # (M,) index 0..K of each map
+    done: bool  # the result lies on disk already: nothing to compute
+
+
+@dataclass(frozen=True)
+class MapsResult:
+    """Score maps of one photo, for the maps writer.
+
+    Attributes:
+        id: image id.
+        maps: (M, h, w) float scores in [0, 1].
+        classes: (M,) index 0..K of each map (0 is background).
+        photo_size: (H, W) of the photo.
+    """
+
+    id: str
+    maps: npt.NDArray[np.float32]
+    classes: list[int]
+    photo_size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class LabelsResult:
+    """Label maps of one photo, for the labels writer.
+
+    Attributes:
+        id: image id.
+        labels: folder name below ``out/`` ("" for ``out/`` itself) -> uint8 (H, W) of indices
+            0..K or 255.
+        confidence: (H, W) float in [0, 1] of the main labels, or None.
+    """
+
+    id: str
+    labels: dict[str, npt.NDArray[np.uint8]]
+    confidence: npt.NDArray[np.float32] | None = None

@@ -1,0 +1,112 @@
+"""The classes of a data set and the ids that its masks give them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tag2mask.core.errors import UserError, unknown_name
+
+IGNORE = 255
+"""Mask value of pixels that are not scored and not trained on."""
+
+VOC_NAMES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train",
+    "tvmonitor",
+)  # fmt: skip
+"""The 20 classes of PASCAL VOC in the order of their mask ids 1 to 20."""
+
+
+@dataclass(frozen=True)
+class ClassList:
+    """Foreground classes and their mask ids; background is always id 0, ignored pixels 255.
+
+    Networks work with indices: 0 is background, 1..K the classes in the order of `names`. Files
+    hold ids. A data set may have fewer classes than its masks know: then ids have gaps.
+
+    Attributes:
+        names: the K foreground class names.
+        ids: the mask value of each class, in 1..254.
+    """
+
+    names: tuple[str, ...]
+    ids: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise UserError("the class list is empty: name at least one class")
+        if len(set(self.names)) != len(self.names):
+            raise UserError(f"a class is named twice in {list(self.names)}")
+        if len(self.ids) != len(self.names) or len(set(self.ids)) != len(self.ids):
+            raise UserError(f"classes {list(self.names)} need one id each, got {list(self.ids)}")
+        if any(not 1 <= i <= 254 for i in self.ids):
+            raise UserError(f"class ids must lie in 1..254, got {list(self.ids)}")
+
+    def __len__(self) -> int:
+        """The number of foreground classes K."""
+        return len(self.names)
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """``("background", *names)``: the names of indices 0..K."""
+        return ("background", *self.names)
+
+    @property
+    def all_ids(self) -> tuple[int, ...]:
+        """``(0, *ids)``: the mask ids of indices 0..K."""
+        return (0, *self.ids)
+
+    @classmethod
+    def from_names(cls, names: Sequence[str]) -> ClassList:
+        """Classes with ids 1..K."""
+        return cls(tuple(names), tuple(range(1, len(names) + 1)))
+
+    @classmethod
+    def voc(cls, names: Iterable[str] | None = None) -> ClassList:
+        """VOC's classes, or some of them, with VOC's ids and in VOC's order."""
+        chosen = set(VOC_NAMES if names is None else names)
+        for name in sorted(chosen - set(VOC_NAMES)):
+            raise unknown_name("class", name, VOC_NAMES)
+        pairs = [(n, i + 1) for i, n in enumerate(VOC_NAMES) if n in chosen]
+        return cls(tuple(n for n, _ in pairs), tuple(i for _, i in pairs))
+
+    def encode(self, tags: Iterable[str]) -> npt.NDArray[np.float32]:
+        """Multi-hot vector (K,) of the given class names.
+
+        Raises:
+            UserError: a tag is not one of the classes.
+        """
+        hot = np.zeros(len(self), np.float32)
+        for tag in tags:
+            if tag not in self.names:
+                raise unknown_name("class", tag, self.names)
+            hot[self.names.index(tag)] = 1
+        return hot
+
+    def to_index(self, mask: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Mask ids (H, W) to indices 0..K; 255 stays 255; an id of no listed class is background."""
+        table = np.zeros(256, np.uint8)
+        table[IGNORE] = IGNORE
+        for index, mask_id in enumerate(self.all_ids):
+            table[mask_id] = index
+        return table[mask]
+
+    def to_ids(self, indices: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Indices 0..K (H, W) to mask ids; 255 stays 255."""
+        table = np.full(256, IGNORE, np.uint8)
+        table[: len(self.all_ids)] = self.all_ids
+        return table[indices]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain form for JSON: names, ids and the ignore value."""
+        return {"names": list(self.names), "ids": list(self.ids), "ignore": IGNORE}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> ClassList:
+        """The inverse of `to_dict`."""
+        return cls(tuple(plain["names"]), tuple(int(i) for i in plain["ids"]))

@@ -1,0 +1,34 @@
+"""Errors that are the user's to mend."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake in what the user gave: a path, a name, a file, a value.
+
+    The message is one sentence or two: what is wrong, which file or value, and what to do.
+    Every command line prints it as ``error: ...`` without a traceback and exits with code 2.
+    """
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> UserError:
+    """A `UserError` for a name that does not exist, with the nearest names that do.
+
+    Args:
+        kind: what the name should be, e.g. ``"backbone"``.
+        name: what the user gave.
+        known: the names that exist.
+        hint: an extra sentence on what to do.
+
+    Returns:
+        the error, to be raised by the caller.
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=3)
+    shown = f"did you mean {', '.join(close)}?" if close else f"known: {', '.join(names[:12])}"
+    if not close and len(names) > 12:
+        shown += f" and {len(names) - 12} more"
+    return UserError(f"unknown {kind} {name!r}; {shown}" + (f" {hint}" if hint else ""))

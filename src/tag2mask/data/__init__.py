@@ -1,0 +1,47 @@
+"""Data sets (read), transforms, and Lightning data modules (split, load).
+
+Names are imported on first use: reading masks for a score needs neither Lightning nor albumentations.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tag2mask.data.affinity import AffinityData
+    from tag2mask.data.classification import ClassificationData
+    from tag2mask.data.photo_set import PhotoSet
+    from tag2mask.data.pseudo_label import PseudoLabelData
+    from tag2mask.data.segmentation import SegmentationData
+    from tag2mask.data.shapes import Shapes
+    from tag2mask.data.table import Table
+    from tag2mask.data.voc import VOC
+
+_HOME = {
+    "PhotoSet": "photo_set",
+    "VOC": "voc",
+    "Table": "table",
+    "Shapes": "shapes",
+    "ClassificationData": "classification",
+    "AffinityData": "affinity",
+    "PseudoLabelData": "pseudo_label",
+    "SegmentationData": "segmentation",
+}
+
+__all__ = [
+    "VOC",
+    "AffinityData",
+    "ClassificationData",
+    "PhotoSet",
+    "PseudoLabelData",
+    "SegmentationData",
+    "Shapes",
+    "Table",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -1,0 +1,62 @@
+"""Photos and the confident labels that an affinity learner trains on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tag2mask.artifacts.manifest import require_step
+from tag2mask.data.base import PhotoData, require_photos
+from tag2mask.data.photo_set import PhotoSet
+from tag2mask.data.samples import StepLabels, TrainCrops
+from tag2mask.data.transforms import Augment, Pad
+
+
+class AffinityData(PhotoData):
+    """Crops with confident foreground and background labels (PSA, Ahn and Kwak, CVPR 2018, section 3.2).
+
+    Photos keep their scale, for affinities are about fixed pixel distances; padding is black, and 255
+    in the labels.
+
+    Args:
+        dataset: the photos.
+        labels_dir: folder of a step of kind affinity_labels (with ``out/fg`` and ``out/bg``).
+        batch_size: crops per process and step.
+        crop: side of the crop in pixels.
+        flip: probability of a horizontal flip.
+        jitter: brightness, contrast and saturation change by factors in 1 -+ jitter.
+        hue: largest turn of the hue (0..0.5).
+        pad: colour of padding, "mean" or "black".
+        predict_split: split to predict.
+        predict_batch: whole photos per batch.
+        num_workers: loader processes.
+    """
+
+    def __init__(
+        self,
+        dataset: PhotoSet,
+        labels_dir: str,
+        batch_size: int = 8,
+        crop: int = 448,
+        flip: float = 0.5,
+        jitter: float = 0.3,
+        hue: float = 0.1,
+        pad: Pad = "black",
+        predict_split: str = "train",
+        predict_batch: int = 1,
+        num_workers: int = 2,
+    ) -> None:
+        super().__init__(dataset, batch_size, predict_split, predict_batch, num_workers)
+        self.augment = Augment(crop, flip=flip, jitter=jitter, hue=hue, pad=pad)
+        self.labels_dir = labels_dir
+
+    def train_crops(self) -> TrainCrops:
+        """The photos that the labels were made for."""
+        step = Path(self.labels_dir)
+        manifest = require_step(step, kinds=("affinity_labels",), classes=self.classes)
+        require_photos(step, manifest, self.dataset)
+        labels = StepLabels(
+            self.classes, {"fg_labels": step / "out" / "fg", "bg_labels": step / "out" / "bg"}
+        )
+        labels.check(manifest.image_ids)
+        self.dataset.check_ids(manifest.image_ids, need_tags=False)
+        return TrainCrops(self.dataset, manifest.image_ids, self.augment, labels=labels)

@@ -1,0 +1,156 @@
+"""What the four data modules share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import DataLoader
+
+from tag2mask.artifacts.manifest import Manifest
+from tag2mask.core import ClassList, PhotoSample, UserError
+from tag2mask.data.photo_set import PhotoSet
+from tag2mask.data.samples import TrainCrops, WholePhotos, as_list
+
+
+class PhotoData(LightningDataModule):
+    """A photo set cut into loaders; the subclasses say what is in them.
+
+    Attributes:
+        dataset: the photos.
+        predict_split_name: the split that `predict` reads.
+        out_dir: set by the command line before `predict`: photos with a result there are not decoded.
+
+    Args:
+        dataset: the photos.
+        batch_size: crops per process and step.
+        predict_split: split to predict.
+        predict_batch: whole photos per batch.
+        num_workers: loader processes.
+    """
+
+    def __init__(
+        self, dataset: PhotoSet, batch_size: int, predict_split: str, predict_batch: int, num_workers: int
+    ) -> None:
+        super().__init__()
+        for name, value, least in (
+            ("batch_size", batch_size, 1),
+            ("predict_batch", predict_batch, 1),
+            ("num_workers", num_workers, 0),
+        ):
+            if value < least:
+                raise UserError(f"data.{name} must be at least {least}, got {value}")
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.predict_split_name = predict_split
+        self.predict_batch = predict_batch
+        self.num_workers = num_workers
+        self.out_dir: str | None = None
+        self._train: TrainCrops | None = None
+
+    @property
+    def classes(self) -> ClassList:
+        """The K foreground classes."""
+        return self.dataset.classes
+
+    def setup(self, stage: str) -> None:
+        """Checks every file that the stage will read, before anything is computed.
+
+        Args:
+            stage: "fit", "validate", "test" or "predict".
+
+        Raises:
+            UserError: something is missing or wrong.
+        """
+        if stage == "fit":
+            self._train = self.train_crops()
+            self._require_full_batch(self._train)
+        if stage in ("fit", "validate"):
+            self.check_val()
+        if stage == "predict":
+            self.check_predict()
+
+    def train_crops(self) -> TrainCrops:
+        """Checks what training reads and makes the crops; overridden where a module trains."""
+        raise UserError(f"{type(self).__name__} has nothing to train on: use it with predict")
+
+    def check_val(self) -> None:
+        """Checks what validation reads; nothing unless overridden."""
+
+    def check_predict(self) -> None:
+        """Checks the photos of the predict split."""
+        self.dataset.check(self.predict_split_name, need_tags=False)
+
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Shuffled full batches of crops; the last, smaller one is dropped (poly schedules count on it)."""
+        if self._train is None:
+            raise RuntimeError('call setup("fit") before train_dataloader')
+        return DataLoader(
+            self._train,
+            batch_size=self.batch_size,
+            shuffle=True,
+            drop_last=True,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=self._on_gpu(),
+        )
+
+    def predict_dataloader(self) -> DataLoader[PhotoSample]:
+        """Whole photos of the predict split, in the order of its list, as lists of `PhotoSample`."""
+        return self.whole_loader(self.predict_photos(), self.predict_batch)
+
+    def predict_photos(self) -> WholePhotos:
+        """The photos to predict, at the size they have."""
+        return WholePhotos(self.dataset, self.dataset.ids(self.predict_split_name), out_dir=self.out_dir)
+
+    def whole_loader(self, photos: WholePhotos, batch_size: int = 1) -> DataLoader[PhotoSample]:
+        """A loader in list order whose batches are lists of `PhotoSample`."""
+        return DataLoader(
+            photos,
+            batch_size=batch_size,
+            num_workers=self.num_workers,
+            collate_fn=as_list,
+            persistent_workers=self.num_workers > 0,
+        )
+
+    def _on_gpu(self) -> bool:
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
+    def _require_full_batch(self, crops: TrainCrops) -> None:
+        processes = 1 if self.trainer is None else self.trainer.world_size
+        if len(crops) < self.batch_size * processes:
+            raise UserError(
+                f"{len(crops)} training photos do not fill a batch of {self.batch_size} on each of "
+                f"{processes} process(es): set data.batch_size to {max(1, len(crops) // processes)} or less"
+            )
+
+
+def require_photos(
+    step_dir: Path, manifest: Manifest, dataset: PhotoSet, wanted: Sequence[str] | None = None
+) -> None:
+    """Checks that a step was made from photos of this data set.
+
+    Args:
+        step_dir: the step's folder, for the message.
+        manifest: its manifest.
+        dataset: the data set in use.
+        wanted: ids that the step must have results for, or None.
+
+    Raises:
+        UserError: a photo of one is missing in the other.
+    """
+    there = set(dataset.ids(manifest.split))
+    for image_id in manifest.image_ids:
+        if image_id not in there:
+            raise UserError(
+                f"{step_dir} was made from photo {image_id}, which the split {manifest.split} of this "
+                "data set does not have: use the data set of that run, or another run folder"
+            )
+    made = set(manifest.image_ids)
+    for image_id in wanted or ():
+        if image_id not in made:
+            raise UserError(
+                f"{step_dir} has no result for photo {image_id}: run that step again for this split"
+            )

@@ -1,0 +1,89 @@
+"""Photos and tags for the classifier, and for the class activation maps made with it."""
+
+from __future__ import annotations
+
+from torch.utils.data import DataLoader
+
+from tag2mask.core import PhotoSample
+from tag2mask.data.base import PhotoData
+from tag2mask.data.photo_set import PhotoSet
+from tag2mask.data.samples import TrainCrops, WholePhotos
+from tag2mask.data.transforms import Augment, Pad
+
+
+class ClassificationData(PhotoData):
+    """Crops with tags to train on; whole photos with tags (and masks, where there are any) to validate on.
+
+    The defaults are those of PSA (Ahn and Kwak, CVPR 2018).
+
+    Args:
+        dataset: the photos.
+        batch_size: crops per process and step.
+        crop: side of the crop in pixels.
+        long_side: range of the photo's long side before the crop, or null to keep the size.
+        flip: probability of a horizontal flip.
+        jitter: brightness, contrast and saturation change by factors in 1 -+ jitter.
+        hue: largest turn of the hue (0..0.5).
+        pad: colour of padding, "mean" or "black".
+        train_split: split to train on.
+        val_split: split to validate on.
+        predict_split: split to predict.
+        predict_batch: whole photos per batch.
+        eval_long_side: validation photos are resized to this long side; null keeps their size. Predicted
+            photos always keep it.
+        num_workers: loader processes.
+    """
+
+    def __init__(
+        self,
+        dataset: PhotoSet,
+        batch_size: int = 16,
+        crop: int = 448,
+        long_side: tuple[int, int] | None = (256, 512),
+        flip: float = 0.5,
+        jitter: float = 0.3,
+        hue: float = 0.1,
+        pad: Pad = "mean",
+        train_split: str = "train",
+        val_split: str = "val",
+        predict_split: str = "train",
+        predict_batch: int = 1,
+        eval_long_side: int | None = None,
+        num_workers: int = 2,
+    ) -> None:
+        super().__init__(dataset, batch_size, predict_split, predict_batch, num_workers)
+        self.augment = Augment(crop, long_side=long_side, flip=flip, jitter=jitter, hue=hue, pad=pad)
+        self.train_split_name = train_split
+        self.val_split_name = val_split
+        self.eval_long_side = eval_long_side
+
+    def train_crops(self) -> TrainCrops:
+        """The train split with tags."""
+        self.dataset.check(self.train_split_name)
+        return TrainCrops(self.dataset, self.dataset.ids(self.train_split_name), self.augment, with_tags=True)
+
+    def check_val(self) -> None:
+        """Checks photos and tags of the validation split."""
+        self.dataset.check(self.val_split_name)
+
+    def check_predict(self) -> None:
+        """Checks photos and tags of the predict split."""
+        self.dataset.check(self.predict_split_name)
+
+    def val_dataloader(self) -> DataLoader[PhotoSample]:
+        """Whole validation photos with tags, and with masks where there are any."""
+        return self.whole_loader(
+            WholePhotos(
+                self.dataset,
+                self.dataset.ids(self.val_split_name),
+                with_tags=True,
+                with_masks=True,
+                long_side=self.eval_long_side,
+            )
+        )
+
+    def predict_photos(self) -> WholePhotos:
+        """Whole photos with tags."""
+        photos = super().predict_photos()
+        photos.with_tags = True
+        return photos

@@ -1,0 +1,102 @@
+"""``tag2mask data``: checks a data set before a long run, and writes the generated one."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tag2mask.core import UserError, unknown_name
+from tag2mask.data.photo_set import PhotoSet
+from tag2mask.data.shapes import Shapes
+from tag2mask.data.shipped import conf_folder
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds ``data`` with its actions ``check`` and ``prepare``."""
+    parser = subparsers.add_parser("data", help="check or prepare a data set")
+    actions = parser.add_subparsers(dest="action", required=True)
+
+    check = actions.add_parser("check", help="check photos, lists, tags and masks without training")
+    check.add_argument("--data", default="voc", help="name in conf/data, or a YAML file (default: voc)")
+    check.add_argument("--data-root", help="folder of the data set (default: the configuration's)")
+    check.add_argument("--tags", help="CSV image,labels or cls_labels.npy (default: what the root holds)")
+    check.add_argument(
+        "--split", action="append", help="split to check, again for more (default: train, val)"
+    )
+    check.set_defaults(handler=_check)
+
+    prepare = actions.add_parser("prepare", help="write the generated data set")
+    prepare.add_argument("name", choices=["shapes"])
+    prepare.add_argument("--root", default="data/shapes", help="folder to write (default: data/shapes)")
+    for name, value in (("train", 240), ("val", 60), ("seed", 0)):
+        prepare.add_argument(f"--{name}", type=int, default=value, help=f"default: {value}")
+    prepare.set_defaults(handler=_prepare)
+
+
+def dataset_from_config(data: str, root: str | None = None, tags: str | None = None) -> PhotoSet:
+    """The data set of a data configuration.
+
+    Args:
+        data: name of a file in ``conf/data``, or the path of a YAML file.
+        root: replaces the configuration's root.
+        tags: replaces the configuration's tags (its CSV, for a table).
+
+    Raises:
+        UserError: no such configuration, or it does not name a data set.
+    """
+    plain = _read_config(data)
+    try:
+        description = plain["data"]["init_args"]["dataset"]
+        arguments: dict[str, Any] = dict(description.get("init_args") or {})
+        class_path = str(description["class_path"])
+    except (KeyError, TypeError, AttributeError):
+        raise UserError(
+            f"data configuration {data} names no data.init_args.dataset with a class_path"
+        ) from None
+    if root is not None:
+        arguments["root"] = root
+    if tags is not None:
+        key = "csv" if "csv" in arguments else "tags"
+        arguments[key] = str(Path(tags).absolute())
+    return PhotoSet.from_description({"class_path": class_path, "init_args": arguments})
+
+
+def _read_config(data: str) -> Any:
+    path = Path(data)
+    if path.suffix not in (".yaml", ".yml"):
+        folder = conf_folder() / "data"
+        path = folder / f"{data}.yaml"
+        if not path.is_file():
+            raise unknown_name("data set", data, (p.stem for p in folder.glob("*.yaml")), f"(in {folder})")
+    try:
+        return yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path} cannot be read as YAML ({error})") from None
+
+
+def _check(args: argparse.Namespace) -> int:
+    dataset = dataset_from_config(args.data, args.data_root, args.tags)
+    parts = []
+    for split in args.split or ["train", "val"]:
+        dataset.check(split)
+        parts.append(_summary(dataset, split))
+    names = dataset.classes.names
+    print(f"{args.data}: {'; '.join(parts)}; {len(names)} classes: {' '.join(names)}; ok")
+    return 0
+
+
+def _summary(dataset: PhotoSet, split: str) -> str:
+    ids = dataset.ids(split)
+    tags = sum(len(dataset.tag_names(i)) for i in ids) / len(ids)
+    masks = sum(dataset.mask_path(i) is not None for i in ids)
+    return f"{split} {len(ids)} photos, {tags:.2f} tags each, {masks} masks"
+
+
+def _prepare(args: argparse.Namespace) -> int:
+    shapes = Shapes(args.root, train=args.train, val=args.val, seed=args.seed)
+    done = "written" if shapes.make() else "there already"
+    print(f"shapes: {args.train} + {args.val} photos in {args.root}, {done}")
+    return 0

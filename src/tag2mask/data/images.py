@@ -1,0 +1,63 @@
+"""Reading photos and the size of pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from tag2mask.core import UserError
+
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+"""File name endings that are taken for photos."""
+
+_ORIENTATION = 0x0112
+_LAST_BYTES = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
+
+
+def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
+    """Decodes a photo of any mode to RGB uint8 (H, W, 3), upright by its EXIF orientation.
+
+    Raises:
+        UserError: the file is missing or cannot be decoded.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.array(ImageOps.exif_transpose(image).convert("RGB"), dtype=np.uint8)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise _unreadable(path, error) from None
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(H, W) of a picture after its EXIF orientation, from the header; finds cut-off files too.
+
+    Raises:
+        UserError: the file is missing, is no picture, or ends too early.
+    """
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            if not _ends_well(path, image.format):
+                image.load()
+            turned = "exif" in image.info and image.getexif().get(_ORIENTATION, 1) >= 5
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise _unreadable(path, error) from None
+    return (width, height) if turned else (height, width)
+
+
+def _ends_well(path: Path, form: str | None) -> bool:
+    """Whether the last bytes are those of a whole file (cheaper than decoding every photo)."""
+    end = _LAST_BYTES.get(form or "")
+    if end is None:
+        return True
+    with path.open("rb") as stream:
+        stream.seek(-min(len(end), path.stat().st_size), 2)
+        return stream.read() == end
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"{path} does not exist: check the data root and the list of the split")
+    return UserError(f"{path} cannot be read as a picture ({error}): replace it or take it off the list")

@@ -1,0 +1,151 @@
+"""What every data set offers: photos, tags, and masks where they exist (for scoring only)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tag2mask.artifacts.labels import load_labels
+from tag2mask.core import ClassList, UserError
+from tag2mask.data.images import image_size, read_rgb
+
+
+class PhotoSet(ABC):
+    """Photos with image tags, cut into named splits.
+
+    Tags are the only supervision; masks are read for scoring (and for the upper bound trained on
+    true masks) and never turned into tags. Nothing is read before it is asked for.
+    """
+
+    @property
+    @abstractmethod
+    def classes(self) -> ClassList:
+        """The K foreground classes and their mask ids."""
+
+    @abstractmethod
+    def ids(self, split: str) -> list[str]:
+        """The image ids of a split; a `UserError` if the data set has no such split."""
+
+    @abstractmethod
+    def photo_path(self, image_id: str) -> Path:
+        """The photo's file (which may be missing)."""
+
+    @abstractmethod
+    def mask_path(self, image_id: str) -> Path | None:
+        """The file of the true mask, or None if the photo has none."""
+
+    @abstractmethod
+    def tag_names(self, image_id: str) -> tuple[str, ...]:
+        """The photo's tags that are in the class list.
+
+        Raises:
+            UserError: nobody has tagged the photo, or a tag is not a class of this data set.
+        """
+
+    @abstractmethod
+    def _init_args(self) -> dict[str, Any]:
+        """The plain constructor arguments, with absolute paths."""
+
+    def tags(self, image_id: str) -> npt.NDArray[np.float32]:
+        """Multi-hot tags (K,). Raises `UserError` as `tag_names` does."""
+        return self.classes.encode(self.tag_names(image_id))
+
+    def read_photo(self, image_id: str) -> npt.NDArray[np.uint8]:
+        """The photo as RGB uint8 (H, W, 3), turned upright as its EXIF data says.
+
+        Raises:
+            UserError: the file is missing or cannot be decoded.
+        """
+        return read_rgb(self.photo_path(image_id))
+
+    def read_mask(self, image_id: str) -> npt.NDArray[np.uint8] | None:
+        """The true mask (H, W) as index 0..K or 255, or None if the photo has none.
+
+        Raises:
+            UserError: the mask cannot be read or has another size than its photo.
+        """
+        path = self.mask_path(image_id)
+        if path is None:
+            return None
+        mask = load_labels(path)
+        _same_size(path, (mask.shape[0], mask.shape[1]), self.photo_path(image_id))
+        return self.classes.to_index(mask)
+
+    def has_masks(self, split: str) -> bool:
+        """Whether at least one photo of the split has a mask to score against."""
+        return any(self.mask_path(i) is not None for i in self.ids(split))
+
+    def check(self, split: str, need_tags: bool = True) -> None:
+        """Looks at every file of a split without decoding it: quick, and before any training.
+
+        Args:
+            split: name of the split.
+            need_tags: also ask for the tags of each photo.
+
+        Raises:
+            UserError: the first thing that is wrong, with the file's name.
+        """
+        self.check_ids(self.ids(split), need_tags)
+
+    def check_ids(self, image_ids: Sequence[str], need_tags: bool = True) -> None:
+        """As `check`, for some photos."""
+        if need_tags:
+            for image_id in image_ids:
+                self.tag_names(image_id)
+        # The time goes into opening files, which threads overlap (network disks above all).
+        with ThreadPoolExecutor(8) as pool:
+            for _ in pool.map(self._check_files, image_ids):
+                pass
+
+    def _check_files(self, image_id: str) -> None:
+        photo = self.photo_path(image_id)
+        size = image_size(photo)
+        mask = self.mask_path(image_id)
+        if mask is not None:
+            _same_size(mask, image_size(mask), photo, size)
+
+    def describe(self) -> dict[str, Any]:
+        """Plain ``{"class_path", "init_args"}`` from which `from_description` makes the set again."""
+        cls = type(self)
+        return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": self._init_args()}
+
+    @staticmethod
+    def from_description(plain: Mapping[str, Any]) -> PhotoSet:
+        """The inverse of `describe`; the same form as in the YAML files.
+
+        Raises:
+            UserError: the class does not exist or is no data set, or its arguments do not fit.
+        """
+        path = str(plain.get("class_path", ""))
+        module, _, name = path.rpartition(".")
+        try:
+            cls = getattr(import_module(module), name) if module else None
+        except (ImportError, AttributeError):
+            cls = None
+        if not (isinstance(cls, type) and issubclass(cls, PhotoSet)):
+            raise UserError(
+                f"{path!r} is not a data set: class_path must name a subclass of {__name__}.PhotoSet"
+            )
+        try:
+            return cls(**plain.get("init_args", {}))
+        except TypeError as error:
+            raise UserError(f"data set {path}: {error}") from None
+
+
+def _same_size(
+    path: Path, size: tuple[int, int], photo: Path, photo_size: tuple[int, int] | None = None
+) -> None:
+    """A `UserError` that names both files unless both (H, W) are equal."""
+    wanted = photo_size or image_size(photo)
+    if size != wanted:
+        raise UserError(
+            f"{path} is {size[1]}x{size[0]} but its photo {photo} is {wanted[1]}x{wanted[0]}: "
+            "a mask must have its photo's size; replace one of them"
+        )

@@ -1,0 +1,186 @@
+"""Torch datasets over a photo set: random crops for training, whole photos for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from tag2mask.artifacts.files import safe_join
+from tag2mask.artifacts.labels import load_labels
+from tag2mask.artifacts.maps import load_maps
+from tag2mask.core import ClassList, PhotoSample, UserError
+from tag2mask.data.photo_set import PhotoSet
+from tag2mask.data.transforms import Augment, resize_long_side
+
+LabelReader = Callable[[str], dict[str, npt.NDArray[np.uint8]]]
+"""Image id -> the label maps (H, W) to train on, as indices 0..K or 255."""
+
+
+class TrainCrops(Dataset[dict[str, Any]]):
+    """One random crop per photo, with its tags and label maps; collates to a `TrainBatch`.
+
+    Args:
+        photos: the data set.
+        image_ids: the photos to train on.
+        augment: the random changes.
+        with_tags: also give the tags.
+        labels: reads the label maps, or None.
+    """
+
+    def __init__(
+        self,
+        photos: PhotoSet,
+        image_ids: Sequence[str],
+        augment: Augment,
+        with_tags: bool = False,
+        labels: LabelReader | None = None,
+    ) -> None:
+        self.photos = photos
+        self.image_ids = list(image_ids)
+        self._augment = augment
+        self._with_tags = with_tags
+        self._labels = labels
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        image_id = self.image_ids[index]
+        photo = self.photos.read_photo(image_id)
+        labels = self._labels(image_id) if self._labels else {}
+        for name, value in labels.items():
+            if value.shape != photo.shape[:2]:
+                raise UserError(
+                    f"{name} of photo {image_id} is {value.shape[1]}x{value.shape[0]}, the photo "
+                    f"{photo.shape[1]}x{photo.shape[0]}: these are labels of other photos; make them again"
+                )
+        photo, labels = self._augment(photo, labels)
+        sample: dict[str, Any] = {"id": image_id, "photo": to_chw(photo)}
+        if self._with_tags:
+            sample["tags"] = torch.from_numpy(self.photos.tags(image_id))
+        for name, value in labels.items():
+            tensor = torch.from_numpy(np.ascontiguousarray(value))
+            sample[name] = tensor.long() if name == "label" else tensor
+        return sample
+
+
+@dataclass
+class WholePhotos(Dataset[PhotoSample]):
+    """Whole photos for validation and prediction.
+
+    Attributes:
+        photos: the data set.
+        image_ids: which photos.
+        with_tags: give the tags.
+        with_masks: give the true mask where there is one (validation only).
+        long_side: resize photo and mask to this long side, or None for the size they have.
+        maps_dir: folder of ``<id>.npz`` maps to give along, or None.
+        out_dir: a photo whose result lies here (``<id>.npz`` or ``<id>.png``) is only marked as done.
+    """
+
+    photos: PhotoSet
+    image_ids: Sequence[str]
+    with_tags: bool = False
+    with_masks: bool = False
+    long_side: int | None = None
+    maps_dir: Path | None = None
+    out_dir: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def __getitem__(self, index: int) -> PhotoSample:
+        image_id = self.image_ids[index]
+        if self._is_done(image_id):
+            return {"id": image_id, "done": True}
+        sample = self._picture(image_id)
+        if self.with_tags:
+            sample["tags"] = torch.from_numpy(self.photos.tags(image_id))
+        if self.maps_dir is not None:
+            stored = load_maps(safe_join(self.maps_dir, f"{image_id}.npz"))
+            sample["maps"] = torch.from_numpy(stored.maps)
+            sample["map_classes"] = to_indices(self.photos.classes, stored.class_ids)
+        return sample
+
+    def _picture(self, image_id: str) -> PhotoSample:
+        photo = self.photos.read_photo(image_id)
+        mask = self.photos.read_mask(image_id) if self.with_masks else None
+        labels = {} if mask is None else {"label": mask}
+        if self.long_side is not None:
+            photo, labels = resize_long_side(photo, labels, self.long_side)
+        sample: PhotoSample = {"id": image_id, "photo": to_chw(photo), "done": False}
+        if labels:
+            sample["mask"] = torch.from_numpy(labels["label"])
+        return sample
+
+    def _is_done(self, image_id: str) -> bool:
+        if self.out_dir is None:
+            return False
+        folder = Path(self.out_dir)
+        return any(safe_join(folder, f"{image_id}{suffix}").is_file() for suffix in (".npz", ".png"))
+
+
+@dataclass
+class StepLabels:
+    """Label maps that an earlier step wrote: name in the batch -> folder of ``<id>.png``."""
+
+    classes: ClassList
+    folders: dict[str, Path]
+
+    def path(self, name: str, image_id: str) -> Path:
+        """The file of one label map."""
+        return safe_join(self.folders[name], f"{image_id}.png")
+
+    def __call__(self, image_id: str) -> dict[str, npt.NDArray[np.uint8]]:
+        """The maps (H, W) of one photo as indices."""
+        return {n: self.classes.to_index(load_labels(self.path(n, image_id))) for n in self.folders}
+
+    def check(self, image_ids: Sequence[str]) -> None:
+        """Raises a `UserError` for the first photo whose file is missing."""
+        for name in self.folders:
+            for image_id in image_ids:
+                if not self.path(name, image_id).is_file():
+                    raise UserError(
+                        f"{self.path(name, image_id)} does not exist: run the step that makes it again"
+                    )
+
+
+@dataclass
+class TrueMasks:
+    """The data set's own masks as labels: for the upper bound only."""
+
+    photos: PhotoSet
+
+    def __call__(self, image_id: str) -> dict[str, npt.NDArray[np.uint8]]:
+        """The mask (H, W) of one photo as indices."""
+        mask = self.photos.read_mask(image_id)
+        if mask is None:
+            raise UserError(f"photo {image_id} has no mask to train on")
+        return {"label": mask}
+
+
+def to_chw(photo: npt.NDArray[np.uint8]) -> Tensor:
+    """(H, W, 3) array to a contiguous (3, H, W) tensor."""
+    return torch.from_numpy(np.ascontiguousarray(photo.transpose(2, 0, 1)))
+
+
+def to_indices(classes: ClassList, mask_ids: Sequence[int]) -> list[int]:
+    """Mask ids to indices 0..K; a `UserError` for an id that no class has."""
+    known = {mask_id: index for index, mask_id in enumerate(classes.all_ids)}
+    for mask_id in mask_ids:
+        if mask_id not in known:
+            raise UserError(f"maps name class id {mask_id}, but the data set has {list(classes.all_ids)}")
+    return [known[mask_id] for mask_id in mask_ids]
+
+
+def as_list(samples: list[PhotoSample]) -> list[PhotoSample]:
+    """Collates whole photos: they differ in size, so a batch stays a list."""
+    return samples

@@ -1,0 +1,102 @@
+"""Photos and pseudo-labels (or true masks, for the upper bound) for the segmentation model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from torch.utils.data import DataLoader
+
+from tag2mask.artifacts.manifest import require_step
+from tag2mask.core import PhotoSample, UserError
+from tag2mask.data.base import PhotoData, require_photos
+from tag2mask.data.photo_set import PhotoSet
+from tag2mask.data.samples import LabelReader, StepLabels, TrainCrops, TrueMasks, WholePhotos
+from tag2mask.data.transforms import Augment, Pad
+
+
+class SegmentationData(PhotoData):
+    """Crops with dense labels to train on; whole photos, without tags, to validate on and to predict.
+
+    Args:
+        dataset: the photos.
+        labels_dir: folder of a step of kind labels (with ``out/<id>.png``); its photos are trained on.
+        supervision: "pseudo" trains on these labels, "masks" on the data set's true masks.
+        batch_size: crops per process and step.
+        crop: side of the crop in pixels.
+        scale: range of the factor by which a photo is resized before the crop, or null.
+        flip: probability of a horizontal flip.
+        jitter: brightness, contrast and saturation change by factors in 1 -+ jitter.
+        hue: largest turn of the hue (0..0.5).
+        pad: colour of padding, "mean" or "black".
+        train_split: split to train on with supervision "masks".
+        val_split: split to validate on.
+        predict_split: split to predict.
+        predict_batch: whole photos per batch.
+        num_workers: loader processes.
+    """
+
+    def __init__(
+        self,
+        dataset: PhotoSet,
+        labels_dir: str | None = None,
+        supervision: Literal["pseudo", "masks"] = "pseudo",
+        batch_size: int = 10,
+        crop: int = 321,
+        scale: tuple[float, float] | None = (0.5, 1.5),
+        flip: float = 0.5,
+        jitter: float = 0.3,
+        hue: float = 0.1,
+        pad: Pad = "mean",
+        train_split: str = "train",
+        val_split: str = "val",
+        predict_split: str = "val",
+        predict_batch: int = 1,
+        num_workers: int = 2,
+    ) -> None:
+        super().__init__(dataset, batch_size, predict_split, predict_batch, num_workers)
+        self.augment = Augment(crop, scale=scale, flip=flip, jitter=jitter, hue=hue, pad=pad)
+        self.labels_dir = labels_dir
+        self.supervision = supervision
+        self.train_split_name = train_split
+        self.val_split_name = val_split
+
+    def train_crops(self) -> TrainCrops:
+        """The photos of the pseudo-labels, or the train split with its true masks."""
+        ids, labels = self._true_masks() if self.supervision == "masks" else self._pseudo_labels()
+        self.dataset.check_ids(ids, need_tags=False)
+        return TrainCrops(self.dataset, ids, self.augment, labels=labels)
+
+    def check_val(self) -> None:
+        """Checks the photos of the validation split."""
+        self.dataset.check(self.val_split_name, need_tags=False)
+
+    def val_dataloader(self) -> DataLoader[PhotoSample]:
+        """Whole validation photos at the size they have, with masks where there are any."""
+        return self.whole_loader(
+            WholePhotos(self.dataset, self.dataset.ids(self.val_split_name), with_masks=True)
+        )
+
+    def _pseudo_labels(self) -> tuple[Sequence[str], LabelReader]:
+        if self.labels_dir is None:
+            raise UserError(
+                "the segmentation model needs pseudo-labels: give --data.init_args.labels_dir RUN/STEP, "
+                "or --data.init_args.supervision masks to train on the true masks"
+            )
+        step = Path(self.labels_dir)
+        manifest = require_step(step, kinds=("labels",), classes=self.classes)
+        require_photos(step, manifest, self.dataset)
+        labels = StepLabels(self.classes, {"label": step / "out"})
+        labels.check(manifest.image_ids)
+        return manifest.image_ids, labels
+
+    def _true_masks(self) -> tuple[Sequence[str], LabelReader]:
+        ids = self.dataset.ids(self.train_split_name)
+        for image_id in ids:
+            if self.dataset.mask_path(image_id) is None:
+                raise UserError(
+                    f"supervision masks: photo {image_id} of split {self.train_split_name} has no mask; "
+                    "train on pseudo-labels or on a split whose photos all have masks"
+                )
+        return ids, TrueMasks(self.dataset)

@@ -1,0 +1,143 @@
+"""Image tags from a CSV, from VOC's XML files, or from PSA's ``cls_labels.npy``; never from masks."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from xml.etree import ElementTree
+
+from tag2mask.core import UserError, unknown_name
+from tag2mask.data.images import PHOTO_SUFFIXES
+from tag2mask.data.safe_npy import load_label_dict
+
+
+class TagSource(Protocol):
+    """Where the tags of photos come from."""
+
+    where: str
+
+    def get(self, image_id: str) -> tuple[str, ...] | None:
+        """The names of the photo's classes, or None if it is not there."""
+
+
+@dataclass
+class TagTable:
+    """Tags that were read all at once: a CSV or an ``.npy`` file."""
+
+    where: str
+    names: Mapping[str, tuple[str, ...]]
+
+    def get(self, image_id: str) -> tuple[str, ...] | None:
+        """The names of the photo's classes, or None if it has no row."""
+        return self.names.get(image_id)
+
+
+class XmlTags:
+    """Tags from VOC's ``Annotations/<id>.xml``: every object counts, difficult ones too."""
+
+    def __init__(self, folder: Path, known: Sequence[str]) -> None:
+        self.where = str(folder)
+        self._folder = folder
+        self._known = tuple(known)
+        self._cache: dict[str, tuple[str, ...] | None] = {}
+
+    def get(self, image_id: str) -> tuple[str, ...] | None:
+        """The names of the photo's objects, or None if it has no XML file."""
+        if image_id not in self._cache:
+            path = self._folder / f"{image_id}.xml"
+            self._cache[image_id] = read_xml(path, self._known) if path.is_file() else None
+        return self._cache[image_id]
+
+
+def read_xml(path: Path, known: Sequence[str]) -> tuple[str, ...]:
+    """The distinct object names of one VOC annotation file.
+
+    Raises:
+        UserError: no XML, a document type or entities in it, or an unknown class.
+    """
+    try:
+        # Decoded first, so that a declared encoding cannot hide a DTD from the next check.
+        text = path.read_bytes().decode("utf-8")
+        if "<!DOCTYPE" in text or "<!ENTITY" in text:
+            raise UserError(
+                f"{path} has a document type or entities, which VOC's files never have: remove them"
+            )
+        objects = ElementTree.fromstring(text).findall("object")
+    except (OSError, UnicodeDecodeError, ElementTree.ParseError) as error:
+        raise UserError(
+            f"{path} cannot be read as XML ({error}): replace it, or give a CSV of tags"
+        ) from None
+    names = tuple(dict.fromkeys((o.findtext("name") or "").strip() for o in objects))
+    for name in names:
+        if name not in known:
+            raise unknown_name("class", name, known, f"(in {path})")
+    return names
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """The rows of a tag CSV; each also has its line number as ``"line"``.
+
+    Raises:
+        UserError: the file cannot be read, or lacks the columns ``image`` and ``labels``.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            rows = [_plain_row(row, reader.line_num) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read as a CSV of tags ({error})") from None
+    columns = list(reader.fieldnames or [])
+    for column in ("image", "labels"):
+        if column not in columns:
+            raise UserError(
+                f"{path} has no column {column!r} (it has {columns}): "
+                "the first line must be image,labels and labels are separated by spaces"
+            )
+    return rows
+
+
+def _plain_row(row: Mapping[str | Any, str | Any], line: int) -> dict[str, str]:
+    """A row whose missing cells are empty; cells beyond the last column have no name and go."""
+    return {**{k: v or "" for k, v in row.items() if k is not None}, "line": str(line)}
+
+
+def split_labels(row: Mapping[str, str], path: Path, known: Sequence[str] | None = None) -> tuple[str, ...]:
+    """The distinct class names of a CSV row, each of which must be known (if a list is given)."""
+    names = tuple(dict.fromkeys(row["labels"].split()))
+    for name in names:
+        if known is not None and name not in known:
+            raise unknown_name("class", name, known, f"({path}, line {row['line']})")
+    return names
+
+
+def csv_tags(path: Path, known: Sequence[str]) -> TagTable:
+    """Tags of a CSV ``image,labels``, by file name without its ending.
+
+    Raises:
+        UserError: an unknown class or a photo listed twice, with file and line.
+    """
+    names: dict[str, tuple[str, ...]] = {}
+    for row in read_csv(path):
+        image_id = photo_stem(row["image"])
+        if image_id in names:
+            raise UserError(f"{path}, line {row['line']}: {row['image']} is listed twice; keep one row")
+        names[image_id] = split_labels(row, path, known)
+    return TagTable(str(path), names)
+
+
+def npy_tags(path: Path, known: Sequence[str]) -> TagTable:
+    """Tags of an ``.npy`` dictionary id -> multi-hot vector in the order of `known` (PSA's format)."""
+    hot = load_label_dict(path, len(known))
+    return TagTable(
+        str(path), {i: tuple(n for n, on in zip(known, row, strict=True) if on) for i, row in hot.items()}
+    )
+
+
+def photo_stem(name: str) -> str:
+    """File name without folder and photo ending: ``"a/2007_000032.jpg"`` -> ``"2007_000032"``."""
+    base = name.strip().replace("\\", "/").rpartition("/")[2]
+    stem, dot, ending = base.rpartition(".")
+    return stem if dot and f".{ending.lower()}" in PHOTO_SUFFIXES else base

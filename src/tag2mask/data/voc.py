@@ -1,0 +1,150 @@
+"""Folders in the layout of PASCAL VOC 2012."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tag2mask.core import ClassList, UserError, unknown_name
+from tag2mask.data.photo_set import PhotoSet
+from tag2mask.data.shipped import shipped_file
+from tag2mask.data.tags import TagSource, XmlTags, csv_tags, npy_tags, photo_stem
+
+_LISTS = "ImageSets/Segmentation"
+_CLASS_SPLITS = ("train", "train_aug", "trainaug", "trainval")
+_SUFFIXES = (".jpg", ".jpeg", ".png")
+
+
+class VOC(PhotoSet):
+    """Photos in ``JPEGImages``, masks in ``SegmentationClass``, lists in ``ImageSets/Segmentation``.
+
+    Masks of SBD in ``SegmentationClassAug`` are taken for photos that VOC itself has no mask for.
+    Tags come from `tags` if given, else from ``image_labels.csv`` in the root, else from
+    ``Annotations/*.xml``.
+
+    Args:
+        root: the folder that holds ``JPEGImages``.
+        tags: a CSV (columns image, labels) or PSA's ``cls_labels.npy``; relative to the working directory.
+        classes: names to work with; by default those that occur in the tags of the train split. They
+            keep VOC's order and mask ids. Tags and mask areas of other VOC classes are left out.
+        splits: split name -> text file of image ids, in place of the lists in the root.
+    """
+
+    known: ClassVar[ClassList] = ClassList.voc()
+    """Every class that tags and masks may name."""
+
+    def __init__(
+        self,
+        root: str,
+        tags: str | None = None,
+        classes: Sequence[str] | None = None,
+        splits: Mapping[str, str] | None = None,
+    ) -> None:
+        self.root = Path(root)
+        self._tags_path = tags
+        self._class_names = classes
+        self._split_files = {name: shipped_file(path) for name, path in (splits or {}).items()}
+        self._ids: dict[str, list[str]] = {}
+
+    def _init_args(self) -> dict[str, Any]:
+        return {
+            "root": str(self.root.absolute()),
+            "tags": None if self._tags_path is None else str(Path(self._tags_path).absolute()),
+            "classes": None if self._class_names is None else list(self._class_names),
+            "splits": {k: str(v.absolute()) for k, v in self._split_files.items()} or None,
+        }
+
+    @cached_property
+    def classes(self) -> ClassList:
+        """The given classes, or those that occur in the train split's tags, with VOC's ids."""
+        if self._class_names is not None:
+            return _subset(self.known, self._class_names)
+        split = next((s for s in _CLASS_SPLITS if self._list_file(s).is_file()), _CLASS_SPLITS[0])
+        found = {name for image_id in self.ids(split) for name in self._all_tags(image_id)}
+        return _subset(self.known, found)
+
+    def ids(self, split: str) -> list[str]:
+        """The ids in the split's text file; lines may also be paths, as in SBD's ``train_aug`` list."""
+        if split not in self._ids:
+            self._ids[split] = self._read_list(split)
+        return list(self._ids[split])
+
+    def photo_path(self, image_id: str) -> Path:
+        """``JPEGImages/<id>.jpg`` (or .jpeg, .png)."""
+        paths = [self.root / "JPEGImages" / f"{image_id}{suffix}" for suffix in _SUFFIXES]
+        return next((p for p in paths if p.is_file()), paths[0])
+
+    def mask_path(self, image_id: str) -> Path | None:
+        """VOC's own mask, else SBD's, else None."""
+        paths = [self.root / d / f"{image_id}.png" for d in ("SegmentationClass", "SegmentationClassAug")]
+        return next((p for p in paths if p.is_file()), None)
+
+    def tag_names(self, image_id: str) -> tuple[str, ...]:
+        """The photo's tags that are in the class list (empty if it only shows other VOC classes)."""
+        return tuple(name for name in self._all_tags(image_id) if name in self.classes.names)
+
+    def _all_tags(self, image_id: str) -> tuple[str, ...]:
+        names = self._tags.get(image_id)
+        if not names:
+            raise UserError(
+                f"photo {self.photo_path(image_id)} has no tags in {self._tags.where}: "
+                "add them or take the photo off the list"
+            )
+        return names
+
+    @cached_property
+    def _tags(self) -> TagSource:
+        """The tags, from the first source that is there."""
+        self._require_root()
+        if self._tags_path is not None:
+            path = Path(self._tags_path)
+            if not path.is_file():
+                raise UserError(f"the file of tags {path} does not exist")
+            if path.suffix == ".npy":
+                return npy_tags(path, self.known.names)
+            return csv_tags(path, self.known.names)
+        table = self.root / "image_labels.csv"
+        if table.is_file():
+            return csv_tags(table, self.known.names)
+        annotations = self.root / "Annotations"
+        if annotations.is_dir():
+            return XmlTags(annotations, self.known.names)
+        raise UserError(
+            f"{self.root} has no tags: put image_labels.csv (image,labels) or VOC's Annotations there, "
+            "or give another file of tags"
+        )
+
+    def _list_file(self, split: str) -> Path:
+        return self._split_files.get(split, self.root / _LISTS / f"{split}.txt")
+
+    def _read_list(self, split: str) -> list[str]:
+        self._require_root()
+        path = self._list_file(split)
+        if not path.is_file():
+            there = {p.stem for p in (self.root / _LISTS).glob("*.txt")} | set(self._split_files)
+            raise unknown_name("split", split, there, f"({path} does not exist)")
+        ids = [photo_stem(line.split()[0]) for line in path.read_text("utf-8").splitlines() if line.strip()]
+        if not ids:
+            raise UserError(f"{path} lists no photos")
+        if len(set(ids)) != len(ids):
+            twice = next(i for n, i in enumerate(ids) if i in ids[:n])
+            raise UserError(f"{path} lists {twice} twice; keep one line")
+        return ids
+
+    def _require_root(self) -> None:
+        if not (self.root / "JPEGImages").is_dir():
+            raise UserError(
+                f"data root {self.root} is not a folder in VOC's layout (no {self.root / 'JPEGImages'}): "
+                "give the folder that holds JPEGImages, e.g. --data-root /data/VOCdevkit/VOC2012"
+            )
+
+
+def _subset(known: ClassList, names: Sequence[str] | set[str]) -> ClassList:
+    """Some classes of a list, in its order and with its ids."""
+    for name in names:
+        if name not in known.names:
+            raise unknown_name("class", name, known.names)
+    pairs = [(n, i) for n, i in zip(known.names, known.ids, strict=True) if n in names]
+    return ClassList(tuple(n for n, _ in pairs), tuple(i for _, i in pairs))

@@ -1,0 +1,149 @@
+"""The commands ``tag2mask score`` and ``tag2mask score-step``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tag2mask.core import ClassList
+
+SCORE_HELP = """Compare label PNGs with true masks, whatever produced them.
+
+Both folders hold <id>.png, palette or gray, whose values are mask ids (0 background, 255 not
+scored). One confusion is built over all photos, as PASCAL VOC scores; a class without a true
+pixel has no place in the mean."""
+
+SCORE_EXAMPLES = """examples:
+  tag2mask score predictions/ /data/VOC2012/SegmentationClass --split ImageSets/Segmentation/val.txt
+  tag2mask score runs/psa/pseudo_label/out masks/ --unknown wrong
+  tag2mask score predictions/ masks/ --classes bird,cat,dog --json
+
+--unknown says what a predicted 255 counts as; published numbers differ in it:
+  ignore       left out (default)
+  wrong        a miss of the true class
+  background   a prediction of background"""
+
+UNKNOWN = ("ignore", "wrong", "background")
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``score`` and ``score-step`` to the commands of ``tag2mask``."""
+    score = commands.add_parser(
+        "score",
+        help="score a folder of label PNGs against true masks",
+        description=SCORE_HELP,
+        epilog=SCORE_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    score.add_argument("pred_dir", metavar="PRED_DIR", help="folder of predicted labels, <id>.png")
+    score.add_argument("gt_dir", metavar="GT_DIR", help="folder of true masks, <id>.png")
+    score.add_argument("--split", metavar="FILE", help="list of the ids to score (default: all of GT_DIR)")
+    score.add_argument("--unknown", choices=UNKNOWN, default="ignore", help="what a predicted 255 counts as")
+    score.add_argument(
+        "--classes",
+        metavar="NAMES|voc",
+        help="'voc', or names with commas between them: VOC's names keep VOC's ids, others have ids 1, 2, "
+        "... in this order (default: the ids in the true masks)",
+    )
+    score.add_argument(
+        "--missing", choices=("error", "skip"), default="error", help="what to do about missing predictions"
+    )
+    score.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    score.set_defaults(handler=run_score)
+    step = commands.add_parser("score-step", description="Score one step of a run; writes score.json.")
+    step.add_argument("step_dir", metavar="STEP_DIR", help="folder of a finished step")
+    step.set_defaults(handler=run_score_step)
+
+
+def run_score(args: argparse.Namespace) -> int:
+    """Print the scores of a folder."""
+    from tag2mask.evaluate.labels import read_split_file, score_folder
+
+    scores = score_folder(
+        args.pred_dir,
+        args.gt_dir,
+        ids=read_split_file(args.split) if args.split else None,
+        classes=parse_classes(args.classes) if args.classes else None,
+        unknown=args.unknown,
+        split=Path(args.split).stem if args.split else "",
+        missing=args.missing,
+    )
+    plain = scores.to_dict()
+    print(json.dumps(plain, indent=2) if args.json else score_table(plain))
+    return 0
+
+
+def run_score_step(args: argparse.Namespace) -> int:
+    """Score one step and print one line."""
+    from tag2mask.evaluate.step import score_step
+
+    print(f"{Path(args.step_dir).name}: {step_line(score_step(args.step_dir))}")
+    return 0
+
+
+def parse_classes(text: str) -> ClassList:
+    """The class list that ``--classes`` names.
+
+    Raises:
+        UserError: no name at all, or one name twice.
+    """
+    from tag2mask.core import VOC_NAMES, ClassList
+
+    if text.strip().lower() == "voc":
+        return ClassList.voc()
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if names and set(names) <= set(VOC_NAMES):
+        return ClassList.voc(names)
+    return ClassList.from_names(names)
+
+
+def score_table(scores: Mapping[str, Any]) -> str:
+    """Scores (as `Scores.to_dict` gives them) as text: one line per class, then the totals in per cent."""
+    rows = [(name, percent(iou)) for name, iou in scores["per_class"].items()]
+    totals = [
+        ("mIoU", percent(scores["miou"])),
+        ("precision", percent(scores["precision"])),
+        ("coverage", percent(scores["coverage"])),
+    ]
+    width = max(len(name) for name, _ in [*rows, *totals])
+    rule = "-" * (width + 8)
+    lines = [
+        f"{'class':<{width}}     IoU",
+        rule,
+        *_aligned(rows, width),
+        rule,
+        *_aligned(totals, width),
+        rule,
+    ]
+    missing = f", {scores['missing']} without a prediction left out" if scores["missing"] else ""
+    of_split = f" of {scores['split']}" if scores["split"] else ""
+    lines.append(f"{scores['images']} photos{of_split}{missing}; unknown pixels: {scores['unknown']}")
+    return "\n".join(lines)
+
+
+def step_line(score: Mapping[str, Any]) -> str:
+    """What `score_step` gives, as one line."""
+    if not score["scored"]:
+        return f"not scored ({score['why']})"
+    text = f"mIoU {percent(score['miou']).strip()}"
+    if score.get("threshold") is not None:
+        best = f"{percent(score['best_miou']).strip()} at the best, {score['best_threshold']:.2f}"
+        text += f" at the fixed threshold {score['threshold']:.2f} ({best})"
+    if score.get("variant"):
+        text += f" ({score['variant']})"
+    if score["coverage"] is not None and score["coverage"] < 1:
+        text += f", coverage {percent(score['coverage']).strip()}"
+    return f"{text}, {score['images']} photos of {score['split']}"
+
+
+def percent(share: float | None) -> str:
+    """A share in [0, 1] in per cent with one decimal, six wide; ``-`` for None."""
+    return "     -" if share is None else f"{100 * share:6.1f}"
+
+
+def _aligned(rows: Iterable[tuple[str, str]], width: int) -> list[str]:
+    return [f"{name:<{width}}  {value}" for name, value in rows]

@@ -1,0 +1,149 @@
+"""Scores a folder of label PNGs against true masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from tag2mask.artifacts import load_labels, safe_join
+from tag2mask.core import IGNORE, VOC_NAMES, ClassList, UserError
+from tag2mask.data import PhotoSet
+from tag2mask.evaluate.loop import load_ahead
+from tag2mask.evaluate.scores import Labels, LabelTally, Scores
+from tag2mask.metrics.confusion import Unknown
+
+Missing = Literal["error", "skip"]
+
+
+def score_folder(
+    pred_dir: str | Path,
+    truth: str | Path | PhotoSet,
+    ids: Sequence[str] | None = None,
+    classes: ClassList | None = None,
+    unknown: Unknown = "ignore",
+    *,
+    split: str = "",
+    missing: Missing = "error",
+) -> Scores:
+    """Score ``pred_dir/<id>.png`` against true masks, with one confusion over all photos.
+
+    Both are palette or gray PNGs of mask ids. Pixels whose truth is 255 are not scored; a true id
+    that `classes` does not name is background.
+
+    Args:
+        pred_dir: folder of predicted labels.
+        truth: folder of true masks ``<id>.png``, or a photo set with masks.
+        ids: photos to score; None takes all masks of the folder (needed for a photo set).
+        classes: classes to score; None takes those of the photo set, or the ids in the folder's masks.
+        unknown: what a prediction of 255 counts as: ``"ignore"``, ``"wrong"`` or ``"background"``.
+        split: name of the set of photos, kept in the result.
+        missing: ``"skip"`` leaves photos without a prediction out and counts them.
+
+    Raises:
+        UserError: a folder, mask or prediction is missing or unreadable, or sizes differ.
+        ValueError: `ids` is missing for a photo set.
+    """
+    chosen = _ids(truth, ids)
+    found, lost = _predictions(_folder(pred_dir), chosen, missing)
+    wanted = classes or (
+        truth.classes if isinstance(truth, PhotoSet) else classes_in_masks(truth, list(found))
+    )
+    tally = LabelTally(wanted, unknown)
+
+    def load(image_id: str) -> tuple[Labels, Labels]:
+        return _pair(found[image_id], truth, image_id, wanted)
+
+    for _, (predicted, true) in load_ahead(load, list(found), "scoring"):
+        tally.add(predicted, true)
+    return tally.scores(split, missing=lost)
+
+
+def classes_in_masks(masks_dir: str | Path, ids: Sequence[str]) -> ClassList:
+    """The classes that occur in a folder's masks, with VOC's names where all ids are VOC's 1..20.
+
+    Raises:
+        UserError: a mask cannot be read, or there is nothing but background in all of them.
+    """
+    seen: set[int] = set()
+    for _, values in load_ahead(lambda i: np.unique(load_labels(_mask(masks_dir, i))), ids, "classes"):
+        seen.update(int(v) for v in values)
+    present = sorted(seen - {0, IGNORE})
+    if not present:
+        raise UserError(f"the {len(ids)} masks in {masks_dir} hold no class, only background: give --classes")
+    voc = present[-1] <= len(VOC_NAMES)
+    names = [VOC_NAMES[i - 1] if voc else f"class {i}" for i in present]
+    return ClassList(tuple(names), tuple(present))
+
+
+def read_split_file(path: str | Path) -> list[str]:
+    """The image ids of a list file: the first word of every line that is not empty.
+
+    Raises:
+        UserError: the file cannot be read, or names no photo or one photo twice.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the split file {path}: {error}") from error
+    ids = [line.split()[0] for line in lines if line.strip()]
+    if not ids:
+        raise UserError(f"the split file {path} names no photo")
+    if len(set(ids)) != len(ids):
+        twice = next(i for i in ids if ids.count(i) > 1)
+        raise UserError(f"the split file {path} names {twice!r} twice: remove one")
+    return ids
+
+
+def _ids(truth: str | Path | PhotoSet, ids: Sequence[str] | None) -> list[str]:
+    if ids is not None:
+        return list(ids)
+    if isinstance(truth, PhotoSet):
+        raise ValueError("ids must be given with a photo set")
+    found = sorted(p.stem for p in _folder(truth).glob("*.png"))
+    if not found:
+        raise UserError(f"{truth} holds no PNG masks")
+    return found
+
+
+def _folder(path: str | Path) -> Path:
+    if not Path(path).is_dir():
+        raise UserError(f"{path} is not a folder")
+    return Path(path)
+
+
+def _predictions(pred_dir: Path, ids: Sequence[str], missing: Missing) -> tuple[dict[str, Path], int]:
+    paths = {image_id: safe_join(pred_dir, f"{image_id}.png") for image_id in ids}
+    found = {image_id: path for image_id, path in paths.items() if path.is_file()}
+    lost = [image_id for image_id in ids if image_id not in found]
+    if lost and (missing == "error" or not found):
+        first = ", ".join(lost[:3]) + (", ..." if len(lost) > 3 else "")
+        raise UserError(
+            f"{len(lost)} of {len(ids)} predictions are missing in {pred_dir} ({first}): "
+            "name the photos to score with --split FILE, or leave them out with --missing skip"
+        )
+    return found, len(lost)
+
+
+def _mask(masks: str | Path | PhotoSet, image_id: str) -> Path:
+    if not isinstance(masks, PhotoSet):
+        return safe_join(masks, f"{image_id}.png")
+    path = masks.mask_path(image_id)
+    if path is None:
+        raise UserError(f"photo {image_id!r} has no mask to score against")
+    return path
+
+
+def _pair(
+    pred_path: Path, truth: str | Path | PhotoSet, image_id: str, classes: ClassList
+) -> tuple[Labels, Labels]:
+    mask_path = _mask(truth, image_id)
+    predicted, true = load_labels(pred_path), load_labels(mask_path)
+    if predicted.shape != true.shape:
+        raise UserError(
+            f"{pred_path} is {predicted.shape[1]}x{predicted.shape[0]} but {mask_path} is "
+            f"{true.shape[1]}x{true.shape[0]}: a prediction must have its mask's size"
+        )
+    return predicted, classes.to_index(true)

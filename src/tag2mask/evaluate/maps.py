@@ -1,0 +1,142 @@
+"""Scores folders of score maps: class activation maps by threshold, maps with background by argmax."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tag2mask.artifacts import load_maps, safe_join
+from tag2mask.core import ClassList, UserError
+from tag2mask.data import PhotoSet
+from tag2mask.evaluate.loop import load_ahead
+from tag2mask.evaluate.scores import Labels, Scores, known, read_scores
+from tag2mask.metrics import Confusion, ThresholdSweep
+
+THRESHOLDS = tuple(round(step / 100, 2) for step in range(1, 100))
+"""What a sweep tries."""
+
+
+@dataclass(frozen=True)
+class MapScores:
+    """Scores of score maps.
+
+    Attributes:
+        scores: at the fixed threshold; of the argmax for maps with a background channel.
+        threshold: the fixed threshold; None for maps with a background channel.
+        best_threshold: the best of the sweep, chosen with the true masks (an upper bound).
+        best_miou: the mean IoU there.
+    """
+
+    scores: Scores
+    threshold: float | None = None
+    best_threshold: float | None = None
+    best_miou: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain form for JSON."""
+        return {
+            **self.scores.to_dict(),
+            "threshold": self.threshold,
+            "best_threshold": self.best_threshold,
+            "best_miou": self.best_miou,
+        }
+
+
+@dataclass(frozen=True)
+class _Photo:
+    maps: Tensor  # (M, H, W) at photo size
+    classes: list[int]  # (M,) indices
+    truth: Labels  # (H, W)
+
+
+def score_maps(
+    maps_dir: str | Path, dataset: PhotoSet, ids: Sequence[str], threshold: float = 0.3, split: str = ""
+) -> MapScores:
+    """Score ``maps_dir/<id>.npz``, enlarged bilinearly to photo size.
+
+    Maps without a background channel (CAMs): a pixel has the class of its highest map where that
+    exceeds the threshold, else background; a sweep over `THRESHOLDS` is scored beside the fixed one.
+    Maps with one (class id 0, e.g. after the random walk): the class of the highest map.
+
+    Args:
+        maps_dir: folder of stored maps.
+        dataset: has the true masks of all `ids`.
+        ids: photos to score.
+        threshold: the fixed threshold, in map units.
+        split: name of the set of photos, kept in the result.
+
+    Raises:
+        UserError: maps or masks are missing, broken, of other classes or sizes, or only some of
+            the maps have a background channel.
+    """
+    classes = dataset.classes
+    sweep = ThresholdSweep(len(classes) + 1, sorted({*THRESHOLDS, threshold}))
+    argmax = Confusion(len(classes) + 1)
+    background: dict[bool, str] = {}
+    for image_id, photo in load_ahead(lambda i: _load(Path(maps_dir), dataset, i), ids, "scoring maps"):
+        if photo.classes:
+            background.setdefault(0 in photo.classes, image_id)
+        if len(background) > 1:
+            raise UserError(
+                f"in {maps_dir}, the maps of {background[True]} have background and those of "
+                f"{background[False]} have none: run the step that made them again"
+            )
+        # a photo without any map is background in both kinds of folder
+        if 0 in photo.classes or not photo.classes:
+            argmax.update(_argmax(photo), photo.truth)
+        if 0 not in photo.classes:
+            sweep.update(photo.maps, photo.classes, photo.truth)
+    if True in background:
+        return MapScores(read_scores(argmax, classes, len(ids), split))
+    return _at_threshold(sweep, threshold, classes, len(ids), split)
+
+
+def enlarge(maps: npt.NDArray[np.float32], size: tuple[int, int]) -> Tensor:
+    """Maps (M, h, w) at `size` (H, W): bilinear, corners not aligned. M may be 0."""
+    tensor = torch.from_numpy(maps)
+    if not len(maps):
+        return tensor.new_zeros(0, *size)
+    return functional.interpolate(tensor[None], size=size, mode="bilinear", align_corners=False)[0]
+
+
+def _load(maps_dir: Path, dataset: PhotoSet, image_id: str) -> _Photo:
+    path = safe_join(maps_dir, f"{image_id}.npz")
+    stored = load_maps(path)
+    truth = dataset.read_mask(image_id)
+    if truth is None:
+        raise UserError(f"photo {image_id!r} has no mask to score against")
+    if stored.photo_size != truth.shape:
+        raise UserError(
+            f"{path} belongs to a photo of {stored.photo_size[1]}x{stored.photo_size[0]}, but "
+            f"{dataset.mask_path(image_id)} is {truth.shape[1]}x{truth.shape[0]}: the data set has changed, "
+            "run the step again"
+        )
+    indices = {mask_id: index for index, mask_id in enumerate(dataset.classes.all_ids)}
+    foreign = [i for i in stored.class_ids if i not in indices]
+    if foreign:
+        raise UserError(f"{path} has a map of class id {foreign[0]}, which the data set does not have")
+    maps = enlarge(stored.maps, stored.photo_size)
+    return _Photo(maps, [indices[i] for i in stored.class_ids], truth)
+
+
+def _argmax(photo: _Photo) -> Tensor:
+    if not photo.classes:
+        return torch.zeros(photo.truth.shape, dtype=torch.int64)
+    return torch.tensor(photo.classes)[photo.maps.argmax(0)]
+
+
+def _at_threshold(
+    sweep: ThresholdSweep, threshold: float, classes: ClassList, images: int, split: str
+) -> MapScores:
+    fixed = Confusion(len(classes) + 1)
+    fixed.counts[:, :-1] += sweep.confusion(threshold)
+    best_threshold, best_miou = sweep.best()
+    return MapScores(read_scores(fixed, classes, images, split), threshold, best_threshold, known(best_miou))

@@ -1,0 +1,104 @@
+"""The scores of a set of label maps, and the tally that leads to them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tag2mask.core import IGNORE, ClassList
+from tag2mask.metrics import Confusion
+from tag2mask.metrics.confusion import Unknown
+
+Labels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores over a whole set of photos; all are shares in [0, 1], None where nothing defines them.
+
+    Attributes:
+        miou: mean of `per_class`, over the classes that have a true pixel.
+        per_class: class name (background first) -> intersection over union.
+        precision: mean over the predicted classes of the share of right pixels, unknown ones left out.
+        coverage: share of the scored pixels that the prediction gives a class (not 255).
+        unknown: what an unknown prediction (255) counted as: ``"ignore"``, ``"wrong"`` or ``"background"``.
+        split: name of the set of photos.
+        images: photos scored.
+        missing: photos left out because they had no prediction.
+    """
+
+    miou: float | None
+    per_class: dict[str, float | None]
+    precision: float | None
+    coverage: float | None
+    unknown: str
+    split: str
+    images: int
+    missing: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain form for JSON."""
+        return asdict(self)
+
+
+class LabelTally:
+    """Counts predicted against true labels over photos; the scores are read off at the end.
+
+    A predicted mask id that is none of `classes` is wrong wherever the truth has a class: it is
+    counted as one more class, which has no true pixel and therefore no place in the mean.
+
+    Args:
+        classes: foreground classes that are scored, beside background.
+        unknown: what a prediction of 255 counts as (see `tag2mask.metrics.Confusion`).
+    """
+
+    def __init__(self, classes: ClassList, unknown: Unknown = "ignore") -> None:
+        self.classes = classes
+        self.confusion = Confusion(len(classes) + 2, unknown=unknown)
+        self.images = 0
+        self._index = classes.to_index(np.arange(256, dtype=np.uint8))
+        listed = [*classes.all_ids, IGNORE]
+        self._index[~np.isin(np.arange(256), listed)] = len(classes) + 1
+
+    def add(self, predicted_ids: Labels, truth: Labels) -> None:
+        """Count one photo.
+
+        Args:
+            predicted_ids: uint8 (H, W) of mask ids; 255 is unknown.
+            truth: uint8 (H, W) of indices 0..K; 255 is not scored.
+
+        Raises:
+            ValueError: the shapes differ, or `truth` holds no index of a class.
+        """
+        self.confusion.update(self._index[predicted_ids], truth)
+        self.images += 1
+
+    def scores(self, split: str = "", missing: int = 0) -> Scores:
+        """The scores of all photos counted so far."""
+        return read_scores(self.confusion, self.classes, self.images, split, missing)
+
+
+def read_scores(
+    confusion: Confusion, classes: ClassList, images: int, split: str = "", missing: int = 0
+) -> Scores:
+    """`Scores` from a confusion whose first K+1 classes are background and `classes`."""
+    per_class = confusion.per_class_iou.tolist()
+    return Scores(
+        miou=known(confusion.miou),
+        per_class={name: known(iou) for name, iou in zip(classes.all_names, per_class, strict=False)},
+        precision=known(confusion.precision),
+        coverage=known(confusion.coverage),
+        unknown=confusion.unknown,
+        split=split,
+        images=images,
+        missing=missing,
+    )
+
+
+def known(value: float) -> float | None:
+    """A number for JSON: None instead of NaN."""
+    return None if math.isnan(value) else float(value)

@@ -1,0 +1,8 @@
+"""Heads: what turns backbone features into class maps, affinities and segmentations."""
+
+from tag2mask.heads.affinity import AffinityHead
+from tag2mask.heads.cam import CAMHead
+from tag2mask.heads.segmentation import MultiScaleMax, Segmenter, build_segmenter
+from tag2mask.heads.smp_segmenter import SmpSegmenter
+
+__all__ = ["AffinityHead", "CAMHead", "MultiScaleMax", "Segmenter", "SmpSegmenter", "build_segmenter"]

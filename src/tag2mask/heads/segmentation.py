@@ -1,0 +1,209 @@
+"""Segmentation networks: a backbone and the head of a paper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tag2mask.backbones import Backbone
+from tag2mask.core import UserError, unknown_name
+from tag2mask.heads.deeplabv3plus import DeepLabV3PlusHead
+
+HeadName = Literal["resnet38", "largefov", "deeplabv2", "deeplabv3plus"]
+
+
+class ResNet38Head(nn.Module):
+    """Two atrous 3x3 convolutions with dilation 12: 512 channels, then the logits.
+
+    Source: Ahn and Kwak, CVPR 2018, appendix A.1, figure 7(d).
+
+    Args:
+        in_channels: channels of the features.
+        num_outputs: number of logits, background included.
+    """
+
+    def __init__(self, in_channels: int, num_outputs: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, 512, 3, padding=12, dilation=12)
+        self.classifier = nn.Conv2d(512, num_outputs, 3, padding=12, dilation=12)
+        for layer in (self.conv, self.classifier):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(_bias(layer))
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Logits (B, num_outputs, h, w) at the grid of ``out``."""
+        logits: Tensor = self.classifier(F.relu(self.conv(features["out"])))
+        return logits
+
+
+class LargeFOVHead(nn.Module):
+    """A 1x1 classifier on the last features after dropout (DeepLab v1).
+
+    Source: Chen et al., ICLR 2015. The large field of view itself is fc6 of the VGG16 backbone with
+    ``role="segmentation"``.
+
+    Args:
+        in_channels: channels of the features.
+        num_outputs: number of logits, background included.
+        dropout: probability of dropping a feature channel in training.
+    """
+
+    def __init__(self, in_channels: int, num_outputs: int, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = nn.Conv2d(in_channels, num_outputs, 1)
+        _deeplab_init(self.classifier)
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Logits (B, num_outputs, h, w) at the grid of ``out``."""
+        logits: Tensor = self.classifier(self.dropout(features["out"]))
+        return logits
+
+
+class DeepLabV2Head(nn.Module):
+    """Sum of four atrous 3x3 classifiers (ASPP-L).
+
+    Source: Chen et al., TPAMI 2018, section 3.2.
+
+    Args:
+        in_channels: channels of the features.
+        num_outputs: number of logits, background included.
+        rates: their dilations.
+    """
+
+    def __init__(self, in_channels: int, num_outputs: int, rates: Sequence[int] = (6, 12, 18, 24)) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            nn.Conv2d(in_channels, num_outputs, 3, padding=rate, dilation=rate) for rate in rates
+        )
+        for branch in self.branches:
+            _deeplab_init(branch)
+
+    def forward(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Logits (B, num_outputs, h, w) at the grid of ``out``."""
+        return torch.stack([branch(features["out"]) for branch in self.branches]).sum(0)
+
+
+class Segmenter(nn.Module):
+    """A backbone and a segmentation head.
+
+    Args:
+        backbone: the features' source.
+        head: turns the backbone's maps into logits.
+    """
+
+    def __init__(self, backbone: Backbone, head: nn.Module) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    @property
+    def pretrained(self) -> list[nn.Module]:
+        """The parts that train with the base learning rate."""
+        return [self.backbone]
+
+    @property
+    def new(self) -> list[nn.Module]:
+        """The parts that train with the rate of new layers."""
+        return [self.head]
+
+    def forward(self, photos: Tensor) -> Tensor:
+        """Logits of photos.
+
+        Args:
+            photos: (B, 3, H, W) RGB in 0..255.
+
+        Returns:
+            (B, K + 1, h, w) on the head's grid (stride 4 for deeplabv3plus, else that of ``out``);
+            interpolate to the photo before taking the argmax.
+        """
+        logits: Tensor = self.head(self.backbone(photos))
+        return logits
+
+
+class MultiScaleMax(nn.Module):
+    """Element-wise maximum of a segmenter's logits over several photo sizes.
+
+    Source: Chen et al., TPAMI 2018, section 4.1.1 (MSC).
+
+    Args:
+        segmenter: photos -> logits.
+        scales: further sizes beside 1.
+    """
+
+    def __init__(self, segmenter: Segmenter, scales: Sequence[float] = (0.5, 0.75)) -> None:
+        super().__init__()
+        if not scales or any(s <= 0 for s in scales):
+            raise UserError(f"scales {list(scales)} must be positive numbers, at least one")
+        self.segmenter = segmenter
+        self.scales = tuple(scales)
+
+    @property
+    def pretrained(self) -> list[nn.Module]:
+        """The parts that train with the base learning rate."""
+        return self.segmenter.pretrained
+
+    @property
+    def new(self) -> list[nn.Module]:
+        """The parts that train with the rate of new layers."""
+        return self.segmenter.new
+
+    def all_logits(self, photos: Tensor) -> list[Tensor]:
+        """Logits at scale 1, at each further scale on its own grid, and their maximum.
+
+        The paper sums the loss over all of them in training.
+        """
+        full = self.segmenter(photos)
+        smaller = [self.segmenter(self._scaled(photos, scale)) for scale in self.scales]
+        size = full.shape[-2:]
+        aligned = [F.interpolate(m, size, mode="bilinear", align_corners=False) for m in smaller]
+        return [full, *smaller, torch.stack([full, *aligned]).amax(0)]
+
+    def forward(self, photos: Tensor) -> Tensor:
+        """The maximum (B, K + 1, h, w) on the grid of scale 1; see `Segmenter.forward`."""
+        return self.all_logits(photos)[-1]
+
+    @staticmethod
+    def _scaled(photos: Tensor, scale: float) -> Tensor:
+        size = [max(1, round(side * scale)) for side in photos.shape[-2:]]
+        return F.interpolate(photos.float(), size, mode="bilinear", align_corners=False)
+
+
+_HEADS: dict[str, Callable[[Backbone, int], nn.Module]] = {
+    "resnet38": lambda b, n: ResNet38Head(b.taps["out"].channels, n),
+    "largefov": lambda b, n: LargeFOVHead(b.taps["out"].channels, n),
+    "deeplabv2": lambda b, n: DeepLabV2Head(b.taps["out"].channels, n),
+    "deeplabv3plus": lambda b, n: DeepLabV3PlusHead(b.taps, n),
+}
+
+
+def build_segmenter(head: str, backbone: Backbone, num_classes: int) -> Segmenter:
+    """A segmentation network of a paper on any backbone.
+
+    Args:
+        head: ``"resnet38"``, ``"largefov"``, ``"deeplabv2"`` or ``"deeplabv3plus"``.
+        backbone: the features' source.
+        num_classes: number of foreground classes K; the network has K + 1 logits.
+
+    Raises:
+        UserError: unknown head, or the backbone lacks a map that the head needs.
+    """
+    if head not in _HEADS:
+        raise unknown_name("segmentation head", head, _HEADS)
+    return Segmenter(backbone, _HEADS[head](backbone, num_classes + 1))
+
+
+def _deeplab_init(layer: nn.Module) -> None:
+    if isinstance(layer, nn.Conv2d):
+        nn.init.normal_(layer.weight, std=0.01)
+        nn.init.zeros_(_bias(layer))
+
+
+def _bias(layer: nn.Conv2d) -> Tensor:
+    if layer.bias is None:
+        raise ValueError("layer must have a bias")
+    return layer.bias

@@ -1,0 +1,142 @@
+"""Loss of an affinity network on pairs of cells with equal or different labels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, distributed, nn
+
+from tag2mask.core import IGNORE
+from tag2mask.ops.pairs import Border, Engine, pair_distances, shifted, source_windows
+
+EPS = 1e-5
+KINDS = ("bg", "fg", "neg")
+_WEIGHTS = (0.25, 0.25, 0.5)
+
+
+def pair_kinds(labels: Tensor, radius: int = 5, border: Border = "psa") -> Tensor:
+    """What each pair of neighbouring cells is to learn.
+
+    Args:
+        labels: (B, H, W) integers, 0 = background, 255 = neutral.
+        radius: pairs are nearer than this many cells.
+        border: ``"psa"`` or ``"all"``, see `affinity_loss`.
+
+    Returns:
+        (B, offsets, H, W) uint8: 1 both background, 2 both the same foreground class, 3 different
+        labels, 0 no pair or a neutral end.
+
+    Example:
+        >>> pair_kinds(torch.tensor([[[0, 0, 1, 255]]]), radius=2, border="all")[0, 0]
+        tensor([[1, 3, 0, 0]], dtype=torch.uint8)
+    """
+    batch, height, width = labels.shape
+    windows = source_windows(height, width, radius, border)
+    kinds = torch.zeros(batch, len(windows), height, width, dtype=torch.uint8, device=labels.device)
+    for index, window in enumerate(windows):
+        source, partner = shifted(labels, window)
+        kind = torch.where(source != partner, 3, torch.where(source == 0, 1, 2))
+        known = (source != IGNORE) & (partner != IGNORE)
+        shifted(kinds[:, index], window)[0].copy_(kind * known)
+    return kinds
+
+
+def affinity_loss(
+    features: Tensor,
+    labels: Tensor,
+    radius: int = 5,
+    border: Border = "psa",
+    group_all_reduce: bool = True,
+    engine: Engine = "auto",
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Draw cells of one label together and push those of different labels apart.
+
+    With the affinity a = exp(-mean_c |f_i - f_j|) of a pair, the loss is
+    1/4 mean_bg(-log a) + 1/4 mean_fg(-log a) + 1/2 mean_neg(-log(1 - a)), each mean over its own
+    pairs in the whole batch (Ahn and Kwak 2018, eq. 6 to 10; weights, the channel mean and 1e-5 inside
+    the logarithms and in the pair counts as in their code). Pairs with a neutral end are left out.
+
+    Under torch.distributed the sums and counts are those of all processes, and the gradient of the
+    local pairs is multiplied by the number of processes, because DDP averages gradients: 8 processes
+    with 1 photo give the loss and the gradient of 1 process with 8. Otherwise each process would
+    divide by its own count, and the photos with few pairs would weigh too much.
+
+    Args:
+        features: (B, C, H, W) floating point; bfloat16 is computed as float32.
+        labels: (B, H, W) integers in the size of the features: 0 background, 1..254 foreground,
+            255 neutral.
+        radius: pairs are nearer than this many cells.
+        border: ``"psa"``: the published pair set, without sources in the last radius-1 rows and the
+            outer radius-1 columns. ``"all"``: each pair inside the map.
+        group_all_reduce: sum over processes when torch.distributed is initialised; all of them must
+            then call this function.
+        engine: ``"numba"``, ``"torch"``, or ``"auto"``: numba on the CPU and torch elsewhere.
+
+    Returns:
+        the loss (at least -1e-5; a kind without pairs adds 0) and its parts, detached: ``bg``, ``fg``,
+        ``neg`` (the unweighted means) and ``bg_pairs``, ``fg_pairs``, ``neg_pairs`` (counts).
+
+    Raises:
+        ValueError: shapes that do not fit, labels that are no integers, a map too small for
+            ``border="psa"``.
+
+    Example:
+        >>> features = torch.tensor([[[[0.0, 3.0]]]])
+        >>> loss, parts = affinity_loss(features, torch.tensor([[[0, 0]]]), radius=2, border="all")
+        >>> round(float(loss), 3), round(float(parts["bg"]), 3), int(parts["bg_pairs"])
+        (0.75, 3.0, 1)
+    """
+    if features.ndim != 4 or labels.shape != (features.shape[0], *features.shape[2:]):
+        raise ValueError(
+            f"features must be (B, C, H, W) and labels (B, H, W), got {tuple(features.shape)} and "
+            f"{tuple(labels.shape)}"
+        )
+    if labels.is_floating_point():
+        raise ValueError(f"labels must be integers, got {labels.dtype}")
+    kinds = pair_kinds(labels, radius, border)
+    sums, counts = _sums(pair_distances(features, radius, border, kinds > 0, engine), kinds)
+    if group_all_reduce and distributed.is_available() and distributed.is_initialized():
+        sums, counts = _over_processes(sums, counts)
+    means = sums / (counts + EPS)
+    loss = (means * means.new_tensor(_WEIGHTS)).sum()
+    parts = {name: means[i].detach() for i, name in enumerate(KINDS)}
+    return loss, parts | {f"{name}_pairs": counts[i] for i, name in enumerate(KINDS)}
+
+
+def _sums(distances: Tensor, kinds: Tensor) -> tuple[Tensor, Tensor]:
+    """(3,) summed logarithms and (3,) numbers of pairs, in the order of `KINDS`."""
+    same = [distances[kinds == kind] for kind in (1, 2)]
+    other = distances[kinds == 3]
+    terms = [-torch.log(torch.exp(-d) + EPS) for d in same] + [-torch.log(1 + EPS - torch.exp(-other))]
+    return torch.stack([t.sum() for t in terms]), distances.new_tensor([t.numel() for t in terms])
+
+
+def _over_processes(sums: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    world = distributed.get_world_size()
+    totals = torch.stack([sums.detach(), counts])
+    distributed.all_reduce(totals)
+    scaled = sums * world
+    return scaled + (totals[0] - scaled.detach()), totals[1]
+
+
+class AffinityLoss(nn.Module):
+    """`affinity_loss` as a module; see there for the arguments.
+
+    Shape: features (B, C, H, W), labels (B, H, W) -> scalar and a dict of scalars.
+    """
+
+    def __init__(
+        self,
+        radius: int = 5,
+        border: Border = "psa",
+        group_all_reduce: bool = True,
+        engine: Engine = "auto",
+    ) -> None:
+        super().__init__()
+        self.radius = radius
+        self.border: Border = border
+        self.group_all_reduce = group_all_reduce
+        self.engine: Engine = engine
+
+    def forward(self, features: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss and its parts."""
+        return affinity_loss(features, labels, self.radius, self.border, self.group_all_reduce, self.engine)

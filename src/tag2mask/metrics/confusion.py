@@ -1,0 +1,176 @@
+"""One confusion matrix over a data set, and the scores read from it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from tag2mask.core import IGNORE
+
+Unknown = Literal["ignore", "wrong", "background"]
+Labels = Tensor | npt.NDArray[np.integer[Any]]
+
+
+def as_labels(name: str, labels: Labels, device: torch.device) -> Tensor:
+    """Labels of any integer type as a flat int64 tensor on `device`.
+
+    Raises:
+        ValueError: `labels` (called `name`) holds no integers.
+    """
+    tensor = torch.as_tensor(labels)
+    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+        raise ValueError(f"{name} must hold integer labels, got {tensor.dtype}")
+    return tensor.to(device=device, dtype=torch.int64).reshape(-1)
+
+
+def check_range(name: str, labels: Tensor, num_classes: int, also: int) -> None:
+    """Raise ValueError unless each of `labels` lies in 0..num_classes-1 or equals `also`."""
+    outside = ((labels < 0) | (labels >= num_classes)) & (labels != also)
+    if bool(outside.any()):
+        value = int(labels[outside][0])
+        raise ValueError(f"{name} holds label {value}: allowed are 0..{num_classes - 1} and {also}")
+
+
+def iou_per_class(matrix: Tensor) -> Tensor:
+    """Intersection over union of each class.
+
+    Args:
+        matrix: (C, C) or (C, C+1) pixel counts; rows are true classes, columns predicted ones, a
+            last extra column counts pixels whose prediction is none of the classes.
+
+    Returns:
+        (C,) float64 in [0, 1]; NaN for a class without a true pixel.
+
+    Example:
+        >>> iou_per_class(torch.tensor([[3, 1], [0, 0]]))
+        tensor([0.7500,    nan], dtype=torch.float64)
+    """
+    counts = matrix.cpu().double()
+    classes = counts.shape[0]
+    true = counts.sum(1)
+    hit = counts.diagonal()
+    union = true + counts[:, :classes].sum(0) - hit
+    return torch.where(true > 0, hit / union.clamp(min=1), torch.nan)
+
+
+class Confusion(Metric):
+    """Confusion matrix over all pixels of a data set, never averaged per photo (as PASCAL VOC scores).
+
+    A pixel is scored when its true label is not `ignore_index`. A prediction of `ignore_index` means
+    "unknown"; published code treats it in three ways, and the score depends on which:
+
+    - ``"ignore"``: unknown pixels are left out;
+    - ``"wrong"``: they are misses of their true class (SEAM's evaluator);
+    - ``"background"``: they are predictions of class 0 (IRN's evaluator).
+
+    The mean IoU is over the classes that have a scored true pixel. A class without one is left out,
+    also when it was predicted somewhere: its false pixels still count against the true classes.
+    Coverage and precision do not depend on `unknown`.
+
+    The matrices of all processes are summed when a score is read, so under DDP each process must
+    read it.
+
+    Args:
+        num_classes: number of classes C, background included.
+        ignore_index: label of pixels without a true class, and of unknown predictions.
+        unknown: what an unknown prediction counts as.
+
+    Raises:
+        ValueError: for `num_classes` < 1 or another `unknown`; by `update` for different shapes, for
+            labels that are no integers and for labels that are no class.
+
+    Example:
+        >>> metric = Confusion(num_classes=2)
+        >>> metric.update(torch.tensor([0, 1, 1, 255]), torch.tensor([0, 1, 0, 1]))
+        >>> metric.miou, metric.coverage
+        (0.5, 0.75)
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+    counts: Tensor
+
+    def __init__(
+        self, num_classes: int, ignore_index: int = IGNORE, unknown: Unknown = "ignore", **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        if num_classes < 1:
+            raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+        if 0 <= ignore_index < num_classes:
+            raise ValueError(f"ignore_index {ignore_index} is also one of the {num_classes} classes")
+        if unknown not in get_args(Unknown):
+            raise ValueError(f"unknown must be one of {get_args(Unknown)}, got {unknown!r}")
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+        self.unknown = unknown
+        empty = torch.zeros(num_classes, num_classes + 1, dtype=torch.int64)
+        self.add_state("counts", empty, dist_reduce_fx="sum")
+
+    def update(self, pred: Labels, target: Labels) -> None:
+        """Add the pixels of one photo or of a batch.
+
+        Args:
+            pred: integer labels 0..C-1 or `ignore_index` (unknown), any shape; array or tensor.
+            target: true labels 0..C-1 or `ignore_index` (not scored), of the same shape.
+        """
+        if tuple(pred.shape) != tuple(target.shape):
+            raise ValueError(f"pred {tuple(pred.shape)} and target {tuple(target.shape)} differ in shape")
+        device = self.counts.device
+        predicted = as_labels("pred", pred, device)
+        true = as_labels("target", target, device)
+        check_range("pred", predicted, self.num_classes, self.ignore_index)
+        check_range("target", true, self.num_classes, self.ignore_index)
+        columns = self.num_classes + 1
+        predicted = torch.where(predicted == self.ignore_index, self.num_classes, predicted)
+        scored = true != self.ignore_index
+        joint = true[scored] * columns + predicted[scored]
+        self.counts += torch.bincount(joint, minlength=self.num_classes * columns).view(-1, columns)
+
+    def compute(self) -> Tensor:
+        """The mean IoU as a scalar tensor, so that Lightning can log the metric itself."""
+        return iou_per_class(self._scored()).nanmean()
+
+    @property
+    def matrix(self) -> Tensor:
+        """(C, C+1) int64 pixel counts of all processes: true class x predicted class, unknown last."""
+        if self._is_synced:
+            return self.counts
+        with self.sync_context():
+            return self.counts.clone()
+
+    @property
+    def miou(self) -> float:
+        """Mean IoU in [0, 1] over the classes that have a true pixel; NaN before the first pixel."""
+        return float(iou_per_class(self._scored()).nanmean())
+
+    @property
+    def per_class_iou(self) -> Tensor:
+        """(C,) float64 IoU of each class; NaN for a class without a true pixel."""
+        return iou_per_class(self._scored())
+
+    @property
+    def precision(self) -> float:
+        """Mean over the predicted classes of TP / (TP + FP) on labelled pixels; NaN without any."""
+        labelled = self.matrix[:, :-1].cpu().double()
+        predicted = labelled.sum(0)
+        return float(torch.where(predicted > 0, labelled.diagonal() / predicted, torch.nan).nanmean())
+
+    @property
+    def coverage(self) -> float:
+        """Share in [0, 1] of the scored pixels whose prediction is not unknown; NaN without any."""
+        matrix = self.matrix.cpu().double()
+        return float(matrix[:, :-1].sum() / matrix.sum())
+
+    def _scored(self) -> Tensor:
+        matrix = self.matrix.clone()
+        if self.unknown == "background":
+            matrix[:, 0] += matrix[:, -1]
+        if self.unknown != "wrong":
+            matrix[:, -1] = 0
+        return matrix

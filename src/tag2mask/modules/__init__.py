@@ -1,0 +1,22 @@
+"""The stages as LightningModules."""
+
+from tag2mask.modules.affinity import AffinityLearner
+from tag2mask.modules.base import Stage, load_stage
+from tag2mask.modules.classifier import Classifier
+from tag2mask.modules.pseudo_label import AffinityLabelGenerator, PseudoLabelGenerator
+from tag2mask.modules.refinements import Background, DenseCRF, RandomWalk, Refinement
+from tag2mask.modules.segmentation import SegmentationModel
+
+__all__ = [
+    "AffinityLabelGenerator",
+    "AffinityLearner",
+    "Background",
+    "Classifier",
+    "DenseCRF",
+    "PseudoLabelGenerator",
+    "RandomWalk",
+    "Refinement",
+    "SegmentationModel",
+    "Stage",
+    "load_stage",
+]

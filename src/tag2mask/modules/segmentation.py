@@ -1,0 +1,221 @@
+"""Stage 3: a segmentation model trained on pseudo-labels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tag2mask.backbones import build_backbone
+from tag2mask.core import IGNORE, LabelsResult, PhotoSample, TrainBatch, UserError, unknown_name
+from tag2mask.heads import SmpSegmenter, build_segmenter
+from tag2mask.metrics import Confusion
+from tag2mask.modules.base import OptimizerFactory, Stage
+from tag2mask.modules.refinements import CRF_SETS
+from tag2mask.ops import dense_crf
+
+VARIANTS = ("single_scale", "multi_scale", "multi_scale_crf")
+"""Ways of predicting: one pass; all test scales and flips; the same followed by a CRF."""
+
+
+class SegmentationModel(Stage):
+    """Photos -> class scores per pixel, trained with cross-entropy on labels from an earlier step.
+
+    Args:
+        num_classes: number of foreground classes K; set from the data.
+        head: resnet38, largefov, deeplabv2 or deeplabv3plus on `backbone`; or smp:ARCH for a
+            segmentation-models-pytorch architecture with `backbone` as its encoder name.
+        backbone: resnet38, vgg16, any timm name; with smp:ARCH an smp encoder.
+        weights: imagenet, none, or the path of a weight file.
+        output_stride: 8 or 16.
+        frozen: parts of the backbone that do not train; null takes the architecture's default.
+        freeze_batchnorm: keep the backbone's batch-norm as pretrained.
+        lr: see `Stage`.
+        weight_decay: see `Stage`.
+        optimizer: see `Stage`.
+        poly_power: see `Stage`.
+        new_layer_factor: see `Stage`.
+        test_scales: photo sizes of the multi-scale variants.
+        test_flip: mirror each test scale too.
+        crf: CRF parameter set of the last variant (cam, labels, dsrg, deeplab or afa).
+        variants: which of single_scale, multi_scale and multi_scale_crf to predict.
+    """
+
+    kind = "segmentation"
+
+    def __init__(
+        self,
+        num_classes: int,
+        head: str = "resnet38",
+        backbone: str = "resnet38",
+        weights: str = "imagenet",
+        output_stride: int = 8,
+        frozen: list[str] | None = None,
+        freeze_batchnorm: bool = True,
+        lr: float = 1e-3,
+        weight_decay: float = 5e-4,
+        optimizer: OptimizerFactory = torch.optim.SGD,
+        poly_power: float = 0.9,
+        new_layer_factor: float = 10.0,
+        test_scales: Sequence[float] = (0.5, 0.75, 1.0, 1.25, 1.5),
+        test_flip: bool = True,
+        crf: str = "deeplab",
+        variants: Sequence[str] = VARIANTS,
+    ) -> None:
+        super().__init__(num_classes, lr, weight_decay, optimizer, poly_power, new_layer_factor)
+        for name in variants:
+            if name not in VARIANTS:
+                raise unknown_name("prediction variant", name, VARIANTS)
+        if crf not in CRF_SETS:
+            raise unknown_name("CRF parameter set", crf, CRF_SETS)
+        if not variants or any(s <= 0 for s in test_scales):
+            raise UserError("segmentation needs at least one variant, and test_scales above 0")
+        self.head_name = head
+        self.backbone_name = backbone
+        self.weights = weights
+        self.output_stride = output_stride
+        self.frozen = frozen
+        self.freeze_batchnorm = freeze_batchnorm
+        self.test_scales = tuple(test_scales)
+        self.test_flip = test_flip
+        self.crf = crf
+        self.variants = tuple(variants)
+        self.done_folder = self.variants[-1]
+        self.build()
+
+    def configure_network(self) -> None:
+        """The segmentation network."""
+        if self.head_name.startswith("smp:"):
+            arch = self.head_name.removeprefix("smp:")
+            self.network: nn.Module = SmpSegmenter(arch, self.backbone_name, self.weights, self.num_classes)
+            return
+        backbone = build_backbone(
+            self.backbone_name,
+            self.weights,
+            self.output_stride,
+            self.frozen,
+            self.freeze_batchnorm,
+            role="segmentation",
+        )
+        self.network = build_segmenter(self.head_name, backbone, self.num_classes)
+
+    def configure_losses(self) -> None:
+        """Cross-entropy over labelled pixels."""
+        self.loss = nn.CrossEntropyLoss(ignore_index=IGNORE)
+
+    def configure_metrics(self) -> None:
+        """The mIoU where masks exist, and agreement with the tags, which needs none."""
+        self.confusion = Confusion(self.num_classes + 1)
+        self.register_buffer("tag_counts", torch.zeros(3, dtype=torch.long), persistent=False)
+
+    def pretrained_parts(self) -> list[nn.Module]:
+        """The backbone or encoder."""
+        parts: list[nn.Module] = list(self.network.pretrained)  # type: ignore[arg-type]
+        return parts
+
+    def new_parts(self) -> list[nn.Module]:
+        """The segmentation head."""
+        parts: list[nn.Module] = list(self.network.new)  # type: ignore[arg-type]
+        return parts
+
+    def network_args(self) -> dict[str, Any]:
+        """See `Stage.network_args`."""
+        return {
+            "num_classes": self.num_classes,
+            "head": self.head_name,
+            "backbone": self.backbone_name,
+            "weights": "none",
+            "output_stride": self.output_stride,
+            "test_scales": list(self.test_scales),
+            "test_flip": self.test_flip,
+            "crf": self.crf,
+        }
+
+    def forward(self, photos: Tensor) -> Tensor:
+        """Logits (B, K + 1, H, W) of photos (B, 3, H, W), RGB 0..255."""
+        logits: Tensor = self.network(photos)
+        return F.interpolate(logits.float(), photos.shape[-2:], mode="bilinear", align_corners=False)
+
+    def training_step(self, batch: TrainBatch, batch_index: int) -> Tensor:
+        """Cross-entropy of a batch of crops; 0 for a batch without a labelled pixel."""
+        logits, label = self(batch["photo"]), batch["label"]
+        # The mean over no pixel would be NaN and would poison the weights.
+        loss: Tensor = self.loss(logits, label) if (label != IGNORE).any() else logits.sum() * 0
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(label))
+        return loss
+
+    def validation_step(self, batch: list[PhotoSample], batch_index: int) -> None:
+        """Count pixels against masks, and predicted classes against tags."""
+        for sample in batch:
+            labels = self(sample["photo"][None])[0].argmax(0)
+            if "mask" in sample:
+                self.confusion.update(labels, sample["mask"])
+            if "tags" in sample:
+                self._count_tags(labels, sample["tags"])
+
+    def _count_tags(self, labels: Tensor, tags: Tensor) -> None:
+        share = torch.bincount(labels.flatten(), minlength=self.num_classes + 1)[1:] / labels.numel()
+        found, wanted = share > 0.01, tags > 0
+        counts = torch.stack([(found & wanted).sum(), (found & ~wanted).sum(), (~found & wanted).sum()])
+        self.tag_counts += counts
+
+    def on_validation_epoch_end(self) -> None:
+        """Log mIoU (scoring only) and the F1 of predicted classes against tags."""
+        if self.confusion.update_called:
+            self.log("val/miou", float(self.confusion.compute()), prog_bar=True)
+            self.confusion.reset()
+        hit, extra, missed = self.all_gather(self.tag_counts).view(-1, 3).sum(0).tolist()
+        self.log("val/tag_f1", 2 * hit / max(1, 2 * hit + extra + missed), prog_bar=True)
+        self.tag_counts.zero_()
+
+    def predict_step(self, batch: Sequence[PhotoSample], batch_index: int) -> list[LabelsResult]:
+        """Label maps of each photo, one per variant; the network in turn, the CRFs in parallel."""
+        todo = [sample for sample in batch if not sample.get("done")]
+        scores = [self.variant_scores(sample["photo"]) for sample in todo]
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            return list(pool.map(self._result, todo, scores))
+
+    def variant_scores(self, photo: Tensor) -> dict[str, Tensor]:
+        """Class probabilities (K + 1, H, W) of a photo (3, H, W) by passes: ``single``, ``multi``."""
+        scores = {}
+        if "single_scale" in self.variants:
+            scores["single"] = self._probabilities(photo, (1.0,), flip=False)
+        if set(self.variants) & {"multi_scale", "multi_scale_crf"}:
+            scores["multi"] = self._probabilities(photo, self.test_scales, self.test_flip)
+        return {name: value.float().cpu() for name, value in scores.items()}
+
+    def _probabilities(self, photo: Tensor, scales: Sequence[float], flip: bool) -> Tensor:
+        size = (int(photo.shape[-2]), int(photo.shape[-1]))
+        total = torch.zeros(self.num_classes + 1, *size, device=photo.device)
+        for scale in scales:
+            batch = photo[None].float()
+            if scale != 1:
+                batch = F.interpolate(batch, scale_factor=scale, mode="bilinear", align_corners=False)
+            for mirrored in (False, True) if flip else (False,):
+                logits = self.network(batch.flip(3) if mirrored else batch).float()
+                logits = logits.flip(3) if mirrored else logits
+                total += F.interpolate(logits, size, mode="bilinear", align_corners=False).softmax(1)[0]
+        return total / (len(scales) * (2 if flip else 1))
+
+    def _result(self, sample: PhotoSample, scores: dict[str, Tensor]) -> LabelsResult:
+        labels: dict[str, np.ndarray[Any, np.dtype[np.uint8]]] = {}
+        for variant in self.variants:
+            values = scores["single" if variant == "single_scale" else "multi"]
+            if variant == "multi_scale_crf":
+                values = self._crf(sample["photo"], values)
+            labels[variant] = values.argmax(0).numpy().astype(np.uint8)
+        return LabelsResult(sample["id"], labels)
+
+    def _crf(self, photo: Tensor, values: Tensor) -> Tensor:
+        # Classes that win nowhere cannot win after the CRF's smoothing; leaving them out saves time.
+        present = values.amax((1, 2)) > 0.05
+        array = np.ascontiguousarray(photo.permute(1, 2, 0).cpu().numpy())
+        refined = torch.zeros_like(values)
+        refined[present] = torch.from_numpy(dense_crf(array, values[present].numpy(), CRF_SETS[self.crf]))
+        return refined

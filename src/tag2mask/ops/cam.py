@@ -1,0 +1,168 @@
+"""Class activation maps: multi-scale inference, normalisation and background scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+Maps = TypeVar("Maps", Tensor, npt.NDArray[np.float32])
+
+EPS = 1e-5
+"""Added to a class's maximum before dividing by it, as in the code of PSA."""
+GRID = 8
+"""Pixels of the photo per cell of the default output grid of `multi_scale_cam`."""
+
+
+def background_score(cams: Maps, alpha: float) -> Maps:
+    """Background score of each pixel, ``(1 - max_c cam_c) ** alpha`` (Ahn and Kwak 2018, eq. 2).
+
+    A smaller alpha gives a higher background score.
+
+    Args:
+        cams: (K, H, W) activation maps in [0, 1], tensor or array; K may be 0.
+        alpha: exponent, above 0.
+
+    Returns:
+        (H, W) scores in [0, 1]; 1 everywhere when K is 0.
+
+    Raises:
+        ValueError: `cams` is not (K, H, W) or `alpha` is not above 0.
+
+    Example:
+        >>> background_score(torch.tensor([[[0.5]], [[0.2]]]), alpha=2)
+        tensor([[0.2500]])
+    """
+    _check_maps(cams)
+    if not alpha > 0:
+        raise ValueError(f"alpha must be above 0, got {alpha}")
+    if isinstance(cams, Tensor):
+        zeros = cams.new_zeros((1, *cams.shape[1:]))
+        return (1 - torch.cat([zeros, cams]).amax(0)).clamp(0, 1) ** alpha
+    score: Maps = (1 - cams.max(axis=0, initial=0)).clip(0, 1) ** np.float32(alpha)
+    return score
+
+
+def alpha_for_level(level: float) -> float:
+    """The alpha at which the background score equals the CAM score at `level`: (1 - c)^alpha = c.
+
+    Maps of another backbone or training are flatter or sharper, so a published alpha does not carry
+    over to them. The score at which an object should begin does: give that level, and pixels whose
+    strongest map lies above it are foreground, those below it background.
+
+    Args:
+        level: CAM score c in (0, 1).
+
+    Returns:
+        ``ln(c) / ln(1 - c)``.
+
+    Raises:
+        ValueError: `level` is not between 0 and 1.
+
+    Example:
+        >>> alpha_for_level(0.5), round(alpha_for_level(0.2), 2)
+        (1.0, 7.21)
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, got {level}")
+    return math.log(level) / math.log1p(-level)
+
+
+def normalise_cams(cams: Maps) -> Maps:
+    """ReLU, then divide each class's map by its maximum + 1e-5.
+
+    Args:
+        cams: (K, H, W) raw or summed activation maps, tensor or array.
+
+    Returns:
+        (K, H, W) in [0, 1); a map without a positive value is 0.
+
+    Raises:
+        ValueError: `cams` is not (K, H, W).
+
+    Example:
+        >>> normalise_cams(torch.tensor([[[4.0, -1.0]]])).round(decimals=3)
+        tensor([[[1., 0.]]])
+    """
+    _check_maps(cams)
+    if isinstance(cams, Tensor):
+        positive = cams.clamp(min=0)
+        return positive / (positive.amax((1, 2), keepdim=True) + EPS)
+    kept = cams.clip(0, None)
+    shares: Maps = kept / (kept.max(axis=(1, 2), keepdims=True, initial=0) + np.float32(EPS))
+    return shares
+
+
+@torch.no_grad()
+def multi_scale_cam(
+    model: Callable[[Tensor], Tensor],
+    photo: Tensor,
+    scales: Sequence[float] = (0.5, 1, 1.5, 2),
+    flip: bool = True,
+    size: tuple[int, int] | None = None,
+) -> Tensor:
+    """Sum of a model's activation maps over scaled and flipped copies of one photo.
+
+    Each pass is resized (bicubic, antialiased), run, cut at 0 (ReLU), flipped back and brought to a
+    common grid (bilinear), as in the code of PSA. A flipped pair runs as one batch. The sum is not
+    normalised: keep the maps of the tagged classes, then use `normalise_cams`.
+
+    Args:
+        model: photos (B, 3, H, W) float RGB 0..255 -> raw maps (B, C, h, w). Put it in eval mode
+            first.
+        photo: (3, H, W) RGB 0..255, uint8 or float, on the model's device.
+        scales: factors on the photo's size.
+        flip: also run each scale mirrored left to right.
+        size: (h, w) of the result; by default one cell for each 8 pixels, rounded up.
+
+    Returns:
+        (C, h, w) float32, at least 0.
+
+    Raises:
+        ValueError: `photo` is not (3, H, W), `scales` is empty or has a factor that is not above 0.
+
+    Example:
+        >>> red = lambda photos: photos[:, :1, ::16, ::16]
+        >>> multi_scale_cam(red, torch.full((3, 32, 48), 10), scales=(1, 2)).unique()
+        tensor([40.])
+    """
+    if photo.ndim != 3 or photo.shape[0] != 3:
+        raise ValueError(f"photo must be (3, H, W), got {tuple(photo.shape)}")
+    if len(scales) == 0 or any(not s > 0 for s in scales):
+        raise ValueError(f"scales must be factors above 0, got {list(scales)}")
+    height, width = photo.shape[1:]
+    grid = size or (-(-height // GRID), -(-width // GRID))
+    passes = [_one_scale(model, photo, scale, flip, grid) for scale in scales]
+    return torch.stack(passes).sum(0)
+
+
+def _one_scale(
+    model: Callable[[Tensor], Tensor], photo: Tensor, scale: float, flip: bool, grid: tuple[int, int]
+) -> Tensor:
+    batch = _resize(photo.float()[None], scale)
+    if flip:
+        batch = torch.cat([batch, batch.flip(3)])
+    maps = model(batch).float().relu()
+    if flip:
+        maps = torch.stack([maps[0], maps[1].flip(2)])
+    return F.interpolate(maps, size=grid, mode="bilinear", align_corners=False).sum(0)
+
+
+def _resize(batch: Tensor, scale: float) -> Tensor:
+    height, width = (max(1, round(side * scale)) for side in batch.shape[2:])
+    if (height, width) == tuple(batch.shape[2:]):
+        return batch
+    resized = F.interpolate(batch, size=(height, width), mode="bicubic", antialias=True, align_corners=False)
+    # Bicubic overshoots at edges; networks were trained on 0..255.
+    return resized.clamp(0, 255)
+
+
+def _check_maps(cams: Tensor | npt.NDArray[np.float32]) -> None:
+    if cams.ndim != 3:
+        raise ValueError(f"cams must be (K, H, W), got {tuple(cams.shape)}")

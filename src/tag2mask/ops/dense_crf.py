@@ -1,0 +1,193 @@
+"""The fully connected CRF that sharpens score maps along the edges of a photo.
+
+Kraehenbuehl and Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials",
+NeurIPS 2011: unary energies -log(score), a smoothness kernel in position (its equation 3, second term), an
+appearance kernel in position and colour (first term), Potts compatibility, symmetric normalisation.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from tag2mask.core import IGNORE, UserError, unknown_name
+from tag2mask.ops.mean_field import mean_field
+from tag2mask.ops.permutohedral import Lattice, build_lattice
+
+Photo = npt.NDArray[np.uint8]
+Scores = npt.NDArray[np.float32]
+
+_ENGINES = ("lattice", "pydensecrf")
+_LOWEST_SCORE = 1e-5  # where pydensecrf's own helper clips, and with it the published results
+_CACHED_PIXELS = 1 << 20  # the lattice of a larger photo takes more than 40 MB: not worth keeping
+
+
+@dataclass(frozen=True)
+class CRFParams:
+    """Settings of `dense_crf`; the named sets below are those of the papers, never to be mixed up.
+
+    Attributes:
+        iterations: mean field steps, at least 0. Fewer than 10 change 2-7 % of the labels.
+        gauss_sxy: standard deviation of the smoothness kernel, pixels, above 0.
+        gauss_weight: weight of the smoothness kernel, at least 0.
+        bilateral_sxy: standard deviation of the appearance kernel in position, pixels, above 0.
+        bilateral_srgb: standard deviation of the appearance kernel in colour, of 0..255, above 0.
+        bilateral_weight: weight of the appearance kernel, at least 0.
+
+    Raises:
+        UserError: a value outside these ranges.
+    """
+
+    iterations: int = 10
+    gauss_sxy: float = 3
+    gauss_weight: float = 3
+    bilateral_sxy: float = 80
+    bilateral_srgb: float = 13
+    bilateral_weight: float = 10
+
+    def __post_init__(self) -> None:
+        for name in (field.name for field in fields(self)):
+            value = getattr(self, name)
+            positive = name not in ("iterations", "gauss_weight", "bilateral_weight")
+            if not math.isfinite(value) or value < 0 or (positive and value == 0):
+                need = "above 0" if positive else "at least 0"
+                raise UserError(f"CRF setting {name} is {value}; give a number {need}")
+        if int(self.iterations) != self.iterations:
+            raise UserError(f"CRF setting iterations is {self.iterations}; give a whole number")
+
+
+CRF_CAM = CRFParams()
+"""Refining class activation maps: PSA (both alphas), SC-CAM, RRM's pseudo-labels; pydensecrf's example."""
+CRF_DSRG = CRFParams(bilateral_sxy=83, bilateral_srgb=5, bilateral_weight=4)
+"""RRM at test time, after DSRG."""
+CRF_LABELS = CRFParams(bilateral_sxy=50, bilateral_srgb=5, bilateral_weight=10)
+"""Refining hard labels, as IRN does; see `unary_from_labels`."""
+CRF_DEEPLAB = CRFParams(gauss_sxy=1, bilateral_sxy=67, bilateral_srgb=3, bilateral_weight=4)
+"""DeepLab v2 with ResNet-101 at test time."""
+CRF_AFA = CRFParams(bilateral_sxy=64, bilateral_srgb=5, bilateral_weight=4)
+"""AFA at test time."""
+CRF_TEST = CRF_DEEPLAB
+"""What segmentation models use at test time unless a recipe says otherwise."""
+
+
+def dense_crf(
+    photo: Photo, scores: npt.NDArray[np.floating], params: CRFParams = CRF_CAM, engine: str = "lattice"
+) -> Scores:
+    """Refine score maps with a fully connected CRF.
+
+    Only the labels given compete, so pass background and the classes present: 3 labels take a quarter of
+    the time of 21. Safe to call from several threads; the lattice engine runs them side by side.
+
+    Args:
+        photo: uint8 RGB (H, W, 3).
+        scores: float (K, H, W), K >= 1. Clipped to [1e-5, 1]; they need not sum to 1 over K and are not
+            normalised, since maps with a weak background are used on purpose.
+        params: kernel widths and weights.
+        engine: "lattice" (compiled at the first call, about 2x faster) or "pydensecrf" (the C++ library
+            of the published results, which keeps other threads waiting); their labels agree.
+
+    Returns:
+        float32 (K, H, W) probabilities that sum to 1 over K.
+
+    Raises:
+        ValueError: `photo` or `scores` of another type or shape, empty, or scores that are not finite.
+        UserError: an unknown engine, or pydensecrf is not installed.
+    """
+    if engine not in _ENGINES:
+        raise unknown_name("CRF engine", engine, _ENGINES)
+    _check(photo, scores)
+    if len(scores) == 1:
+        return np.ones(scores.shape, np.float32)
+    log_scores = np.log(np.clip(scores, _LOWEST_SCORE, 1), dtype=np.float32)
+    run = _with_lattice if engine == "lattice" else _with_pydensecrf
+    return run(photo, log_scores.reshape(len(scores), -1), params).reshape(scores.shape)
+
+
+def unary_from_labels(labels: Photo, num_classes: int, probability: float = 0.7) -> Scores:
+    """Scores for `dense_crf` from hard labels, as IRN refines its labels (with `CRF_LABELS`).
+
+    Args:
+        labels: uint8 (H, W), 0..K-1, or 255 where nothing is known.
+        num_classes: K, at least 1, background included.
+        probability: in (0, 1), the score of a pixel's own label; the others share the rest equally.
+
+    Returns:
+        float32 (K, H, W), sums to 1 over K; equal scores at 255.
+
+    Raises:
+        ValueError: labels of another type or shape or beyond K - 1, `num_classes` below 1, `probability`
+            outside (0, 1).
+    """
+    if labels.ndim != 2 or labels.dtype != np.uint8 or labels.size == 0:
+        raise ValueError(f"labels: expected uint8 (H, W), got {labels.dtype} {labels.shape}")
+    if num_classes < 1 or not 0 < probability < 1:
+        raise ValueError(f"num_classes {num_classes} must be >= 1 and probability {probability} in (0, 1)")
+    known = labels != IGNORE
+    if np.any(labels[known] >= num_classes):
+        raise ValueError(f"labels: found {labels[known].max()}, expected 0..{num_classes - 1} or {IGNORE}")
+    own = labels[None] == np.arange(num_classes).reshape(-1, 1, 1)
+    rest = (1 - probability) / max(num_classes - 1, 1)
+    scores = np.where(own, probability if num_classes > 1 else 1.0, rest)
+    return np.where(known, scores, 1 / num_classes).astype(np.float32)
+
+
+def _check(photo: Photo, scores: npt.NDArray[np.floating]) -> None:
+    if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or photo.size == 0:
+        raise ValueError(f"photo: expected uint8 RGB (H, W, 3), got {photo.dtype} {photo.shape}")
+    if scores.ndim != 3 or scores.shape[0] == 0 or scores.shape[1:] != photo.shape[:2]:
+        raise ValueError(f"scores: expected (K, {photo.shape[0]}, {photo.shape[1]}), got {scores.shape}")
+    if not np.issubdtype(scores.dtype, np.floating):
+        raise ValueError(f"scores: expected floating point numbers, got {scores.dtype}")
+    if not np.isfinite(scores).all():
+        raise ValueError("scores: found NaN or infinite values")
+
+
+def _with_lattice(photo: Photo, log_scores: Scores, params: CRFParams) -> Scores:
+    height, width = photo.shape[:2]
+    make = _cached_spatial if height * width <= _CACHED_PIXELS else _spatial
+    spatial = make(height, width, params.gauss_sxy, params.gauss_weight)
+    features = np.empty((5, height, width), np.float32)
+    _positions(features, params.bilateral_sxy)
+    np.divide(photo.transpose(2, 0, 1), np.float32(params.bilateral_srgb), out=features[2:])
+    bilateral = build_lattice(features.reshape(5, -1)).normalised(params.bilateral_weight)
+    return mean_field(log_scores, spatial, bilateral, int(params.iterations))
+
+
+def _positions(features: Scores, sxy: float) -> None:
+    height, width = features.shape[1:]
+    features[0] = np.arange(width, dtype=np.float32) / np.float32(sxy)
+    features[1] = (np.arange(height, dtype=np.float32) / np.float32(sxy))[:, None]
+
+
+def _spatial(height: int, width: int, sxy: float, weight: float) -> Lattice:
+    features = np.empty((2, height, width), np.float32)
+    _positions(features, sxy)
+    return build_lattice(features.reshape(2, -1)).normalised(weight)
+
+
+_cached_spatial = lru_cache(maxsize=16)(_spatial)
+
+
+def _with_pydensecrf(photo: Photo, log_scores: Scores, params: CRFParams) -> Scores:
+    try:
+        from pydensecrf.densecrf import DenseCRF2D
+    except ImportError as error:
+        raise UserError(
+            "CRF engine 'pydensecrf' needs the package pydensecrf2; install it with "
+            "'pip install pydensecrf2' (it needs a C++ compiler), or use engine 'lattice'"
+        ) from error
+    height, width = photo.shape[:2]
+    crf = DenseCRF2D(width, height, len(log_scores))
+    crf.setUnaryEnergy(np.ascontiguousarray(-log_scores))
+    crf.addPairwiseGaussian(sxy=params.gauss_sxy, compat=params.gauss_weight)
+    crf.addPairwiseBilateral(
+        sxy=params.bilateral_sxy,
+        srgb=params.bilateral_srgb,
+        rgbim=np.array(photo, order="C"),  # a copy: the library refuses read-only arrays
+        compat=params.bilateral_weight,
+    )
+    return np.array(crf.inference(int(params.iterations)), np.float32)

@@ -1,0 +1,101 @@
+"""Ways to start the commands of a step: directly, under torchrun, in a Slurm job."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tag2mask.artifacts import atomic_write_text
+from tag2mask.core.errors import UserError
+
+PROGRAM = (sys.executable, "-m", "tag2mask")
+LAUNCHERS = ("local", "torchrun", "slurm", "srun")
+SBATCH_NAME = "run.sbatch"
+
+Wrap = Callable[[Sequence[str]], list[str]]
+
+
+def local(program: Sequence[str]) -> Wrap:
+    """Commands as they are; Lightning starts further processes for further devices by itself."""
+    return lambda words: [*program, *words]
+
+
+def torchrun(program: Sequence[str], devices: int) -> Wrap:
+    """Commands under torchrun, one process per device."""
+    # torchrun as a module, because the script of that name on the PATH may be another Python's
+    head = [program[0], "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(devices)]
+    return lambda words: [*head, *program[1:], *words]
+
+
+def srun(program: Sequence[str], devices: int) -> Wrap:
+    """Commands as steps of the Slurm job that we run in, one task per device."""
+    head = ["srun", f"--ntasks={devices}", f"--ntasks-per-node={devices}", "--kill-on-bad-exit=1"]
+    return lambda words: [*head, *program, *words]
+
+
+def choose(launcher: str, program: Sequence[str], devices: int | None) -> Wrap:
+    """The way to start a step's commands.
+
+    Args:
+        launcher: ``local``, ``torchrun`` or ``srun``.
+        program: how ``tag2mask`` is called: interpreter, then its arguments.
+        devices: devices per command; None for one.
+    """
+    if launcher == "torchrun":
+        return torchrun(program, devices or 1)
+    if launcher == "srun":
+        return srun(program, devices or 1)
+    if launcher == "local":
+        return local(program)
+    raise ValueError(f"launcher must be one of local, torchrun, srun, got {launcher!r}")
+
+
+def sbatch_text(
+    run_dir: Path, label: str, devices: int, options: Sequence[str], command: Sequence[str]
+) -> str:
+    """A Slurm batch file that runs the recipe in one job.
+
+    Args:
+        run_dir: the run folder; the job's output goes there.
+        label: name of the recipe, for the job's name.
+        devices: tasks on the node.
+        options: further options for sbatch.
+        command: the runner's command line, with the launcher ``srun``.
+    """
+    lines = [
+        "#!/bin/bash",
+        f"#SBATCH --job-name=tag2mask-{label.replace(':', '-')}",
+        "#SBATCH --nodes=1",
+        f"#SBATCH --ntasks-per-node={devices}",
+        f"#SBATCH --output={run_dir}/slurm-%j.txt",
+        *(f"#SBATCH {option}" for option in options),
+        "",
+        f"cd {shlex.quote(str(Path.cwd()))} || exit 1",
+        # exec: Slurm's signals reach the runner, which passes them on
+        f"exec {shlex.join(command)}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def submit(run_dir: Path, text: str) -> str:
+    """Write the batch file into the run folder and hand it to Slurm.
+
+    Returns:
+        what sbatch said.
+
+    Raises:
+        UserError: there is no sbatch here, or it refused the job.
+    """
+    sbatch = shutil.which("sbatch")
+    if sbatch is None:
+        raise UserError("no sbatch on this machine: log in to a Slurm cluster, or use --launcher local")
+    path = run_dir / SBATCH_NAME
+    atomic_write_text(path, text)
+    done = subprocess.run([sbatch, str(path)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"sbatch refused {path}: {done.stderr.strip()}; see --sbatch-args")
+    return done.stdout.strip()

@@ -1,0 +1,177 @@
+"""Child processes: their output on the terminal and in a log, signals passed on, leftovers ended."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_POLL = 0.2  # seconds between looks at a child that is silent
+
+
+class Stopped(Exception):
+    """The runner was asked to stop by a signal.
+
+    Attributes:
+        code: exit code of a process that this signal ends.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.code = 128 + number
+
+
+class LineLog:
+    r"""Keeps whole lines of a stream of text; what a line overwrote with ``\r`` is left out.
+
+    Progress bars redraw their line many times a second: only the last state is worth a log.
+    """
+
+    def __init__(self, file: IO[str] | None) -> None:
+        self._file = file
+        self._line = ""
+
+    def write(self, text: str) -> None:
+        """Take the next piece of the stream."""
+        *lines, rest = (self._line + text).split("\n")
+        for line in lines:
+            self._keep(line)
+        # beyond the last \r nothing of an unfinished line can show up again
+        head, _, tail = rest.rstrip("\r").rpartition("\r")
+        self._line = tail + rest[len(rest.rstrip("\r")) :] if head else rest
+
+    def close(self) -> None:
+        """Write an unfinished last line."""
+        if self._line.strip():
+            self._keep(self._line)
+        self._line = ""
+
+    def _keep(self, line: str) -> None:
+        line = line.rstrip("\r").rpartition("\r")[2]
+        if self._file is not None:
+            self._file.write(line + "\n")
+            self._file.flush()
+
+
+def run_child(words: Sequence[str], log: Path | None = None, keep_open: Sequence[int] = ()) -> int:
+    """Run a command to its end and return its exit code (128 + N when signal N ended it).
+
+    What it prints goes to our standard output and error as it comes, and line by line to the log.
+    Ctrl-C (or a request to end) is passed on to the child once; a second one ends it and all that
+    it started.
+
+    Args:
+        words: the command line.
+        log: file to append the output to.
+        keep_open: descriptors that the child inherits.
+
+    Raises:
+        Stopped: we were asked to stop; the child has ended by then.
+    """
+    with open(log, "a", encoding="utf-8") if log else nullcontext() as file:
+        # a session of its own: the terminal's Ctrl-C reaches us only, and the child gets it once
+        child = subprocess.Popen(
+            list(words),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            pass_fds=tuple(keep_open),
+            env=_environment(),
+        )
+        with _passing_on_signals(child) as received:
+            _copy_output(child, file)
+            code = child.wait()
+    if received:
+        raise Stopped(received[0])
+    return code if code >= 0 else 128 - code
+
+
+def _environment() -> dict[str, str]:
+    width = str(shutil.get_terminal_size().columns)
+    return {"COLUMNS": width, **os.environ, "PYTHONUNBUFFERED": "1"}
+
+
+class _Stream:
+    """One output of a child, on its way to ours and to the log."""
+
+    def __init__(self, pipe: IO[bytes], target: IO[str], file: IO[str] | None) -> None:
+        self.pipe = pipe
+        self._target = target
+        self._log = LineLog(file)
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._last = "\n"
+
+    def copy(self) -> bool:
+        """Pass on what there is; False at the end."""
+        data = os.read(self.pipe.fileno(), 65536)
+        text = self._decoder.decode(data, final=not data)
+        self._log.write(text)
+        self._target.write(text)
+        self._target.flush()
+        self._last = text[-1:] or self._last
+        return bool(data)
+
+    def close(self) -> None:
+        """Finish the last line, so that the next output starts a line of its own."""
+        self.pipe.close()
+        self._log.close()
+        if self._last != "\n":
+            self._target.write("\n")
+            self._target.flush()
+
+
+def _copy_output(child: subprocess.Popen[bytes], file: IO[str] | None) -> None:
+    assert child.stdout is not None and child.stderr is not None
+    streams = [_Stream(child.stdout, sys.stdout, file), _Stream(child.stderr, sys.stderr, file)]
+    waiting = list(streams)
+    while waiting:
+        ready, _, _ = select.select([s.pipe for s in waiting], [], [], _POLL)
+        waiting = [s for s in waiting if s.pipe not in ready or s.copy()]
+        if not ready and child.poll() is not None:
+            # it has ended, but something that it started still holds a pipe
+            _end_group(child)
+            break
+    for stream in streams:
+        stream.close()
+
+
+@contextmanager
+def _passing_on_signals(child: subprocess.Popen[bytes]) -> Iterator[list[int]]:
+    received: list[int] = []
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if len(received) == 1:
+            child.send_signal(number)
+            print("\nstopping: waiting for the stage to end (once more to kill it)", file=sys.stderr)
+        else:
+            _end_group(child, signal.SIGTERM if len(received) == 2 else signal.SIGKILL)
+
+    before: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in _SIGNALS:
+            # one that is ignored (nohup, background jobs) stays ignored
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, pass_on)
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end_group(child: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, number)

@@ -1,0 +1,82 @@
+"""What the user asked the runner for, and the command lines that ask for the same."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tag2mask.pipeline.plan import Extras
+from tag2mask.pipeline.settings import Settings
+
+
+@dataclass(frozen=True)
+class Request:
+    """One call of ``tag2mask run``.
+
+    Attributes:
+        asked: what was said about the run as a whole; None where nothing was said.
+        run_dir: the run folder.
+        stages: stages to run; empty for all.
+        from_step: step to begin with; None for the first.
+        extras: options of this call only.
+        launcher: one of `tag2mask.pipeline.launchers.LAUNCHERS`.
+        sbatch_args: options for sbatch.
+        check: check the data set before the first step.
+        dry_run: print what would be started and start nothing.
+    """
+
+    asked: Settings
+    run_dir: Path
+    stages: tuple[int, ...] = ()
+    from_step: str | None = None
+    extras: Extras = field(default_factory=Extras)
+    launcher: str = "local"
+    sbatch_args: tuple[str, ...] = ()
+    check: bool = True
+    dry_run: bool = False
+
+
+def run_words(
+    settings: Settings, run_dir: Path, stages: Sequence[int], request: Request | None = None
+) -> list[str]:
+    """A ``tag2mask run`` that says everything about the run.
+
+    Args:
+        settings: what the run is made of.
+        run_dir: the run folder.
+        stages: stages to run; empty for all.
+        request: adds what holds for one call only.
+    """
+    words = ["tag2mask", "run", settings.label, "--run-dir", str(run_dir)]
+    for option in ("data", "data_root", "tags", "budget", "backbone", "weights", "seed"):
+        value = getattr(settings, option)
+        if value is not None:
+            words += [f"--{option.replace('_', '-')}", str(value)]
+    if stages:
+        words += ["--stage", *map(str, stages)]
+    return words + (_call_words(request) if request else [])
+
+
+def resume_words(request: Request) -> list[str]:
+    """A ``tag2mask run`` that goes on with a stopped run; its folder remembers the rest."""
+    asked = request.asked
+    words = ["tag2mask", "run", asked.label, "--run-dir", str(request.run_dir)]
+    if not (request.run_dir / "run.json").is_file():
+        return run_words(asked, request.run_dir, request.stages, request)
+    if request.stages:
+        words += ["--stage", *map(str, request.stages)]
+    return words + _call_words(request)
+
+
+def _call_words(request: Request) -> list[str]:
+    extras = request.extras
+    words = ["--from", request.from_step] if request.from_step else []
+    words += ["--devices", str(extras.devices)] if extras.devices else []
+    words += ["--logger", extras.logger] if extras.logger else []
+    words += ["--launcher", request.launcher] if request.launcher != "local" else []
+    words += [] if request.check else ["--no-check"]
+    for step, args in extras.step_args.items():
+        words += ["--step-args", step, shlex.join(args)]
+    return words + (["--", *extras.args] if extras.args else [])

@@ -1,0 +1,81 @@
+"""``scorecard.json``: the scores of a run's finished steps in one file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tag2mask.artifacts import Manifest, atomic_write_json, read_manifest
+from tag2mask.core.errors import UserError
+from tag2mask.pipeline.settings import Settings
+from tag2mask.pipeline.spec import Recipe, Step
+from tag2mask.pipeline.state import is_complete
+
+SCORE_NAME = "score.json"
+SCORECARD_NAME = "scorecard.json"
+
+
+def read_score(step_dir: Path) -> dict[str, Any] | None:
+    """What scoring found out about a step, or None if it was not scored yet.
+
+    Raises:
+        UserError: the file is broken.
+    """
+    path = step_dir / SCORE_NAME
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}; delete it and run again") from error
+    if not isinstance(plain, dict):
+        raise UserError(f"{path} is not an object; delete it and run again")
+    return plain
+
+
+def step_seconds(manifest: Manifest) -> float:
+    """Time that a step's commands took, over all interrupted runs."""
+    return sum(record.seconds for record in manifest.commands.values())
+
+
+def update_scorecard(run_dir: Path, recipe: Recipe, settings: Settings) -> dict[str, Any]:
+    """Write the scorecard anew from what the finished steps left, and return it.
+
+    Scores are shares in [0, 1], as in each step's ``score.json``; what other tools added beside
+    our keys is kept.
+    """
+    manifests = {s.name: _finished(run_dir, s) for s in recipe.steps}
+    done = {name: manifest for name, manifest in manifests.items() if manifest is not None}
+    scores = {s.name: read_score(run_dir / s.name) for s in recipe.steps if s.score and s.name in done}
+    card = {
+        **_existing(run_dir / SCORECARD_NAME),
+        "recipe": recipe.name,
+        "variant": recipe.variant,
+        "title": recipe.title,
+        "data": settings.data,
+        "budget": settings.budget,
+        "backbone": settings.backbone,
+        "weights": settings.weights,
+        "seed": settings.seed,
+        "steps": {name: score for name, score in scores.items() if score is not None},
+        "seconds": {name: round(step_seconds(manifest), 1) for name, manifest in done.items()},
+        "versions": next((m.versions for m in reversed(done.values())), {}),
+        "commit": next((m.commit for m in reversed(done.values())), ""),
+        "paper": recipe.paper,
+    }
+    atomic_write_json(run_dir / SCORECARD_NAME, card)
+    return card
+
+
+def _finished(run_dir: Path, step: Step) -> Manifest | None:
+    folder = run_dir / step.name
+    return read_manifest(folder) if is_complete(folder, step) else None
+
+
+def _existing(path: Path) -> dict[str, Any]:
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return plain if isinstance(plain, dict) else {}

@@ -1,0 +1,172 @@
+"""What a run is made of, and the file ``run.json`` in which its folder remembers it."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from tag2mask.artifacts import atomic_write_json
+from tag2mask.core.errors import UserError
+
+RUN_NAME = "run.json"
+
+# what may lie in a run folder before its first step: the lock, a batch file, the output of its job
+_OURS = re.compile(r"\..*|run\.sbatch|slurm-.*\.txt")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the whole run shares; None where the recipe's own value holds.
+
+    Attributes:
+        recipe: name of the recipe.
+        variant: name of the variant, "" for none.
+        data: name of a data configuration, or the path of one.
+        data_root: folder of the data set.
+        dataset: class path and class list of the data set, read from the data configuration.
+        tags: CSV of tags.
+        budget: full, or one that the recipe has files for.
+        backbone: name of the network that the stages build on.
+        weights: imagenet, none, or a path.
+        seed: for everything random.
+    """
+
+    recipe: str
+    variant: str = ""
+    data: str | None = None
+    data_root: str | None = None
+    dataset: dict[str, Any] | None = None
+    tags: str | None = None
+    budget: str | None = None
+    backbone: str | None = None
+    weights: str | None = None
+    seed: int | None = None
+
+    @property
+    def label(self) -> str:
+        """``recipe`` or ``recipe:variant``."""
+        return f"{self.recipe}:{self.variant}" if self.variant else self.recipe
+
+
+_FIXED = {
+    "data": "data set",
+    "data_root": "data root",
+}
+_FREE = ("tags", "budget", "backbone", "weights", "seed")
+
+
+def absolute(path: str | None) -> str | None:
+    """The path without links and relative parts, or None."""
+    return None if path is None else str(Path(path).expanduser().resolve())
+
+
+def normalise(asked: Settings) -> Settings:
+    """The same settings with paths that hold from any working directory.
+
+    Raises:
+        UserError: a file that is named does not exist.
+    """
+    if asked.tags is not None and not Path(asked.tags).expanduser().is_file():
+        raise UserError(f"no file {asked.tags}: --tags takes a CSV of image ids and tags")
+    data, weights = asked.data, asked.weights
+    if data is not None and data.endswith((".yaml", ".yml")):
+        data = absolute(data)
+    if weights is not None and weights not in ("imagenet", "none"):
+        if not Path(weights).expanduser().is_file():
+            raise UserError(f"no weights {weights}: --weights takes 'imagenet', 'none' or the path of a file")
+        weights = absolute(weights)
+    return replace(
+        asked, data=data, data_root=absolute(asked.data_root), tags=absolute(asked.tags), weights=weights
+    )
+
+
+def read_run(run_dir: Path) -> Settings | None:
+    """The settings that a run folder remembers, or None for a new one.
+
+    Raises:
+        UserError: the folder holds other things, or its ``run.json`` is broken.
+    """
+    path = run_dir / RUN_NAME
+    if run_dir.exists() and not run_dir.is_dir():
+        raise UserError(f"{run_dir} is a file; choose another --run-dir")
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(plain, dict) or not isinstance(plain.get("recipe"), str):
+            raise TypeError("it names no recipe")
+        return Settings(**{f.name: plain[f.name] for f in fields(Settings) if f.name in plain})
+    except FileNotFoundError:
+        if run_dir.is_dir() and any(not _OURS.fullmatch(entry.name) for entry in run_dir.iterdir()):
+            raise UserError(
+                f"{run_dir} is not empty and is no run folder; choose another --run-dir"
+            ) from None
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(f"cannot read {path}: {error}; choose another --run-dir or mend the file") from error
+
+
+def write_run(run_dir: Path, settings: Settings) -> None:
+    """Remember the settings in the run folder."""
+    atomic_write_json(run_dir / RUN_NAME, asdict(settings))
+
+
+def merge(run_dir: Path, asked: Settings, known: Settings | None) -> Settings:
+    """What was asked for, completed by what the run folder remembers.
+
+    Raises:
+        UserError: the folder is of another recipe, variant or data set, or no data set is named.
+    """
+    if known is None:
+        if asked.data is None:
+            raise UserError(
+                "name the data set with --data, e.g. --data shapes (generated, nothing to download)"
+            )
+        return replace(asked, budget=asked.budget or "full")
+    if asked.label != known.label:
+        raise _other(run_dir, "recipe", known.label, asked.label)
+    for name, what in _FIXED.items():
+        before, now = getattr(known, name), getattr(asked, name)
+        if now is not None and now != before:
+            raise _other(run_dir, what, before, now)
+    filled = {
+        f.name: getattr(known, f.name)
+        for f in fields(Settings)
+        if getattr(asked, f.name) is None and f.name != "dataset"
+    }
+    return replace(asked, **filled)
+
+
+def check_dataset(run_dir: Path, settings: Settings, known: Settings | None) -> None:
+    """Refuse a run folder whose data configuration meanwhile means another data set.
+
+    Raises:
+        UserError: the class path or the class list has changed.
+    """
+    if known is None or known.dataset is None or settings.dataset is None:
+        return
+    for key, what in (("class_path", "kind of data set"), ("classes", "class list")):
+        before, now = known.dataset.get(key), settings.dataset.get(key)
+        if before != now:
+            raise _other(run_dir, what, before, now)
+
+
+def changes(settings: Settings, known: Settings | None) -> list[str]:
+    """One line for every setting that differs from what the run folder remembers."""
+    if known is None:
+        return []
+    pairs = [(name, getattr(known, name), getattr(settings, name)) for name in _FREE]
+    return [f"{name} {_shown(old)} -> {_shown(new)}" for name, old, new in pairs if old != new]
+
+
+def _shown(value: Any) -> str:
+    return "as in the recipe" if value is None else str(value)
+
+
+def _other(run_dir: Path, what: str, before: Any, now: Any) -> UserError:
+    moved = f" (if the same data has moved, correct data_root in {run_dir / RUN_NAME})"
+    return UserError(
+        f"{run_dir} is a run of another {what}: {_shown(before)}, not {_shown(now)}; "
+        f"choose another --run-dir{moved if what == 'data root' else ''}; nothing was changed"
+    )

@@ -1,0 +1,50 @@
+"""The command ``tag2mask report``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+REPORT_HELP = """Write one self-contained HTML page on a run, or on several runs side by side: scores, scores
+per class, settings, and rows of pictures. It also works on unfinished runs and without masks."""
+
+REPORT_EXAMPLES = """examples:
+  tag2mask report runs/psa                        writes runs/psa/report.html
+  tag2mask report runs/psa runs/other             writes runs/psa/comparison.html
+  tag2mask report runs/psa --out psa.html --photos 30"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``report`` to the commands of ``tag2mask``."""
+    report = commands.add_parser(
+        "report",
+        help="write runs up as one HTML page",
+        description=REPORT_HELP,
+        epilog=REPORT_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    report.add_argument("runs", metavar="RUN", nargs="+", help="run folder")
+    report.add_argument("--out", metavar="FILE", help="file to write (default: in the first run's folder)")
+    report.add_argument("--photos", type=_count, default=12, metavar="N", help="photos to show (default: 12)")
+    report.set_defaults(handler=run_report)
+
+
+def run_report(args: argparse.Namespace) -> int:
+    """Write the page, print the score table, and the page's path as the last line."""
+    from tag2mask.artifacts import atomic_write_text
+    from tag2mask.report import build_page, read_runs, score_table
+
+    runs = read_runs(args.runs)
+    default = "report.html" if len(runs) == 1 else "comparison.html"
+    out = Path(args.out) if args.out else runs[0].folder / default
+    atomic_write_text(out, build_page(runs, args.photos))
+    print(score_table(runs).text())
+    print(out)
+    return 0
+
+
+def _count(text: str) -> int:
+    value = int(text) if text.isdecimal() else -1
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of photos")
+    return value

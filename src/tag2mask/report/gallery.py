@@ -1,0 +1,175 @@
+"""Which photos a report shows, and the row of pictures of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tag2mask.artifacts import load_labels, load_maps, safe_join
+from tag2mask.core import ClassList, UserError
+from tag2mask.data import PhotoSet
+from tag2mask.report.pictures import (
+    RGB,
+    data_uri,
+    heat_picture,
+    label_picture,
+    resize_labels,
+    resize_map,
+    shrink,
+)
+from tag2mask.report.runs import Run, Step
+
+SIDE = 320
+"""Longer side of a picture in pixels."""
+
+KINDS = ("maps", "labels", "segmentation")
+"""Kinds of steps that have something to show."""
+
+VARIANTS = ("single_scale", "multi_scale", "multi_scale_crf")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a row.
+
+    Attributes:
+        caption: what it shows.
+        uri: the picture as a ``data:`` address, "" if there is none.
+        problem: why there is none.
+    """
+
+    caption: str
+    uri: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """The pictures of one photo in one run."""
+
+    run: str
+    split: str
+    image_id: str
+    tags: str
+    pictures: list[Picture]
+
+
+def choose_photos(runs: Sequence[Run], count: int) -> list[tuple[str, str]]:
+    """Pick photos to show: the same ones every time, spread evenly over each split.
+
+    Photos that every step of every run has a result for come first.
+
+    Args:
+        runs: the runs to compare.
+        count: photos in all; the splits share them.
+
+    Returns:
+        pairs (split, image id), splits in the order of the steps.
+    """
+    lists: dict[str, list[list[str]]] = {}
+    for run in runs:
+        for step in run.steps:
+            if step.manifest.kind in KINDS and step.manifest.image_ids:
+                lists.setdefault(step.manifest.split, []).append(step.manifest.image_ids)
+    chosen: list[tuple[str, str]] = []
+    for index, (split, found) in enumerate(lists.items()):
+        share = (count - len(chosen)) // (len(lists) - index)
+        common = set(found[0]).intersection(*found[1:])
+        ids = [i for i in found[0] if i in common] or found[0]
+        places = np.linspace(0, len(ids) - 1, min(share, len(ids)) + 2)[1:-1].round().astype(int)
+        chosen += [(split, ids[place]) for place in dict.fromkeys(places.tolist())]
+    return chosen
+
+
+def photo_rows(runs: Sequence[Run], photos: Sequence[tuple[str, str]]) -> Iterator[list[Row]]:
+    """The rows of each photo, one per run that has pictures of its split."""
+    opened = [(run, _open(run)) for run in runs]
+    for split, image_id in photos:
+        rows = []
+        for run, dataset in opened:
+            steps = [s for s in run.steps if s.manifest.kind in KINDS and s.manifest.split == split]
+            if any(image_id in step.manifest.image_ids for step in steps):
+                rows.append(_row(run, dataset, steps, split, image_id))
+        yield rows
+
+
+def _open(run: Run) -> PhotoSet | str:
+    """The run's data set, or why there is none any more: the tables are worth a page without it."""
+    described = next((step.manifest.data for step in run.steps if step.manifest.data), {})
+    try:
+        return PhotoSet.from_description(described)
+    except UserError as error:
+        return str(error)
+
+
+def _row(run: Run, dataset: PhotoSet | str, steps: Sequence[Step], split: str, image_id: str) -> Row:
+    if isinstance(dataset, str):
+        return Row(run.name, split, image_id, "", [Picture("photo", problem=dataset)])
+    try:
+        photo = shrink(dataset.read_photo(image_id), SIDE)
+    except UserError as error:
+        return Row(run.name, split, image_id, "", [Picture("photo", problem=str(error))])
+    pictures = [Picture("photo", data_uri(photo))]
+    for step in steps:
+        try:
+            pictures += _step_pictures(step, photo, image_id)
+        except UserError as error:
+            pictures.append(Picture(_title(step), problem=str(error)))
+    pictures += _truth(dataset, photo, image_id)
+    return Row(run.name, split, image_id, _tags(dataset, image_id), pictures)
+
+
+def _step_pictures(step: Step, photo: RGB, image_id: str) -> list[Picture]:
+    out = step.folder / "out"
+    if step.manifest.kind == "maps":
+        return _map_pictures(step, photo, image_id)
+    if step.manifest.kind == "segmentation":
+        out = next((out / name for name in VARIANTS if (out / name).is_dir()), out)
+    labels = load_labels(safe_join(out, f"{image_id}.png"))
+    return [_labels(_title(step), photo, labels)]
+
+
+def _map_pictures(step: Step, photo: RGB, image_id: str) -> list[Picture]:
+    """One heat map per class; for maps with background, the class of the highest map instead."""
+    stored = load_maps(safe_join(step.folder / "out", f"{image_id}.npz"))
+    size = (photo.shape[0], photo.shape[1])
+    maps = [resize_map(values, size) for values in stored.maps]
+    if 0 in stored.class_ids:
+        winner = np.stack(maps).argmax(0)
+        return [_labels(_title(step), photo, np.array(stored.class_ids, np.uint8)[winner])]
+    classes = step.manifest.class_list()
+    return [
+        Picture(f"{_title(step)}: {_class_name(classes, i)}", data_uri(heat_picture(photo, values)))
+        for i, values in zip(stored.class_ids, maps, strict=True)
+    ]
+
+
+def _truth(dataset: PhotoSet, photo: RGB, image_id: str) -> list[Picture]:
+    try:
+        mask = dataset.read_mask(image_id)
+    except UserError as error:
+        return [Picture("truth", problem=str(error))]
+    return [] if mask is None else [_labels("truth", photo, dataset.classes.to_ids(mask))]
+
+
+def _labels(caption: str, photo: RGB, ids: npt.NDArray[np.uint8]) -> Picture:
+    size = (photo.shape[0], photo.shape[1])
+    return Picture(caption, data_uri(label_picture(photo, resize_labels(ids, size))))
+
+
+def _tags(dataset: PhotoSet, image_id: str) -> str:
+    try:
+        return ", ".join(dataset.tag_names(image_id))
+    except UserError:
+        return ""  # new photos may have none, and a caption can do without
+
+
+def _class_name(classes: ClassList, mask_id: int) -> str:
+    return dict(zip(classes.ids, classes.names, strict=True)).get(mask_id, f"class {mask_id}")
+
+
+def _title(step: Step) -> str:
+    return step.name.replace("_", " ")

@@ -1,0 +1,89 @@
+"""Small pictures for a report: photos, heat maps and label maps, as text that HTML can hold."""
+
+from __future__ import annotations
+
+import base64
+import io
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from tag2mask.artifacts import voc_palette
+from tag2mask.core import IGNORE
+
+RGB = npt.NDArray[np.uint8]
+
+# dark blue, blue, teal, green, yellow, red: even in lightness up to the yellow, so that levels read well
+_HEAT = np.array(
+    [[13, 22, 75], [38, 86, 178], [33, 155, 160], [116, 201, 90], [250, 221, 64], [214, 47, 39]], np.float64
+)
+UNKNOWN_COLOUR = (224, 224, 192)
+"""VOC's own colour of the value 255, which its masks use for "not scored"."""
+
+
+def shrink(photo: RGB, side: int) -> RGB:
+    """The photo (H, W, 3) with its longer side at most `side` pixels."""
+    image = Image.fromarray(photo)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return np.asarray(image)
+
+
+def resize_map(values: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """A map (h, w) at `size` (H, W), bilinear."""
+    image = Image.fromarray(values.astype(np.float32)).resize(size[::-1], Image.Resampling.BILINEAR)
+    return np.asarray(image)
+
+
+def resize_labels(ids: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Labels (h, w) at `size` (H, W), nearest."""
+    return np.asarray(Image.fromarray(ids).resize(size[::-1], Image.Resampling.NEAREST))
+
+
+def heat_picture(photo: RGB, values: npt.NDArray[np.float32]) -> RGB:
+    """A map (H, W) in [0, 1] as colours over the gray photo (H, W, 3)."""
+    clipped = np.clip(values, 0, 1) * (len(_HEAT) - 1)
+    colours = np.stack([np.interp(clipped, np.arange(len(_HEAT)), _HEAT[:, c]) for c in range(3)], axis=-1)
+    return _blend(photo, colours, np.full(values.shape, 0.65))
+
+
+def label_picture(photo: RGB, ids: npt.NDArray[np.uint8]) -> RGB:
+    """Mask ids (H, W) in VOC's colours over the gray photo (H, W, 3), with dark outlines.
+
+    Background shows the photo; 255 has VOC's pale colour.
+    """
+    palette = voc_palette().astype(np.float64)
+    palette[IGNORE] = UNKNOWN_COLOUR
+    colours = palette[ids]
+    weight = np.where(ids == 0, 0.0, 0.7)
+    edge = _edges(ids)
+    colours[edge], weight[edge] = 20, 1.0
+    return _blend(photo, colours, weight)
+
+
+def data_uri(picture: RGB, quality: int = 82) -> str:
+    """The picture (H, W, 3) as a ``data:`` address that holds a JPEG."""
+    buffer = io.BytesIO()
+    # without chroma subsampling: the outlines of small label maps would smear
+    Image.fromarray(picture).save(buffer, format="JPEG", quality=quality, subsampling=0)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def hex_colour(mask_id: int) -> str:
+    """The colour of a mask id as ``#rrggbb``."""
+    colour = UNKNOWN_COLOUR if mask_id == IGNORE else voc_palette()[mask_id]
+    return "#" + "".join(f"{int(value):02x}" for value in colour)
+
+
+def _blend(photo: RGB, colours: npt.NDArray[np.float64], weight: npt.NDArray[np.float64]) -> RGB:
+    gray = photo @ np.array([0.299, 0.587, 0.114])
+    mixed = gray[..., None] * (1 - weight[..., None]) + colours * weight[..., None]
+    rounded: RGB = np.rint(mixed).clip(0, 255).astype(np.uint8)
+    return rounded
+
+
+def _edges(ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    edge = np.zeros(ids.shape, bool)
+    edge[:, 1:] |= ids[:, 1:] != ids[:, :-1]
+    edge[1:] |= ids[1:] != ids[:-1]
+    return edge

@@ -1,0 +1,133 @@
+"""Reads what a run folder holds: its settings, its steps in order, their scores."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tag2mask.artifacts import Manifest, read_manifest
+from tag2mask.core import UserError
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a run.
+
+    Attributes:
+        name: the folder's name.
+        folder: the step's folder.
+        manifest: what it holds and how it was made.
+        score: its ``score.json``, or None where it was not scored yet.
+    """
+
+    name: str
+    folder: Path
+    manifest: Manifest
+    score: dict[str, Any] | None = None
+
+    @property
+    def scored(self) -> bool:
+        """Whether there are numbers."""
+        return bool(self.score and self.score.get("scored"))
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in all commands of the step."""
+        return sum(record.seconds for record in self.manifest.commands.values())
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder.
+
+    Attributes:
+        name: short name for headings, different for each run of a report.
+        folder: the run's folder.
+        settings: ``run.json`` as it is; empty for steps that were started by hand.
+        steps: the steps that have a manifest, inputs before what is made from them.
+    """
+
+    name: str
+    folder: Path
+    settings: dict[str, Any] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+
+    def step(self, name: str) -> Step | None:
+        """The step of that name, or None."""
+        return next((step for step in self.steps if step.name == name), None)
+
+
+def read_runs(folders: Sequence[str | Path]) -> list[Run]:
+    """Read run folders.
+
+    Raises:
+        UserError: a folder is missing, holds no step, or one of its files is broken.
+    """
+    paths = [Path(folder) for folder in folders]
+    names = [path.resolve().name for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in paths]
+    return [_read_run(path, name) for path, name in zip(paths, names, strict=True)]
+
+
+def read_config(step: Step) -> dict[str, Any]:
+    """The resolved configuration that a step was trained (or else predicted) with; {} if none was saved.
+
+    Raises:
+        UserError: it is not valid YAML.
+    """
+    for name in ("fit.yaml", "predict.yaml"):
+        path = step.folder / name
+        if not path.is_file():
+            continue
+        try:
+            plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+        return plain if isinstance(plain, dict) else {}
+    return {}
+
+
+def _read_run(folder: Path, name: str) -> Run:
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder: give the folder of a run")
+    steps = []
+    for inner in sorted(path for path in folder.iterdir() if path.is_dir()):
+        if inner.name.endswith(".previous"):  # what a step held before it was made again
+            continue
+        manifest = read_manifest(inner)
+        if manifest is not None:
+            steps.append(Step(inner.name, inner, manifest, _read_json(inner / "score.json")))
+    if not steps:
+        raise UserError(f"{folder} holds no step of a run (no folder in it has a manifest.json)")
+    return Run(name, folder, _read_json(folder / "run.json") or {}, _in_order(steps))
+
+
+def _in_order(steps: list[Step]) -> list[Step]:
+    ordered: list[Step] = []
+    waiting = list(steps)
+    while waiting:
+        names = {step.name for step in waiting}
+        ready = [step for step in waiting if not names & (set(step.manifest.parents) - {step.name})]
+        # manifests written by hand may name each other: then the order of names has to do
+        chosen = ready[0] if ready else waiting[0]
+        ordered.append(chosen)
+        waiting.remove(chosen)
+    return ordered
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}; delete it and run the step again") from error
+    if not isinstance(plain, dict):
+        raise UserError(f"{path} does not hold an object; delete it and run the step again")
+    return plain

@@ -1,0 +1,256 @@
+"""One stage as a plain LightningCLI that writes a step of a run."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+
+from tag2mask.artifacts import atomic_write_text, manifest_hash, read_manifest, require_step, sha256_json
+from tag2mask.callbacks import PredictionWriter, StepIdentity, StepRecorder
+from tag2mask.core import UserError, unknown_name
+from tag2mask.data.base import PhotoData
+from tag2mask.modules import PseudoLabelGenerator, Stage
+
+SCRIPTS: dict[str, type[pl.LightningModule]] = {
+    "classifier": Stage,
+    "affinity": Stage,
+    "pseudo_labels": PseudoLabelGenerator,
+    "segmentation": Stage,
+}
+"""Stage script -> what its model must be."""
+
+_NOT_IDENTITY = ("step_dir", "recipe", "fingerprint", "parents", "ckpt_path", "config")
+_NOT_IDENTITY_TRAINER = ("devices", "num_nodes", "logger", "default_root_dir", "enable_progress_bar")
+
+
+class StageCLI(LightningCLI):
+    """LightningCLI with a step's folder: configuration, checkpoints, results and manifest go there.
+
+    Args:
+        script: one of `SCRIPTS`.
+        args: what follows ``tag2mask stage SCRIPT``.
+    """
+
+    def __init__(self, script: str, args: Sequence[str]) -> None:
+        super().__init__(
+            SCRIPTS[script],
+            PhotoData,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            save_config_callback=None,
+            auto_configure_optimizers=False,
+            seed_everything_default=0,
+            args=list(args),
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """The options that a step has beside Lightning's."""
+        parser.add_argument("--step_dir", type=str, required=True, help="folder of this step: RUN/STEP")
+        parser.add_argument("--recipe", type=str, default="", help="recipe's name, for the manifest")
+        parser.add_argument("--fingerprint", type=str, default="", help="set by the runner")
+        parser.add_argument(
+            "--select_by",
+            type=str,
+            default="last",
+            help="checkpoint to use: last, or a logged value to maximise; val/miou looks at masks",
+        )
+        if self.model_class is Stage:
+            parser.link_arguments(
+                "data", "model.init_args.num_classes", compute_fn=_count_classes, apply_on="instantiate"
+            )
+
+    def _parse_ckpt_path(self) -> None:
+        """Keep the given configuration: Lightning would let a checkpoint's own override it silently."""
+
+    @property
+    def options(self) -> Any:
+        """The configuration of the chosen subcommand."""
+        return self.config[self.subcommand]
+
+    def before_instantiate_classes(self) -> None:
+        """Point loggers and Lightning's files to the step's folder."""
+        step_dir = Path(self.options.step_dir)
+        self.options.trainer.default_root_dir = str(step_dir)
+        loggers = self.options.trainer.logger
+        for logger in loggers if isinstance(loggers, list) else [loggers]:
+            if hasattr(logger, "init_args") and "save_dir" in logger.init_args:
+                logger.init_args.save_dir = str(step_dir / "logs")
+            if hasattr(logger, "init_args") and "step_dir" in logger.init_args:
+                logger.init_args.step_dir = str(step_dir)
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """The trainer with the callbacks of a step."""
+        trainer = super().instantiate_trainer(**kwargs)
+        if self.subcommand in ("fit", "predict"):
+            trainer.callbacks.extend(self._step_callbacks())  # type: ignore[attr-defined]
+            trainer.callbacks.sort(key=lambda c: isinstance(c, ModelCheckpoint))  # type: ignore[attr-defined]
+        return trainer
+
+    def _step_callbacks(self) -> list[pl.Callback]:
+        identity = self._identity()
+        if self.subcommand == "predict":
+            return [PredictionWriter(identity.folder / "out", identity.classes), StepRecorder(identity)]
+        folder = identity.folder / "checkpoints"
+        keep = ModelCheckpoint(folder, filename="last", enable_version_counter=False)
+        if self.options.select_by == "last":
+            return [StepRecorder(identity), keep]
+        best = ModelCheckpoint(
+            folder, "best", monitor=self.options.select_by, mode="max", enable_version_counter=False
+        )
+        return [StepRecorder(identity), keep, best]
+
+    def _identity(self) -> StepIdentity:
+        predicts = self.subcommand == "predict"
+        dataset = self.datamodule.dataset
+        split = self.datamodule.predict_split_name if predicts else ""
+        made = "best" if self.options.select_by != "last" else "last"
+        return StepIdentity(
+            folder=Path(self.options.step_dir),
+            command=str(self.subcommand),
+            kind=str(self.model.kind),
+            recipe=self.options.recipe,
+            classes=dataset.classes,
+            data=dataset.describe(),
+            split=split,
+            image_ids=list(dataset.ids(split)) if predicts else [],
+            done_folder=getattr(self.model, "done_folder", ""),
+            parents=_parents(self.config_dump),
+            fingerprint=self.options.fingerprint,
+            config_hash=_config_hash(self.config_dump),
+            settings=self.model.settings() if isinstance(self.model, Stage) else {},
+            checkpoint=f"checkpoints/{made}.ckpt" if isinstance(self.model, Stage) else "",
+        )
+
+    def before_fit(self) -> None:
+        """Save the configuration and go on from the last checkpoint of an interrupted fit.
+
+        Raises:
+            UserError: the folder holds a finished fit, or one with another configuration.
+        """
+        record = self._earlier_record()
+        last = Path(self.options.step_dir) / "checkpoints" / "last.ckpt"
+        if record is not None and record.complete:
+            raise UserError(
+                f"{self.options.step_dir} holds a finished fit: move it away or give another --step_dir"
+            )
+        if self.options.ckpt_path is None and record is not None and last.is_file():
+            print(f"going on from {last}")
+            self.options.ckpt_path = str(last)
+        self.options.weights_only = True
+        self._save_config()
+
+    def before_predict(self) -> None:
+        """Save the configuration, find the checkpoint and skip photos that are done."""
+        self._earlier_record()
+        if isinstance(self.model, Stage) and self.options.ckpt_path is None:
+            self.options.ckpt_path = str(self._trained_checkpoint())
+        self.options.weights_only = True
+        self.options.return_predictions = False
+        out = Path(self.options.step_dir) / "out" / getattr(self.model, "done_folder", "")
+        self.datamodule.out_dir = str(out)
+        self._save_config()
+
+    def _trained_checkpoint(self) -> Path:
+        step_dir = Path(self.options.step_dir)
+        manifest = read_manifest(step_dir)
+        if manifest is None or not manifest.commands.get("fit") or not manifest.commands["fit"].complete:
+            raise UserError(f"{step_dir} holds no finished fit: run fit first, or give --ckpt_path FILE")
+        return step_dir / manifest.checkpoint
+
+    def _earlier_record(self) -> Any:
+        manifest = read_manifest(self.options.step_dir)
+        record = manifest.commands.get(str(self.subcommand)) if manifest else None
+        if record is None or record.config_hash == _config_hash(self.config_dump):
+            return record
+        raise UserError(
+            f"{self.options.step_dir} was begun with another configuration "
+            f"(see its {self.subcommand}.yaml): move it away or give another --step_dir"
+        )
+
+    def after_instantiate_classes(self) -> None:
+        """Tell the module which classes it has, for its checkpoint and its logs."""
+        if isinstance(self.model, Stage):
+            self.model.classes = self.datamodule.classes
+
+    def _save_config(self) -> None:
+        if self.trainer.is_global_zero:
+            text = self.parser.dump(self.config, skip_none=False)
+            atomic_write_text(Path(self.options.step_dir) / f"{self.subcommand}.yaml", text)
+
+
+def _count_classes(data: PhotoData) -> int:
+    return len(data.classes)
+
+
+def _config_hash(config: Mapping[str, Any]) -> str:
+    kept = copy.deepcopy({k: v for k, v in config.items() if k not in _NOT_IDENTITY})
+    for key in _NOT_IDENTITY_TRAINER:
+        kept.get("trainer", {}).pop(key, None)
+    return sha256_json(kept)
+
+
+def _parents(config: Mapping[str, Any]) -> dict[str, str]:
+    """Folder name -> manifest hash of every step that the configuration names."""
+    args = {**config["data"].get("init_args", {}), **config["model"].get("init_args", {})}
+    named = [args.get(key) for key in ("maps_dir", "labels_dir", "affinity_from")]
+    folders = [Path(value) for value in named if value]
+    for folder in folders:
+        require_step(folder)
+    return {folder.name: manifest_hash(folder) for folder in folders}
+
+
+def main(script: str, args: Sequence[str] | None = None) -> int:
+    """Run one command of a stage.
+
+    Args:
+        script: classifier, affinity, pseudo_labels or segmentation.
+        args: LightningCLI arguments; None takes those of the process.
+
+    Returns:
+        0, or 2 after a mistake of the user, 130 after Ctrl-C.
+    """
+    _quieten()
+    try:
+        if script not in SCRIPTS:
+            raise unknown_name("stage", script, SCRIPTS)
+        StageCLI(script, sys.argv[1:] if args is None else args)
+    except UserError as error:
+        print(f"error: {_innermost(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _innermost(error: UserError) -> str:
+    """The message alone, where a loader process has wrapped it in its traceback."""
+    text = str(error)
+    if "Original Traceback" not in text:
+        return text
+    return text.strip().splitlines()[-1].partition("UserError: ")[2] or text
+
+
+def _quieten() -> None:
+    torch.set_float32_matmul_precision("high")
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    for pattern in (
+        ".*does not have many workers.*",
+        ".*LeafSpec.*",
+        ".*pin_memory.*",
+        ".*intended to run from within Python.*",  # the words after `stage SCRIPT` are ours to pass on
+        ".*in eval mode at the start of training.*",  # frozen batch-norm, on purpose
+        ".*No positive samples found in target.*",  # a class may be missing from a small split
+        ".*smaller than the logging interval.*",
+    ):
+        warnings.filterwarnings("ignore", pattern)

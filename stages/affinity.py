@@ -1,0 +1,17 @@
+r"""Stage 2: train the network that tells which neighbouring pixels belong together.
+
+The LightningCLI entry point of the affinity learner: every flag of Lightning works. The same from an
+installed package: `tag2mask stage affinity ...`. A recipe's whole chain: `tag2mask run`.
+
+Usage:
+    python stages/affinity.py fit --config conf/recipes/psa/affinity.yaml \
+        --config conf/data/shapes.yaml --step_dir runs/psa/affinity
+    python stages/affinity.py fit --help
+"""
+
+from __future__ import annotations
+
+from tag2mask.stage_cli import main
+
+if __name__ == "__main__":
+    raise SystemExit(main("affinity"))

@@ -1,0 +1,73 @@
+"""Two real processes against one: the affinity loss under DDP, and the metrics' sums."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = """
+import json, sys
+import torch
+from torch import distributed, nn
+from tag2mask.losses import affinity_loss
+from tag2mask.metrics import Confusion, ThresholdSweep
+
+rank, world, store, out = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4]
+torch.set_num_threads(1)
+if world > 1:
+    distributed.init_process_group("gloo", init_method="file://" + store, rank=rank, world_size=world)
+generator = torch.Generator().manual_seed(0)
+photos = torch.randn(2, 3, 12, 12, generator=generator, dtype=torch.float64)
+labels = torch.randint(0, 3, (2, 12, 12), generator=generator)
+labels[1, 6:] = 255  # the second photo has far fewer pairs
+net = nn.Conv2d(3, 4, 1, bias=False).double()
+nn.init.constant_(net.weight, 0.5)
+net.weight.data[1:] *= torch.arange(2.0, 5.0).view(3, 1, 1, 1)
+net.weight.data[:, 0] += 1
+model = nn.parallel.DistributedDataParallel(net) if world > 1 else net
+mine = slice(rank, rank + 1) if world > 1 else slice(0, 2)
+loss, parts = affinity_loss(model(photos[mine]), labels[mine])
+loss.backward()
+confusion, sweep = Confusion(3), ThresholdSweep(3, [0.2, 0.5])
+for photo, true in zip(photos[mine], labels[mine]):
+    scores = photo[:2].float().sigmoid()
+    sweep.update(scores, [1, 2], true)
+    confusion.update((scores.argmax(0) + 1), true)
+result = {"loss": loss.item(), "gradient": net.weight.grad.flatten().tolist(),
+          "parts": {k: v.item() for k, v in parts.items()},
+          "miou": confusion.miou, "logged": confusion.compute().item(), "coverage": confusion.coverage,
+          "best": sweep.best(), "all": sweep.compute().tolist(), "local": int(confusion.counts.sum())}
+with open(f"{out}/{world}_{rank}.json", "w") as file:
+    json.dump(result, file)
+if world > 1:
+    distributed.destroy_process_group()
+"""
+
+
+def start(script: Path, rank: int, world: int) -> subprocess.Popen[bytes]:
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    folder = script.parent
+    arguments = [str(rank), str(world), str(folder / "store"), str(folder)]
+    return subprocess.Popen([sys.executable, str(script), *arguments], env=env)
+
+
+def test_two_processes_with_one_photo_equal_one_with_two(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    processes = [start(script, *ranks) for ranks in [(0, 2), (1, 2), (0, 1)]]
+    assert [p.wait(timeout=240) for p in processes] == [0, 0, 0]
+    results = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in ("1_0", "2_0", "2_1")}
+    alone, pair = results["1_0"], [results["2_0"], results["2_1"]]
+    assert sum(r["local"] for r in pair) == alone["local"]
+    for result in pair:
+        # float64; the sums only run in another order
+        assert result["loss"] == pytest.approx(alone["loss"], rel=1e-12)
+        assert result["gradient"] == pytest.approx(alone["gradient"], rel=1e-9)
+        assert result["parts"] == pytest.approx(alone["parts"], rel=1e-12)
+        for key in ("miou", "logged", "coverage", "best", "all"):
+            assert result[key] == pytest.approx(alone[key], rel=1e-12)

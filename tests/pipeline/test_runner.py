@@ -1,0 +1,578 @@
+"""The runner with real processes: what it starts, skips, goes on with, makes again, refuses."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tag2mask.cli import build_parser
+from tag2mask.core import UserError
+from tag2mask.pipeline import Extras, Request, Settings, run_recipe
+
+FAKE = Path(__file__).with_name("fake_tag2mask.py")
+PROGRAM = (sys.executable, str(FAKE))
+
+STEPS = [
+    {"name": "cam", "stage": 1, "script": "classifier", "commands": ["fit", "predict"], "kind": "maps",
+     "score": "maps"},
+    {"name": "learn", "stage": 2, "script": "affinity", "commands": ["fit"], "kind": "checkpoint",
+     "inputs": {"data.init_args.labels_dir": "cam"}},
+    {"name": "label", "stage": 2, "script": "pseudo_labels", "commands": ["predict"], "kind": "labels",
+     "inputs": {"data.init_args.maps_dir": "cam", "model.init_args.affinity_from": "learn"},
+     "score": "labels"},
+    {"name": "model", "stage": 3, "script": "segmentation", "commands": ["fit", "predict"],
+     "kind": "segmentation", "inputs": {"data.init_args.labels_dir": "label"}, "score": "segmentation"},
+]  # fmt: skip
+VARIANTS = {
+    "short": {"skip": ["learn", "label"], "inputs": {"model": {"data.init_args.labels_dir": "cam"}}},
+    "bare": {"args": {"label": ["--model.init_args.refinements null"]}},
+}
+
+
+class Bench:
+    """A folder of configurations, a run folder, and the calls that the fake program noted."""
+
+    def __init__(self, folder: Path) -> None:
+        self.conf = folder / "conf"
+        self.recipe = self.conf / "recipes" / "toy"
+        self.run_dir = folder / "run"
+        self.calls_file = folder / "calls"
+        self.recipe.mkdir(parents=True)
+        self.write(
+            "recipes/toy/recipe.yaml", {"name": "toy", "title": "a toy", "steps": STEPS, "variants": VARIANTS}
+        )
+        for step in STEPS:
+            self.write(
+                f"recipes/toy/{step['name']}.yaml", {"model": {"init_args": {"lr": 0.1, "of": step["name"]}}}
+            )
+        for step in ("cam", "learn", "model"):
+            self.write(f"recipes/toy/{step}.tiny.yaml", {"trainer": {"max_epochs": 1}})
+        self.write_data("toy", ["cat"])
+        self.write("logger/csv.yaml", {"trainer": {"logger": True}})
+
+    def write(self, name: str, plain: Any) -> Path:
+        path = self.conf / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(plain))
+        return path
+
+    def write_data(self, name: str, classes: list[str], **more: Any) -> Path:
+        init = {"root": "here", "classes": classes} | more
+        dataset = {"class_path": "tag2mask.data.VOC", "init_args": init}
+        return self.write(f"data/{name}.yaml", {"data": {"init_args": {"dataset": dataset}}})
+
+    def request(self, **changes: Any) -> Request:
+        settings = {"recipe": "toy", "data": "toy"} | changes.pop("asked", {})
+        return replace(Request(Settings(**settings), self.run_dir), **changes)
+
+    def run(self, **changes: Any) -> int:
+        return run_recipe(self.request(**changes), PROGRAM)
+
+    def calls(self) -> list[list[str]]:
+        """The calls since the last look."""
+        if not self.calls_file.exists():
+            return []
+        lines = self.calls_file.read_text().splitlines()
+        self.calls_file.unlink()
+        return [json.loads(line) for line in lines]
+
+    def started(self) -> list[str]:
+        """The same as ``step:command``, for stages only."""
+        return [_named(words) for words in self.calls() if words[0] == "stage"]
+
+    def manifest(self, step: str) -> dict[str, Any]:
+        return json.loads((self.run_dir / step / "manifest.json").read_text())
+
+
+def _named(words: list[str]) -> str:
+    return f"{Path(_option(words, '--step_dir')).name}:{words[2]}"
+
+
+def _option(words: list[str], name: str) -> str:
+    return words[words.index(name) + 1]
+
+
+ALL = ["cam:fit", "cam:predict", "learn:fit", "label:predict", "model:fit", "model:predict"]
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    bench = Bench(tmp_path)
+    monkeypatch.setenv("TAG2MASK_CONF", str(bench.conf))
+    monkeypatch.setenv("FAKE_CALLS", str(bench.calls_file))
+    monkeypatch.chdir(tmp_path)
+    return bench
+
+
+def test_all_steps_in_order_and_then_nothing(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.run() == 0
+    calls = bench.calls()
+    assert calls[0] == ["data", "check", "--data", "toy"]
+    assert [_named(c) if c[0] == "stage" else f"{c[0]} {Path(c[1]).name}" for c in calls[1:]] == [
+        *ALL[:2], "score-step cam", "learn:fit", "label:predict", "score-step label", *ALL[4:],
+        "score-step model", "report run",
+    ]  # fmt: skip
+    printed = capsys.readouterr().out
+    assert "[3/4] label  done in 0:0" in printed
+    assert "mIoU 66.0 (train, best threshold 0.31; at 0.3: 64.0)  mAP 93.0" in printed
+    assert "cam fit over" in printed
+    assert bench.run() == 0
+    assert [c[0] for c in bench.calls()] == ["report"]
+    assert "[1/4] cam  skipped (done before)  mIoU 66.0" in capsys.readouterr().out
+
+
+def test_command_line_of_a_stage(bench: Bench, tmp_path: Path) -> None:
+    weights = tmp_path / "w.safetensors"
+    weights.write_bytes(b"w")
+    extras = Extras(2, "csv", {"label": ["--model.init_args.x", "1"]}, ["--trainer.precision", "32"])
+    asked = {
+        "data_root": "photos", "budget": "tiny", "backbone": "resnet50", "weights": "w.safetensors",
+        "seed": 7, "variant": "bare",
+    }  # fmt: skip
+    assert bench.run(asked=asked, extras=extras) == 0
+    stages = {_named(c): c for c in bench.calls() if c[0] == "stage"}
+    run, conf, recipe = bench.run_dir, bench.conf, bench.recipe
+    fingerprint = bench.manifest("cam")["commands"]["fit"]["fingerprint"]
+    root = ["--data.init_args.dataset.init_args.root", str(tmp_path / "photos")]
+    assert stages["cam:fit"] == [
+        "stage", "classifier", "fit",
+        "--config", f"{recipe}/cam.yaml", "--config", f"{recipe}/cam.tiny.yaml",
+        "--config", f"{conf}/data/toy.yaml", "--config", f"{conf}/logger/csv.yaml",
+        "--step_dir", f"{run}/cam", "--recipe", "toy:bare", "--fingerprint", fingerprint, *root,
+        "--model.init_args.backbone", "resnet50", "--model.init_args.weights", str(weights),
+        "--seed_everything", "7", "--trainer.devices", "2", "--trainer.precision", "32",
+    ]  # fmt: skip
+    label = stages["label:predict"]
+    assert "--model.init_args.backbone" not in label and "--model.init_args.weights" not in label
+    assert _option(label, "--data.init_args.maps_dir") == f"{run}/cam"
+    assert _option(label, "--model.init_args.affinity_from") == f"{run}/learn"
+    # the variant's options, then the step's, then everybody's: the last one wins
+    assert label[-6:] == [
+        "--model.init_args.refinements", "null", "--model.init_args.x", "1", "--trainer.precision", "32",
+    ]  # fmt: skip
+
+
+def test_scorecard(bench: Bench) -> None:
+    bench.run(asked={"seed": 3, "backbone": "resnet50"})
+    path = bench.run_dir / "scorecard.json"
+    card = json.loads(path.read_text())
+    assert (card["recipe"], card["data"], card["budget"], card["backbone"], card["seed"]) == (
+        "toy", "toy", "full", "resnet50", 3,
+    )  # fmt: skip
+    assert list(card["steps"]) == ["cam", "label", "model"]
+    assert card["steps"]["cam"]["miou"] == 0.64 and card["steps"]["cam"]["metrics"] == {"map": 0.93}
+    assert card["seconds"] == {"cam": 4.0, "learn": 2.0, "label": 2.0, "model": 4.0}
+    assert card["versions"] == {"fake": "1"}
+    path.write_text(json.dumps({"note": "mine", "steps": {"gone": {}}}))
+    bench.run()
+    again = json.loads(path.read_text())
+    assert again.pop("note") == "mine" and again == card
+
+
+def test_changed_configuration(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.run()
+    bench.calls()
+    first = bench.manifest("label")["made"]
+    path = bench.recipe / "label.yaml"
+    path.write_text("# only a comment\n" + path.read_text())
+    bench.run()
+    assert bench.started() == []
+    bench.write("recipes/toy/label.yaml", {"model": {"init_args": {"lr": 0.5, "of": "label"}}})
+    capsys.readouterr()
+    bench.run()
+    # what reads the step is made again too, what it reads is not
+    assert bench.started() == ["label:predict", "model:fit", "model:predict"]
+    printed = capsys.readouterr().out
+    assert "[3/4] label  to be made again: model.init_args.lr 0.1 -> 0.5\n" in printed
+    assert "[4/4] model  to be made again: label was made again\n" in printed
+    kept = json.loads((bench.run_dir / "label.previous" / "manifest.json").read_text())
+    assert kept["made"] == first and bench.manifest("label")["made"] != first
+    bench.write("recipes/toy/label.yaml", {"model": {"init_args": {"lr": 0.6, "of": "label"}}})
+    bench.run()
+    assert json.loads((bench.run_dir / "label.previous" / "manifest.json").read_text())["made"] != first
+
+
+def test_parent_made_again_by_hand(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.run()
+    bench.calls()
+    path = bench.run_dir / "learn" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"made": 0}))
+    capsys.readouterr()
+    bench.run(stages=(2,))
+    assert bench.started() == ["label:predict"]
+    assert "learn was made again" in capsys.readouterr().out
+    manifest = json.loads(path.read_text())
+    manifest["commands"]["fit"]["fingerprint"] = ""
+    path.write_text(json.dumps(manifest))
+    bench.run(stages=(2,))
+    assert bench.started() == ["learn:fit", "label:predict"]
+    assert "started by hand or with settings that are not on record" in capsys.readouterr().out
+
+
+def test_options_are_part_of_the_fingerprint_but_devices_are_not(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.run(stages=(1,))
+    bench.calls()
+    bench.run(stages=(1,), extras=Extras(devices=4, logger="csv"))
+    assert bench.started() == []
+    bench.run(stages=(1,), extras=Extras(args=("--trainer.max_epochs", "2")))
+    assert bench.started() == ALL[:2]
+    assert "options none -> --trainer.max_epochs 2" in capsys.readouterr().out
+
+
+def test_files_named_by_the_data_configuration(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.write_data("toy", ["cat"], splits={"train": "train.txt"})
+    Path("train.txt").write_text("a\n")
+    Path("tags.csv").write_text("a,cat\n")
+    asked = {"tags": "tags.csv"}
+    bench.run(asked=asked, stages=(1,))
+    assert _option(bench.calls()[1], "--data.init_args.dataset.init_args.tags") == str(
+        Path("tags.csv").resolve()
+    )
+    for name in ("train.txt", "tags.csv"):
+        Path(name).write_text("b\n")
+        bench.run(stages=(1,))
+        assert bench.started() == ALL[:2]
+        assert f"{name} has changed" in capsys.readouterr().out
+
+
+def test_failing_stage(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FAKE_FAIL", "cam:predict")
+    assert bench.run() == 2
+    assert bench.started() == ALL[:2]
+    errors = capfd.readouterr().err
+    assert errors.startswith("error: the sky is falling\n")
+    assert f"step cam (predict) failed with exit code 2; its log: {bench.run_dir}/cam/log.txt" in errors
+    assert f"go on with: tag2mask run toy --run-dir {bench.run_dir}\n" in errors
+    log = (bench.run_dir / "cam" / "log.txt").read_text()
+    # of a line that was drawn over, the log has the last state only
+    assert log.split("\n") == [
+        "epoch 2", "cam fit over", "", "cam predict over", "error: the sky is falling", "",
+    ]  # fmt: skip
+    monkeypatch.delenv("FAKE_FAIL")
+    assert bench.run(asked={"data": None}) == 0
+    assert bench.started() == ALL[1:]
+
+
+def test_crashing_stage(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    fake = bench.conf / "crash.py"
+    fake.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    assert run_recipe(bench.request(check=False), (sys.executable, str(fake))) == 137
+    assert "killed by signal 9" in capfd.readouterr().err
+
+
+def test_stage_that_does_not_keep_its_promise(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
+    fake = bench.conf / "nothing.py"
+    fake.write_text("")
+    assert run_recipe(bench.request(), (sys.executable, str(fake))) == 1
+    assert "did not complete its manifest" in capfd.readouterr().err
+
+
+def test_failing_check_score_and_report(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FAKE_FAIL", "data")
+    assert bench.run() == 2
+    assert [c[0] for c in bench.calls()] == ["data"]
+    assert [p.name for p in bench.run_dir.iterdir()] == [".lock"]
+    assert "error: data is broken\nthe data check failed; nothing was started" in capfd.readouterr().err
+    assert bench.run(check=False, stages=(1,)) == 0
+    monkeypatch.setenv("FAKE_FAIL", "score-step")
+    (bench.run_dir / "cam" / "score.json").unlink()
+    assert bench.run() == 2
+    assert "step cam could not be scored" in capfd.readouterr().err
+    monkeypatch.setenv("FAKE_FAIL", "report")
+    assert bench.run() == 1
+    assert "the report could not be written" in capfd.readouterr().err
+    assert (bench.run_dir / "scorecard.json").exists()
+
+
+def _run_in_background(bench: Bench, **environment: str) -> subprocess.Popen[str]:
+    code = (
+        "import sys; from pathlib import Path; from tag2mask.pipeline import *\n"
+        f"request = Request(Settings('toy', data='toy'), Path({str(bench.run_dir)!r}))\n"
+        f"sys.exit(run_recipe(request, {PROGRAM!r}))"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def _wait_for(path: Path, text: str) -> None:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if path.exists() and text in path.read_text():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"{text!r} did not appear in {path}")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_and_resumed(bench: Bench, number: int, code: int) -> None:
+    runner = _run_in_background(bench, FAKE_HANG="model:fit")
+    _wait_for(bench.run_dir / "model" / "log.txt", "hanging")
+    started = time.monotonic()
+    runner.send_signal(number)
+    out, err = runner.communicate(timeout=30)
+    assert time.monotonic() - started < 20
+    assert runner.returncode == code
+    # the stage could save what it had: on Ctrl-C it was told once and then waited for
+    assert ("saved and stopped" in out) == (number == signal.SIGINT)
+    assert f"stopped; go on with: tag2mask run toy --run-dir {bench.run_dir}" in err
+    assert (bench.run_dir / "model" / "checkpoints" / "count").read_text() == "2"
+    bench.calls()
+    assert bench.run() == 0
+    assert bench.started() == ["model:fit", "model:predict"]
+    log = (bench.run_dir / "model" / "log.txt").read_text()
+    assert log.count("epoch 2") == 1 and not (bench.run_dir / "model.previous").exists()
+
+
+def test_killed_runner_leaves_no_lock_but_its_stage_does(bench: Bench) -> None:
+    runner = _run_in_background(bench, FAKE_HANG="cam:fit")
+    _wait_for(bench.run_dir / "cam" / "log.txt", "hanging")
+    with pytest.raises(UserError, match=f"in use by process {runner.pid}"):
+        bench.run()
+    runner.kill()
+    runner.wait()
+    # the stage lives on and still writes into the folder
+    with pytest.raises(UserError, match="a stage that it started"):
+        bench.run()
+    _end_process_that_says(str(bench.run_dir / "cam"))
+    assert bench.run() == 0
+
+
+def _end_process_that_says(text: str) -> None:
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().decode()
+        except OSError:
+            continue
+        if text in words and str(FAKE) in words:
+            os.kill(int(folder.name), signal.SIGKILL)
+            while folder.exists() and b"State:\tZ" not in (folder / "status").read_bytes():
+                time.sleep(0.02)
+
+
+def test_lock_file_of_a_dead_runner(bench: Bench) -> None:
+    bench.run_dir.mkdir()
+    (bench.run_dir / ".lock").write_text('{"pid": 999999999, "host": "elsewhere"}')
+    assert bench.run(stages=(1,)) == 0
+    with open(bench.run_dir / ".lock") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with pytest.raises(UserError, match="in use"):
+            bench.run()
+
+
+def test_missing_inputs_are_found_before_anything_starts(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match=r"step learn reads cam.*--data toy --budget full --stage 1"):
+        bench.run(stages=(2,))
+    assert bench.calls() == [] and not bench.run_dir.exists()
+    monkeypatch.setenv("FAKE_FAIL", "cam:predict")
+    bench.run(stages=(1,))
+    bench.calls()
+    with pytest.raises(UserError, match="step label reads cam, which is not complete"):
+        bench.run(from_step="label")
+    assert bench.calls() == []
+
+
+def test_stages_and_from(bench: Bench) -> None:
+    bench.run(stages=(1, 2))
+    assert bench.started() == ALL[:4]
+    bench.write("recipes/toy/cam.yaml", {"model": {"init_args": {"lr": 9}}})
+    # earlier steps are inputs here, whatever their configuration says by now
+    bench.run(from_step="model")
+    assert bench.started() == ALL[4:]
+    with pytest.raises(UserError, match=r"toy has no stage 1 from step label on; it has 2, 3"):
+        bench.run(from_step="label", stages=(1,))
+    with pytest.raises(UserError, match="unknown step of toy 'modle'; did you mean model"):
+        bench.run(from_step="modle")
+    with pytest.raises(UserError, match="--step-args names cam"):
+        bench.run(stages=(3,), extras=Extras(step_args={"cam": ["--x"]}))
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"variant": "short"}, "another recipe: toy, not toy:short"),
+        ({"data": "other"}, "another data set: toy, not other"),
+        ({"data_root": "elsewhere"}, "another data root: .*run.json"),
+        ({"recipe": "twin"}, "another recipe: toy, not twin"),
+    ],
+)
+def test_run_folder_of_another_run(bench: Bench, asked: dict[str, str], message: str) -> None:
+    bench.write_data("other", ["cat"])
+    for path in bench.recipe.iterdir():
+        text = path.read_text().replace("name: toy", "name: twin")
+        (bench.recipe.parent / "twin").mkdir(exist_ok=True)
+        (bench.recipe.parent / "twin" / path.name).write_text(text)
+    bench.run(asked={"data_root": "here"}, stages=(1,))
+    before = {p: p.stat().st_mtime_ns for p in bench.run_dir.rglob("*")}
+    bench.calls()
+    with pytest.raises(UserError, match=message):
+        bench.run(asked=asked)
+    assert bench.calls() == []
+    assert {p: p.stat().st_mtime_ns for p in bench.run_dir.rglob("*")} == before
+
+
+def test_changed_class_list(bench: Bench) -> None:
+    bench.run(stages=(1,))
+    bench.write_data("toy", ["cat", "dog"])
+    with pytest.raises(UserError, match=r"another class list: \['cat'\], not \['cat', 'dog'\]"):
+        bench.run()
+
+
+def test_folder_that_is_no_run(bench: Bench) -> None:
+    bench.run_dir.mkdir()
+    (bench.run_dir / "thesis.tex").write_text("precious")
+    with pytest.raises(UserError, match="is not empty and is no run folder"):
+        bench.run()
+    (bench.run_dir / "run.json").write_text("{")
+    with pytest.raises(UserError, match=r"cannot read .*run.json"):
+        bench.run()
+
+
+def test_settings_are_remembered(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.run(asked={"backbone": "resnet50", "budget": "tiny", "seed": 5}, stages=(1,))
+    bench.calls()
+    bench.run(asked={"data": None})
+    calls = [c for c in bench.calls() if c[0] == "stage"]
+    assert [_named(c) for c in calls] == ALL[2:]
+    assert _option(calls[0], "--model.init_args.backbone") == "resnet50"
+    assert _option(calls[0], "--seed_everything") == "5"
+    assert "changed since" not in capsys.readouterr().out
+    bench.run(asked={"seed": 6})
+    assert bench.started() == ALL
+    assert "changed since the last run: seed 5 -> 6" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"data": None}, "name the data set with --data"),
+        ({"data": "tyo"}, "unknown data configuration 'tyo'; did you mean toy"),
+        ({"recipe": "tyo"}, "unknown recipe 'tyo'; did you mean toy"),
+        ({"variant": "shrt"}, "unknown variant of toy 'shrt'; did you mean short"),
+        ({"budget": "tny"}, "unknown budget of toy 'tny'; did you mean tiny"),
+        ({"weights": "no/such/file"}, "no weights no/such/file"),
+        ({"tags": "no.csv"}, "no file no.csv"),
+    ],
+)
+def test_mistakes(bench: Bench, asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        bench.run(asked=asked)
+    assert bench.calls() == [] and not bench.run_dir.exists()
+
+
+def test_own_data_configuration(bench: Bench) -> None:
+    own = bench.write_data("toy", ["cat"]).rename("own.yaml")
+    assert bench.run(asked={"data": "own.yaml"}, stages=(1,)) == 0
+    calls = bench.calls()
+    assert calls[0] == ["data", "check", "--data", str(own.resolve())]
+    assert str(own.resolve()) in calls[1]
+    own.write_text("data: {}\n")
+    with pytest.raises(UserError, match=r"own.yaml must set data.init_args.dataset.class_path"):
+        bench.run(asked={"data": "own.yaml"})
+
+
+def test_dry_run_starts_and_writes_nothing(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.run(dry_run=True) == 0
+    assert bench.calls() == [] and not bench.run_dir.exists()
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[1] == "# [1/4] cam  to be made"
+    assert sum(line.startswith("# ") for line in printed) == 4
+    bench.run(stages=(1,))
+    (real,) = [c for c in bench.calls() if c[:3] == ["stage", "classifier", "fit"]]
+    assert shlex.split(printed[2]) == [*PROGRAM, *real]
+    capsys.readouterr()
+    bench.run(dry_run=True)
+    assert "# [1/4] cam  skipped (done before)" in capsys.readouterr().out
+    bench.write("recipes/toy/cam.yaml", {"model": {"init_args": {"lr": 9}}})
+    bench.run(dry_run=True)
+    printed = capsys.readouterr().out
+    assert "# [1/4] cam  to be made again (model.init_args.lr 0.1 -> 9; " in printed
+    assert not (bench.run_dir / "cam.previous").exists()
+
+
+def test_torchrun(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.run(dry_run=True, launcher="torchrun", extras=Extras(devices=2), stages=(1,))
+    words = shlex.split(capsys.readouterr().out.splitlines()[2])
+    assert words[:7] == [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(FAKE),
+    ]  # fmt: skip
+    assert _option(words, "--trainer.devices") == "2"
+
+
+def test_slurm(bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(bench.conf))
+    asked = bench.request(
+        launcher="slurm", extras=Extras(devices=4, args=("--x", "a b")), sbatch_args=("--time=1:00:00",)
+    )
+    with pytest.raises(UserError, match="no sbatch on this machine"):
+        run_recipe(asked, PROGRAM)
+    assert not bench.run_dir.exists()
+    run_recipe(replace(asked, dry_run=True), PROGRAM)
+    shown = capsys.readouterr().out
+    assert not bench.run_dir.exists()
+    sbatch = bench.conf / "sbatch"
+    sbatch.write_text('#!/bin/sh\necho "Submitted batch job 7: $1"\n')
+    sbatch.chmod(0o755)
+    assert run_recipe(asked, PROGRAM) == 0
+    path = bench.run_dir / "run.sbatch"
+    assert capsys.readouterr().out == f"Submitted batch job 7: {path}\n"
+    text = path.read_text()
+    assert text == shown
+    assert "#SBATCH --ntasks-per-node=4\n" in text and "#SBATCH --time=1:00:00\n" in text
+    words = shlex.split(text.splitlines()[-1])
+    assert words[:4] == ["exec", *PROGRAM, "run"]
+    # what the job runs is a command that our own parser understands
+    parsed = build_parser("run").parse_args(words[3:])
+    assert (parsed.recipe, parsed.data, parsed.devices, parsed.launcher) == ("toy", "toy", 4, "srun")
+    assert parsed.extra == ["--x", "a b"] and parsed.run_dir == str(bench.run_dir)
+    # the job finds the folder as the batch file and its own output left it
+    (bench.run_dir / "slurm-7.txt").write_text("")
+    assert bench.run(stages=(1,)) == 0
+    sbatch.write_text("#!/bin/sh\necho 'bad partition' >&2\nexit 1\n")
+    with pytest.raises(UserError, match="bad partition"):
+        run_recipe(asked, PROGRAM)
+
+
+def test_srun(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.run(dry_run=True, launcher="srun", extras=Extras(devices=2), stages=(1,))
+    words = shlex.split(capsys.readouterr().out.splitlines()[2])
+    assert words[:3] == ["srun", "--ntasks=2", "--ntasks-per-node=2"]
+
+
+def test_options_of_the_command_line() -> None:
+    words = ["run", "toy:short", "--data", "voc", "--stage", "1", "2"]
+    words += ["--step-args", "cam", "--a=1", "--step-args", "cam"]
+    words += ["--b 2", "--sbatch-args", "--time=1", "--", "--trainer.max_epochs", "1", "--", "x"]
+    parsed = build_parser("run").parse_args(words)
+    assert parsed.recipe == "toy:short" and parsed.stage == [1, 2]
+    assert [[a, b.strip()] for a, b in parsed.step_args] == [["cam", "--a=1"], ["cam", "--b 2"]]
+    assert parsed.extra == ["--trainer.max_epochs", "1", "--", "x"]
+    assert build_parser("run").parse_args(["run", "toy"]).extra == []
+    with pytest.raises(SystemExit):
+        build_parser("run").parse_args(["run", "toy", "--trainer.max_epochs", "1"])

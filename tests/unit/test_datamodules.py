@@ -1,0 +1,387 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.cli import LightningCLI
+
+from tag2mask.artifacts.labels import save_labels
+from tag2mask.artifacts.manifest import Manifest, write_manifest
+from tag2mask.artifacts.maps import save_maps
+from tag2mask.core import UserError
+from tag2mask.data import (
+    VOC,
+    AffinityData,
+    ClassificationData,
+    PseudoLabelData,
+    SegmentationData,
+    Shapes,
+)
+from tag2mask.data.base import PhotoData
+from tag2mask.data.samples import as_list
+
+SMALL: dict[str, Any] = {"crop": 48, "num_workers": 0}
+CONF = Path(__file__).parents[2] / "conf" / "data"
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Shapes:
+    made = Shapes(str(tmp_path_factory.mktemp("data") / "shapes"), train=6, val=3)
+    made.make()
+    return made
+
+
+def write_step(folder: Path, kind: str, shapes: Shapes, **changes: Any) -> Path:
+    manifest = Manifest(
+        step=folder.name,
+        kind=kind,
+        recipe="psa",
+        classes=shapes.classes.to_dict(),
+        split="train",
+        image_ids=shapes.ids("train"),
+        complete=True,
+    )
+    for name, value in changes.items():
+        setattr(manifest, name, value)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_manifest(folder, manifest)
+    return folder
+
+
+def write_label_maps(folder: Path, shapes: Shapes, value: int | None = None) -> None:
+    folder.mkdir(parents=True)
+    for image_id in shapes.ids("train"):
+        mask = shapes.read_mask(image_id)
+        assert mask is not None
+        save_labels(folder / f"{image_id}.png", mask if value is None else np.full_like(mask, value))
+
+
+@pytest.fixture
+def labels(tmp_path: Path, shapes: Shapes) -> Path:
+    write_label_maps(tmp_path / "pseudo_label" / "out", shapes)
+    return write_step(tmp_path / "pseudo_label", "labels", shapes)
+
+
+@pytest.fixture
+def affinity_labels(tmp_path: Path, shapes: Shapes) -> Path:
+    write_label_maps(tmp_path / "affinity_labels" / "out" / "fg", shapes)
+    write_label_maps(tmp_path / "affinity_labels" / "out" / "bg", shapes, value=0)
+    return write_step(tmp_path / "affinity_labels", "affinity_labels", shapes)
+
+
+@pytest.fixture
+def maps(tmp_path: Path, shapes: Shapes) -> Path:
+    (tmp_path / "cam" / "out").mkdir(parents=True)
+    for image_id in shapes.ids("train"):
+        # 0.5 and 1.0 are exact in the file's float16
+        values = np.stack([np.full((3, 4), 0.5, np.float32), np.ones((3, 4), np.float32)])
+        save_maps(tmp_path / "cam" / "out" / f"{image_id}.npz", values, [0, 3], (96, 128))
+    return write_step(tmp_path / "cam", "maps", shapes)
+
+
+# ------------------------------------------------------------------ what the loaders give
+
+
+def test_classification(shapes: Shapes) -> None:
+    data = ClassificationData(shapes, batch_size=4, long_side=(64, 128), **SMALL)
+    assert data.classes == shapes.classes
+    data.setup("fit")
+    batches = list(data.train_dataloader())
+    assert len(batches) == 1  # 6 photos: the last two do not fill a batch
+    assert batches[0].keys() == {"id", "photo", "tags"}
+    assert batches[0]["photo"].shape == (4, 3, 48, 48) and batches[0]["photo"].dtype == torch.uint8
+    assert batches[0]["tags"].shape == (4, 4) and batches[0]["tags"].dtype == torch.float32
+    for image_id, tags in zip(batches[0]["id"], batches[0]["tags"], strict=True):
+        assert tags.tolist() == shapes.tags(image_id).tolist()
+
+
+def test_classification_validates_on_whole_photos(shapes: Shapes) -> None:
+    data = ClassificationData(shapes, batch_size=4, **SMALL)
+    data.setup("validate")
+    samples = [sample for batch in data.val_dataloader() for sample in batch]
+    assert [s["id"] for s in samples] == shapes.ids("val")
+    first = samples[0]
+    assert first["photo"].shape == (3, 96, 128) and first["mask"].shape == (96, 128)
+    assert (first["mask"].numpy() == shapes.read_mask(first["id"])).all()
+    smaller = ClassificationData(shapes, batch_size=4, eval_long_side=64, **SMALL)
+    first = next(iter(smaller.val_dataloader()))[0]
+    assert first["photo"].shape == (3, 48, 64) and first["mask"].shape == (48, 64)
+    predicted = next(iter(smaller.predict_dataloader()))[0]
+    assert predicted["photo"].shape == (3, 96, 128)  # results refer to the photo as it is
+    assert "mask" not in predicted and predicted["tags"].shape == (4,)
+    assert smaller.predict_split_name == "train"
+
+
+def test_affinity(shapes: Shapes, affinity_labels: Path) -> None:
+    data = AffinityData(shapes, str(affinity_labels), batch_size=3, **{**SMALL, "crop": 160})
+    data.setup("fit")
+    batch = next(iter(data.train_dataloader()))
+    assert batch.keys() == {"id", "photo", "fg_labels", "bg_labels"}
+    assert batch["fg_labels"].shape == batch["bg_labels"].shape == (3, 160, 160)
+    assert batch["fg_labels"].dtype == torch.uint8
+    outside = batch["fg_labels"] == 255
+    assert outside.sum() == 3 * (160 * 160 - 96 * 128)  # the scale is kept
+    assert (batch["bg_labels"][outside] == 255).all()
+    assert (batch["photo"].permute(0, 2, 3, 1)[outside] == 0).all()  # black
+    assert set(batch["bg_labels"].unique().tolist()) == {0, 255}
+
+
+def test_segmentation_on_pseudo_labels(shapes: Shapes, labels: Path) -> None:
+    ids = shapes.ids("train")[:4]
+    write_step(labels, "labels", shapes, image_ids=ids)
+    data = SegmentationData(shapes, str(labels), batch_size=4, **SMALL)
+    data.setup("fit")
+    batch = next(iter(data.train_dataloader()))
+    assert sorted(batch["id"]) == ids  # the photos of the labels, not the split
+    assert batch.keys() == {"id", "photo", "label"}  # no tags: the network must not see any
+    assert batch["label"].shape == (4, 48, 48) and batch["label"].dtype == torch.int64
+    sample = next(iter(data.val_dataloader()))[0]
+    assert "tags" not in sample and sample["mask"].shape == (96, 128)
+    predicted = [sample for batch in data.predict_dataloader() for sample in batch]
+    assert [s["id"] for s in predicted] == shapes.ids("val")
+    assert not {"tags", "mask"} & predicted[0].keys()
+
+
+def test_segmentation_reads_ids_and_gives_indices(shapes: Shapes, tmp_path: Path) -> None:
+    """Label files hold mask ids (dog 12, sheep 17); networks count 0, 1, 2."""
+    root = tmp_path / "voc"
+    (root / "ImageSets").mkdir(parents=True)
+    (root / "JPEGImages").symlink_to(shapes.root / "JPEGImages")
+    (root / "ImageSets" / "Segmentation").symlink_to(shapes.root / "ImageSets" / "Segmentation")
+    rows = "".join(f"{i},dog sheep\n" for split in ("train", "val") for i in shapes.ids(split))
+    (root / "image_labels.csv").write_text("image,labels\n" + rows)
+    photos = VOC(str(root))
+    write_label_maps(tmp_path / "pl" / "out", shapes, value=17)
+    step = write_step(tmp_path / "pl", "labels", shapes, classes=photos.classes.to_dict())
+    data = SegmentationData(photos, str(step), batch_size=2, scale=None, **SMALL)
+    data.setup("fit")
+    assert next(iter(data.train_dataloader()))["label"].unique().tolist() == [2]
+    assert "mask" not in next(iter(data.val_dataloader()))[0]  # this set has none, and that is fine
+
+
+def test_segmentation_on_true_masks(shapes: Shapes) -> None:
+    data = SegmentationData(shapes, supervision="masks", batch_size=6, scale=None, flip=0, jitter=0, hue=0,
+                            crop=128, num_workers=0)  # fmt: skip
+    data.setup("fit")
+    batch = next(iter(data.train_dataloader()))
+    assert sorted(batch["id"]) == shapes.ids("train")
+    for image_id, label in zip(batch["id"], batch["label"], strict=True):
+        inside = label != 255
+        assert (label[inside].reshape(96, 128).numpy() == shapes.read_mask(image_id)).all()
+
+
+def test_pseudo_label(shapes: Shapes, maps: Path) -> None:
+    data = PseudoLabelData(shapes, str(maps), predict_batch=4, num_workers=0)
+    data.setup("predict")
+    batches = list(data.predict_dataloader())
+    assert [len(b) for b in batches] == [4, 2]
+    sample = batches[0][0]
+    assert sample["map_classes"] == [0, 3]
+    assert sample["maps"].shape == (2, 3, 4) and sample["maps"].dtype == torch.float32
+    assert sample["maps"][:, 0, 0].tolist() == [0.5, 1.0]
+    assert sample["photo"].shape == (3, 96, 128) and "mask" not in sample
+    with pytest.raises(UserError, match="nothing to train on"):
+        data.setup("fit")
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".png"])
+def test_photos_with_a_result_are_not_decoded(
+    shapes: Shapes, maps: Path, tmp_path: Path, suffix: str
+) -> None:
+    done = shapes.ids("train")[1]
+    (tmp_path / f"{done}{suffix}").write_bytes(b"")
+    for data in (
+        ClassificationData(shapes, **SMALL),
+        PseudoLabelData(shapes, str(maps), num_workers=0),
+    ):
+        data.out_dir = str(tmp_path)
+        samples = {s["id"]: s for batch in data.predict_dataloader() for s in batch}
+        assert samples.pop(done) == {"id": done, "done": True}
+        assert len(samples) == 5
+        assert all(s["done"] is False and "photo" in s for s in samples.values())
+
+
+# ------------------------------------------------------------------ what is refused
+
+
+def test_too_few_photos_for_a_batch(shapes: Shapes) -> None:
+    with pytest.raises(
+        UserError, match=r"6 training photos do not fill a batch of 8 .* data.batch_size to 6"
+    ):
+        ClassificationData(shapes, batch_size=8, **SMALL).setup("fit")
+
+
+@pytest.mark.parametrize("name", ["batch_size", "predict_batch", "num_workers"])
+def test_numbers_out_of_range(shapes: Shapes, name: str) -> None:
+    with pytest.raises(UserError, match=f"data.{name} must be at least"):
+        ClassificationData(shapes, **{name: -1})
+
+
+def test_setup_checks_the_photos_of_every_stage(
+    shapes: Shapes, labels: Path, maps: Path, tmp_path: Path
+) -> None:
+    class Broken(Shapes):
+        broken = ""
+
+        def photo_path(self, image_id: str) -> Path:
+            good = super().photo_path(image_id)
+            return good.with_name("gone.jpg") if image_id == self.broken else good
+
+    photos = Broken(str(shapes.root), train=6, val=3)
+    classification = ClassificationData(photos, batch_size=2, **SMALL)
+    segmentation = SegmentationData(photos, str(labels), batch_size=2, **SMALL)
+    masks = SegmentationData(photos, supervision="masks", batch_size=2, **SMALL)
+    pseudo = PseudoLabelData(photos, str(maps))
+    for photos.broken in ("train_00001", "val_00001"):
+        for data in (classification, segmentation, masks):
+            with pytest.raises(UserError, match=r"gone\.jpg does not exist"):
+                data.setup("fit")
+    for photos.broken, data in (
+        ("train_00001", classification),
+        ("train_00001", pseudo),
+        ("val_00001", segmentation),
+    ):
+        with pytest.raises(UserError, match=r"gone\.jpg does not exist"):
+            data.setup("predict")
+
+
+def test_steps_of_another_kind_class_list_or_data_set_are_refused(shapes: Shapes, labels: Path) -> None:
+    data = SegmentationData(shapes, str(labels), batch_size=2, **SMALL)
+    data.setup("fit")
+    bad: list[dict[str, Any]] = [
+        {"kind": "maps"},
+        {"complete": False},
+        {"classes": {"names": ["dog"], "ids": [12], "ignore": 255}},
+        {"image_ids": ["someone_else"]},
+    ]
+    for changes in bad:
+        write_step(labels, **{"kind": "labels", "shapes": shapes, **changes})
+        with pytest.raises(UserError, match="pseudo_label"):
+            data.setup("fit")
+
+
+def test_missing_labels_are_named(shapes: Shapes, labels: Path, affinity_labels: Path, maps: Path) -> None:
+    with pytest.raises(UserError, match="labels_dir"):
+        SegmentationData(shapes, None, batch_size=2, **SMALL).setup("fit")
+    (labels / "out" / "train_00003.png").unlink()
+    with pytest.raises(UserError, match=r"train_00003\.png does not exist"):
+        SegmentationData(shapes, str(labels), batch_size=2, **SMALL).setup("fit")
+    (affinity_labels / "out" / "bg" / "train_00003.png").unlink()
+    with pytest.raises(UserError, match=r"bg/train_00003\.png does not exist"):
+        AffinityData(shapes, str(affinity_labels), batch_size=2, **SMALL).setup("fit")
+    write_step(maps, "maps", shapes, image_ids=shapes.ids("train")[:3])
+    with pytest.raises(UserError, match="no result for photo train_00003"):
+        PseudoLabelData(shapes, str(maps)).setup("predict")
+
+
+def test_labels_of_another_size_are_named(shapes: Shapes, labels: Path) -> None:
+    for image_id in shapes.ids("train"):
+        save_labels(labels / "out" / f"{image_id}.png", np.zeros((90, 128), np.uint8))
+    data = SegmentationData(shapes, str(labels), batch_size=2, **SMALL)
+    data.setup("fit")
+    with pytest.raises(UserError, match="128x90, the photo 128x96"):
+        next(iter(data.train_dataloader()))
+
+
+def test_true_masks_must_be_there(shapes: Shapes, tmp_path: Path) -> None:
+    class Maskless(Shapes):
+        def mask_path(self, image_id: str) -> Path | None:
+            return None
+
+    photos = Maskless(str(shapes.root), train=6, val=3)
+    with pytest.raises(UserError, match="train_00000 of split train has no mask"):
+        SegmentationData(photos, supervision="masks", batch_size=2, **SMALL).setup("fit")
+
+
+# ------------------------------------------------------------------ Lightning
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_seed_everything_makes_runs_repeat(shapes: Shapes, workers: int) -> None:
+    def run(seed: int) -> list[torch.Tensor]:
+        pl.seed_everything(seed, workers=True, verbose=False)
+        data = ClassificationData(shapes, batch_size=2, crop=48, num_workers=workers)
+        data.setup("fit")
+        loader = data.train_dataloader()
+        return [batch["photo"] for _ in range(2) for batch in loader]
+
+    first, again, other = run(1), run(1), run(2)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(first[:3], first[3:], strict=True))  # epochs differ
+
+
+class Probe(pl.LightningModule):
+    """Notes what arrives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.seen: list[str] = []
+
+    def training_step(self, batch: dict[str, Any], _: int) -> torch.Tensor:
+        return self.weight * batch["photo"].float().mean()
+
+    def validation_step(self, batch: list[dict[str, Any]], _: int) -> None:
+        self.seen += [sample["id"] for sample in batch]
+
+    predict_step = validation_step
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+def test_trainer_takes_it(shapes: Shapes, tmp_path: Path) -> None:
+    data = ClassificationData(shapes, batch_size=3, **SMALL)
+    probe = Probe()
+    trainer = pl.Trainer(
+        accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+        default_root_dir=tmp_path,
+    )  # fmt: skip
+    trainer.fit(probe, data)
+    assert trainer.global_step == 2
+    assert probe.seen == shapes.ids("val")
+    probe.seen.clear()
+    trainer.predict(probe, data, return_predictions=False)
+    assert probe.seen == shapes.ids("train")
+
+
+@pytest.mark.parametrize("config", sorted(p.name for p in CONF.glob("*.yaml")))
+@pytest.mark.parametrize(
+    "data", ["ClassificationData", "AffinityData", "PseudoLabelData", "SegmentationData"]
+)
+def test_shipped_configurations_fit_every_data_module(
+    config: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["stage"])  # LightningCLI would warn of pytest's own options
+    step = {"AffinityData": "labels_dir", "PseudoLabelData": "maps_dir"}.get(data)
+    arguments = ["--data", f"tag2mask.data.{data}", "--config", str(CONF / config)]
+    arguments += ["--data.init_args.dataset.init_args.root", str(tmp_path / "elsewhere")]
+    arguments += [f"--data.init_args.{step}", "some/step"] if step else []
+    cli = LightningCLI(
+        Probe, PhotoData, subclass_mode_data=True, run=False, args=arguments, save_config_callback=None,
+        trainer_defaults={"logger": False, "accelerator": "cpu"},
+    )  # fmt: skip
+    assert type(cli.datamodule).__name__ == data
+    described = cli.datamodule.dataset.describe()
+    assert str(tmp_path / "elsewhere") in str(described)
+
+
+def test_collating_keeps_photos_of_different_sizes_apart() -> None:
+    samples: Any = [{"id": "a", "photo": torch.zeros(3, 4, 5)}, {"id": "b", "photo": torch.zeros(3, 6, 5)}]
+    assert as_list(samples) is samples
+
+
+def test_reading_masks_needs_neither_lightning_nor_albumentations() -> None:
+    """Scores are counted in a process per step: what it imports is what everyone waits for."""
+    code = "import sys, tag2mask.data; tag2mask.data.VOC; tag2mask.data.PhotoSet; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert not {"pytorch_lightning", "albumentations", "cv2"} & loaded

@@ -1,0 +1,380 @@
+"""Scores of folders, maps and steps, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from tag2mask.artifacts import Manifest, save_labels, save_maps, write_manifest
+from tag2mask.core import ClassList, UserError
+from tag2mask.data import VOC
+from tag2mask.evaluate import classes_in_masks, read_split_file, score_folder, score_maps, score_step
+from tag2mask.evaluate.command import parse_classes, score_table, step_line
+
+CAT, DOG = 8, 12  # VOC's ids
+CLASSES = ClassList.voc(["cat", "dog"])
+U = 255
+
+# the true mask of photo "a": 8 background pixels, 6 cat, 1 dog, 1 not scored
+TRUTH_A = np.array([[0, 0, 8, 8], [0, 0, 8, 8], [0, 0, 8, 8], [0, 0, 12, U]], np.uint8)
+# photo "b": 12 background pixels, 4 dog
+TRUTH_B = np.array([[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [12, 12, 12, 12]], np.uint8)
+# one cat pixel missed, one background pixel called dog; the pixel that is not scored says cat
+PRED_A = np.array([[0, 0, 8, 8], [0, 0, 8, 8], [0, 12, 8, 0], [0, 0, 12, 8]], np.uint8)
+# two dog pixels missed, and two background pixels unknown
+PRED_B = np.array([[U, U, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [12, 12, 0, 0]], np.uint8)
+
+Array = npt.NDArray[np.uint8]
+
+
+def write_labels(folder: Path, **labels: Array) -> Path:
+    for name, ids in labels.items():
+        save_labels(folder / f"{name}.png", ids)
+    return folder
+
+
+@pytest.fixture
+def masks(tmp_path: Path) -> Path:
+    return write_labels(tmp_path / "masks", a=TRUTH_A, b=TRUTH_B)
+
+
+@pytest.fixture
+def preds(tmp_path: Path) -> Path:
+    return write_labels(tmp_path / "preds", a=PRED_A, b=PRED_B)
+
+
+def make_voc(root: Path, with_masks: bool = True, **truths: Array) -> VOC:
+    """A data set in VOC's layout with the classes cat and dog, and one split "train"."""
+    for name, ids in truths.items():
+        (root / "JPEGImages").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", ids.shape[::-1], (90, 120, 60)).save(root / "JPEGImages" / f"{name}.jpg")
+        if with_masks:
+            save_labels(root / "SegmentationClass" / f"{name}.png", ids)
+    lists = root / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("".join(f"{name}\n" for name in truths))
+    (root / "image_labels.csv").write_text("image,labels\n" + "".join(f"{n},cat dog\n" for n in truths))
+    return VOC(str(root), classes=["cat", "dog"])
+
+
+def make_step(
+    folder: Path, kind: str, dataset: VOC, ids: tuple[str, ...] = ("a", "b"), complete: bool = True
+) -> Path:
+    manifest = Manifest(folder.name, kind, "psa", dataset.classes.to_dict(), dataset.describe(), "train")
+    manifest.image_ids, manifest.complete = list(ids), complete
+    write_manifest(folder, manifest)
+    return folder
+
+
+# --- score_folder -------------------------------------------------------------------------------
+
+
+def test_scores_by_hand(preds: Path, masks: Path) -> None:
+    scores = score_folder(preds, masks)
+    # background: 7 + 10 right; true 8 + 12 less the 2 unknown; called 8 (one a cat) + 12 (two dogs)
+    assert scores.per_class["background"] == pytest.approx(17 / (18 + 20 - 17))
+    assert scores.per_class["cat"] == pytest.approx(5 / 6)  # 5 right, 6 true, 5 called
+    assert scores.per_class["dog"] == pytest.approx(3 / 6)  # 3 right, 5 true, 4 called
+    assert scores.miou == pytest.approx((17 / 21 + 5 / 6 + 3 / 6) / 3)
+    assert scores.precision == pytest.approx((17 / 20 + 5 / 5 + 3 / 4) / 3)
+    assert scores.coverage == pytest.approx(29 / 31)  # 31 scored pixels, 2 of them unknown
+    assert (scores.images, scores.unknown, scores.missing) == (2, "ignore", 0)
+
+
+def test_one_confusion_over_the_data_set_not_one_per_photo(preds: Path, masks: Path) -> None:
+    together = score_folder(preds, masks, classes=CLASSES)
+    apart = [score_folder(preds, masks, ids=[i], classes=CLASSES) for i in "ab"]
+    assert together.per_class["dog"] == pytest.approx(3 / 6)
+    assert [s.per_class["dog"] for s in apart] == [pytest.approx(1 / 2), pytest.approx(2 / 4)]
+    mean_of_photos = sum(s.miou or 0 for s in apart) / 2
+    assert together.miou != pytest.approx(mean_of_photos, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("unknown", "background"),
+    [
+        ("ignore", 17 / 21),  # the two unknown pixels are left out
+        ("wrong", 17 / 23),  # they are in the union, as missed
+        ("background", 19 / 23),  # they are right, since the truth is background there
+    ],
+)
+def test_modes_of_unknown(preds: Path, masks: Path, unknown: str, background: float) -> None:
+    scores = score_folder(preds, masks, unknown=unknown)  # type: ignore[arg-type]
+    assert scores.per_class["background"] == pytest.approx(background)
+    assert scores.unknown == unknown
+    assert scores.coverage == pytest.approx(29 / 31)
+
+
+def test_a_class_without_a_true_pixel_is_left_out_of_the_mean(preds: Path, masks: Path) -> None:
+    two = score_folder(preds, masks)
+    many = score_folder(preds, masks, classes=ClassList.voc())
+    assert many.per_class["boat"] is None
+    assert len(many.per_class) == 21
+    assert many.miou == pytest.approx(two.miou)
+
+
+def test_a_predicted_id_that_is_no_class_is_wrong_and_not_background(tmp_path: Path, masks: Path) -> None:
+    strange = np.where(PRED_B == 0, 4, PRED_B).astype(np.uint8)  # 4 is VOC's boat; no mask has one
+    scores = score_folder(write_labels(tmp_path / "p", b=strange), masks, ids=["b"])
+    assert scores.per_class == {"background": 0.0, "dog": pytest.approx(2 / 4)}
+
+
+def test_a_true_id_outside_the_class_list_is_background(preds: Path, masks: Path) -> None:
+    scores = score_folder(preds, masks, ids=["b"], classes=ClassList.voc(["cat"]))
+    assert scores.per_class["cat"] is None
+    assert scores.per_class["background"] == pytest.approx(12 / 14)  # 12 right, 2 called dog, 2 unknown
+
+
+def test_palette_and_gray_files_score_alike(tmp_path: Path, preds: Path, masks: Path) -> None:
+    gray = tmp_path / "gray"
+    gray.mkdir()
+    for name, ids in (("a", PRED_A), ("b", PRED_B)):
+        Image.fromarray(ids).save(gray / f"{name}.png")
+    assert score_folder(gray, masks) == score_folder(preds, masks)
+
+
+def test_another_size_names_both_files(tmp_path: Path, masks: Path) -> None:
+    preds = write_labels(tmp_path / "p", a=PRED_A[:3], b=PRED_B)
+    with pytest.raises(UserError, match=r"p/a\.png is 4x3 but .*masks/a\.png is 4x4"):
+        score_folder(preds, masks)
+
+
+def test_missing_predictions(tmp_path: Path, masks: Path) -> None:
+    preds = write_labels(tmp_path / "p", a=PRED_A)
+    with pytest.raises(UserError, match=r"1 of 2 predictions are missing .*\(b\).*--missing skip"):
+        score_folder(preds, masks)
+    scores = score_folder(preds, masks, missing="skip")
+    assert (scores.images, scores.missing) == (1, 1)
+    (preds / "a.png").unlink()
+    with pytest.raises(UserError, match="2 of 2"):
+        score_folder(preds, masks, missing="skip")
+
+
+def test_colours_are_not_ids(tmp_path: Path, masks: Path) -> None:
+    preds = write_labels(tmp_path / "p", b=PRED_B)
+    Image.new("RGB", (4, 4)).save(preds / "a.png")
+    with pytest.raises(UserError, match=r"a\.png"):
+        score_folder(preds, masks)
+
+
+def test_ids_may_not_leave_the_folder(preds: Path, masks: Path) -> None:
+    with pytest.raises(UserError, match=r"\.\./masks/a"):
+        score_folder(preds, masks, ids=["../masks/a"])
+
+
+def test_folders_that_are_not_there_or_empty(tmp_path: Path, preds: Path) -> None:
+    with pytest.raises(UserError, match="nowhere is not a folder"):
+        score_folder(preds, tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no PNG masks"):
+        score_folder(preds, tmp_path / "empty")
+
+
+def test_classes_found_in_masks(tmp_path: Path, masks: Path) -> None:
+    assert classes_in_masks(masks, ["a", "b"]) == CLASSES
+    other = write_labels(tmp_path / "m", a=np.array([[0, 30, 2]], np.uint8))
+    assert classes_in_masks(other, ["a"]) == ClassList(("class 2", "class 30"), (2, 30))
+    ground = write_labels(tmp_path / "g", a=np.array([[0, 255]], np.uint8))
+    with pytest.raises(UserError, match="only background"):
+        classes_in_masks(ground, ["a"])
+
+
+def test_split_file(tmp_path: Path) -> None:
+    path = tmp_path / "val.txt"
+    path.write_text("a  1\n\n b -1\n")
+    assert read_split_file(path) == ["a", "b"]
+    path.write_text("a\na\n")
+    with pytest.raises(UserError, match="twice"):
+        read_split_file(path)
+    path.write_text("\n")
+    with pytest.raises(UserError, match="names no photo"):
+        read_split_file(path)
+    with pytest.raises(UserError, match="cannot read the split file"):
+        read_split_file(tmp_path / "none.txt")
+
+
+def test_class_names_on_the_command_line() -> None:
+    assert parse_classes("voc") == ClassList.voc()
+    assert parse_classes("dog, cat") == CLASSES
+    assert parse_classes("head,body") == ClassList(("head", "body"), (1, 2))
+
+
+def test_table_of_scores(preds: Path, masks: Path) -> None:
+    text = score_table(score_folder(preds, masks, classes=ClassList.voc(["boat", "cat", "dog"])).to_dict())
+    lines = {line.split()[0]: line.split()[1:] for line in text.splitlines()}
+    assert lines["cat"] == ["83.3"]
+    assert lines["boat"] == ["-"]
+    assert lines["coverage"] == ["93.5"]
+    assert "2 photos" in text and "unknown pixels: ignore" in text
+
+
+# --- score_maps ---------------------------------------------------------------------------------
+
+
+def cat_map() -> npt.NDArray[np.float32]:
+    """0.6 on the five cat pixels that the prediction has, 0.35 on one background pixel, else 0.1."""
+    values = np.full((4, 4), 0.1, np.float32)
+    values[PRED_A == CAT] = 0.6
+    values[3, 0] = 0.35
+    return values
+
+
+def test_cams_at_a_fixed_threshold_and_at_the_best(tmp_path: Path) -> None:
+    dataset = make_voc(tmp_path / "voc", a=TRUTH_A)
+    save_maps(tmp_path / "out" / "a.npz", cat_map()[None], [CAT], (4, 4))
+    result = score_maps(tmp_path / "out", dataset, ["a"], threshold=0.3)
+    # above 0.3: five cat pixels and one background pixel; the dog has no map
+    assert result.scores.per_class["cat"] == pytest.approx(5 / 7)
+    assert result.scores.per_class["background"] == pytest.approx(7 / 10)
+    assert result.scores.per_class["dog"] == 0
+    assert result.threshold == 0.3
+    # from 0.35 on (as half floats hold it) the background pixel is right; the lowest such threshold wins
+    assert result.best_threshold in (0.35, 0.36)
+    assert result.best_miou == pytest.approx((8 / 10 + 5 / 6 + 0) / 3)
+
+
+def test_a_threshold_between_the_steps_of_the_sweep(tmp_path: Path) -> None:
+    dataset = make_voc(tmp_path / "voc", a=TRUTH_A)
+    save_maps(tmp_path / "out" / "a.npz", cat_map()[None], [CAT], (4, 4))
+    assert score_maps(tmp_path / "out", dataset, ["a"], threshold=0.123).threshold == 0.123
+
+
+def test_maps_with_background_are_scored_by_argmax(tmp_path: Path) -> None:
+    dataset = make_voc(tmp_path / "voc", a=TRUTH_A, b=TRUTH_B)
+    for name, ids in (("a", PRED_A), ("b", np.where(PRED_B == U, 0, PRED_B))):
+        maps = np.stack([ids == value for value in (DOG, 0, CAT)]).astype(np.float32) * 0.4
+        save_maps(tmp_path / "out" / f"{name}.npz", maps, [DOG, 0, CAT], (4, 4))
+    result = score_maps(tmp_path / "out", dataset, ["a", "b"])
+    assert result.scores.per_class["background"] == pytest.approx(19 / 23)
+    assert result.scores.per_class["dog"] == pytest.approx(3 / 6)
+    assert result.threshold is None and result.best_miou is None
+
+
+def test_small_maps_are_enlarged_bilinearly(tmp_path: Path) -> None:
+    truth = np.zeros((1, 8), np.uint8)
+    truth[0, 5:] = CAT
+    dataset = make_voc(tmp_path / "voc", a=truth)
+    # 0 and 1 as two pixels; without aligned corners the eight pixels have
+    # 0, 0, 1/8, 3/8, 5/8, 7/8, 1, 1: the last three exceed 0.7
+    save_maps(tmp_path / "out" / "a.npz", np.array([[[0.0, 1.0]]], np.float32), [CAT], (1, 8))
+    assert score_maps(tmp_path / "out", dataset, ["a"], threshold=0.7).scores.per_class["cat"] == 1
+    at_half = score_maps(tmp_path / "out", dataset, ["a"], threshold=0.5).scores
+    assert at_half.per_class["cat"] == pytest.approx(3 / 4)
+
+
+def test_a_photo_without_maps_is_background(tmp_path: Path) -> None:
+    dataset = make_voc(tmp_path / "voc", a=TRUTH_A, b=TRUTH_B)
+    save_maps(tmp_path / "out" / "b.npz", np.zeros((0, 2, 2), np.float32), [], (4, 4))
+    save_maps(tmp_path / "out" / "a.npz", cat_map()[None], [CAT], (4, 4))
+    result = score_maps(tmp_path / "out", dataset, ["b", "a"], threshold=0.5)
+    assert result.scores.per_class["background"] == pytest.approx(20 / 26)  # 8 + 12 right; 1 + 1 + 4 not
+    assert result.scores.images == 2
+
+
+def test_maps_that_do_not_fit(tmp_path: Path) -> None:
+    dataset = make_voc(tmp_path / "voc", a=TRUTH_A, b=TRUTH_B)
+    out = tmp_path / "out"
+    save_maps(out / "a.npz", np.zeros((1, 2, 2), np.float32), [CAT], (5, 4))
+    with pytest.raises(UserError, match=r"a\.npz belongs to a photo of 4x5"):
+        score_maps(out, dataset, ["a"])
+    save_maps(out / "a.npz", np.zeros((1, 2, 2), np.float32), [3], (4, 4))
+    with pytest.raises(UserError, match="class id 3"):
+        score_maps(out, dataset, ["a"])
+    save_maps(out / "a.npz", np.zeros((1, 2, 2), np.float32), [CAT], (4, 4))
+    save_maps(out / "b.npz", np.zeros((1, 2, 2), np.float32), [0], (4, 4))
+    with pytest.raises(UserError, match="maps of b have background and those of a have none"):
+        score_maps(out, dataset, ["a", "b"])
+
+
+# --- score_step ---------------------------------------------------------------------------------
+
+
+def test_step_of_cams_takes_its_threshold_from_its_metrics(tmp_path: Path) -> None:
+    dataset = make_voc(tmp_path / "voc", a=TRUTH_A)
+    step = make_step(tmp_path / "cam", "maps", dataset, ids=("a",))
+    save_maps(step / "out" / "a.npz", cat_map()[None], [CAT], (4, 4))
+    assert score_step(step)["threshold"] == 0.3
+    (step / "metrics.json").write_text(json.dumps({"cam_threshold": 0.5, "mAP": 0.9}))
+    score = score_step(step)
+    assert score["threshold"] == 0.5
+    assert score["miou"] == pytest.approx((8 / 10 + 5 / 6 + 0) / 3)
+    assert score["metrics"]["mAP"] == 0.9
+    assert json.loads((step / "score.json").read_text()) == score
+    assert "at the fixed threshold 0.50" in step_line(score)
+
+
+def test_step_of_labels(tmp_path: Path) -> None:
+    dataset = make_voc(tmp_path / "voc", a=TRUTH_A, b=TRUTH_B)
+    step = make_step(tmp_path / "pseudo_label", "labels", dataset)
+    write_labels(step / "out", a=PRED_A, b=PRED_B)
+    score = score_step(step)
+    assert score["scored"] and score["unknown"] == "ignore"
+    assert score["miou"] == pytest.approx((17 / 21 + 5 / 6 + 3 / 6) / 3)
+    assert score["coverage"] == pytest.approx(29 / 31)
+    assert (score["kind"], score["split"], score["images"]) == ("labels", "train", 2)
+
+
+def test_step_of_affinity_labels(tmp_path: Path) -> None:
+    dataset = make_voc(tmp_path / "voc", a=TRUTH_A)
+    step = make_step(tmp_path / "affinity_labels", "affinity_labels", dataset, ids=("a",))
+    # sure foreground: three cat pixels, one of them wrong; sure background: the left column, and one cat pixel
+    fg, bg = np.zeros((4, 4), np.uint8), np.full((4, 4), CAT, np.uint8)
+    fg[0, 1:] = CAT
+    bg[:, 0], bg[2, 2] = 0, 0
+    write_labels(step / "out" / "fg", a=fg)
+    write_labels(step / "out" / "bg", a=bg)
+    score = score_step(step)
+    assert score["precision_foreground"] == pytest.approx(2 / 3)
+    assert score["precision_background"] == pytest.approx(4 / 5)
+    assert score["coverage"] == pytest.approx(8 / 15)  # 3 + 5 of the 15 scored pixels
+
+
+def test_step_of_a_segmentation_network(tmp_path: Path) -> None:
+    dataset = make_voc(tmp_path / "voc", a=TRUTH_A)
+    step = make_step(tmp_path / "segmentation", "segmentation", dataset, ids=("a",))
+    with pytest.raises(UserError, match="single_scale"):
+        score_step(step)
+    write_labels(step / "out" / "single_scale", a=PRED_A)
+    write_labels(step / "out" / "multi_scale_crf", a=np.where(TRUTH_A == U, 0, TRUTH_A).astype(np.uint8))
+    score = score_step(step)
+    assert score["variant"] == "single_scale"
+    assert score["miou"] == score["variants"]["single_scale"]["miou"] < 1
+    assert score["variants"]["multi_scale_crf"]["miou"] == 1
+
+
+def test_step_without_masks_is_not_scored(tmp_path: Path) -> None:
+    dataset = make_voc(tmp_path / "voc", with_masks=False, a=TRUTH_A)
+    step = make_step(tmp_path / "pseudo_label", "labels", dataset, ids=("a",))
+    write_labels(step / "out", a=PRED_A)
+    score = score_step(step)
+    assert score["scored"] is False and "no masks" in score["why"]
+    assert step_line(score).startswith("not scored")
+
+
+def test_step_with_a_checkpoint_only(tmp_path: Path) -> None:
+    dataset = make_voc(tmp_path / "voc", a=TRUTH_A)
+    step = make_step(tmp_path / "affinity", "checkpoint", dataset, ids=())
+    (step / "metrics.json").write_text('{"val_loss": 0.5}')
+    assert score_step(step)["scored"] is False
+    assert json.loads((step / "score.json").read_text())["metrics"] == {"val_loss": 0.5}
+
+
+def test_step_that_cannot_be_scored(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing_here"):
+        score_step(tmp_path / "nothing_here")
+    dataset = make_voc(tmp_path / "voc", a=TRUTH_A)
+    step = make_step(tmp_path / "labels", "labels", dataset, ids=("a",), complete=False)
+    with pytest.raises(UserError, match="not complete"):
+        score_step(step)
+    make_step(step, "labels", VOC(str(tmp_path / "voc"), classes=["cat"]), ids=("a",))
+    write_labels(step / "out", a=PRED_A[:, :2])
+    with pytest.raises(UserError, match=r"out/a\.png is 2x4"):
+        score_step(step)
+    (step / "metrics.json").write_text("{")
+    with pytest.raises(UserError, match=r"metrics\.json"):
+        score_step(step)

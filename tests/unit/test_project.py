@@ -1,0 +1,167 @@
+"""The project around the code: import rules, version bounds, the Makefile, and what files must not hold."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from importlinter.cli import EXIT_STATUS_SUCCESS, lint_imports
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import tag2mask
+
+ROOT = Path(__file__).resolve().parents[2]
+OWN_FOLDERS = (".ci", "benchmarks", "conf", "docs", "notebooks", "src", "stages", "tests")
+BINARY_SUFFIXES = {".gif", ".jpg", ".jpeg", ".npy", ".npz", ".png", ".pyc", ".safetensors"}
+
+
+@pytest.fixture(scope="module")
+def pyproject() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def requirements(pyproject: dict[str, Any], *, dev: bool = True) -> list[Requirement]:
+    """What the project asks for; with `dev` also what its extras ask for."""
+    project = pyproject["project"]
+    extras = [item for items in project["optional-dependencies"].values() for item in items]
+    return [Requirement(line) for line in project["dependencies"] + (extras if dev else [])]
+
+
+def constraints() -> dict[str, str]:
+    """Distribution name -> the one version that constraints.txt pins."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = [line.split("==") for line in lines if line and not line.startswith("#")]
+    return {canonicalize_name(name): version for name, version in pins}
+
+
+def text_files() -> Iterator[Path]:
+    """Every text file of the project, without what runs, builds and tools write."""
+    yield from (path for path in ROOT.iterdir() if path.is_file() and path.suffix not in BINARY_SUFFIXES)
+    for folder in OWN_FOLDERS:
+        for path in (ROOT / folder).rglob("*"):
+            hidden = {"__pycache__", ".ipynb_checkpoints"} & set(path.parts)
+            if path.is_file() and path.suffix not in BINARY_SUFFIXES and not hidden:
+                yield path
+
+
+def make(*args: str) -> str:
+    """What `make ARGS` prints in the project root."""
+    program = shutil.which("make")
+    if program is None:
+        pytest.skip("make is not installed")
+    done = subprocess.run([program, *args], cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def test_imports_keep_to_the_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert lint_imports(config_filename="pyproject.toml", no_cache=True) == EXIT_STATUS_SUCCESS
+
+
+def test_runner_starts_without_torch() -> None:
+    """Static rules do not see what an import pulls in at run time."""
+    code = "import sys, tag2mask.pipeline.command; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_bounds_admit_the_pinned_versions(pyproject: dict[str, Any]) -> None:
+    pins = constraints()
+    for wanted in requirements(pyproject):
+        pinned = pins.get(canonicalize_name(wanted.name))
+        assert pinned is not None, f"constraints.txt does not pin {wanted.name}; run `make lock`"
+        assert wanted.specifier.contains(pinned), f"{wanted} does not admit the pinned {pinned}"
+
+
+def test_every_bound_has_a_reason() -> None:
+    lines = (ROOT / "pyproject.toml").read_text().splitlines()
+    bounds = [line for line in lines if re.match(r'\s+"[\w.\[\]-]+\s*[<>=~!]', line)]
+    assert len(bounds) > 20
+    assert [line for line in bounds if "#" not in line] == []
+
+
+def test_every_import_is_a_declared_dependency(pyproject: dict[str, Any]) -> None:
+    declared = {canonicalize_name(wanted.name) for wanted in requirements(pyproject, dev=False)}
+    declared |= {"pydensecrf2", "tag2mask"}
+    distributions = packages_distributions()
+    missing = set()
+    for path in (ROOT / "src").rglob("*.py"):
+        for module in _imported(path):
+            names = {canonicalize_name(name) for name in distributions.get(module, [])}
+            if names and not names & declared:
+                missing.add(f"{path.relative_to(ROOT)}: {module}")
+    assert missing == set()
+
+
+def _imported(path: Path) -> set[str]:
+    """Top-level names that a file imports absolutely."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.add(node.module.split(".")[0])
+    return names - set(sys.stdlib_module_names)
+
+
+def test_version_is_the_same_everywhere() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == tag2mask.__version__
+
+
+def test_make_alone_lists_every_target() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    phony = re.findall(r"^\.PHONY:(.*)$", makefile, flags=re.MULTILINE)
+    targets = {target for line in phony for target in line.split()}
+    listed = set(re.findall(r"^  (\w+) +\S", make(), flags=re.MULTILINE))
+    assert {"setup", "demo", "test", "stage1", "stage2", "stage3"} <= targets
+    assert listed == targets
+
+
+def test_make_passes_only_the_given_variables() -> None:
+    quiet = ("-n", "-o", "setup", "stage2")
+    line = next(line for line in make(*quiet).splitlines() if " run " in line)
+    assert line.split()[1:] == ["run", "psa", "--stage", "2", "--data", '"shapes"', "--run-dir", '"runs/psa"']
+
+    given = ("DATA=voc", "DATA_ROOT=/data/my photos", "BUDGET=small", "ARGS=--trainer.max_epochs 1")
+    line = next(line for line in make(*quiet, *given).splitlines() if " run " in line)
+    assert '--data "voc"' in line
+    assert '--data-root "/data/my photos"' in line
+    assert '--budget "small"' in line
+    assert line.endswith(" -- --trainer.max_epochs 1")
+    assert "--backbone" not in line
+
+
+def test_stages_run_in_order_even_in_parallel() -> None:
+    out = make("-n", "-j", "4", "-o", "setup", "stage1", "stage2", "stage3")
+    assert re.findall(r"--stage (\d)", out) == ["1", "2", "3"]
+
+
+def test_each_stage_script_names_itself() -> None:
+    scripts = {path.stem for path in (ROOT / "stages").glob("*.py")}
+    assert scripts == {"classifier", "affinity", "pseudo_labels", "segmentation"}
+    for script in scripts:
+        assert f'main("{script}")' in (ROOT / "stages" / f"{script}.py").read_text()
+
+
+def test_no_file_carries_a_path_of_one_machine() -> None:
+    roots = "|".join(("work", "farm", "root", "home", "Users", "tmp"))
+    machine_path = re.compile(rf"(?<![\w.~}})*/-])/(?:{roots})/\w")
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()[:80]}"
+        for path in text_files()
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if machine_path.search(line)
+    ]
+    assert found == []
