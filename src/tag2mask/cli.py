@@ -14,7 +14,7 @@ DESCRIPTION = "From image tags to pixel masks: weakly supervised semantic segmen
 EXAMPLES = """examples:
   tag2mask run psa --data shapes --run-dir runs/demo --budget tiny
   tag2mask run psa --data voc --data-root /data/VOC2012 --run-dir runs/psa --dry-run
-  tag2mask stage classifier fit --config conf/recipes/psa/classifier.yaml
+  tag2mask stage classifier fit --config conf/recipes/psa/cam.yaml
   tag2mask predict photos/ --checkpoint runs/psa --out predictions --overlay
   tag2mask score predictions/ /data/VOC2012/SegmentationClass --split val.txt
   tag2mask report runs/psa runs/other
@@ -33,7 +33,7 @@ scripts:
   segmentation    stage 3: the segmentation network
 
 examples:
-  tag2mask stage classifier fit --config conf/recipes/psa/classifier.yaml --trainer.max_epochs 1
+  tag2mask stage classifier fit --config conf/recipes/psa/cam.yaml --trainer.max_epochs 1
   tag2mask stage classifier fit --help"""
 
 

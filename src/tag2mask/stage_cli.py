@@ -12,11 +12,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar, TQDMProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from tag2mask.artifacts import atomic_write_text, manifest_hash, read_manifest, require_step, sha256_json
-from tag2mask.callbacks import PredictionWriter, StepIdentity, StepRecorder
+from tag2mask.callbacks import CamPanels, PredictionWriter, StepIdentity, StepRecorder
 from tag2mask.core import UserError, unknown_name
 from tag2mask.data.base import PhotoData
 from tag2mask.modules import PseudoLabelGenerator, Stage
@@ -77,6 +77,11 @@ class StageCLI(LightningCLI):
         """The configuration of the chosen subcommand."""
         return self.config[self.subcommand]
 
+    @property
+    def call(self) -> Any:
+        """What the Trainer's method is called with; changes to `options` no longer reach it."""
+        return self.config_init[self.subcommand]
+
     def before_instantiate_classes(self) -> None:
         """Point loggers and Lightning's files to the step's folder."""
         step_dir = Path(self.options.step_dir)
@@ -90,24 +95,31 @@ class StageCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The trainer with the callbacks of a step."""
-        trainer = super().instantiate_trainer(**kwargs)
-        if self.subcommand in ("fit", "predict"):
-            trainer.callbacks.extend(self._step_callbacks())  # type: ignore[attr-defined]
-            trainer.callbacks.sort(key=lambda c: isinstance(c, ModelCheckpoint))  # type: ignore[attr-defined]
-        return trainer
+        given = self.config_init[self.subcommand].trainer.callbacks or []
+        own = self._step_callbacks() if self.subcommand in ("fit", "predict") else []
+        given = given if isinstance(given, list) else [given]
+        wanted = self.config_init[self.subcommand].trainer.enable_progress_bar is not False
+        if wanted and not any(isinstance(c, ProgressBar) for c in given):
+            # Plain text: unlike the default one it also shows through the runner's pipe and in logs.
+            own.append(TQDMProgressBar(refresh_rate=5))
+        # Given from the start, so that Lightning adds no checkpoint callback of its own.
+        return super().instantiate_trainer(**{**kwargs, "callbacks": [*given, *own]})
 
     def _step_callbacks(self) -> list[pl.Callback]:
         identity = self._identity()
         if self.subcommand == "predict":
-            return [PredictionWriter(identity.folder / "out", identity.classes), StepRecorder(identity)]
+            writer = PredictionWriter(identity.folder / "out", identity.classes)
+            return [writer, StepRecorder(identity, writer)]
         folder = identity.folder / "checkpoints"
-        keep = ModelCheckpoint(folder, filename="last", enable_version_counter=False)
+        keep = ModelCheckpoint(
+            folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
+        )
         if self.options.select_by == "last":
-            return [StepRecorder(identity), keep]
+            return [CamPanels(), StepRecorder(identity), keep]
         best = ModelCheckpoint(
             folder, "best", monitor=self.options.select_by, mode="max", enable_version_counter=False
         )
-        return [StepRecorder(identity), keep, best]
+        return [CamPanels(), StepRecorder(identity), keep, best]
 
     def _identity(self) -> StepIdentity:
         predicts = self.subcommand == "predict"
@@ -143,19 +155,19 @@ class StageCLI(LightningCLI):
             raise UserError(
                 f"{self.options.step_dir} holds a finished fit: move it away or give another --step_dir"
             )
-        if self.options.ckpt_path is None and record is not None and last.is_file():
+        if self.call.ckpt_path is None and record is not None and last.is_file():
             print(f"going on from {last}")
-            self.options.ckpt_path = str(last)
-        self.options.weights_only = True
+            self.call.ckpt_path = str(last)
+        self.call.weights_only = True
         self._save_config()
 
     def before_predict(self) -> None:
         """Save the configuration, find the checkpoint and skip photos that are done."""
         self._earlier_record()
-        if isinstance(self.model, Stage) and self.options.ckpt_path is None:
-            self.options.ckpt_path = str(self._trained_checkpoint())
-        self.options.weights_only = True
-        self.options.return_predictions = False
+        if isinstance(self.model, Stage) and self.call.ckpt_path is None:
+            self.call.ckpt_path = str(self._trained_checkpoint())
+        self.call.weights_only = True
+        self.call.return_predictions = False
         out = Path(self.options.step_dir) / "out" / getattr(self.model, "done_folder", "")
         self.datamodule.out_dir = str(out)
         self._save_config()
@@ -224,16 +236,26 @@ def main(script: str, args: Sequence[str] | None = None) -> int:
         if script not in SCRIPTS:
             raise unknown_name("stage", script, SCRIPTS)
         StageCLI(script, sys.argv[1:] if args is None else args)
-    except UserError as error:
-        print(f"error: {_innermost(error)}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130
+    except Exception as error:
+        mistake = _user_error(error)
+        if mistake is None:
+            raise
+        print(f"error: {_message(mistake)}", file=sys.stderr)
+        return 2
     return 0
 
 
-def _innermost(error: UserError) -> str:
+def _user_error(error: BaseException | None) -> UserError | None:
+    """The user's mistake behind an error: jsonargparse wraps what constructors raise."""
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _message(error: UserError) -> str:
     """The message alone, where a loader process has wrapped it in its traceback."""
     text = str(error)
     if "Original Traceback" not in text:

@@ -35,10 +35,10 @@ def loss_by_pairs(features: torch.Tensor, labels: torch.Tensor, radius: int, bor
     return means["bg"] / 4 + means["fg"] / 4 + means["neg"] / 2
 
 
-def problem(height: int, width: int, channels: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
+def problem(height: int, width: int, batch: int = 2, channels: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
     rng = np.random.default_rng(0)
-    features = torch.tensor(rng.normal(size=(2, channels, height, width)), requires_grad=True)
-    labels = torch.tensor(rng.choice([0, 0, 1, 2, 255], (2, height, width)))
+    features = torch.tensor(rng.normal(size=(batch, channels, height, width)), requires_grad=True)
+    labels = torch.tensor(rng.choice([0, 0, 1, 2, 255], (batch, height, width)))
     return features, labels
 
 
@@ -61,7 +61,7 @@ def test_loss_and_gradient_equal_the_loop(border, radius, size, engine):
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("border", ["all", "psa"])
 def test_gradcheck(border, engine):
-    features, labels = problem(5, 9, channels=3)
+    features, labels = problem(5, 9, batch=1, channels=3)
     # steps of 1e-6 stay clear of the kinks: random features differ by far more
     assert torch.autograd.gradcheck(
         lambda x: affinity_loss(x, labels, border=border, engine=engine)[0], (features,), eps=1e-6, atol=1e-7
@@ -70,8 +70,8 @@ def test_gradcheck(border, engine):
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_distances_by_definition(engine):
-    features, _ = problem(4, 5)
-    planes = pair_distances(features, radius=3, engine=engine)[1].detach()
+    features = problem(4, 5)[0].detach()
+    planes = pair_distances(features, radius=3, engine=engine)[1]
     for index, (dy, dx) in enumerate(half_plane_offsets(3)):
         for y, x in itertools.product(range(4), range(5)):
             inside = y + dy < 4 and 0 <= x + dx < 5

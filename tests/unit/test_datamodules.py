@@ -142,7 +142,7 @@ def test_segmentation_on_pseudo_labels(shapes: Shapes, labels: Path) -> None:
     assert batch.keys() == {"id", "photo", "label"}  # no tags: the network must not see any
     assert batch["label"].shape == (4, 48, 48) and batch["label"].dtype == torch.int64
     sample = next(iter(data.val_dataloader()))[0]
-    assert "tags" not in sample and sample["mask"].shape == (96, 128)
+    assert sample["tags"].sum() >= 1 and sample["mask"].shape == (96, 128)
     predicted = [sample for batch in data.predict_dataloader() for sample in batch]
     assert [s["id"] for s in predicted] == shapes.ids("val")
     assert not {"tags", "mask"} & predicted[0].keys()

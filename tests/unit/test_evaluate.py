@@ -322,7 +322,8 @@ def test_step_of_labels(tmp_path: Path) -> None:
 def test_step_of_affinity_labels(tmp_path: Path) -> None:
     dataset = make_voc(tmp_path / "voc", a=TRUTH_A)
     step = make_step(tmp_path / "affinity_labels", "affinity_labels", dataset, ids=("a",))
-    # sure foreground: three cat pixels, one of them wrong; sure background: the left column, and one cat pixel
+    # sure foreground: three cat pixels, one of them wrong;
+    # sure background: the left column, and one cat pixel
     fg, bg = np.zeros((4, 4), np.uint8), np.full((4, 4), CAT, np.uint8)
     fg[0, 1:] = CAT
     bg[:, 0], bg[2, 2] = 0, 0

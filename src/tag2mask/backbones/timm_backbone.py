@@ -112,14 +112,16 @@ class TimmBackbone(Backbone):
 
     def _up_to(self, stride: int) -> list[nn.Module]:
         """The layers that the deepest map of at most this stride depends on."""
-        tap = [name for name, t in self.taps.items() if t.stride <= stride][-1]
+        tap = max((name for name, t in self.taps.items() if t.stride <= stride), key=list(self.taps).index)
         return self._layers_below[tap]
 
 
 def _layers_of(model: nn.Module, feature: Tensor) -> list[nn.Module]:
     """The layers with parameters of their own that a feature map was computed with."""
     parameters = list(model.parameters())
-    grads = torch.autograd.grad(feature.sum(), parameters, allow_unused=True, retain_graph=True)
+    grads: tuple[Tensor | None, ...] = torch.autograd.grad(
+        feature.sum(), parameters, allow_unused=True, retain_graph=True
+    )
     used = {id(p) for p, grad in zip(parameters, grads, strict=True) if grad is not None}
     return [m for m in model.modules() if any(id(p) in used for p in m.parameters(recurse=False))]
 

@@ -1,7 +1,8 @@
 """Lightning callbacks: prediction writers, the step's record, loggers, pictures."""
 
+from tag2mask.callbacks.panels import CamPanels
 from tag2mask.callbacks.recorder import StepIdentity, StepRecorder
 from tag2mask.callbacks.wandb_run import WandbRun
 from tag2mask.callbacks.writer import PredictionWriter
 
-__all__ = ["PredictionWriter", "StepIdentity", "StepRecorder", "WandbRun"]
+__all__ = ["CamPanels", "PredictionWriter", "StepIdentity", "StepRecorder", "WandbRun"]

@@ -22,6 +22,7 @@ from tag2mask.artifacts import (
     read_manifest,
     write_manifest,
 )
+from tag2mask.callbacks.writer import PredictionWriter
 from tag2mask.core import ClassList, UserError
 
 
@@ -73,10 +74,12 @@ class StepRecorder(pl.Callback):
 
     Args:
         identity: facts about the step.
+        writer: what writes the predictions; None for fit.
     """
 
-    def __init__(self, identity: StepIdentity) -> None:
+    def __init__(self, identity: StepIdentity, writer: PredictionWriter | None = None) -> None:
         self.identity = identity
+        self.writer = writer
         self._start = 0.0
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -99,6 +102,8 @@ class StepRecorder(pl.Callback):
         Raises:
             UserError: photos are missing, e.g. because of ``limit_predict_batches``.
         """
+        written = torch.tensor(self.writer.written if self.writer else 0, device=pl_module.device)
+        written = trainer.strategy.reduce(written, reduce_op="sum")
         trainer.strategy.barrier()
         if not trainer.is_global_zero:
             return
@@ -110,6 +115,8 @@ class StepRecorder(pl.Callback):
                 "without limit_predict_batches"
             )
         write_manifest(self.identity.folder, self._manifest(complete=True))
+        out, total = self.identity.folder / "out", len(self.identity.image_ids)
+        print(f"{int(written)} of {total} photos written to {out}")
 
     def _write_metrics(self, values: Mapping[str, float]) -> None:
         path = self.identity.folder / "metrics.json"

@@ -21,6 +21,9 @@ class PredictionWriter(BasePredictionWriter):
     Args:
         out: folder of the results.
         classes: to turn indices into mask ids.
+
+    Attributes:
+        written: photos that this process has written.
     """
 
     def __init__(self, out: Path, classes: ClassList) -> None:
@@ -28,6 +31,7 @@ class PredictionWriter(BasePredictionWriter):
         super().__init__(interval)
         self.out = out
         self.classes = classes
+        self.written = 0
 
     def write_on_batch_end(
         self,
@@ -45,6 +49,7 @@ class PredictionWriter(BasePredictionWriter):
                 self._write_maps(result)
             else:
                 self._write_labels(result)
+            self.written += 1
 
     def _write_maps(self, result: MapsResult) -> None:
         ids = [self.classes.all_ids[k] for k in result.classes]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class TrainBatch(TypedDict, total=False):
@@ -36,8 +37,7 @@ class PhotoSample(TypedDict, total=False):
     done: bool  # the result lies on disk already: nothing to compute
 
 
-@dataclass(frozen=True)
-class MapsResult:
+class MapsResult(NamedTuple):
     """Score maps of one photo, for the maps writer.
 
     Attributes:
@@ -53,8 +53,7 @@ class MapsResult:
     photo_size: tuple[int, int]
 
 
-@dataclass(frozen=True)
-class LabelsResult:
+class LabelsResult(NamedTuple):
     """Label maps of one photo, for the labels writer.
 
     Attributes:

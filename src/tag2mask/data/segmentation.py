@@ -17,7 +17,7 @@ from tag2mask.data.transforms import Augment, Pad
 
 
 class SegmentationData(PhotoData):
-    """Crops with dense labels to train on; whole photos, without tags, to validate on and to predict.
+    """Crops with dense labels to train on; whole photos to validate on (with tags) and to predict (without).
 
     Args:
         dataset: the photos.
@@ -69,14 +69,13 @@ class SegmentationData(PhotoData):
         return TrainCrops(self.dataset, ids, self.augment, labels=labels)
 
     def check_val(self) -> None:
-        """Checks the photos of the validation split."""
-        self.dataset.check(self.val_split_name, need_tags=False)
+        """Checks photos and tags of the validation split."""
+        self.dataset.check(self.val_split_name)
 
     def val_dataloader(self) -> DataLoader[PhotoSample]:
-        """Whole validation photos at the size they have, with masks where there are any."""
-        return self.whole_loader(
-            WholePhotos(self.dataset, self.dataset.ids(self.val_split_name), with_masks=True)
-        )
+        """Whole validation photos with tags, and with masks where there are any."""
+        ids = self.dataset.ids(self.val_split_name)
+        return self.whole_loader(WholePhotos(self.dataset, ids, with_tags=True, with_masks=True))
 
     def _pseudo_labels(self) -> tuple[Sequence[str], LabelReader]:
         if self.labels_dir is None:

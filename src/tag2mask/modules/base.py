@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import nn
 
 from tag2mask.core import ClassList, UserError
@@ -95,7 +96,7 @@ class Stage(pl.LightningModule):
         """Fixed settings that the scorecard names, e.g. a threshold."""
         return {}
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """Four parameter groups under a poly schedule that moves once per step."""
         groups = parameter_groups(
             self.pretrained_parts(),

@@ -131,7 +131,7 @@ class Background(Refinement):
             raise UserError(f"a background level must lie between 0 and 1, got {level}")
         if alpha is not None and not alpha > 0:
             raise UserError(f"a background alpha must be above 0, got {alpha}")
-        self.alpha = alpha if level is None else alpha_for_level(level)
+        self.alpha: float = alpha_for_level(level) if alpha is None else alpha  # type: ignore[arg-type]
 
     def __call__(self, scores: ScoreMaps, photo: Photo) -> ScoreMaps:
         """See the class."""

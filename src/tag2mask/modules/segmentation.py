@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torchmetrics.classification import MultilabelF1Score
 
 from tag2mask.backbones import build_backbone
 from tag2mask.core import IGNORE, LabelsResult, PhotoSample, TrainBatch, UserError, unknown_name
@@ -22,6 +23,10 @@ from tag2mask.ops import dense_crf
 
 VARIANTS = ("single_scale", "multi_scale", "multi_scale_crf")
 """Ways of predicting: one pass; all test scales and flips; the same followed by a CRF."""
+
+
+SEEN = 0.01
+"""Share of a photo from which a predicted class counts as found, for the agreement with the tags."""
 
 
 class SegmentationModel(Stage):
@@ -112,7 +117,7 @@ class SegmentationModel(Stage):
     def configure_metrics(self) -> None:
         """The mIoU where masks exist, and agreement with the tags, which needs none."""
         self.confusion = Confusion(self.num_classes + 1)
-        self.register_buffer("tag_counts", torch.zeros(3, dtype=torch.long), persistent=False)
+        self.tag_f1 = MultilabelF1Score(self.num_classes, average="micro")
 
     def pretrained_parts(self) -> list[nn.Module]:
         """The backbone or encoder."""
@@ -157,22 +162,17 @@ class SegmentationModel(Stage):
             if "mask" in sample:
                 self.confusion.update(labels, sample["mask"])
             if "tags" in sample:
-                self._count_tags(labels, sample["tags"])
-
-    def _count_tags(self, labels: Tensor, tags: Tensor) -> None:
-        share = torch.bincount(labels.flatten(), minlength=self.num_classes + 1)[1:] / labels.numel()
-        found, wanted = share > 0.01, tags > 0
-        counts = torch.stack([(found & wanted).sum(), (found & ~wanted).sum(), (~found & wanted).sum()])
-        self.tag_counts += counts
+                share = torch.bincount(labels.flatten(), minlength=self.num_classes + 1) / labels.numel()
+                self.tag_f1.update((share[None, 1:] > SEEN).long(), sample["tags"][None].long())
 
     def on_validation_epoch_end(self) -> None:
         """Log mIoU (scoring only) and the F1 of predicted classes against tags."""
         if self.confusion.update_called:
             self.log("val/miou", float(self.confusion.compute()), prog_bar=True)
             self.confusion.reset()
-        hit, extra, missed = self.all_gather(self.tag_counts).view(-1, 3).sum(0).tolist()
-        self.log("val/tag_f1", 2 * hit / max(1, 2 * hit + extra + missed), prog_bar=True)
-        self.tag_counts.zero_()
+        if self.tag_f1.update_called:
+            self.log("val/tag_f1", self.tag_f1.compute(), prog_bar=True)
+            self.tag_f1.reset()
 
     def predict_step(self, batch: Sequence[PhotoSample], batch_index: int) -> list[LabelsResult]:
         """Label maps of each photo, one per variant; the network in turn, the CRFs in parallel."""

@@ -96,6 +96,15 @@ def dense_crf(
     Raises:
         ValueError: `photo` or `scores` of another type or shape, empty, or scores that are not finite.
         UserError: an unknown engine, or pydensecrf is not installed.
+
+    Example:
+        >>> photo = np.zeros((20, 30, 3), np.uint8)
+        >>> photo[:, 15:] = 200
+        >>> scores = np.full((2, 20, 30), 0.5, np.float32)  # nothing is known but at two pixels
+        >>> scores[:, 10, 5], scores[:, 10, 25] = (0.9, 0.1), (0.1, 0.9)
+        >>> labels = dense_crf(photo, scores).argmax(0)
+        >>> [int(label) for label in (labels[:, :15].max(), labels[:, 15:].min())]
+        [0, 1]
     """
     if engine not in _ENGINES:
         raise unknown_name("CRF engine", engine, _ENGINES)

@@ -26,7 +26,8 @@ _FIRST_TABLE = 1 << 17
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile at the first call, keep the code on disk, and release the interpreter lock while it runs.
 
-    Array expressions (assigning a row, `sum`) cost a second each to compile: kernels use plain loops.
+    To compile fast, kernels use plain loops (assigning a row or `sum` cost a second each) and pass no bare
+    integer to each other (numba compiles once more for each), unless a loop is to be unrolled.
     """
     return numba.njit(nogil=True, cache=True)(function)
 
@@ -83,7 +84,7 @@ def build_lattice(features: npt.NDArray[np.float32]) -> Lattice:
 
 
 def _strides(features: npt.NDArray[np.float32], scale: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """Factors (d + 1,) that pack a vertex, its first d integer coordinates, into one int64 without clashes."""
+    """Factors (d + 1,) that pack a vertex (its first d integer coordinates) into an int64 without clashes."""
     dims = len(features)
     low = features.min(axis=1).astype(np.float64) * scale
     high = features.max(axis=1).astype(np.float64) * scale
@@ -198,8 +199,8 @@ def _build(features: Any, scale: Any, strides: Any, step: int, vertices: Any, we
     order = np.empty(size, np.int64)
     keys = np.empty(size, np.int64)
     known = np.empty(_FIRST_TABLE, np.int64)
-    table = _table(_FIRST_TABLE, known, 0)
-    used = 0
+    used = np.int64(0)
+    table = _table(known.size, known, used)
     for start in range(0, features.shape[1], _CHUNK):
         count = min(_CHUNK, features.shape[1] - start)
         _elevate(features, start, count, scale, elevated, total)
@@ -227,7 +228,7 @@ def _link(known: Any, used: int, table: Any, strides: Any, step: int) -> Any:
     for axis in range(strides.size):
         shift = step - strides.size * strides[axis]
         for i in range(1, used + 1):
-            other = _find(known[i] + shift, table, 0)
+            other = _find(known[i] + shift, table, np.int64(0))
             if other != 0:
                 neighbours[axis, i, 1] = other
                 neighbours[axis, other, 0] = i
@@ -251,17 +252,18 @@ def blur(values: Any, spare: Any, neighbours: Any, step: int) -> Any:
 
 @kernel
 def _normalise(vertices: Any, weights: Any, neighbours: Any, strength: Any) -> Any:
-    values = np.zeros(neighbours.shape[1] * WIDTH, np.float32)
-    spare = np.zeros(neighbours.shape[1] * WIDTH, np.float32)
+    step = np.int64(WIDTH)
+    values = np.zeros(neighbours.shape[1] * step, np.float32)
+    spare = np.zeros(neighbours.shape[1] * step, np.float32)
     for p in range(vertices.shape[0]):
         for j in range(vertices.shape[1]):
-            values[np.int64(vertices[p, j]) * WIDTH] += weights[p, j]
-    values, spare = blur(values, spare, neighbours, WIDTH)
+            values[np.int64(vertices[p, j]) * step] += weights[p, j]
+    values, spare = blur(values, spare, neighbours, step)
     scaled = np.empty(weights.shape, np.float32)
     for p in range(vertices.shape[0]):
         norm = np.float32(1e-20)
         for j in range(vertices.shape[1]):
-            norm += weights[p, j] * values[np.int64(vertices[p, j]) * WIDTH]
+            norm += weights[p, j] * values[np.int64(vertices[p, j]) * step]
         factor = np.sqrt(strength / norm)
         for j in range(vertices.shape[1]):
             scaled[p, j] = weights[p, j] * factor

@@ -79,8 +79,8 @@ def choose_photos(runs: Sequence[Run], count: int) -> list[tuple[str, str]]:
         share = (count - len(chosen)) // (len(lists) - index)
         common = set(found[0]).intersection(*found[1:])
         ids = [i for i in found[0] if i in common] or found[0]
-        places = np.linspace(0, len(ids) - 1, min(share, len(ids)) + 2)[1:-1].round().astype(int)
-        chosen += [(split, ids[place]) for place in dict.fromkeys(places.tolist())]
+        share = min(share, len(ids))
+        chosen += [(split, ids[(2 * k + 1) * len(ids) // (2 * share)]) for k in range(share)]
     return chosen
 
 

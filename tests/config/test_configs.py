@@ -1,0 +1,98 @@
+"""Every shipped configuration is started on the tiny data set, not only parsed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from tag2mask.artifacts import CommandRecord, Manifest, save_labels, save_maps, write_manifest
+from tag2mask.data import VOC
+from tag2mask.stage_cli import main
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+PSA = CONF / "recipes" / "psa"
+SCRIPTS = {s["name"]: s for s in yaml.safe_load((PSA / "recipe.yaml").read_text())["steps"]}
+STEP_FILES = sorted(p for p in PSA.glob("*.yaml") if p.name != "recipe.yaml")
+
+SMALL = {
+    "classifier": ["--data.init_args.batch_size", "2", "--data.init_args.crop", "64"],
+    "affinity": ["--data.init_args.batch_size", "2", "--data.init_args.crop", "96"],
+    "segmentation": ["--data.init_args.batch_size", "2", "--data.init_args.crop", "64"],
+    "pseudo_labels": [],
+}
+"""Sizes that two cores manage; everything else is as shipped."""
+
+
+@pytest.fixture(scope="module")
+def earlier(tiny_voc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with made-up maps, affinity labels and pseudo-labels of the tiny train photos."""
+    run = tmp_path_factory.mktemp("run")
+    photos = VOC(str(tiny_voc))
+    for image_id in photos.ids("train"):
+        height, width = photos.read_photo(image_id).shape[:2]
+        present = [photos.classes.ids[k] for k in photos.tags(image_id).nonzero()[0]]
+        maps = np.random.default_rng(0).random((len(present), height // 8, width // 8), np.float32)
+        save_maps(run / "cam" / "out" / f"{image_id}.npz", maps, present, (height, width))
+        labels = np.zeros((height, width), np.uint8)
+        labels[:, width // 2 :] = present[0]
+        for folder in ("affinity_labels/out/fg", "affinity_labels/out/bg", "pseudo_label/out"):
+            save_labels(run / folder / f"{image_id}.png", labels)
+    kinds = {"cam": "maps", "affinity_labels": "affinity_labels", "pseudo_label": "labels"}
+    for step, kind in kinds.items():
+        manifest = Manifest(
+            step=step,
+            kind=kind,
+            recipe="psa",
+            classes=photos.classes.to_dict(),
+            data=photos.describe(),
+            split="train",
+            image_ids=photos.ids("train"),
+            commands={"predict": CommandRecord(complete=True)},
+            complete=True,
+        )
+        write_manifest(run / step, manifest)
+    return run
+
+
+def _arguments(path: Path, root: Path, step_dir: Path) -> tuple[str, list[str]]:
+    step = SCRIPTS[path.name.split(".")[0]]
+    command = step["commands"][0]
+    base = path.with_name(f"{step['name']}.yaml")
+    args = [command, "--config", str(base)]
+    args += ["--config", str(path)] if path != base else []
+    args += ["--config", str(CONF / "data" / "voc.yaml"), "--step_dir", str(step_dir)]
+    args += ["--data.init_args.dataset.init_args.root", str(root), "--data.init_args.num_workers", "0"]
+    if step["script"] != "pseudo_labels":
+        args += ["--model.init_args.weights", "none", "--trainer.fast_dev_run", "1"]
+    return step["script"], [*args, *SMALL[step["script"]], "--trainer.accelerator", "cpu"]
+
+
+@pytest.mark.parametrize("path", STEP_FILES, ids=lambda p: p.name)
+def test_step_configuration_starts(path: Path, tiny_voc: Path, earlier: Path, tmp_path: Path) -> None:
+    script, args = _arguments(path, tiny_voc, tmp_path / "step")
+    for option, source in SCRIPTS[path.name.split(".")[0]].get("inputs", {}).items():
+        folder = earlier / (source if (earlier / source).is_dir() else "cam")
+        if option != "model.init_args.affinity_from":
+            args += [f"--{option}", str(folder)]
+    if path.name.startswith("walk"):
+        # The walk itself needs a trained AffinityNet: the tiny run of tests/pipeline makes one.
+        args += ["--model.init_args.refinements", "[]"]
+    assert main(script, args) == 0
+
+
+@pytest.mark.parametrize("path", sorted((CONF / "logger").glob("*.yaml")), ids=lambda p: p.name)
+def test_logger_configuration_starts(
+    path: Path, tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    script, args = _arguments(PSA / "cam.small.yaml", tiny_voc, tmp_path / "cam")
+    at = args.index("--trainer.fast_dev_run")
+    args[at : at + 2] = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1"]
+    args += ["--config", str(path), "--trainer.log_every_n_steps", "1", "--trainer.limit_val_batches", "1"]
+    assert main(script, args) == 0
+    logs = [p for p in (tmp_path / "cam").rglob("*") if p.is_file() and "checkpoints" not in p.parts]
+    expected = {"csv": "metrics.csv", "tensorboard": "events.out", "wandb": ".wandb"}[path.stem]
+    assert any(expected in p.name for p in logs)

@@ -1,0 +1,102 @@
+"""Every stage in two processes: each photo is written exactly once, and steps chain as with one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tag2mask.artifacts import read_manifest
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+PHOTOS = 7
+"""An odd number: a sampler that fills up its shares would write one photo twice."""
+
+DDP = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
+NETWORK = ["--model.init_args.backbone", "resnet10t", "--model.init_args.weights", "none"]
+NETWORK += ["--model.init_args.frozen", "[]", "--data.init_args.batch_size", "2", "--trainer.max_epochs", "1"]
+NETWORK += ["--trainer.limit_train_batches", "1"]
+STEPS = {
+    "cam": ("classifier", ["fit", "predict"], [*NETWORK, "--data.init_args.crop", "64"]),
+    "affinity_labels": ("pseudo_labels", ["predict"], ["maps_dir:cam"]),
+    "affinity": (
+        "affinity",
+        ["fit"],
+        [*NETWORK, "--data.init_args.crop", "96", "labels_dir:affinity_labels"],
+    ),
+    "walk": (
+        "pseudo_labels",
+        ["predict"],
+        ["maps_dir:cam", "--model.init_args.affinity_from", "RUN/affinity"],
+    ),
+    "pseudo_label": ("pseudo_labels", ["predict"], ["maps_dir:walk"]),
+    "segmentation": (
+        "segmentation",
+        ["fit", "predict"],
+        [*NETWORK, "--data.init_args.crop", "64", "labels_dir:pseudo_label"],
+    ),
+}
+
+
+def _start(words: list[str]) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, check=False, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done
+
+
+def _stage(run: Path, root: Path, step: str, command: str, launcher: list[str]) -> str:
+    script, _, extra = STEPS[step]
+    words = [*launcher, "-m", "tag2mask", "stage", script, command]
+    for name in (f"{step}.yaml", f"{step}.small.yaml"):
+        words += ["--config", str(CONF / "recipes" / "psa" / name)]
+    words += ["--config", str(CONF / "data" / "voc.yaml"), "--step_dir", str(run / step)]
+    words += ["--config", str(CONF / "logger" / "csv.yaml"), "--data.init_args.num_workers", "0"]
+    words += ["--data.init_args.dataset.init_args.root", str(root)]
+    for word in extra:
+        if ":" in word:
+            option, source = word.split(":")
+            words += [f"--data.init_args.{option}", str(run / source)]
+        else:
+            words.append(word.replace("RUN", str(run)))
+    return _start([*words, *DDP]).stdout
+
+
+@pytest.fixture(scope="module")
+def odd_voc(tiny_voc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny data set with one train and one val photo fewer."""
+    root = tmp_path_factory.mktemp("odd") / "voc"
+    root.mkdir()
+    for name in ("JPEGImages", "SegmentationClass", "image_labels.csv"):
+        (root / name).symlink_to(tiny_voc / name)
+    lists = root / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    for split in ("train", "val"):
+        ids = (tiny_voc / "ImageSets" / "Segmentation" / f"{split}.txt").read_text().split()
+        (lists / f"{split}.txt").write_text("\n".join(ids[:-1]) + "\n")
+    return root
+
+
+@pytest.mark.slow
+def test_every_stage_in_two_processes(odd_voc: Path, tmp_path: Path) -> None:
+    for step, (_, commands, _) in STEPS.items():
+        for command in commands:
+            printed = _stage(tmp_path, odd_voc, step, command, [sys.executable])
+        manifest = read_manifest(tmp_path / step)
+        assert manifest is not None and manifest.complete
+        photos = 3 if step == "segmentation" else PHOTOS
+        if step != "affinity":
+            assert f"{photos} of {photos} photos written" in printed
+            assert len(manifest.image_ids) == photos
+
+
+@pytest.mark.slow
+def test_torchrun_writes_each_photo_once(odd_voc: Path, tmp_path: Path) -> None:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for command in ("fit", "predict"):
+        printed = _stage(tmp_path, odd_voc, "cam", command, launcher)
+    assert f"{PHOTOS} of {PHOTOS} photos written" in printed
+    assert len(list((tmp_path / "cam" / "out").glob("*.npz"))) == PHOTOS

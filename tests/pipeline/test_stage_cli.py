@@ -1,0 +1,187 @@
+"""The stage command line: overrides, saved configuration, resuming, and what bad input gets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from tag2mask.artifacts import load_maps, read_manifest
+from tag2mask.core import ClassList, UserError
+from tag2mask.data import VOC
+from tag2mask.modules import Classifier, load_stage
+from tag2mask.stage_cli import main
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+LIGHT = {
+    "trainer.accelerator": "cpu",
+    "trainer.max_epochs": "1",
+    "trainer.limit_train_batches": "1",
+    "trainer.enable_progress_bar": "false",
+    "trainer.enable_model_summary": "false",
+    "trainer.num_sanity_val_steps": "0",
+    "model.init_args.backbone": "resnet10t",
+    "model.init_args.weights": "none",
+    "model.init_args.frozen": "[]",
+    "model.init_args.scales": "[1.0, 1.5]",
+    "data.init_args.batch_size": "4",
+    "data.init_args.crop": "64",
+    "data.init_args.num_workers": "0",
+}
+
+
+def _args(command: str, root: Path, step_dir: Path, **changes: str) -> list[str]:
+    recipe = CONF / "recipes" / "psa"
+    args = [command, "--config", str(recipe / "cam.yaml"), "--config", str(recipe / "cam.small.yaml")]
+    args += ["--config", str(CONF / "data" / "voc.yaml"), "--config", str(CONF / "logger" / "csv.yaml")]
+    options = {**LIGHT, "step_dir": str(step_dir), "data.init_args.dataset.init_args.root": str(root)}
+    options |= {key.replace("__", "."): value for key, value in changes.items()}
+    return args + [word for key, value in options.items() for word in (f"--{key}", value)]
+
+
+@pytest.fixture(scope="module")
+def fitted(tiny_voc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A step folder with a fitted classifier and its maps."""
+    step = tmp_path_factory.mktemp("run") / "cam"
+    assert main("classifier", _args("fit", tiny_voc, step)) == 0
+    assert main("classifier", _args("predict", tiny_voc, step)) == 0
+    return step
+
+
+def test_step_folder_holds_what_the_design_promises(fitted: Path) -> None:
+    names = {p.name for p in fitted.iterdir()}
+    assert {"fit.yaml", "predict.yaml", "checkpoints", "out", "manifest.json", "metrics.json"} <= names
+    manifest = read_manifest(fitted)
+    assert manifest is not None and manifest.complete and manifest.kind == "maps"
+    assert sorted(p.stem for p in (fitted / "out").glob("*.npz")) == sorted(manifest.image_ids)
+    assert set(manifest.commands) == {"fit", "predict"}
+    assert all(r.complete and r.seconds > 0 and r.peak_memory_mb > 0 for r in manifest.commands.values())
+
+
+def test_metrics_have_map_f1_and_the_fixed_threshold(fitted: Path) -> None:
+    metrics = json.loads((fitted / "metrics.json").read_text())
+    assert {"val/mAP", "val/F1", "val/mAP/bird", "cam_threshold"} <= set(metrics)
+
+
+def test_override_reaches_the_stage_and_the_saved_configuration(tiny_voc: Path, tmp_path: Path) -> None:
+    args = _args("fit", tiny_voc, tmp_path / "cam", model__init_args__lr="0.02")
+    assert main("classifier", args) == 0
+    saved = yaml.safe_load((tmp_path / "cam" / "fit.yaml").read_text())
+    saved = saved.get("fit", saved)
+    assert saved["model"]["init_args"]["lr"] == 0.02
+    checkpoint = torch.load(tmp_path / "cam" / "checkpoints" / "last.ckpt", weights_only=True)
+    first = checkpoint["optimizer_states"][0]["param_groups"][0]
+    assert first["initial_lr"] == pytest.approx(0.02)
+
+
+def test_finished_fit_is_not_overwritten(fitted: Path, tiny_voc: Path, capsys: pytest.CaptureFixture) -> None:
+    before = (fitted / "checkpoints" / "last.ckpt").read_bytes()
+    assert main("classifier", _args("fit", tiny_voc, fitted)) == 2
+    assert "finished fit" in capsys.readouterr().err
+    assert (fitted / "checkpoints" / "last.ckpt").read_bytes() == before
+
+
+def test_prediction_uses_the_trained_weights(fitted: Path, tiny_voc: Path) -> None:
+    module = load_stage(fitted / "checkpoints" / "last.ckpt")
+    photos = VOC(str(tiny_voc))
+    image_id = photos.ids("train")[0]
+    photo = torch.from_numpy(photos.read_photo(image_id)).permute(2, 0, 1)
+    tags = torch.from_numpy(photos.tags(image_id))
+    (expected,) = module.predict_step([{"id": image_id, "photo": photo, "tags": tags}], 0)
+    stored = load_maps(fitted / "out" / f"{image_id}.npz")
+    # float16 on disk keeps 11 bits, so values up to 1 differ by at most 2**-11
+    np.testing.assert_allclose(stored.maps, expected.maps, atol=2**-11)
+
+
+def test_predict_only_makes_what_is_missing(fitted: Path, tiny_voc: Path) -> None:
+    files = sorted((fitted / "out").glob("*.npz"))
+    times = {p: p.stat().st_mtime_ns for p in files}
+    expected = files[0].read_bytes()
+    files[0].unlink()
+    assert main("classifier", _args("predict", tiny_voc, fitted)) == 0
+    assert files[0].read_bytes() == expected
+    assert all(p.stat().st_mtime_ns == times[p] for p in files[1:])
+
+
+def test_interrupted_fit_goes_on_from_its_last_epoch(
+    tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    args = _args("fit", tiny_voc, tmp_path / "cam", trainer__max_epochs="3", trainer__limit_val_batches="0")
+
+    def cut(self: Classifier) -> None:
+        if self.current_epoch == 2:
+            raise RuntimeError("power cut")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "on_train_epoch_start", cut)
+        with pytest.raises(RuntimeError, match="power cut"):
+            main("classifier", args)
+    assert not read_manifest(tmp_path / "cam").commands["fit"].complete
+
+    epochs: list[int] = []
+    monkeypatch.setattr(Classifier, "on_train_epoch_start", lambda self: epochs.append(self.current_epoch))
+    assert main("classifier", args) == 0
+    assert epochs == [2]
+    assert "going on from" in capsys.readouterr().out
+    assert read_manifest(tmp_path / "cam").commands["fit"].complete
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model__init_args__backbone": "resnet10x"}, "unknown backbone 'resnet10x'"),
+        ({"model__init_args__weights": "no/such/file.safetensors"}, "no/such/file.safetensors"),
+        ({"data__init_args__dataset__init_args__root": "no/such/folder"}, "no/such/folder"),
+        ({"data__init_args__batch_size": "100"}, "batch"),
+        ({"model__init_args__lr": "-1"}, "lr must be above 0"),
+    ],
+)
+def test_bad_input_gets_one_message_before_anything_is_trained(
+    changes: dict[str, str], message: str, tiny_voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert main("classifier", _args("fit", tiny_voc, tmp_path / "cam", **changes)) == 2
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+    assert not (tmp_path / "cam" / "checkpoints").exists()
+
+
+def test_prediction_without_a_fit_says_what_to_do(
+    tiny_voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert main("classifier", _args("predict", tiny_voc, tmp_path / "cam")) == 2
+    assert "run fit first" in capsys.readouterr().err
+
+
+def test_checkpoint_of_another_class_list_is_refused(
+    fitted: Path, tiny_voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    args = _args("predict", tiny_voc, tmp_path / "cam", ckpt_path=str(fitted / "checkpoints" / "last.ckpt"))
+    other = "[bird, dog, cow]"
+    (tmp_path / "tags.csv").write_text((tiny_voc / "image_labels.csv").read_text().replace("cat", "cow"))
+    args += ["--data.init_args.dataset.init_args.classes", other]
+    args += ["--data.init_args.dataset.init_args.tags", str(tmp_path / "tags.csv")]
+    assert main("classifier", args) == 2
+    assert "trained for the classes bird, cat, dog" in capsys.readouterr().err
+
+
+def test_load_stage_rebuilds_the_network_without_unpickling(fitted: Path) -> None:
+    module = load_stage(fitted / "checkpoints" / "last.ckpt")
+    assert isinstance(module, Classifier) and not module.training
+    assert module.classes == ClassList.voc(["bird", "cat", "dog"])
+
+
+def test_load_stage_refuses_files_with_code(tmp_path: Path) -> None:
+    torch.save({"tag2mask": print}, tmp_path / "evil.ckpt")
+    with pytest.raises(UserError, match="cannot be read as a checkpoint"):
+        load_stage(tmp_path / "evil.ckpt")
+
+
+def test_load_stage_refuses_classes_from_elsewhere(tmp_path: Path) -> None:
+    facts = {"class_path": "subprocess.Popen", "network": {}, "classes": None}
+    torch.save({"tag2mask": facts, "state_dict": {}}, tmp_path / "odd.ckpt")
+    with pytest.raises(UserError, match="not part of tag2mask"):
+        load_stage(tmp_path / "odd.ckpt")

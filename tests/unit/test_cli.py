@@ -1,0 +1,172 @@
+"""The command line: what it imports, how it ends, and the commands that evaluate and report add."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tag2mask
+from tag2mask import cli
+from tag2mask.artifacts import save_labels
+from tag2mask.core import UserError
+
+
+def run_python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """A module in the place of a command's own, which is what `cli` imports."""
+    module = types.ModuleType("fake_command")
+    monkeypatch.setitem(sys.modules, "fake_command", module)
+    monkeypatch.setitem(cli.COMMANDS, "fake", cli._Command("fake_command", "a command"))
+    return module
+
+
+def set_handler(module: types.ModuleType, handler: object) -> None:
+    def add_parser(commands: object) -> None:
+        parser = commands.add_parser("fake")  # type: ignore[attr-defined]
+        parser.add_argument("--number", type=int, default=0)
+        parser.set_defaults(handler=handler)
+
+    module.add_parser = add_parser  # type: ignore[attr-defined]
+
+
+def test_help_imports_neither_torch_nor_any_command() -> None:
+    loaded = run_python(
+        "import sys\n"
+        "from tag2mask.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print([m for m in sys.modules if m.split('.')[0] in ('torch', 'numpy', 'pytorch_lightning')\n"
+        "       or m.startswith('tag2mask.')])"
+    )
+    assert loaded.splitlines()[-1] == "['tag2mask.cli']"
+
+
+def test_score_needs_no_lightning() -> None:
+    assert run_python(
+        "import sys, tag2mask.evaluate, tag2mask.report\nprint('pytorch_lightning' in sys.modules)"
+    ).split() == ["False"]
+
+
+def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--help"])
+    text = capsys.readouterr().out
+    assert stop.value.code == 0
+    assert all(f"\n    {name} " in text for name, command in cli.COMMANDS.items() if command.help)
+    assert "score-step" not in text and "examples:" in text
+
+
+def test_no_command_and_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 2
+    assert "usage: tag2mask" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["scoer"])
+    assert stop.value.code == 2
+    assert "scoer" in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    assert capsys.readouterr().out.strip() == f"tag2mask {tag2mask.__version__}"
+
+
+def test_options_reach_the_handler(fake: types.ModuleType) -> None:
+    set_handler(fake, lambda args: args.number)
+    assert cli.main(["fake", "--number", "3"]) == 3
+
+
+def test_user_errors_end_with_2_and_one_line(
+    fake: types.ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(args: object) -> int:
+        raise UserError("no such file x.csv; give another")
+
+    set_handler(fake, fail)
+    assert cli.main(["fake"]) == 2
+    assert capsys.readouterr().err == "error: no such file x.csv; give another\n"
+
+
+def test_ctrl_c_ends_with_130(fake: types.ModuleType) -> None:
+    def stop(args: object) -> int:
+        raise KeyboardInterrupt
+
+    set_handler(fake, stop)
+    assert cli.main(["fake"]) == 130
+
+
+def test_our_own_errors_keep_their_traceback(fake: types.ModuleType) -> None:
+    def fail(args: object) -> int:
+        raise ValueError("a bug")
+
+    set_handler(fake, fail)
+    with pytest.raises(ValueError, match="a bug"):
+        cli.main(["fake"])
+
+
+def test_stage_passes_everything_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+    module = types.ModuleType("tag2mask.stage_cli")
+    module.main = lambda script, args: seen.append((script, args))  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "tag2mask.stage_cli", module)
+    assert cli.main(["stage", "classifier", "fit", "--help", "--", "--x=1"]) == 0
+    assert seen == [("classifier", ["fit", "--help", "--", "--x=1"])]
+
+
+def test_stage_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["stage", "--help"]) == 0
+    assert cli.main(["stage"]) == 2
+    assert capsys.readouterr().out.count("usage: tag2mask stage SCRIPT") == 2
+
+
+@pytest.mark.parametrize("command", sorted(set(cli.COMMANDS) - {"stage"}))
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main([command, "--help"])
+    assert stop.value.code == 0
+    assert f"usage: tag2mask {command}" in capsys.readouterr().out
+
+
+def test_score_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth = np.array([[0, 8], [8, 255]], np.uint8)
+    save_labels(tmp_path / "gt" / "a.png", truth)
+    save_labels(tmp_path / "gt" / "b.png", truth)
+    save_labels(tmp_path / "pred" / "a.png", np.array([[0, 8], [0, 0]], np.uint8))
+    folders = [str(tmp_path / "pred"), str(tmp_path / "gt")]
+    assert cli.main(["score", *folders]) == 2
+    assert "1 of 2 predictions are missing" in capsys.readouterr().err
+    (tmp_path / "val.txt").write_text("a\n")
+    assert cli.main(["score", *folders, "--split", str(tmp_path / "val.txt"), "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["per_class"] == {"background": 0.5, "cat": 0.5}
+    assert (scores["split"], scores["images"]) == ("val", 1)
+    assert cli.main(["score", *folders, "--missing", "skip", "--classes", "voc"]) == 0
+    assert "1 without a prediction left out" in capsys.readouterr().out
+
+
+def test_report_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from tag2mask.artifacts import Manifest, write_manifest
+    from tag2mask.core import ClassList
+
+    run = tmp_path / "run"
+    classes = ClassList.voc(["cat"]).to_dict()
+    write_manifest(run / "affinity", Manifest("affinity", "checkpoint", "psa", classes, complete=True))
+    assert cli.main(["report", str(run)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == str(run / "report.html")
+    assert cli.main(["report", str(run), str(run), "--out", str(tmp_path / "both.html")]) == 0
+    assert (tmp_path / "both.html").read_text().startswith("<!DOCTYPE html>")
+    assert cli.main(["report", str(tmp_path / "none")]) == 2
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["report", str(run), "--photos", "-1"])
+    assert stop.value.code == 2

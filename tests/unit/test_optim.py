@@ -1,0 +1,61 @@
+"""The papers' optimiser: groups, rates and the poly schedule."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from tag2mask.modules.optim import parameter_groups, poly_schedule
+
+
+def _groups() -> dict[str, dict]:
+    pretrained, new = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1)
+    found = parameter_groups([pretrained], [new], lr=0.01, weight_decay=5e-4)
+    return {g["name"]: g for g in found}
+
+
+def test_rates_are_1_2_10_20_times_the_base_rate() -> None:
+    rates = {name: g["lr"] for name, g in _groups().items()}
+    assert rates == pytest.approx(
+        {"pretrained_weights": 0.01, "pretrained_biases": 0.02, "new_weights": 0.1, "new_biases": 0.2}
+    )
+
+
+def test_biases_do_not_decay() -> None:
+    decays = {name: g["weight_decay"] for name, g in _groups().items()}
+    assert decays == {
+        "pretrained_weights": 5e-4,
+        "pretrained_biases": 0,
+        "new_weights": 5e-4,
+        "new_biases": 0,
+    }
+
+
+def test_frozen_parameters_and_empty_groups_are_left_out() -> None:
+    pretrained, new = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1, bias=False)
+    pretrained.requires_grad_(False)
+    found = parameter_groups([pretrained], [new], lr=1, weight_decay=0)
+    assert [g["name"] for g in found] == ["new_weights"]
+
+
+def test_poly_schedule_against_the_formula_at_first_middle_and_last_step() -> None:
+    layer = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD([{"params": [layer.weight], "lr": 0.1}, {"params": [layer.bias], "lr": 0.2}])
+    schedule = poly_schedule(optimizer, max_steps=10)
+    seen = []
+    for _ in range(10):
+        seen.append([g["lr"] for g in optimizer.param_groups])
+        optimizer.step()
+        schedule.step()
+    # Before update i the rate is lr0 * (1 - i / max) ** 0.9 (recipe of the published code).
+    for step in (0, 5, 9):
+        factor = (1 - step / 10) ** 0.9
+        assert seen[step] == pytest.approx([0.1 * factor, 0.2 * factor])
+    assert [g["lr"] for g in optimizer.param_groups] == [0, 0]
+
+
+def test_poly_schedule_refuses_no_steps() -> None:
+    optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=1)
+    with pytest.raises(ValueError, match="max_steps"):
+        poly_schedule(optimizer, 0)

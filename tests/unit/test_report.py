@@ -1,0 +1,361 @@
+"""The report page and its tables, on runs made up for the purpose."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tag2mask.artifacts import CommandRecord, Manifest, save_labels, save_maps, write_manifest
+from tag2mask.core import ClassList, UserError
+from tag2mask.data import Table as PhotoTable
+from tag2mask.data import VOC, PhotoSet
+from tag2mask.report import (
+    Table,
+    build_page,
+    class_table,
+    metric_table,
+    read_runs,
+    score_table,
+    settings_table,
+)
+from tag2mask.report.gallery import choose_photos, photo_rows
+from tag2mask.report.pictures import heat_picture, hex_colour, label_picture, shrink
+from tag2mask.report.tables import duration, percent
+
+CAT, DOG = 8, 12
+SIZE = (20, 30)
+
+
+def make_photos(root: Path, count: int = 3, masks: bool = True) -> VOC:
+    rng = np.random.default_rng(0)
+    names = [f"p{i}" for i in range(count)]
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (root / folder).mkdir(parents=True)
+    for name in names:
+        Image.fromarray(rng.integers(0, 255, (*SIZE, 3), np.uint8)).save(root / "JPEGImages" / f"{name}.jpg")
+        if masks:
+            truth = np.zeros(SIZE, np.uint8)
+            truth[5:10, 5:10], truth[0] = CAT, 255
+            save_labels(root / "SegmentationClass" / f"{name}.png", truth)
+    for split in ("train", "val"):
+        (root / "ImageSets/Segmentation" / f"{split}.txt").write_text("\n".join(names))
+    (root / "image_labels.csv").write_text("image,labels\n" + "".join(f"{n},cat dog\n" for n in names))
+    return VOC(str(root), classes=["cat", "dog"])
+
+
+def add_step(  # noqa: PLR0913
+    run: Path,
+    name: str,
+    kind: str,
+    data: PhotoSet,
+    split: str = "train",
+    parent: str = "",
+    score: dict[str, object] | None = None,
+    complete: bool = True,
+) -> Path:
+    ids = data.ids(split) if split else []
+    manifest = Manifest(name, kind, "psa", data.classes.to_dict(), data.describe(), split, ids)
+    manifest.parents = {parent: "0"} if parent else {}
+    manifest.commands = {"predict": CommandRecord(True, "", "", 61.0, 512.0)}
+    manifest.versions, manifest.complete = {"torch": "9.9"}, complete
+    write_manifest(run / name, manifest)
+    if score is not None:
+        plain = {"kind": kind, "split": split, "images": len(ids), "metrics": {}, **score}
+        (run / name / "score.json").write_text(json.dumps(plain))
+    return run / name / "out"
+
+
+def numbers(miou: float, **more: object) -> dict[str, object]:
+    per_class = {"background": 0.9, "cat": miou, "dog": None}
+    return {"scored": True, "miou": miou, "per_class": per_class, "precision": 0.8, "coverage": 0.95, **more}
+
+
+def make_run(run: Path, data: PhotoSet, cam: float = 0.4) -> Path:
+    """Four steps, named against the order of the alphabet, with a score each."""
+    swept = {"threshold": 0.3, "best_threshold": 0.37, "best_miou": 0.55, "metrics": {"mAP": 0.93}}
+    variants = {"single_scale": numbers(0.7), "multi_scale": numbers(0.72)}
+    model_score = {**numbers(0.7), "variants": variants}
+    cams = add_step(run, "z_cam", "maps", data, score=numbers(cam, **swept))
+    walk = add_step(run, "walk", "maps", data, parent="z_cam", score=numbers(0.5, threshold=None))
+    labels = add_step(run, "labels", "labels", data, parent="walk", score=numbers(0.6))
+    model = add_step(run, "a_model", "segmentation", data, split="val", parent="labels", score=model_score)
+    for name in data.ids("train"):
+        save_maps(cams / f"{name}.npz", np.random.default_rng(1).random((2, 5, 8)), [CAT, DOG], SIZE)
+        save_maps(walk / f"{name}.npz", np.random.default_rng(2).random((3, 5, 8)), [0, CAT, DOG], SIZE)
+        save_labels(labels / f"{name}.png", np.full(SIZE, CAT, np.uint8))
+        save_labels(model / "single_scale" / f"{name}.png", np.zeros(SIZE, np.uint8))
+    settings = {"recipe": "psa", "variant": "no_crf", "data": "voc", "budget": "small", "seed": 7}
+    (run / "run.json").write_text(json.dumps(settings))
+    (run / "z_cam" / "predict.yaml").write_text("seed_everything: 3\n")
+    return run
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> VOC:
+    return make_photos(tmp_path / "photos")
+
+
+@pytest.fixture
+def run(tmp_path: Path, photos: VOC) -> Path:
+    return make_run(tmp_path / "runs" / "one", photos)
+
+
+class _Page(HTMLParser):
+    """Collects tags and text, and fails on tags that do not close each other."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self._open: list[str] = []
+        self.feed(page)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img"):
+            self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+# --- reading ------------------------------------------------------------------------------------
+
+
+def test_steps_come_in_the_order_of_their_inputs(run: Path) -> None:
+    assert [step.name for step in read_runs([run])[0].steps] == ["z_cam", "walk", "labels", "a_model"]
+
+
+def test_what_a_step_held_before_is_left_out(run: Path) -> None:
+    (run / "walk").rename(run / "walk.previous")
+    assert [step.name for step in read_runs([run])[0].steps] == ["labels", "a_model", "z_cam"]
+
+
+def test_runs_of_one_name_are_told_apart(tmp_path: Path, photos: VOC) -> None:
+    folders = [make_run(tmp_path / where / "psa", photos) for where in ("x", "y")]
+    assert [run.name for run in read_runs(folders)] == [str(folder) for folder in folders]
+
+
+def test_folders_that_are_no_runs(tmp_path: Path, run: Path) -> None:
+    with pytest.raises(UserError, match="none is not a folder"):
+        read_runs([tmp_path / "none"])
+    with pytest.raises(UserError, match="holds no step"):
+        read_runs([tmp_path / "runs"])
+    (run / "walk" / "score.json").write_text("{")
+    with pytest.raises(UserError, match=r"walk/score\.json"):
+        read_runs([run])
+
+
+# --- tables -------------------------------------------------------------------------------------
+
+
+def test_table_as_text() -> None:
+    text = Table("T", ["step", "mIoU"], [["cam", "4.0"], ["labels", "61.5"]], note="A note.").text()
+    assert text.splitlines() == ["step    mIoU", "------------", "cam      4.0", "labels  61.5", "A note."]
+
+
+def test_table_as_html_is_escaped() -> None:
+    html = Table("<b>", ["a&b"], [["<script>"]], note="<i>", css_class='"x').html()
+    assert all(text in html for text in ("&lt;b&gt;", "a&amp;b", "&lt;script&gt;", "&lt;i&gt;", "&quot;x"))
+    assert "<script>" not in html
+
+
+def test_scores_of_one_run(run: Path) -> None:
+    rows = {row[0]: row[1:] for row in score_table(read_runs([run])).rows}
+    assert rows["z_cam, fixed threshold"] == ["train", "3", "40.0", "0.30", "80.0", "95.0", "1 min 01 s"]
+    assert rows["z_cam, best threshold"][2:4] == ["55.0", "0.37"]
+    assert rows["walk"][2] == "50.0"
+    assert rows["a_model, multi scale"][2] == "72.0"
+    assert "upper bound" in score_table(read_runs([run])).note
+
+
+def test_runs_side_by_side(tmp_path: Path, photos: VOC, run: Path) -> None:
+    other = make_run(tmp_path / "runs" / "two", photos, cam=0.45)
+    (other / "walk" / "manifest.json").unlink()
+    table = score_table(read_runs([run, other]))
+    assert table.header == ["", "one", "two"]
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert rows["z_cam, fixed threshold: mIoU"] == ["40.0 at 0.30", "45.0 at 0.30"]
+    assert rows["walk: mIoU"] == ["50.0", "–"]
+    assert rows["labels: coverage"] == ["95.0", "95.0"]
+
+
+def test_scores_per_class(run: Path) -> None:
+    table = class_table(read_runs([run]))
+    assert table.header == ["class", "z_cam", "walk", "labels", "a_model"]
+    assert table.rows[1:] == [["cat", "40.0", "50.0", "60.0", "70.0"], ["dog", "–", "–", "–", "–"]]
+
+
+def test_metrics_and_settings(run: Path) -> None:
+    runs = read_runs([run])
+    assert metric_table(runs).rows == [["z_cam: mAP", "0.93"]]
+    rows = dict(settings_table(runs).rows)
+    assert rows["recipe"] == "psa:no_crf"
+    assert (rows["budget"], rows["seed"], rows["classes"]) == ("small", "7", "cat, dog")
+    assert (rows["time of all steps"], rows["peak memory"]) == ("4 min 04 s", "512 MB")
+    assert rows["versions"] == "torch 9.9"
+
+
+def test_settings_come_from_the_saved_configuration(run: Path, photos: VOC) -> None:
+    manifest = read_runs([run])[0].steps[0].manifest
+    manifest.commands["fit"] = CommandRecord(True)
+    write_manifest(run / "z_cam", manifest)
+    (run / "z_cam" / "fit.yaml").write_text(
+        "seed_everything: 3\nmodel: {init_args: {backbone: vgg16}}\ntrainer: {max_epochs: 15, max_steps: -1}\n"
+    )
+    assert dict(settings_table(read_runs([run])).rows)["training of z_cam"] == "vgg16, 15 epochs, seed 3"
+    (run / "z_cam" / "fit.yaml").write_text("a: [")
+    with pytest.raises(UserError, match=r"fit\.yaml"):
+        settings_table(read_runs([run]))
+
+
+def test_numbers_as_text() -> None:
+    assert [percent(v) for v in (0.5, 0, 1, None)] == ["50.0", "0.0", "100.0", "–"]
+    assert [duration(v) for v in (5.4, 61, 3720)] == ["5 s", "1 min 01 s", "1 h 02 min"]
+
+
+# --- pictures -----------------------------------------------------------------------------------
+
+
+def test_label_colours_and_background() -> None:
+    photo = np.full((6, 6, 3), 100, np.uint8)
+    ids = np.zeros((6, 6), np.uint8)
+    ids[:, 3:] = CAT  # VOC's colour of 8 is (64, 0, 0)
+    picture = label_picture(photo, ids)
+    assert picture[0, 0].tolist() == [100, 100, 100]
+    assert picture[0, 5].tolist() == [75, 30, 30]  # 0.3 photo and 0.7 colour
+    assert picture[0, 3].tolist() == [20, 20, 20]  # the outline
+    assert hex_colour(CAT) == "#400000"
+
+
+def test_heat_goes_from_blue_to_red() -> None:
+    photo = np.full((1, 3, 3), 100, np.uint8)
+    cold, _, hot = heat_picture(photo, np.array([[-0.5, 0.5, 1.5]], np.float32))[0].astype(int)
+    assert cold[2] > cold[0] and hot[0] > hot[2]
+
+
+def test_shrinking_keeps_the_form_and_never_enlarges() -> None:
+    assert shrink(np.zeros((100, 50, 3), np.uint8), 20).shape == (20, 10, 3)
+    assert shrink(np.zeros((10, 5, 3), np.uint8), 20).shape == (10, 5, 3)
+
+
+def test_photos_are_spread_and_always_the_same(tmp_path: Path, photos: VOC) -> None:
+    data = make_photos(tmp_path / "many", count=100)
+    runs = read_runs([make_run(tmp_path / "run", data).rename(tmp_path / "r")])
+    chosen = choose_photos(runs, 10)
+    assert chosen == choose_photos(runs, 10)
+    assert [split for split, _ in chosen] == ["train"] * 5 + ["val"] * 5
+    places = [int(name[1:]) for _, name in chosen[:5]]
+    assert set(np.diff(places)) == {20}  # 100 photos, five of them: 20 apart (the list is in order)
+    assert choose_photos(runs, 0) == []
+    assert len(set(choose_photos(runs, 500))) == 200
+
+
+def test_row_of_pictures(run: Path) -> None:
+    (train, *_), (val, *_) = photo_rows(read_runs([run]), [("train", "p0"), ("val", "p0")])
+    captions = [picture.caption for picture in train.pictures]
+    assert captions == ["photo", "z cam: cat", "z cam: dog", "walk", "labels", "truth"]
+    assert [picture.caption for picture in val.pictures] == ["photo", "a model", "truth"]
+    assert train.tags == "cat, dog"
+    for picture in train.pictures:
+        data = base64.b64decode(picture.uri.removeprefix("data:image/jpeg;base64,"))
+        assert Image.open(io.BytesIO(data)).size == SIZE[::-1]
+
+
+# --- the page -----------------------------------------------------------------------------------
+
+
+def test_page_is_whole_and_loads_nothing(run: Path) -> None:
+    page = build_page(read_runs([run]), photos=4)
+    parsed = _Page(page)
+    images = parsed.all("img")
+    assert len(images) == 2 * 6 + 2 * 3
+    assert all(
+        (image["src"] or "").startswith("data:image/jpeg;base64,") and image["alt"] for image in images
+    )
+    assert not {"script", "link", "iframe"} & {tag for tag, _ in parsed.tags}
+    text = re.sub(r"data:image/jpeg;base64,[\w+/=]*", "", page)
+    assert "http" not in text and "url(" not in text and "@import" not in text
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_names_are_escaped(tmp_path: Path) -> None:
+    evil = "<script>alert(1)</script>"
+    root = tmp_path / "photos"
+    root.mkdir()
+    for name in ("a&b.jpg", "c&d.jpg"):
+        Image.new("RGB", SIZE[::-1]).save(root / name)
+    (tmp_path / "t.csv").write_text(f"image,labels\na&b.jpg,{evil}\nc&d.jpg,{evil}\n")
+    data = PhotoTable(str(root), str(tmp_path / "t.csv"), classes=[evil], val_fraction=0.5)
+    run = tmp_path / "<i>run"
+    out = add_step(run, "cam", "maps", data, score={**numbers(0.4), "per_class": {evil: 0.5}})
+    save_maps(out / f"{data.ids('train')[0]}.npz", np.ones((1, 2, 2)), [1], SIZE)
+    (run / "run.json").write_text(json.dumps({"recipe": "psa", "data": evil}))
+    page = build_page(read_runs([run]))
+    assert "<script" not in page and "<i>" not in page
+    assert f"cam: {evil}" in _Page(page).words
+    assert evil in class_table(read_runs([run])).rows[0]
+
+
+def test_run_without_masks(tmp_path: Path) -> None:
+    data = make_photos(tmp_path / "photos", masks=False)
+    run = tmp_path / "run"
+    why = {"scored": False, "why": "the data set has no masks for these photos"}
+    out = add_step(run, "labels", "labels", data, score=why)
+    for name in data.ids("train"):
+        save_labels(out / f"{name}.png", np.zeros(SIZE, np.uint8))
+    words = _Page(build_page(read_runs([run]))).words
+    assert "not scored" in words and "truth" not in words
+    assert any("the data set has no masks" in word for word in words)
+
+
+def test_unfinished_run_with_missing_and_broken_files(run: Path) -> None:
+    for name in ("p0", "p1", "p2"):
+        (run / "walk" / "out" / f"{name}.npz").unlink()
+        (run / "labels" / "out" / f"{name}.png").write_bytes(b"not a picture")
+    manifest = read_runs([run])[0].steps[1].manifest
+    manifest.complete = False
+    write_manifest(run / "walk", manifest)
+    (run / "walk" / "score.json").unlink()
+    words = _Page(build_page(read_runs([run]), photos=2)).words
+    assert "not finished" in words
+    assert any("no maps at" in word for word in words)
+    assert any("cannot read the label map" in word for word in words)
+
+
+def test_photos_that_are_gone_leave_the_tables(run: Path, photos: VOC) -> None:
+    for path in (photos.root / "JPEGImages").iterdir():
+        path.unlink()
+    parsed = _Page(build_page(read_runs([run])))
+    assert "55.0" in parsed.words and not parsed.all("img")
+
+
+def test_several_runs_have_rows_of_their_own(tmp_path: Path, photos: VOC, run: Path) -> None:
+    other = make_run(tmp_path / "runs" / "two", photos)
+    parsed = _Page(build_page(read_runs([run, other]), photos=2))
+    assert len(parsed.all("img")) == 2 * (6 + 3)
+    headings = [item for item in parsed.all("p") if item.get("class") == "run"]
+    assert len(headings) == 2 * 2
+
+
+def test_legend_names_every_class(run: Path) -> None:
+    parsed = _Page(build_page(read_runs([run]), photos=1))
+    colours = [str(item["style"]) for item in parsed.all("span") if item.get("class") == "swatch"]
+    assert colours == [f"background:{hex_colour(i)}" for i in (0, CAT, DOG, 255)]
+    assert ClassList.voc(["cat", "dog"]).ids == (CAT, DOG)
