@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if argv is None else argv)
     if not args or args[0] not in COMMANDS:
         return _without_command(args)
-    # imported here, because core brings torch: `tag2mask --help` has to answer at once
+    # imported here, because core brings numpy: `tag2mask --help` has to answer at once
     from tag2mask.core.errors import UserError
 
     try:

@@ -52,12 +52,6 @@ def test_help_imports_neither_torch_nor_any_command() -> None:
     assert loaded.splitlines()[-1] == "['tag2mask.cli']"
 
 
-def test_score_needs_no_lightning() -> None:
-    assert run_python(
-        "import sys, tag2mask.evaluate, tag2mask.report\nprint('pytorch_lightning' in sys.modules)"
-    ).split() == ["False"]
-
-
 def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         cli.main(["--help"])

@@ -15,8 +15,8 @@ from PIL import Image
 
 from tag2mask.artifacts import CommandRecord, Manifest, save_labels, save_maps, write_manifest
 from tag2mask.core import ClassList, UserError
-from tag2mask.data import Table as PhotoTable
 from tag2mask.data import VOC, PhotoSet
+from tag2mask.data import Table as PhotoTable
 from tag2mask.report import (
     Table,
     build_page,
@@ -34,12 +34,12 @@ CAT, DOG = 8, 12
 SIZE = (20, 30)
 
 
-def make_photos(root: Path, count: int = 3, masks: bool = True) -> VOC:
+def make_photos(root: Path, count: int = 3, masks: bool = True, files: bool = True) -> VOC:
     rng = np.random.default_rng(0)
     names = [f"p{i}" for i in range(count)]
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (root / folder).mkdir(parents=True)
-    for name in names:
+    for name in names if files else []:
         Image.fromarray(rng.integers(0, 255, (*SIZE, 3), np.uint8)).save(root / "JPEGImages" / f"{name}.jpg")
         if masks:
             truth = np.zeros(SIZE, np.uint8)
@@ -51,7 +51,7 @@ def make_photos(root: Path, count: int = 3, masks: bool = True) -> VOC:
     return VOC(str(root), classes=["cat", "dog"])
 
 
-def add_step(  # noqa: PLR0913
+def add_step(
     run: Path,
     name: str,
     kind: str,
@@ -217,7 +217,7 @@ def test_settings_come_from_the_saved_configuration(run: Path, photos: VOC) -> N
     manifest.commands["fit"] = CommandRecord(True)
     write_manifest(run / "z_cam", manifest)
     (run / "z_cam" / "fit.yaml").write_text(
-        "seed_everything: 3\nmodel: {init_args: {backbone: vgg16}}\ntrainer: {max_epochs: 15, max_steps: -1}\n"
+        "seed_everything: 3\nmodel: {init_args: {backbone: vgg16}}\ntrainer: {max_epochs: 15}\n"
     )
     assert dict(settings_table(read_runs([run])).rows)["training of z_cam"] == "vgg16, 15 epochs, seed 3"
     (run / "z_cam" / "fit.yaml").write_text("a: [")
@@ -255,9 +255,11 @@ def test_shrinking_keeps_the_form_and_never_enlarges() -> None:
     assert shrink(np.zeros((10, 5, 3), np.uint8), 20).shape == (10, 5, 3)
 
 
-def test_photos_are_spread_and_always_the_same(tmp_path: Path, photos: VOC) -> None:
-    data = make_photos(tmp_path / "many", count=100)
-    runs = read_runs([make_run(tmp_path / "run", data).rename(tmp_path / "r")])
+def test_photos_are_spread_and_always_the_same(tmp_path: Path) -> None:
+    data = make_photos(tmp_path / "many", count=100, files=False)
+    add_step(tmp_path / "run", "labels", "labels", data)
+    add_step(tmp_path / "run", "model", "segmentation", data, split="val", parent="labels")
+    runs = read_runs([tmp_path / "run"])
     chosen = choose_photos(runs, 10)
     assert chosen == choose_photos(runs, 10)
     assert [split for split, _ in chosen] == ["train"] * 5 + ["val"] * 5

@@ -118,7 +118,7 @@ def _mark(kind: int, p: Array, q: Array) -> tuple[Bool, Bool]:
 
 def _place(kinds: list[int], shape: tuple[int, int], rng: np.random.Generator) -> list[Creature]:
     """Creatures that lie mostly in the picture and hardly cover each other."""
-    limits = {1: (0.17, 0.3), 2: (0.14, 0.22)}.get(len(kinds), (0.12, 0.16))
+    limits = {1: (0.22, 0.32), 2: (0.18, 0.25)}.get(len(kinds), (0.15, 0.2))
     taken = np.zeros(shape, bool)
     placed: list[Creature] = []
     for kind in kinds:

@@ -1,9 +1,29 @@
-"""Scores any folder of label maps, score maps or a whole step, blind to what produced it."""
+"""Scores any folder of label maps, score maps or a whole step, blind to what produced it.
 
-from tag2mask.evaluate.labels import classes_in_masks, read_split_file, score_folder
-from tag2mask.evaluate.maps import MapScores, score_maps
-from tag2mask.evaluate.scores import LabelTally, Scores
-from tag2mask.evaluate.step import score_step
+Names are imported on first use: ``tag2mask score --help`` has to answer before torchmetrics is loaded.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tag2mask.evaluate.labels import classes_in_masks, read_split_file, score_folder
+    from tag2mask.evaluate.maps import MapScores, score_maps
+    from tag2mask.evaluate.scores import LabelTally, Scores
+    from tag2mask.evaluate.step import score_step
+
+_HOME = {
+    "LabelTally": "scores",
+    "MapScores": "maps",
+    "Scores": "scores",
+    "classes_in_masks": "labels",
+    "read_split_file": "labels",
+    "score_folder": "labels",
+    "score_maps": "maps",
+    "score_step": "step",
+}
 
 __all__ = [
     "LabelTally",
@@ -15,3 +35,9 @@ __all__ = [
     "score_maps",
     "score_step",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

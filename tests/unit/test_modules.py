@@ -1,0 +1,155 @@
+"""The stage modules inside a Lightning trainer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from tag2mask.core import ClassList, UserError
+from tag2mask.modules import Classifier, SegmentationModel
+from tag2mask.modules.base import CHECKPOINT_KEY
+
+CLASSES = ClassList.from_names(["cat", "dog"])
+
+
+def _classifier(**changes: Any) -> Classifier:
+    arguments = {
+        "num_classes": 2,
+        "backbone": "resnet10t",
+        "weights": "none",
+        "output_stride": 16,
+        "lr": 0.01,
+    }
+    return Classifier(**{**arguments, **changes})
+
+
+def _crops(count: int = 8) -> DataLoader:
+    generator = torch.Generator().manual_seed(0)
+    photos = torch.randint(0, 256, (count, 3, 64, 64), dtype=torch.uint8, generator=generator)
+    tags = torch.eye(2)[torch.arange(count) % 2]
+    labels = torch.randint(0, 3, (count, 64, 64), generator=generator)
+    samples = [
+        {"id": str(i), "photo": p, "tags": t, "label": k}
+        for i, (p, t, k) in enumerate(zip(photos, tags, labels, strict=True))
+    ]
+    return DataLoader(samples, batch_size=4)
+
+
+def _fit(module: pl.LightningModule, epochs: int = 1) -> None:
+    trainer = pl.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, _crops())
+
+
+def _norms(module: Classifier) -> dict[str, torch.Tensor]:
+    state = module.backbone.state_dict()
+    return {k: v.clone() for k, v in state.items() if "running" in k or "bn" in k}
+
+
+def test_frozen_batchnorm_survives_lightning_epochs() -> None:
+    module = _classifier(freeze_batchnorm=True)
+    before = _norms(module)
+    weights = module.backbone.state_dict()["model.layer4.0.conv1.weight"].clone()
+    _fit(module, epochs=2)
+    after = _norms(module)
+    assert before and all(torch.equal(before[k], after[k]) for k in before)
+    assert not torch.equal(weights, module.backbone.state_dict()["model.layer4.0.conv1.weight"])
+
+
+def test_batchnorm_that_is_not_frozen_moves() -> None:
+    module = _classifier(freeze_batchnorm=False)
+    before = _norms(module)
+    _fit(module)
+    assert any(not torch.equal(before[k], v) for k, v in _norms(module).items())
+
+
+def test_frozen_layers_stay_as_they_are() -> None:
+    module = _classifier(frozen=["stride4"], freeze_batchnorm=False)
+    before = {k: v.clone() for k, v in module.backbone.state_dict().items()}
+    _fit(module)
+    changed = {k for k, v in module.backbone.state_dict().items() if not torch.equal(before[k], v)}
+    assert changed and all(k.startswith(("model.layer2", "model.layer3", "model.layer4")) for k in changed)
+
+
+def test_rates_follow_the_poly_schedule_over_all_steps() -> None:
+    module = _classifier()
+    seen: list[float] = []
+    module.on_train_batch_start = lambda *_: seen.append(module.optimizers().param_groups[0]["lr"])
+    _fit(module, epochs=2)
+    # 8 crops in batches of 4 over 2 epochs: 4 updates.
+    assert seen == pytest.approx([0.01 * (1 - i / 4) ** 0.9 for i in range(4)])
+
+
+def test_cam_head_and_pooled_logits_agree() -> None:
+    module = _classifier().eval()
+    photos = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
+    # Both are sums of the same products in another order: float32 rounding only.
+    torch.testing.assert_close(module.cam(photos).mean((2, 3)), module(photos), atol=1e-5, rtol=1e-4)
+
+
+def test_segmentation_step_without_a_labelled_pixel_has_no_nan() -> None:
+    module = SegmentationModel(2, "deeplabv2", "resnet10t", "none", 16)
+    batch = {"photo": torch.zeros(2, 3, 64, 64, dtype=torch.uint8), "label": torch.full((2, 64, 64), 255)}
+    loss = module.training_step(batch, 0)
+    loss.backward()
+    assert float(loss) == 0
+    assert all(p.grad is None or p.grad.isfinite().all() for p in module.parameters())
+
+
+def test_segmentation_learns_a_constant_label() -> None:
+    module = SegmentationModel(2, "deeplabv2", "resnet10t", "none", 16, lr=1e-3, optimizer=torch.optim.AdamW)
+    loader = _crops()
+    for sample in loader.dataset:
+        sample["label"] = torch.full((64, 64), 2)
+    _fit(module, epochs=12)
+    photo = loader.dataset[0]["photo"]
+    module.variants = ("single_scale",)
+    with torch.no_grad():
+        (result,) = module.eval().predict_step([{"id": "a", "photo": photo}], 0)
+    assert (result.labels["single_scale"] == 2).mean() > 0.95
+
+
+def test_variants_give_probabilities_of_the_photos_size() -> None:
+    module = SegmentationModel(2, "deeplabv3plus", "resnet10t", "none", 16, test_scales=[0.5, 1.5]).eval()
+    with torch.no_grad():
+        scores = module.variant_scores(torch.randint(0, 256, (3, 45, 70), dtype=torch.uint8))
+    for value in scores.values():
+        assert value.shape == (3, 45, 70)
+        torch.testing.assert_close(value.sum(0), torch.ones(45, 70))
+
+
+def test_checkpoint_of_other_classes_is_refused() -> None:
+    module = _classifier()
+    module.classes = CLASSES
+    checkpoint: dict[str, Any] = {}
+    module.on_save_checkpoint(checkpoint)
+    module.on_load_checkpoint(checkpoint)
+    module.classes = ClassList.from_names(["cat", "cow"])
+    with pytest.raises(UserError, match="trained for the classes cat, dog"):
+        module.on_load_checkpoint(checkpoint)
+    with pytest.raises(UserError, match="not made by tag2mask"):
+        module.on_load_checkpoint({k: v for k, v in checkpoint.items() if k != CHECKPOINT_KEY})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"head": "deeplab"}, "segmentation head"),
+        ({"variants": ["single"]}, "prediction variant"),
+        ({"crf": "best"}, "CRF parameter set"),
+        ({"test_scales": [0.0]}, "above 0"),
+    ],
+)
+def test_segmentation_refuses_unknown_settings(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        SegmentationModel(2, **{"head": "deeplabv2", "backbone": "resnet10t", "weights": "none", **arguments})
