@@ -33,6 +33,13 @@ _NOT_IDENTITY = ("step_dir", "recipe", "fingerprint", "parents", "ckpt_path", "c
 _NOT_IDENTITY_TRAINER = ("devices", "num_nodes", "logger", "default_root_dir", "enable_progress_bar")
 
 
+_CSV_LOGGER = {
+    "class_path": "pytorch_lightning.loggers.CSVLogger",
+    "init_args": {"save_dir": "logs", "name": ""},
+}
+"""Where no logger is chosen; the step's folder is put before ``save_dir``."""
+
+
 class StageCLI(LightningCLI):
     """LightningCLI with a step's folder: configuration, checkpoints, results and manifest go there.
 
@@ -48,6 +55,7 @@ class StageCLI(LightningCLI):
             subclass_mode_model=True,
             subclass_mode_data=True,
             save_config_callback=None,
+            trainer_defaults={"logger": _CSV_LOGGER},
             auto_configure_optimizers=False,
             seed_everything_default=0,
             args=list(args),

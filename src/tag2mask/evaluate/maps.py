@@ -130,7 +130,8 @@ def _load(maps_dir: Path, dataset: PhotoSet, image_id: str) -> _Photo:
 def _argmax(photo: _Photo) -> Tensor:
     if not photo.classes:
         return torch.zeros(photo.truth.shape, dtype=torch.int64)
-    return torch.tensor(photo.classes)[photo.maps.argmax(0)]
+    # the same as argmax(0), which is 25 times slower on the CPU
+    return torch.tensor(photo.classes)[photo.maps.max(0).indices]
 
 
 def _at_threshold(

@@ -25,8 +25,8 @@ from tag2mask.ops import (
     alpha_for_level,
     background_score,
     dense_crf,
+    unary_from_labels,
 )
-from tag2mask.ops.dense_crf import unary_from_labels
 
 CRF_SETS: dict[str, CRFParams] = {
     "cam": CRF_CAM,
@@ -60,7 +60,7 @@ class ScoreMaps:
     def labels(self) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
         """The class index 0..K with the highest score at each pixel, uint8 (h, w)."""
         table = np.asarray(self.classes, np.uint8)
-        winners: np.ndarray[tuple[int, int], np.dtype[np.uint8]] = table[self.maps.argmax(0).numpy()]
+        winners: np.ndarray[tuple[int, int], np.dtype[np.uint8]] = table[self.maps.max(0).indices.numpy()]
         return winners
 
 
@@ -214,7 +214,7 @@ class DenseCRF(Refinement):
         """See the class; the result has the photo's size."""
         full = scores.resized(photo.size)
         if self.unary == "labels":
-            winners = full.maps.argmax(0).numpy().astype(np.uint8)
+            winners = full.maps.max(0).indices.numpy().astype(np.uint8)
             unary = unary_from_labels(winners, len(full.classes), self.probability)
         else:
             unary = full.maps.numpy()

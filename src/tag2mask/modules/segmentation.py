@@ -158,7 +158,7 @@ class SegmentationModel(Stage):
     def validation_step(self, batch: list[PhotoSample], batch_index: int) -> None:
         """Count pixels against masks, and predicted classes against tags."""
         for sample in batch:
-            labels = self(sample["photo"][None])[0].argmax(0)
+            labels = self(sample["photo"][None])[0].max(0).indices
             if "mask" in sample:
                 self.confusion.update(labels, sample["mask"])
             if "tags" in sample:
@@ -209,7 +209,7 @@ class SegmentationModel(Stage):
             values = scores["single" if variant == "single_scale" else "multi"]
             if variant == "multi_scale_crf":
                 values = self._crf(sample["photo"], values)
-            labels[variant] = values.argmax(0).numpy().astype(np.uint8)
+            labels[variant] = values.max(0).indices.numpy().astype(np.uint8)
         return LabelsResult(sample["id"], labels)
 
     def _crf(self, photo: Tensor, values: Tensor) -> Tensor:

@@ -8,8 +8,10 @@ from tag2mask.ops.dense_crf import (
     CRF_DEEPLAB,
     CRF_DSRG,
     CRF_LABELS,
+    CRF_TEST,
     CRFParams,
     dense_crf,
+    unary_from_labels,
 )
 from tag2mask.ops.pairs import half_plane_offsets, pair_distances
 from tag2mask.ops.random_walk import AffinityGraph, affinity_graph
@@ -20,6 +22,7 @@ __all__ = [
     "CRF_DEEPLAB",
     "CRF_DSRG",
     "CRF_LABELS",
+    "CRF_TEST",
     "AffinityGraph",
     "CRFParams",
     "affinity_graph",
@@ -32,4 +35,5 @@ __all__ = [
     "normalise_cams",
     "pair_distances",
     "pool_labels",
+    "unary_from_labels",
 ]

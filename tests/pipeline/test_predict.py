@@ -1,0 +1,129 @@
+"""``tag2mask predict`` as a user starts it: new photos of any size, no tags."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tag2mask.artifacts import CommandRecord, Manifest, load_labels, write_manifest
+from tag2mask.cli import main
+from tag2mask.core import ClassList
+from tag2mask.modules import Classifier, SegmentationModel
+
+CLASSES = ClassList.voc(["cat", "dog"])
+
+
+def _save(module: SegmentationModel | Classifier, path: Path) -> None:
+    module.classes = CLASSES
+    checkpoint: dict = {"state_dict": module.state_dict()}
+    module.on_save_checkpoint(checkpoint)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(checkpoint, path)
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with a segmentation network that calls bright pixels dog and the rest background."""
+    run = tmp_path_factory.mktemp("runs") / "psa"
+    torch.manual_seed(0)
+    module = SegmentationModel(2, "deeplabv2", "resnet10t", "none", 16)
+    with torch.no_grad():
+        for p in module.network.head.parameters():
+            p.zero_()
+        module.network.head.branches[0].bias.copy_(torch.tensor([0.0, -5.0, 1.0]))
+    _save(module, run / "segmentation" / "checkpoints" / "last.ckpt")
+    manifest = Manifest(
+        step="segmentation",
+        kind="segmentation",
+        recipe="psa",
+        classes=CLASSES.to_dict(),
+        commands={"fit": CommandRecord(complete=True)},
+        checkpoint="checkpoints/last.ckpt",
+    )
+    write_manifest(run / "segmentation", manifest)
+    return run
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "trip").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name, shape, mode in (
+        ("a.jpg", (37, 53, 3), "RGB"),
+        ("trip/b.png", (90, 40, 4), "RGBA"),
+        ("gray.png", (20, 25), "L"),
+    ):
+        Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8), mode).save(folder / name)
+    return folder
+
+
+def _predict(photos: Path, run: Path, out: Path, *more: str) -> int:
+    return main(
+        ["predict", str(photos), "--checkpoint", str(run), "--out", str(out), "--device", "cpu", *more]
+    )
+
+
+def test_photos_of_any_size_and_mode(run_folder: Path, photos: Path, tmp_path: Path) -> None:
+    assert _predict(photos, run_folder, tmp_path / "out", "--overlay") == 0
+    for name, shape in (("a", (37, 53)), ("trip/b", (90, 40)), ("gray", (20, 25))):
+        labels = load_labels(tmp_path / "out" / f"{name}.png")
+        # the network's bias makes everything a dog: VOC's id 12, not the index 2
+        assert labels.shape == shape and (labels == 12).all()
+        with Image.open(tmp_path / "out" / "overlay" / f"{name}.jpg") as overlay:
+            assert overlay.size == shape[::-1]
+
+
+def test_large_photos_are_shrunk_for_the_network_only(run_folder: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (400, 100)).save(tmp_path / "wide.png")
+    assert _predict(tmp_path / "wide.png", run_folder, tmp_path / "out", "--max-side", "64") == 0
+    assert load_labels(tmp_path / "out" / "wide.png").shape == (100, 400)
+
+
+def test_results_that_are_there_are_kept(
+    run_folder: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert _predict(photos, run_folder, tmp_path / "out") == 0
+    before = (tmp_path / "out" / "a.png").stat().st_mtime_ns
+    assert _predict(photos, run_folder, tmp_path / "out") == 0
+    assert "0 label maps (single_scale, 3 were there already)" in capsys.readouterr().out
+    assert (tmp_path / "out" / "a.png").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("variant", ["--multi-scale", "--crf"])
+def test_other_variants(variant: str, run_folder: Path, photos: Path, tmp_path: Path) -> None:
+    assert _predict(photos / "a.jpg", run_folder, tmp_path / "out", variant) == 0
+    assert (load_labels(tmp_path / "out" / "a.png") == 12).all()
+
+
+def test_unreadable_photo_is_found_before_anything_is_predicted(
+    run_folder: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (photos / "z.jpg").write_bytes(b"not a picture")
+    assert _predict(photos, run_folder, tmp_path / "out") == 2
+    assert "z.jpg" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_photos_for_one_result_are_refused(
+    run_folder: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    Image.new("RGB", (8, 8)).save(photos / "a.png")
+    assert _predict(photos, run_folder, tmp_path / "out") == 2
+    assert "would both become a.png" in capsys.readouterr().err
+
+
+def test_what_is_no_segmentation_model_is_refused(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    _save(Classifier(2, "resnet10t", "none", 16), tmp_path / "cam.ckpt")
+    assert _predict(photos, tmp_path / "cam.ckpt", tmp_path / "out") == 2
+    assert "holds a Classifier" in capsys.readouterr().err
+    assert _predict(photos, tmp_path, tmp_path / "out") == 2
+    assert "no segmentation model" in capsys.readouterr().err
+    assert _predict(tmp_path / "missing", tmp_path, tmp_path / "out") == 2
+    assert "does not exist" in capsys.readouterr().err
