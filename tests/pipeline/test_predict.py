@@ -30,7 +30,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with a segmentation network that calls bright pixels dog and the rest background."""
     run = tmp_path_factory.mktemp("runs") / "psa"
     torch.manual_seed(0)
-    module = SegmentationModel(2, "deeplabv2", "resnet10t", "none", 16)
+    module = SegmentationModel(2, "deeplabv2", None, "resnet10t", "none", 16)
     with torch.no_grad():
         for p in module.network.head.parameters():
             p.zero_()

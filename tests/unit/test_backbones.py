@@ -319,3 +319,14 @@ def test_vgg16_is_what_the_papers_describe(vgg16: Backbone) -> None:
     assert vgg16.cam_sqrt and vgg16.pad_value == (123, 117, 104)
     assert [vgg16.taps[n].channels for n in vgg16.affinity_taps] == [512, 512, 1024]
     assert {vgg16.taps[n].stride for n in vgg16.affinity_taps} == {8}
+
+
+def test_use_only_drops_and_freezes_what_comes_behind() -> None:
+    backbone = build_backbone("mobilenetv2_100", "none", 16, frozen=["stride4"])
+    backbone.use_only(["level3"])
+    backbone.train()
+    maps = backbone(torch.zeros(1, 3, 64, 64))
+    assert list(maps) == ["level3"] and list(backbone.taps) == ["level3"]
+    trained = {n.split(".")[2] for n, p in backbone.named_parameters() if p.requires_grad}
+    # blocks 0 and 1 lie within stride 4, block 2 makes level 3, the rest comes behind it
+    assert trained == {"2"}

@@ -98,7 +98,7 @@ def test_cam_head_and_pooled_logits_agree() -> None:
 
 
 def test_segmentation_step_without_a_labelled_pixel_has_no_nan() -> None:
-    module = SegmentationModel(2, "deeplabv2", "resnet10t", "none", 16)
+    module = SegmentationModel(2, "deeplabv2", None, "resnet10t", "none", 16)
     batch = {"photo": torch.zeros(2, 3, 64, 64, dtype=torch.uint8), "label": torch.full((2, 64, 64), 255)}
     loss = module.training_step(batch, 0)
     loss.backward()
@@ -107,7 +107,9 @@ def test_segmentation_step_without_a_labelled_pixel_has_no_nan() -> None:
 
 
 def test_segmentation_learns_a_constant_label() -> None:
-    module = SegmentationModel(2, "deeplabv2", "resnet10t", "none", 16, lr=1e-3, optimizer=torch.optim.AdamW)
+    module = SegmentationModel(
+        2, "deeplabv2", None, "resnet10t", "none", 16, lr=1e-3, optimizer=torch.optim.AdamW
+    )
     loader = _crops()
     for sample in loader.dataset:
         sample["label"] = torch.full((64, 64), 2)
@@ -120,7 +122,9 @@ def test_segmentation_learns_a_constant_label() -> None:
 
 
 def test_variants_give_probabilities_of_the_photos_size() -> None:
-    module = SegmentationModel(2, "deeplabv3plus", "resnet10t", "none", 16, test_scales=[0.5, 1.5]).eval()
+    module = SegmentationModel(
+        2, "deeplabv3plus", None, "resnet10t", "none", 16, test_scales=[0.5, 1.5]
+    ).eval()
     with torch.no_grad():
         scores = module.variant_scores(torch.randint(0, 256, (3, 45, 70), dtype=torch.uint8))
     for value in scores.values():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -107,6 +107,17 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """Feature maps of normalised photos (B, 3, H, W)."""
+
+    def use_only(self, names: Collection[str]) -> None:
+        """Keep some of the taps, and stop training of layers that none of them depends on.
+
+        DDP waits for the gradient of every trained parameter, so a head calls this with what it
+        reads. A backbone whose last map depends on everything needs nothing else.
+
+        Args:
+            names: the taps to keep.
+        """
+        self.taps = {name: tap for name, tap in self.taps.items() if name in names}
 
     def freeze(self, names: Iterable[str], batchnorm: bool) -> None:
         """Stop training of some parts, and of batch normalisation.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Protocol, cast
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Literal, Protocol, cast, overload
 
 import timm
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tag2mask.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone, Normalisation, Tap
+from tag2mask.backbones.phase_conv import use_phase_convolutions
 from tag2mask.backbones.weights import load_into, load_state
 from tag2mask.core import UserError
 
@@ -19,7 +20,10 @@ _PROBE = 65
 
 
 class _Intermediates(Protocol):
+    @overload
     def forward_intermediates(self, x: Tensor) -> tuple[Tensor, list[Tensor]]: ...
+    @overload
+    def forward_intermediates(self, x: Tensor, *, intermediates_only: Literal[True]) -> list[Tensor]: ...
 
 
 class TimmBackbone(Backbone):
@@ -51,9 +55,12 @@ class TimmBackbone(Backbone):
         )
         if weights not in ("imagenet", "none"):
             load_into(model, load_state(weights), weights, ignored=_classifier_keys(cfg))
+        use_phase_convolutions(model)
         self.model = model
         self._multiple = 1
-        self.taps = self._probe(name, output_stride)
+        self.taps: dict[str, Tap] = {"out": Tap(0, 0)}
+        self.taps = self._all_taps = self._probe(name, output_stride)
+        self._freeze_unused()
         stages = [tap for tap in self.taps if tap != "out"]
         self.affinity_taps = (*stages[-3:-1], "out")
 
@@ -67,8 +74,17 @@ class TimmBackbone(Backbone):
         }
 
     def _run(self, x: Tensor) -> dict[str, Tensor]:
-        out, levels = cast(_Intermediates, self.model).forward_intermediates(x)
+        model = cast(_Intermediates, self.model)
+        if "out" not in self.taps:
+            levels = model.forward_intermediates(x, intermediates_only=True)
+            return {f"level{i}": m for i, m in enumerate(levels, 1)}
+        out, levels = model.forward_intermediates(x)
         return {**{f"level{i}": m for i, m in enumerate(levels, 1)}, "out": out}
+
+    def use_only(self, names: Collection[str]) -> None:
+        """See `Backbone.use_only`; what comes behind the last stage is then not computed either."""
+        self.taps = {name: tap for name, tap in self.taps.items() if name in names}
+        self._freeze_unused()
 
     def _probe(self, name: str, output_stride: int) -> dict[str, Tap]:
         """Channels and strides as one small photo shows them, and what padding the model needs.
@@ -94,26 +110,25 @@ class TimmBackbone(Backbone):
         if any(m.shape[-1] != -(-_PROBE // strides[k]) for k, m in maps.items()):
             self._multiple = max(strides.values())
         self._layers_below = {key: _layers_of(self.model, m) for key, m in maps.items()}
-        self._freeze_unused()
         self.model.train()
         return {k: Tap(m.shape[1], strides[k]) for k, m in maps.items()}
 
     def _freeze_unused(self) -> None:
         """Freeze what no map depends on, such as the norm of a removed classifier: DDP waits for it."""
-        used = {id(p) for layers in self._layers_below.values() for m in layers for p in m.parameters()}
+        used = {id(p) for name in self.taps for m in self._layers_below[name] for p in m.parameters()}
         for parameter in self.model.parameters():
-            parameter.requires_grad_(id(parameter) in used)
+            if id(parameter) not in used:
+                parameter.requires_grad_(False)
 
     def _freezable(self) -> Mapping[str, nn.Module]:
         """The model's layers by name, and ``stride4`` and so on: all layers up to that stride."""
         layers = {name: m for name, m in self.model.named_modules() if name}
-        groups = {f"stride{tap.stride}" for tap in self.taps.values()}
+        groups = {f"stride{tap.stride}" for tap in self._all_taps.values()}
         return {**layers, **{name: nn.ModuleList(self._up_to(int(name[6:]))) for name in groups}}
 
     def _up_to(self, stride: int) -> list[nn.Module]:
         """The layers that the deepest map of at most this stride depends on."""
-        tap = max((name for name, t in self.taps.items() if t.stride <= stride), key=list(self.taps).index)
-        return self._layers_below[tap]
+        return self._layers_below[[name for name, t in self._all_taps.items() if t.stride <= stride].pop()]
 
 
 def _layers_of(model: nn.Module, feature: Tensor) -> list[nn.Module]:

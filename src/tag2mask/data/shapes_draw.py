@@ -15,8 +15,8 @@ NAMES = ("cross-fox", "ring-fox", "kite-fish", "check-fish")
 """The classes, ids 1 to 4: foxes share one body and fish another; only the mark on the head tells."""
 
 _BODY_COLOURS = ((178, 98, 48), (72, 84, 178))
-_MARK_COLOURS = (((250, 226, 60), (40, 30, 20)), ((245, 245, 245), (205, 30, 40)),
-                 ((60, 205, 90), (20, 40, 30)), ((235, 80, 200), (250, 250, 250)))  # fmt: skip
+_MARK_COLOURS = (((246, 208, 120), (70, 40, 26)), ((250, 196, 128), (58, 34, 30)),
+                 ((150, 200, 236), (24, 30, 84)), ((168, 184, 246), (34, 26, 78)))  # fmt: skip
 _GROUNDS = ((96, 136, 78), (140, 142, 138), (74, 118, 116), (206, 198, 160), (120, 150, 110), (168, 178, 186))
 _HEADS = ((1.02, -0.42), (0.86, 0.0))
 _HEAD_RADIUS = 0.38
@@ -118,7 +118,7 @@ def _mark(kind: int, p: Array, q: Array) -> tuple[Bool, Bool]:
 
 def _place(kinds: list[int], shape: tuple[int, int], rng: np.random.Generator) -> list[Creature]:
     """Creatures that lie mostly in the picture and hardly cover each other."""
-    limits = {1: (0.22, 0.32), 2: (0.18, 0.25)}.get(len(kinds), (0.15, 0.2))
+    limits = {1: (0.26, 0.34), 2: (0.2, 0.28)}.get(len(kinds), (0.17, 0.22))
     taken = np.zeros(shape, bool)
     placed: list[Creature] = []
     for kind in kinds:

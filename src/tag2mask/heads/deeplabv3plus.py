@@ -22,10 +22,11 @@ class DeepLabV3PlusHead(nn.Module):
     normalisation, so that a batch of one photo can be trained.
 
     Args:
-        taps: the backbone's taps, the last is ``"out"``.
+        taps: the backbone's taps, the last is ``"out"``. The head reads the deepest map that is
+            not a mere widening for a classifier (see `last_stage`).
         num_outputs: number of logits, background included.
         channels: width of the decoder.
-        dropout: probability of dropping an element before the classifier.
+        dropout: probability of dropping a channel before the classifier.
 
     Raises:
         UserError: the backbone has no map of stride 4.
@@ -39,7 +40,9 @@ class DeepLabV3PlusHead(nn.Module):
         if not low_level:
             raise UserError("deeplabv3plus needs a backbone with a feature map of stride 4; choose another")
         self.low_level = low_level[-1]
-        inputs, stride = taps["out"].channels, taps["out"].stride
+        self.high_level = last_stage(taps)
+        self.reads = (self.low_level, self.high_level)
+        inputs, stride = taps[self.high_level].channels, taps[self.high_level].stride
         rates = [max(1, rate * 16 // stride) for rate in _RATES]
         self.point = _unit(inputs, channels)
         self.atrous = nn.ModuleList(_separable(inputs, channels, rate) for rate in rates)
@@ -49,13 +52,13 @@ class DeepLabV3PlusHead(nn.Module):
         self.refine = nn.Sequential(
             _separable(channels + _LOW_LEVEL_CHANNELS, channels), _separable(channels, channels)
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_outputs, 1)
         self._initialise()
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         """Logits (B, num_outputs, ceil(H/4), ceil(W/4)) from the backbone's maps."""
-        x, low = features["out"], self.reduce(features[self.low_level])
+        x, low = features[self.high_level], self.reduce(features[self.low_level])
         pooled = self.pool(F.adaptive_avg_pool2d(x, 1)).expand(-1, -1, *x.shape[-2:])
         x = self.project(cat([self.point(x), *(branch(x) for branch in self.atrous), pooled], 1))
         x = F.interpolate(x, low.shape[-2:], mode="bilinear", align_corners=False)
@@ -69,6 +72,18 @@ class DeepLabV3PlusHead(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         nn.init.normal_(self.classifier.weight, std=0.01)
+
+
+def last_stage(taps: Mapping[str, Tap]) -> str:
+    """The tap that atrous pooling reads: the narrowest of the last two at the deepest stride.
+
+    Some backbones widen their last stage with a 1x1 convolution that only their classifier needs
+    (MobileNetV2: 320 to 1280 channels); DeepLab reads the map before it.
+    """
+    names = list(taps)[-2:]
+    same = [name for name in names if taps[name].stride == taps["out"].stride]
+    narrow = min(same, key=lambda name: taps[name].channels)
+    return narrow if taps[narrow].channels < taps["out"].channels / 2 else "out"
 
 
 def _unit(inputs: int, outputs: int) -> nn.Sequential:

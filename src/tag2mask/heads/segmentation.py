@@ -173,28 +173,39 @@ class MultiScaleMax(nn.Module):
         return F.interpolate(photos.float(), size, mode="bilinear", align_corners=False)
 
 
-_HEADS: dict[str, Callable[[Backbone, int], nn.Module]] = {
+_HEADS: dict[str, Callable[..., nn.Module]] = {
     "resnet38": lambda b, n: ResNet38Head(b.taps["out"].channels, n),
     "largefov": lambda b, n: LargeFOVHead(b.taps["out"].channels, n),
     "deeplabv2": lambda b, n: DeepLabV2Head(b.taps["out"].channels, n),
-    "deeplabv3plus": lambda b, n: DeepLabV3PlusHead(b.taps, n),
+    "deeplabv3plus": lambda b, n, **args: DeepLabV3PlusHead(b.taps, n, **args),
 }
 
 
-def build_segmenter(head: str, backbone: Backbone, num_classes: int) -> Segmenter:
+def build_segmenter(
+    head: str, backbone: Backbone, num_classes: int, channels: int | None = None
+) -> Segmenter:
     """A segmentation network of a paper on any backbone.
 
     Args:
         head: ``"resnet38"``, ``"largefov"``, ``"deeplabv2"`` or ``"deeplabv3plus"``.
         backbone: the features' source.
         num_classes: number of foreground classes K; the network has K + 1 logits.
+        channels: width of the deeplabv3plus decoder; None takes the paper's 256. The other heads
+            have the widths of their papers.
 
     Raises:
-        UserError: unknown head, or the backbone lacks a map that the head needs.
+        UserError: unknown head, a width for a head that has none to choose, or the backbone lacks
+            a map that the head needs.
     """
     if head not in _HEADS:
         raise unknown_name("segmentation head", head, _HEADS)
-    return Segmenter(backbone, _HEADS[head](backbone, num_classes + 1))
+    if channels is not None and head != "deeplabv3plus":
+        raise UserError(f"head_channels is for deeplabv3plus only; leave it out for {head}")
+    width = {} if channels is None else {"channels": channels}
+    network = Segmenter(backbone, _HEADS[head](backbone, num_classes + 1, **width))
+    if isinstance(network.head, DeepLabV3PlusHead):
+        backbone.use_only(network.head.reads)
+    return network
 
 
 def _deeplab_init(layer: nn.Module) -> None:

@@ -36,6 +36,7 @@ class SegmentationModel(Stage):
         num_classes: number of foreground classes K; set from the data.
         head: resnet38, largefov, deeplabv2 or deeplabv3plus on `backbone`; or smp:ARCH for a
             segmentation-models-pytorch architecture with `backbone` as its encoder name.
+        head_channels: width of the deeplabv3plus decoder; null takes the paper's 256.
         backbone: resnet38, vgg16, any timm name; with smp:ARCH an smp encoder.
         weights: imagenet, none, or the path of a weight file.
         output_stride: 8 or 16.
@@ -58,6 +59,7 @@ class SegmentationModel(Stage):
         self,
         num_classes: int,
         head: str = "resnet38",
+        head_channels: int | None = None,
         backbone: str = "resnet38",
         weights: str = "imagenet",
         output_stride: int = 8,
@@ -82,6 +84,7 @@ class SegmentationModel(Stage):
         if not variants or any(s <= 0 for s in test_scales):
             raise UserError("segmentation needs at least one variant, and test_scales above 0")
         self.head_name = head
+        self.head_channels = head_channels
         self.backbone_name = backbone
         self.weights = weights
         self.output_stride = output_stride
@@ -108,7 +111,7 @@ class SegmentationModel(Stage):
             self.freeze_batchnorm,
             role="segmentation",
         )
-        self.network = build_segmenter(self.head_name, backbone, self.num_classes)
+        self.network = build_segmenter(self.head_name, backbone, self.num_classes, self.head_channels)
 
     def configure_losses(self) -> None:
         """Cross-entropy over labelled pixels."""
@@ -134,6 +137,7 @@ class SegmentationModel(Stage):
         return {
             "num_classes": self.num_classes,
             "head": self.head_name,
+            "head_channels": self.head_channels,
             "backbone": self.backbone_name,
             "weights": "none",
             "output_stride": self.output_stride,

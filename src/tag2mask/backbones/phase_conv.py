@@ -1,0 +1,76 @@
+"""Dilated depthwise convolution on the CPU as an ordinary one on interleaved sub-grids."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class PhaseDepthwiseConv2d(nn.Conv2d):
+    """A dilated depthwise convolution that is fast on the CPU and equal to `nn.Conv2d` otherwise.
+
+    CPU libraries have no fast kernel for depthwise convolutions with dilation d. Such a convolution
+    never mixes pixels whose row or column differs by another amount than a multiple of d, so it is
+    an undilated one on each of the d * d interleaved sub-grids (the "a trous to batch" identity that
+    DeepLab's implementation uses; Chen et al., TPAMI 2018, section 3.1).
+
+    Shape: (B, C, H, W) -> (B, C, H, W).
+    """
+
+    @classmethod
+    def takes(cls, layer: nn.Module) -> bool:
+        """Whether a layer is a dilated depthwise convolution that keeps the size of its input."""
+        if not isinstance(layer, nn.Conv2d) or isinstance(layer, cls):
+            return False
+        dilation, kernel = layer.dilation[0], layer.kernel_size[0]
+        return (
+            layer.groups == layer.in_channels == layer.out_channels
+            and dilation > 1
+            and layer.dilation == (dilation, dilation)
+            and layer.kernel_size == (kernel, kernel)
+            and kernel % 2 == 1
+            and layer.stride == (1, 1)
+            and layer.padding == (dilation * (kernel // 2),) * 2
+            and layer.padding_mode == "zeros"
+        )
+
+    @classmethod
+    def replacing(cls, layer: nn.Conv2d) -> PhaseDepthwiseConv2d:
+        """A layer with the same weights (shared, not copied) and result."""
+        new = cls(
+            layer.in_channels,
+            layer.out_channels,
+            layer.kernel_size,  # type: ignore[arg-type]
+            padding=layer.padding,  # type: ignore[arg-type]
+            dilation=layer.dilation,  # type: ignore[arg-type]
+            groups=layer.groups,
+            bias=layer.bias is not None,
+        )
+        new.weight, new.bias = layer.weight, layer.bias
+        return new
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        if x.device.type != "cpu":
+            return super().forward(x)
+        step, kernel = self.dilation[0], self.kernel_size[0]
+        batch, channels, height, width = x.shape
+        rows, columns = -(-height // step), -(-width // step)
+        padded = F.pad(x, (0, columns * step - width, 0, rows * step - height))
+        # Channels stay last in memory throughout, so that each rearrangement is a single copy.
+        grid = padded.permute(0, 2, 3, 1).reshape(batch, rows, step, columns, step, channels)
+        phases = grid.permute(0, 2, 4, 1, 3, 5).reshape(-1, rows, columns, channels).permute(0, 3, 1, 2)
+        out = F.conv2d(phases, self.weight, self.bias, padding=kernel // 2, groups=channels)
+        out = out.permute(0, 2, 3, 1).reshape(batch, step, step, rows, columns, channels)
+        whole = out.permute(0, 3, 1, 4, 2, 5).reshape(batch, rows * step, columns * step, channels)
+        return whole[:, :height, :width].permute(0, 3, 1, 2)
+
+
+def use_phase_convolutions(model: nn.Module) -> None:
+    """Replace every dilated depthwise convolution of a model in place; names and weights stay."""
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if PhaseDepthwiseConv2d.takes(child):
+                assert isinstance(child, nn.Conv2d)
+                setattr(parent, name, PhaseDepthwiseConv2d.replacing(child))
