@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import logging
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,12 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar, TQDMProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
-from tag2mask.artifacts import atomic_write_text, manifest_hash, read_manifest, require_step, sha256_json
-from tag2mask.callbacks import CamPanels, PredictionWriter, StepIdentity, StepRecorder
+from tag2mask.artifacts import atomic_write_text, read_manifest
+from tag2mask.callbacks import CamPanels, PredictionWriter, StepRecorder
 from tag2mask.core import UserError, unknown_name
 from tag2mask.data.base import PhotoData
 from tag2mask.modules import PseudoLabelGenerator, Stage
+from tag2mask.stage_identity import config_hash, step_identity
 
 SCRIPTS: dict[str, type[pl.LightningModule]] = {
     "classifier": Stage,
@@ -28,10 +28,6 @@ SCRIPTS: dict[str, type[pl.LightningModule]] = {
     "segmentation": Stage,
 }
 """Stage script -> what its model must be."""
-
-_NOT_IDENTITY = ("step_dir", "recipe", "fingerprint", "parents", "ckpt_path", "config")
-_NOT_IDENTITY_TRAINER = ("devices", "num_nodes", "logger", "default_root_dir", "enable_progress_bar")
-
 
 _CSV_LOGGER = {
     "class_path": "pytorch_lightning.loggers.CSVLogger",
@@ -114,7 +110,9 @@ class StageCLI(LightningCLI):
         return super().instantiate_trainer(**{**kwargs, "callbacks": [*given, *own]})
 
     def _step_callbacks(self) -> list[pl.Callback]:
-        identity = self._identity()
+        identity = step_identity(
+            str(self.subcommand), self.options, self.config_dump, self.model, self.datamodule
+        )
         if self.subcommand == "predict":
             writer = PredictionWriter(identity.folder / "out", identity.classes)
             return [writer, StepRecorder(identity, writer)]
@@ -128,28 +126,6 @@ class StageCLI(LightningCLI):
             folder, "best", monitor=self.options.select_by, mode="max", enable_version_counter=False
         )
         return [CamPanels(), StepRecorder(identity), keep, best]
-
-    def _identity(self) -> StepIdentity:
-        predicts = self.subcommand == "predict"
-        dataset = self.datamodule.dataset
-        split = self.datamodule.predict_split_name if predicts else ""
-        made = "best" if self.options.select_by != "last" else "last"
-        return StepIdentity(
-            folder=Path(self.options.step_dir),
-            command=str(self.subcommand),
-            kind=str(self.model.kind),
-            recipe=self.options.recipe,
-            classes=dataset.classes,
-            data=dataset.describe(),
-            split=split,
-            image_ids=list(dataset.ids(split)) if predicts else [],
-            done_folder=getattr(self.model, "done_folder", ""),
-            parents=_parents(self.config_dump),
-            fingerprint=self.options.fingerprint,
-            config_hash=_config_hash(self.config_dump),
-            settings=self.model.settings() if isinstance(self.model, Stage) else {},
-            checkpoint=f"checkpoints/{made}.ckpt" if isinstance(self.model, Stage) else "",
-        )
 
     def before_fit(self) -> None:
         """Save the configuration and go on from the last checkpoint of an interrupted fit.
@@ -190,7 +166,7 @@ class StageCLI(LightningCLI):
     def _earlier_record(self) -> Any:
         manifest = read_manifest(self.options.step_dir)
         record = manifest.commands.get(str(self.subcommand)) if manifest else None
-        if record is None or record.config_hash == _config_hash(self.config_dump):
+        if record is None or record.config_hash == config_hash(self.config_dump):
             return record
         raise UserError(
             f"{self.options.step_dir} was begun with another configuration "
@@ -210,23 +186,6 @@ class StageCLI(LightningCLI):
 
 def _count_classes(data: PhotoData) -> int:
     return len(data.classes)
-
-
-def _config_hash(config: Mapping[str, Any]) -> str:
-    kept = copy.deepcopy({k: v for k, v in config.items() if k not in _NOT_IDENTITY})
-    for key in _NOT_IDENTITY_TRAINER:
-        kept.get("trainer", {}).pop(key, None)
-    return sha256_json(kept)
-
-
-def _parents(config: Mapping[str, Any]) -> dict[str, str]:
-    """Folder name -> manifest hash of every step that the configuration names."""
-    args = {**config["data"].get("init_args", {}), **config["model"].get("init_args", {})}
-    named = [args.get(key) for key in ("maps_dir", "labels_dir", "affinity_from")]
-    folders = [Path(value) for value in named if value]
-    for folder in folders:
-        require_step(folder)
-    return {folder.name: manifest_hash(folder) for folder in folders}
 
 
 def main(script: str, args: Sequence[str] | None = None) -> int:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 
-from tag2mask.artifacts import load_labels, load_maps, read_manifest
 from tag2mask.data import Shapes
-from tag2mask.stage_cli import main as stage
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -1,0 +1,73 @@
+"""What a stage's configuration says about the step that it is going to make."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from tag2mask.artifacts import manifest_hash, require_step, sha256_json
+from tag2mask.callbacks import StepIdentity
+from tag2mask.data.base import PhotoData
+from tag2mask.modules import Stage
+
+_NOT_IDENTITY = ("step_dir", "recipe", "fingerprint", "ckpt_path", "config")
+_NOT_IDENTITY_TRAINER = ("devices", "num_nodes", "logger", "default_root_dir", "enable_progress_bar")
+_INPUTS = ("maps_dir", "labels_dir", "affinity_from")
+"""Arguments that name the folder of an earlier step."""
+
+
+def step_identity(
+    command: str, options: Any, config: Mapping[str, Any], model: pl.LightningModule, data: PhotoData
+) -> StepIdentity:
+    """The facts that go into the step's manifest.
+
+    Args:
+        command: fit or predict.
+        options: the parsed options of the command.
+        config: the resolved configuration as plain values.
+        model: the stage's module.
+        data: the stage's data module.
+
+    Raises:
+        UserError: an input step is missing or not complete.
+    """
+    predicts = command == "predict"
+    split = data.predict_split_name if predicts else ""
+    trained = isinstance(model, Stage)
+    return StepIdentity(
+        folder=Path(options.step_dir),
+        command=command,
+        kind=str(model.kind),
+        recipe=options.recipe,
+        classes=data.classes,
+        data=data.dataset.describe(),
+        split=split,
+        image_ids=list(data.dataset.ids(split)) if predicts else [],
+        done_folder=str(model.done_folder),
+        parents=_parents(config),
+        fingerprint=options.fingerprint,
+        config_hash=config_hash(config),
+        settings=model.settings() if isinstance(model, Stage) else {},
+        checkpoint=f"checkpoints/{'last' if options.select_by == 'last' else 'best'}.ckpt" if trained else "",
+    )
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """Hash of a resolved configuration without what does not change the result."""
+    kept = copy.deepcopy({k: v for k, v in config.items() if k not in _NOT_IDENTITY})
+    for key in _NOT_IDENTITY_TRAINER:
+        kept.get("trainer", {}).pop(key, None)
+    return sha256_json(kept)
+
+
+def _parents(config: Mapping[str, Any]) -> dict[str, str]:
+    """Folder name -> manifest hash of every step that the configuration names."""
+    args = {**config["data"].get("init_args", {}), **config["model"].get("init_args", {})}
+    folders = [Path(args[key]) for key in _INPUTS if args.get(key)]
+    for folder in folders:
+        require_step(folder)
+    return {folder.name: manifest_hash(folder) for folder in folders}
