@@ -29,6 +29,10 @@ SEEN = 0.01
 """Share of a photo from which a predicted class counts as found, for the agreement with the tags."""
 
 
+UNLIKELY = 0.05
+"""Probability that a class must exceed somewhere in a photo to take part in its CRF."""
+
+
 class SegmentationModel(Stage):
     """Photos -> class scores per pixel, trained with cross-entropy on labels from an earlier step.
 
@@ -217,8 +221,9 @@ class SegmentationModel(Stage):
         return LabelsResult(sample["id"], labels)
 
     def _crf(self, photo: Tensor, values: Tensor) -> Tensor:
-        # Classes that win nowhere cannot win after the CRF's smoothing; leaving them out saves time.
-        present = values.amax((1, 2)) > 0.05
+        # A class that is unlikely everywhere cannot win after smoothing; leaving it out saves time.
+        wins = (values == values.amax(0)).any(2).any(1)
+        present = wins | (values.amax((1, 2)) > UNLIKELY)
         array = np.ascontiguousarray(photo.permute(1, 2, 0).cpu().numpy())
         refined = torch.zeros_like(values)
         refined[present] = torch.from_numpy(dense_crf(array, values[present].numpy(), CRF_SETS[self.crf]))
