@@ -19,7 +19,7 @@ _MARK_COLOURS = (((250, 226, 60), (40, 30, 20)), ((245, 238, 230), (180, 50, 50)
                  ((80, 210, 110), (20, 40, 30)), ((215, 140, 215), (245, 245, 250)))  # fmt: skip
 _GROUNDS = ((96, 136, 78), (140, 142, 138), (74, 118, 116), (206, 198, 160), (120, 150, 110), (168, 178, 186))
 _HEADS = ((1.02, -0.42), (0.86, 0.0))
-_HEAD_RADIUS = 0.38
+_HEAD_RADIUS = 0.46
 _SUPERSAMPLE = 2
 
 
@@ -106,7 +106,7 @@ def _mark(kind: int, p: Array, q: Array) -> tuple[Bool, Bool]:
     radius = np.hypot(p, q)
     if kind == 0:
         arms = (np.minimum(np.abs(p), np.abs(q)) < 0.26) & (radius < 0.86)
-        return arms, (radius < 0.86) & ~arms & (radius > 0.68)
+        return arms, (radius < 0.86) & ~arms
     if kind == 1:
         return (radius > 0.42) & (radius < 0.86), radius <= 0.42
     if kind == 2:
