@@ -85,6 +85,16 @@ def test_finished_fit_is_not_overwritten(fitted: Path, tiny_voc: Path, capsys: p
     assert (fitted / "checkpoints" / "last.ckpt").read_bytes() == before
 
 
+def test_best_checkpoint_is_kept_and_used_when_asked_for(tiny_voc: Path, tmp_path: Path) -> None:
+    step = tmp_path / "cam"
+    args = _args("fit", tiny_voc, step, trainer__max_epochs="2", select_by="val/mAP")
+    assert main("classifier", args) == 0
+    assert {p.name for p in (step / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert read_manifest(step).checkpoint == "checkpoints/best.ckpt"
+    assert main("classifier", _args("predict", tiny_voc, step)) == 0
+    assert read_manifest(step).checkpoint == "checkpoints/best.ckpt"
+
+
 def test_prediction_uses_the_trained_weights(fitted: Path, tiny_voc: Path) -> None:
     module = load_stage(fitted / "checkpoints" / "last.ckpt")
     photos = VOC(str(tiny_voc))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,69 +14,186 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tag2mask.artifacts import load_labels, load_maps, manifest_hash, read_manifest
 from tag2mask.data import Shapes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
+PSA = Path(__file__).resolve().parents[2] / "conf" / "recipes" / "psa"
 TRAIN, VAL = 24, 8
-SIZE = (64, 72)
-STEPS = ("cam", "affinity_labels", "affinity", "walk", "pseudo_label", "segmentation")
-VARIANTS = ("single_scale", "multi_scale", "multi_scale_crf")
+SIZE = (64, 80)
+KINDS = {
+    "cam": "maps",
+    "affinity_labels": "affinity_labels",
+    "affinity": "checkpoint",
+    "walk": "maps",
+    "pseudo_label": "labels",
+    "segmentation": "segmentation",
+}
+STRAY = ".train_00023.npz.x1y2z3.tmp"
+"""What a kill within the writing of a file leaves behind."""
 
 
 class TinyRun:
-    """A run folder, its data set and the command that fills it.
+    """A run folder that was filled by three calls of the same command.
 
     Attributes:
-        killed: names of the maps that were there when the first stage process was killed.
-        first: the command that was killed; second: the one that went on; third: with nothing to do.
+        killed: output of the first call, whose stage process was killed while it wrote maps.
+        resumed: output of the second.
+        idle: output of the third, which had nothing to do.
+        codes: exit codes of the three.
+        early: the maps that were there after the kill, with the time at which they were written.
+        made: manifest of each step -> time at which it was written, before the third call.
     """
 
     def __init__(self, folder: Path) -> None:
         self.photos = Shapes(str(folder / "shapes"), train=TRAIN, val=VAL, size=SIZE)
         self.run_dir = folder / "run"
-        self.data = folder / "shapes.yaml"
+        self.data = folder / "data.yaml"
         self.data.write_text(yaml.safe_dump({"data": {"init_args": {"dataset": self.photos.describe()}}}))
-        self.killed: dict[str, int] = {}
+        self.early: dict[str, int] = {}
+        self.killed, first = self._call(kill=True)
+        self.resumed, second = self._call()
+        self.made = _times(self.run_dir.glob("*/manifest.json"))
+        self.idle, third = self._call()
+        self.codes = (first, second, third)
 
-    def start(self) -> subprocess.Popen[str]:
-        words = [sys.executable, "-m", "tag2mask", "run", "psa", "--data", str(self.data)]
-        words += ["--budget", "tiny", "--run-dir", str(self.run_dir), "--seed", "3"]
-        # the same result on every machine: no GPU, and one thread
-        env = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+    def words(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "tag2mask", *words]
 
-    def finish(self) -> subprocess.CompletedProcess[str]:
-        process = self.start()
-        output = process.communicate()[0]
-        return subprocess.CompletedProcess(process.args, process.returncode, output)
+    def _call(self, kill: bool = False) -> tuple[str, int]:
+        words = self.words("run", "psa", "--data", str(self.data), "--budget", "tiny")
+        words += ["--run-dir", str(self.run_dir), "--seed", "3"]
+        log = self.run_dir.with_name("output.txt")
+        with log.open("w") as file:
+            process = subprocess.Popen(words, stdout=file, stderr=subprocess.STDOUT, env=environment())
+            if kill:
+                self._kill_while_maps_are_written(process)
+            process.wait()
+        return log.read_text(), process.returncode
 
-    def kill_in_the_middle(self) -> subprocess.CompletedProcess[str]:
-        """Start the run, and kill the stage process while it writes the maps."""
-        process = self.start()
+    def _kill_while_maps_are_written(self, runner: subprocess.Popen[bytes]) -> None:
         out = self.run_dir / "cam" / "out"
-        while process.poll() is None and not any(out.glob("*.npz")):
+        while runner.poll() is None and not any(out.glob("*.npz")):
             time.sleep(0.002)
-        if process.poll() is None:
-            for child in _children(process.pid):
-                os.kill(child, signal.SIGKILL)
-        output = process.communicate()[0]
-        self.killed = {path.name: path.stat().st_mtime_ns for path in out.glob("*.npz")}
-        # what a kill within the writing of a file leaves behind, at the worst moment
-        (out / ".train_00023.npz.0000.tmp").write_bytes(b"half a fi")
-        return subprocess.CompletedProcess(process.args, process.returncode, output)
+        for child in _children(runner.pid):
+            os.kill(child, signal.SIGKILL)
+        runner.wait()
+        self.early = _times(out.glob("*.npz"))
+        (out / STRAY).write_bytes(b"half a fi")
+
+
+def environment() -> dict[str, str]:
+    """No GPU and one thread, so that two runs give the same numbers."""
+    return {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
 
 
 def _children(pid: int) -> list[int]:
-    return [int(c) for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(word) for word in path.read_text().split()] if path.is_file() else []
+
+
+def _times(paths: object) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in paths}  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
-    if not Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").is_file():
-        pytest.skip("finds the stage process through /proc")
-    run = TinyRun(tmp_path_factory.mktemp("tiny"))
-    run.first = run.kill_in_the_middle()
-    run.second = run.finish()
-    run.third = run.finish()
-    return run
+    if not Path(f"/proc/self/task/{os.getpid()}/children").is_file():
+        pytest.skip("needs /proc/PID/task/PID/children to find the stage process")
+    return TinyRun(tmp_path_factory.mktemp("tiny"))
+
+
+def test_killed_run_says_how_to_go_on_and_does(run: TinyRun) -> None:
+    assert run.codes == (128 + signal.SIGKILL, 0, 0), run.resumed[-2000:]
+    assert "go on with: tag2mask run psa" in run.killed
+    assert 0 < len(run.early) < TRAIN
+    assert "goes on where it stopped" in run.resumed
+    # the classifier was trained by then: neither that nor the first maps are made again
+    assert {path: Path(path).stat().st_mtime_ns for path in run.early} == run.early
+    assert read_manifest(run.run_dir / "cam").commands["fit"].complete  # type: ignore[union-attr]
+    assert "Trainable params" not in run.resumed.split("affinity_labels")[0]
+
+
+def test_resumed_maps_are_those_of_a_run_that_was_not_killed(run: TinyRun, tmp_path: Path) -> None:
+    again = tmp_path / "cam"
+    shutil.copytree(run.run_dir / "cam", again, ignore=shutil.ignore_patterns("out", "score.json"))
+    words = run.words("stage", "classifier", "predict", "--step_dir", str(again), "--seed_everything", "3")
+    for config in (PSA / "cam.yaml", PSA / "cam.tiny.yaml", run.data):
+        words += ["--config", str(config)]
+    subprocess.run(words, check=True, env=environment(), capture_output=True)
+    for image_id in run.photos.ids("train"):
+        name = f"out/{image_id}.npz"
+        assert (again / name).read_bytes() == (run.run_dir / "cam" / name).read_bytes()
+
+
+def test_each_step_is_complete_and_knows_its_inputs(run: TinyRun) -> None:
+    inputs = {
+        "cam": set(),
+        "affinity_labels": {"cam"},
+        "affinity": {"affinity_labels"},
+        "walk": {"cam", "affinity"},
+        "pseudo_label": {"walk"},
+        "segmentation": {"pseudo_label"},
+    }
+    for step, kind in KINDS.items():
+        manifest = read_manifest(run.run_dir / step)
+        assert manifest is not None and manifest.complete
+        assert (manifest.step, manifest.kind, manifest.recipe) == (step, kind, "psa")
+        assert manifest.class_list() == run.photos.classes
+        assert all(r.complete and r.fingerprint and r.seconds > 0 for r in manifest.commands.values())
+        assert manifest.parents == {name: manifest_hash(run.run_dir / name) for name in inputs[step]}
+        if kind != "checkpoint":
+            split = "val" if step == "segmentation" else "train"
+            assert (manifest.split, manifest.image_ids) == (split, run.photos.ids(split))
+
+
+def test_maps_are_compact_and_of_the_tagged_classes(run: TinyRun) -> None:
+    for image_id in run.photos.ids("train"):
+        tagged = [run.photos.classes.ids[k] for k in run.photos.tags(image_id).nonzero()[0]]
+        for step, expected in (("cam", tagged), ("walk", [0, *tagged])):
+            path = run.run_dir / step / "out" / f"{image_id}.npz"
+            stored = load_maps(path)
+            assert list(stored.class_ids) == expected
+            assert stored.maps.shape == (len(expected), SIZE[0] // 8, SIZE[1] // 8)
+            assert tuple(stored.photo_size) == SIZE
+            assert path.stat().st_size < 50_000
+
+
+def test_labels_have_the_size_of_the_photo_and_ids_of_its_tags(run: TinyRun) -> None:
+    for image_id in run.photos.ids("train"):
+        tagged = {run.photos.classes.ids[k] for k in run.photos.tags(image_id).nonzero()[0]}
+        for folder in ("pseudo_label/out", "affinity_labels/out/fg", "affinity_labels/out/bg"):
+            labels = load_labels(run.run_dir / folder / f"{image_id}.png")
+            assert labels.shape == SIZE
+            assert set(labels.flat) <= {0, *tagged}
+        assert (run.run_dir / "pseudo_label/out/confidence" / f"{image_id}.png").is_file()
+
+
+def test_model_predicts_the_val_split_in_three_ways(run: TinyRun) -> None:
+    for way in ("single_scale", "multi_scale", "multi_scale_crf"):
+        folder = run.run_dir / "segmentation" / "out" / way
+        assert sorted(p.stem for p in folder.iterdir()) == sorted(run.photos.ids("val"))
+        labels = [load_labels(path) for path in folder.iterdir()]
+        assert all(x.shape == SIZE and set(x.flat) <= {0, *run.photos.classes.ids} for x in labels)
+
+
+def test_half_written_file_is_no_result(run: TinyRun) -> None:
+    names = {p.name for p in (run.run_dir / "cam" / "out").iterdir()} - {STRAY}
+    assert names == {f"{image_id}.npz" for image_id in run.photos.ids("train")}
+
+
+def test_scorecard_and_report_have_every_step(run: TinyRun) -> None:
+    card = json.loads((run.run_dir / "scorecard.json").read_text())
+    assert list(card["steps"]) == [step for step in KINDS if step != "affinity"]
+    assert all(0 < score["miou"] <= 1 for score in card["steps"].values())
+    assert set(card["seconds"]) == set(KINDS) and card["seed"] == 3 and card["budget"] == "tiny"
+    page = (run.run_dir / "report.html").read_text()
+    assert all(step in page for step in card["steps"])
+    assert f"report: {run.run_dir / 'report.html'}" in run.resumed
+
+
+def test_nothing_is_made_twice(run: TinyRun) -> None:
+    assert run.idle.count("skipped (done before)") == len(KINDS)
+    assert _times(run.run_dir.glob("*/manifest.json")) == run.made
+    assert not list(run.run_dir.glob("*.previous"))

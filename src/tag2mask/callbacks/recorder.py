@@ -139,7 +139,8 @@ class StepRecorder(pl.Callback):
             image_ids=me.image_ids if predicts and complete else [],
             parents=me.parents,
             commands=commands,
-            checkpoint=me.checkpoint,
+            # A prediction makes no network: it keeps what its fit has recorded.
+            checkpoint=before.checkpoint if before and predicts else me.checkpoint,
             commit=git_commit(),
             versions=collect_versions(),
             complete=complete and (predicts or me.kind == "checkpoint"),
