@@ -81,6 +81,7 @@ def odd_voc(tiny_voc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_every_stage_in_two_processes(odd_voc: Path, tmp_path: Path) -> None:
     for step, (_, commands, _) in STEPS.items():
         for command in commands:
@@ -94,6 +95,7 @@ def test_every_stage_in_two_processes(odd_voc: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_torchrun_writes_each_photo_once(odd_voc: Path, tmp_path: Path) -> None:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     for command in ("fit", "predict"):

@@ -11,12 +11,11 @@ from PIL import Image
 Array = npt.NDArray[np.float64]
 Bool = npt.NDArray[np.bool_]
 
-NAMES = ("cross-fox", "ring-fox", "kite-fish", "check-fish")
-"""The classes, ids 1 to 4: foxes share one body and fish another; only the mark on the head tells."""
+NAMES = ("cross-fox", "ring-fox", "cross-fish", "ring-fish")
+"""The classes, ids 1 to 4: foxes share one body and fish another; only the mark on the head tells which."""
 
 _BODY_COLOURS = ((178, 98, 48), (72, 84, 178))
-_MARK_COLOURS = (((250, 226, 60), (40, 30, 20)), ((245, 238, 230), (180, 50, 50)),
-                 ((80, 210, 110), (20, 40, 30)), ((215, 140, 215), (245, 245, 250)))  # fmt: skip
+_MARK_COLOURS = (((250, 226, 60), (40, 30, 20)), ((235, 80, 200), (250, 250, 250)))
 _GROUNDS = ((96, 136, 78), (140, 142, 138), (74, 118, 116), (206, 198, 160), (120, 150, 110), (168, 178, 186))
 _HEADS = ((1.02, -0.42), (0.86, 0.0))
 _HEAD_RADIUS = 0.46
@@ -102,18 +101,12 @@ def _fish(u: Array, v: Array) -> Bool:
 
 
 def _mark(kind: int, p: Array, q: Array) -> tuple[Bool, Bool]:
-    """The two coloured areas that tell the class, in head coordinates."""
+    """The two coloured areas of a cross or a ring, in head coordinates."""
     radius = np.hypot(p, q)
-    if kind == 0:
+    if kind % 2 == 0:
         arms = (np.minimum(np.abs(p), np.abs(q)) < 0.26) & (radius < 0.86)
-        return arms, (radius < 0.86) & ~arms
-    if kind == 1:
-        return (radius > 0.42) & (radius < 0.86), radius <= 0.42
-    if kind == 2:
-        kite = np.abs(p) + np.abs(q) < 0.9
-        return kite, kite & (np.abs(p) < 0.16)
-    field = np.maximum(np.abs(p), np.abs(q)) < 0.66
-    return field & (p * q > 0), field & (p * q <= 0)
+        return arms, (radius < 0.86) & ~arms & (radius > 0.68)
+    return (radius > 0.42) & (radius < 0.86), radius <= 0.42
 
 
 def _place(kinds: list[int], shape: tuple[int, int], rng: np.random.Generator) -> list[Creature]:
@@ -163,7 +156,7 @@ def _paint(
     part[inside] = body[inside]
     part[inside & ~_eroded(whole, 2)[box]] *= 0.55
     p, q = creature.head(u, v)
-    for area, colour in zip(_mark(creature.kind, p, q), _MARK_COLOURS[creature.kind], strict=True):
+    for area, colour in zip(_mark(creature.kind, p, q), _MARK_COLOURS[creature.kind % 2], strict=True):
         part[area & inside] = np.array(colour, float) + np.array(creature.shade) * 0.5
 
 
