@@ -107,4 +107,5 @@ animals: setup ## psa and its upper bound on the real photos of voc-animals, onc
 
 results: setup ## print the table of the runs that `animals` made, and keep it under benchmarks/results
 	$(BIN)/python benchmarks/results_table.py $(wildcard $(SEEDS:%=runs/animals-%)) \
-	  --bound $(wildcard $(SEEDS:%=runs/animals-true-%)) --name psa-voc-animals
+	  --bound $(wildcard $(SEEDS:%=runs/animals-true-%)) --name psa-voc-animals \
+	  --command "make results SEEDS='$(SEEDS)'"

@@ -42,7 +42,8 @@ def read_card(run: Path) -> Card:
         plain: Card = json.loads((run / "scorecard.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         sys.exit(f"error: no readable scorecard in {run} ({error}): run the recipe first")
-    return plain
+    # Where the weights lay on the machine that made the run is nobody's business.
+    return {**plain, "weights": Path(plain.get("weights") or "").name}
 
 
 def collect(cards: Sequence[Card], bounds: Sequence[Card]) -> dict[str, list[float]]:
