@@ -29,7 +29,7 @@ STAGE_ARGS = $(if $(ARGS),-- $(ARGS))
 
 help: ## list the targets
 	@echo "make TARGET [VARIABLE=value ...]"
-	@awk -F ':.*## ' '/^[a-z][a-z0-9]*:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo "variables: RECIPE=$(RECIPE) DATA=$(DATA) DATA_ROOT RUN=$(RUN) BACKBONE WEIGHTS BUDGET=full|small|tiny"
 	@echo "           TAGS LOGGER DEVICES LAUNCHER SEED FROM ARGS=\"--trainer.max_epochs 1\" VENV=$(VENV) PYTHON=$(PYTHON) JOBS=$(JOBS)"
 
@@ -97,7 +97,7 @@ SEEDS           ?= 0 1 2
 ANIMALS_FLAGS   = --data $(ANIMALS_DATA) --data-root $(ANIMALS) --backbone mobilenetv2_100 \
                   --weights $(ANIMALS_WEIGHTS) --budget small
 
-.PHONY: animals results
+.PHONY: animals results bench bench-scaling
 animals: setup ## psa and its upper bound on the real photos of voc-animals, once per seed (hours on 2 cores), then `results`
 	for seed in $(SEEDS); do \
 	  $(TAG2MASK) run psa $(ANIMALS_FLAGS) --seed $$seed --run-dir runs/animals-$$seed && \
@@ -105,7 +105,24 @@ animals: setup ## psa and its upper bound on the real photos of voc-animals, onc
 	done
 	$(MAKE) results
 
+bench: setup ## time every operator and loss beside its plain reference (minutes, on a quiet machine); NAME=piece for one
+	$(TAG2MASK) bench $(NAME) --json benchmarks/results/$(if $(NAME),bench-$(NAME),bench-cpu).json
+
+bench-scaling: setup ## cost of the walk and the CRF against image size, classes and threads
+	$(BIN)/python -m benchmarks.scaling
+
 results: setup ## print the table of the runs that `animals` made, and keep it under benchmarks/results
 	$(BIN)/python benchmarks/results_table.py $(wildcard $(SEEDS:%=runs/animals-%)) \
 	  --bound $(wildcard $(SEEDS:%=runs/animals-true-%)) --name psa-voc-animals \
 	  --command "make results SEEDS='$(SEEDS)'"
+
+# Recipes beside each other on the real photos; RECIPES and SEEDS choose, done runs are not made again.
+RECIPES ?= psa sc_cam rrm ial self_guided psa:supervised
+
+.PHONY: table
+table: setup ## chosen RECIPES and SEEDS on voc-animals, and one table over them (many hours on 2 cores)
+	for seed in $(SEEDS); do for recipe in $(RECIPES); do \
+	  $(TAG2MASK) run $$recipe $(ANIMALS_FLAGS) --seed $$seed --run-dir runs/table/$$(echo $$recipe | tr : -)-$$seed || exit; \
+	done; done
+	$(BIN)/python -m benchmarks.recipe_table $(foreach s,$(SEEDS),$(foreach r,$(RECIPES),runs/table/$(subst :,-,$(r))-$(s))) \
+	  --name recipes-voc-animals --command "make table SEEDS='$(SEEDS)'"

@@ -51,6 +51,7 @@ COMMANDS: dict[str, _Command] = {
     "score-step": _Command("tag2mask.evaluate.command", None),
     "report": _Command("tag2mask.report.command", "write runs up as one HTML page"),
     "data": _Command("tag2mask.data.command", "check or prepare a data set"),
+    "bench": _Command("tag2mask.bench", "time operators and losses against plain references"),
 }
 
 
@@ -73,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tag2mask.core.errors import UserError
 
     try:
+        if args[0] == "bench":
+            return int(importlib.import_module("tag2mask.bench").run(args[1:]))
         return _stage(args) if args[0] == "stage" else _run(args)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from tag2mask.artifacts import CommandRecord, Manifest, write_manifest
 from tag2mask.core import ClassList, UserError
 from tag2mask.modules import Classifier, SegmentationModel
 from tag2mask.modules.base import CHECKPOINT_KEY
@@ -152,8 +154,38 @@ def test_checkpoint_of_other_classes_is_refused() -> None:
         ({"variants": ["single"]}, "prediction variant"),
         ({"crf": "best"}, "CRF parameter set"),
         ({"test_scales": [0.0]}, "above 0"),
+        ({"start": "classifier"}, "give model.init_args.classifier_from"),
+        ({"start": "classifier", "head": "smp:Unet", "backbone": "resnet18"}, "encoder of its own"),
     ],
 )
 def test_segmentation_refuses_unknown_settings(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         SegmentationModel(2, **{"head": "deeplabv2", "backbone": "resnet10t", "weights": "none", **arguments})
+
+
+def _classifier_step(folder: Path) -> tuple[Path, Classifier]:
+    """A finished step with a classifier of random weights."""
+    module, checkpoint = _classifier(), {}
+    module.classes = CLASSES
+    module.on_save_checkpoint(checkpoint)
+    (folder / "checkpoints").mkdir(parents=True)
+    torch.save({**checkpoint, "state_dict": module.state_dict()}, folder / "checkpoints" / "last.ckpt")
+    record = CommandRecord(complete=True)
+    facts = {"commands": {"fit": record}, "checkpoint": "checkpoints/last.ckpt", "complete": True}
+    write_manifest(folder, Manifest("cam", "maps", "psa", CLASSES.to_dict(), {}, "train", [], **facts))
+    return folder, module
+
+
+def test_segmentation_starts_from_the_classifier(tmp_path: Path) -> None:
+    step, classifier = _classifier_step(tmp_path / "cam")
+    model = SegmentationModel(
+        2, "deeplabv2", None, "resnet10t", "none", "classifier", str(step), output_stride=16
+    )
+    own = model.network.pretrained[0].state_dict()
+    assert all(torch.equal(own[k], v) for k, v in classifier.backbone.state_dict().items())
+
+
+def test_segmentation_refuses_a_classifier_with_another_backbone(tmp_path: Path) -> None:
+    step, _ = _classifier_step(tmp_path / "cam")
+    with pytest.raises(UserError, match="do not fit"):
+        SegmentationModel(2, "deeplabv2", None, "resnet18", "none", "classifier", str(step), output_stride=16)

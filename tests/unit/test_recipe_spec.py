@@ -66,9 +66,10 @@ def test_psa_variants() -> None:
     no_crf = load_recipe(PSA, "no_crf")
     assert no_crf.step("pseudo_label").args == ("--model.init_args.refinements", "null")
     assert no_crf.label == "psa:no_crf"
-    (only,) = load_recipe(PSA, "supervised").steps
-    assert only.name == "segmentation" and only.inputs == {}
-    assert only.args == ("--data.init_args.supervision", "masks")
+    cam, bound = load_recipe(PSA, "supervised").steps
+    assert cam.name == "cam" and bound.name == "segmentation"
+    assert bound.inputs == {"model.init_args.classifier_from": "cam"}
+    assert bound.args == ("--data.init_args.supervision", "masks")
 
 
 def test_unknown_names_come_with_the_nearest(tmp_path: Path) -> None:

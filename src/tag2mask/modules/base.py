@@ -12,6 +12,8 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import nn
 
+from tag2mask.artifacts import require_step
+from tag2mask.backbones import Backbone, load_into
 from tag2mask.core import ClassList, UserError
 from tag2mask.modules.optim import parameter_groups, poly_schedule
 
@@ -166,6 +168,24 @@ def load_stage(path: str | Path) -> Stage:
     if not facts:
         raise UserError(f"{path} is not a tag2mask checkpoint; give one from a run's checkpoints/ folder")
     return _stage_class(str(facts["class_path"]), path).restore(checkpoint)
+
+
+def load_backbone(backbone: Backbone, step_dir: str | Path | None) -> None:
+    """Copy the backbone of an earlier step's network into another network of the same architecture.
+
+    Args:
+        backbone: the one to fill.
+        step_dir: folder of the step that trained the network.
+
+    Raises:
+        UserError: no folder is given, its step is not complete, or it has another backbone.
+    """
+    if step_dir is None:
+        raise UserError("starting from a classifier needs its step: give model.init_args.classifier_from")
+    manifest = require_step(step_dir)
+    source = load_stage(Path(step_dir) / manifest.checkpoint)
+    state = source.get_submodule("backbone").state_dict()
+    load_into(backbone, state, f"of the network in {step_dir}")
 
 
 def _stage_class(class_path: str, origin: str | Path) -> type[Stage]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from tag2mask.backbones import build_backbone
 from tag2mask.core import IGNORE, LabelsResult, PhotoSample, TrainBatch, UserError, unknown_name
 from tag2mask.heads import SmpSegmenter, build_segmenter
 from tag2mask.metrics import Confusion
-from tag2mask.modules.base import OptimizerFactory, Stage
+from tag2mask.modules.base import OptimizerFactory, Stage, load_backbone
 from tag2mask.modules.refinements import CRF_SETS
 from tag2mask.ops import dense_crf
 
@@ -43,6 +43,10 @@ class SegmentationModel(Stage):
         head_channels: width of the deeplabv3plus decoder; null takes the paper's 256.
         backbone: resnet38, vgg16, any timm name; with smp:ARCH an smp encoder.
         weights: imagenet, none, or the path of a weight file.
+        start: weights starts the backbone from `weights`, as the papers do; classifier from the
+            network of `classifier_from`, which has learned the tags already and needs a shorter
+            schedule.
+        classifier_from: folder of the step that trained the classifier; only where start is classifier.
         output_stride: 8 or 16.
         frozen: parts of the backbone that do not train; null takes the architecture's default.
         freeze_batchnorm: keep the backbone's batch-norm as pretrained.
@@ -66,6 +70,8 @@ class SegmentationModel(Stage):
         head_channels: int | None = None,
         backbone: str = "resnet38",
         weights: str = "imagenet",
+        start: Literal["weights", "classifier"] = "weights",
+        classifier_from: str | None = None,
         output_stride: int = 8,
         frozen: list[str] | None = None,
         freeze_batchnorm: bool = True,
@@ -91,6 +97,8 @@ class SegmentationModel(Stage):
         self.head_channels = head_channels
         self.backbone_name = backbone
         self.weights = weights
+        self.start = start
+        self.classifier_from = classifier_from
         self.output_stride = output_stride
         self.frozen = frozen
         self.freeze_batchnorm = freeze_batchnorm
@@ -104,6 +112,8 @@ class SegmentationModel(Stage):
     def configure_network(self) -> None:
         """The segmentation network."""
         if self.head_name.startswith("smp:"):
+            if self.start == "classifier":
+                raise UserError(f"head {self.head_name} has an encoder of its own: start must be weights")
             arch = self.head_name.removeprefix("smp:")
             self.network: nn.Module = SmpSegmenter(arch, self.backbone_name, self.weights, self.num_classes)
             return
@@ -115,6 +125,8 @@ class SegmentationModel(Stage):
             self.freeze_batchnorm,
             role="segmentation",
         )
+        if self.start == "classifier":
+            load_backbone(backbone, self.classifier_from)
         self.network = build_segmenter(self.head_name, backbone, self.num_classes, self.head_channels)
 
     def configure_losses(self) -> None:

@@ -1,0 +1,1 @@
+"""What `make bench` runs: every operator and loss beside its plain reference."""

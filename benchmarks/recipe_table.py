@@ -1,0 +1,116 @@
+"""One table over recipes: the mean over seeds of what each step of every recipe reached.
+
+    python benchmarks/recipe_table.py runs/table/psa-0 runs/table/rrm-0 --name recipes-voc-animals
+
+Reads scorecards and manifests of run folders. Runs of one recipe and variant make one row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.results_table import Card, read_card
+from tag2mask.artifacts import read_manifest
+from tag2mask.pipeline import load_recipe
+from tag2mask.pipeline.configs import find_conf, recipe_folder
+
+Row = dict[str, float]
+COLUMNS = {
+    "cam": "CAM",
+    "refined": "refined",
+    "label": "pseudo-label",
+    "precision": "precision",
+    "coverage": "coverage",
+    "segmentation": "segmentation (val)",
+    "minutes": "minutes",
+    "memory": "peak MB",
+}
+
+
+def row_of(run: Path, card: Card) -> Row:
+    """The columns of one run; what a recipe has no step for is left out."""
+    folder = recipe_folder(find_conf(), card["recipe"])
+    steps = load_recipe(folder, card["variant"] or "").steps
+    row: Row = {}
+    for step in steps:
+        score = card["steps"].get(step.name) or {}
+        if score.get("miou") is None:
+            continue
+        if step.kind == "maps":
+            row["cam" if step.stage == 1 else "refined"] = 100 * score["miou"]
+        elif step.kind == "labels":
+            row |= {"label": 100 * score["miou"], "precision": 100 * score["precision"]}
+            row["coverage"] = 100 * score["coverage"]
+        elif step.kind == "segmentation":
+            row["segmentation"] = 100 * score["variants"]["single_scale"]["miou"]
+    return row | _cost(run, card)
+
+
+def _cost(run: Path, card: Card) -> Row:
+    peaks = [_peak_mb(run / name) for name in card["seconds"]]
+    return {"minutes": sum(card["seconds"].values()) / 60, "memory": max(peaks, default=0.0)}
+
+
+def _peak_mb(step: Path) -> float:
+    commands = read_manifest(step).commands.values()
+    return max((c.peak_memory_mb or 0.0 for c in commands), default=0.0)
+
+
+def markdown(rows: Mapping[str, Sequence[Row]], command: str) -> str:
+    """One line per recipe: mean, and half the range behind +- where there are several seeds."""
+    lines = ["| recipe | " + " | ".join(COLUMNS.values()) + " | seeds |", "|---" * (len(COLUMNS) + 2) + "|"]
+    for label, runs in rows.items():
+        cells = [_cell([r[c] for r in runs if c in r], c) for c in COLUMNS]
+        lines.append(f"| {label} | " + " | ".join(cells) + f" | {len(runs)} |")
+    return "\n".join([*lines, "", f"Printed by `{command}`.", ""])
+
+
+def _cell(values: Sequence[float], column: str) -> str:
+    if not values:
+        return ""
+    digits = 0 if column in ("minutes", "memory") else 1
+    spread = f" ± {(max(values) - min(values)) / 2:.{digits}f}" if len(values) > 1 else ""
+    return f"{sum(values) / len(values):.{digits}f}{spread}"
+
+
+def collect(runs: Iterable[Path]) -> dict[str, list[Row]]:
+    """Recipe (and variant) -> one row per run folder; exits where data, budget or backbone differ."""
+    rows: dict[str, list[Row]] = {}
+    first: Card | None = None
+    for run in runs:
+        card = read_card(run)
+        first = first or card
+        for key in ("data", "budget", "backbone"):
+            if card[key] != first[key]:
+                sys.exit(f"error: {run} has {key} {card[key]}, others have {first[key]}: one table needs one")
+        label = card["recipe"] + (f":{card['variant']}" if card["variant"] else "")
+        rows.setdefault(label, []).append(row_of(run, card))
+    return rows
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table and keep it under ``--out``."""
+    parser = argparse.ArgumentParser(description="One table over the runs of several recipes.")
+    parser.add_argument("runs", nargs="+", type=Path, help="run folders")
+    parser.add_argument("--name", required=True, help="file name of the results")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--command", default="make table", help="the command named below the table")
+    args = parser.parse_args(argv)
+    rows = collect(args.runs)
+    text = markdown(rows, args.command)
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / f"{args.name}.md").write_text(text, encoding="utf-8")
+    facts: dict[str, Any] = {"columns": COLUMNS, "rows": rows}
+    (args.out / f"{args.name}.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    print(text)
+    print(f"kept in {args.out / args.name}.md and .json")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

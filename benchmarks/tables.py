@@ -1,0 +1,97 @@
+"""Benchmark results as a Markdown table and as plain data for JSON."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+
+from benchmarks.harness import Result
+
+HEADINGS = (
+    "piece",
+    "reference",
+    "reference s",
+    "ours s",
+    "ratio (bar)",
+    "agreement",
+    "peak MB, reference / ours",
+)
+
+
+def markdown(results: Sequence[Result]) -> str:
+    """One row per case; seconds are medians."""
+    rows = [HEADINGS, ("---",) * len(HEADINGS), *(_row(r) for r in results)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def plain(results: Sequence[Result], source: str) -> dict[str, Any]:
+    """Everything that was measured, and where."""
+    return {"machine": machine(), "input": source, "cases": [_plain(r) for r in results]}
+
+
+def machine() -> dict[str, Any]:
+    """The processor, what of it was used, and the versions that matter."""
+    versions = {"torch": torch.__version__, "numba": numba.__version__, "numpy": np.__version__}
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": {"torch": torch.get_num_threads(), "numba": numba.get_num_threads()},
+        "python": platform.python_version(),
+        "versions": versions,
+    }
+
+
+def _row(result: Result) -> tuple[str, ...]:
+    ratio = "" if result.ratio is None else f"{result.ratio:.3g}x ({result.case.bar:g}x)"
+    mark = "" if result.reached else " **not reached**"
+    return (
+        result.case.piece,
+        result.case.reference,
+        _median(result.reference_seconds),
+        _median(result.seconds),
+        ratio + mark,
+        result.agreement.text + ("" if result.agreement.ok else " **differs**"),
+        f"{_mb(result.reference_mb)} / {_mb(result.mb)}",
+    )
+
+
+def _plain(result: Result) -> dict[str, Any]:
+    case = result.case
+    return {
+        "name": case.name,
+        "piece": case.piece,
+        "reference": case.reference,
+        "reference_seconds": result.reference_seconds,
+        "seconds": result.seconds,
+        "ratio": result.ratio,
+        "bar": case.bar,
+        "agreement": result.agreement.text,
+        "agrees": result.agreement.ok,
+        "reference_peak_mb": result.reference_mb,
+        "peak_mb": result.mb,
+        "peak_mb_bar": case.memory_bar_mb,
+        "reached": result.reached,
+    }
+
+
+def _median(seconds: Sequence[float]) -> str:
+    return f"{statistics.median(seconds):.3g}" if seconds else "does not run"
+
+
+def _mb(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f}"
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

@@ -1,0 +1,69 @@
+"""The tables over seeds and over recipes, from made-up scorecards whose means are known by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import recipe_table, results_table
+from tag2mask.artifacts import CommandRecord, Manifest, write_manifest
+
+CLASSES = {"names": ["cat"], "ids": [8], "ignore": 255}
+STEPS = {"cam": ("maps", 0.40), "walk": ("maps", 0.60), "pseudo_label": ("labels", 0.65)}
+
+
+def make_run(folder: Path, gain: float = 0.0, **more: Any) -> Path:
+    scores: dict[str, Any] = {
+        name: {"kind": kind, "miou": miou + gain, "precision": 0.8, "coverage": 1.0, "best_miou": miou + gain}
+        for name, (kind, miou) in STEPS.items()
+    }
+    scores["cam"]["metrics"] = {"val/mAP": 0.9 + gain}
+    variants = {v: {"miou": 0.58 + gain} for v in ("single_scale", "multi_scale", "multi_scale_crf")}
+    scores["segmentation"] = {"kind": "segmentation", "miou": 0.58 + gain, "variants": variants}
+    card = {
+        "recipe": "psa", "variant": "", "data": "voc", "budget": "small", "backbone": "b", "seed": 0,
+        "steps": scores, "seconds": {"cam": 60.0, "walk": 120.0}, **more,
+    }  # fmt: skip
+    folder.mkdir(parents=True)
+    (folder / "scorecard.json").write_text(json.dumps(card))
+    for name, peak in (("cam", 700.0), ("walk", 900.0)):
+        record = CommandRecord(complete=True, peak_memory_mb=peak)
+        manifest = Manifest(name, "maps", "psa", CLASSES, {}, "train", [], commands={"predict": record})
+        write_manifest(folder / name, manifest)
+    return folder
+
+
+def test_recipe_row_takes_the_last_step_of_each_kind(tmp_path: Path) -> None:
+    row = recipe_table.collect([make_run(tmp_path / "a")])["psa"][0]
+    assert row["cam"] == pytest.approx(40) and row["refined"] == pytest.approx(60)
+    assert row["label"] == pytest.approx(65) and row["precision"] == pytest.approx(80)
+    assert row["segmentation"] == pytest.approx(58)
+    assert row["minutes"] == pytest.approx(3) and row["memory"] == 900
+
+
+def test_seeds_become_mean_and_half_range(tmp_path: Path) -> None:
+    rows = recipe_table.collect([make_run(tmp_path / "a"), make_run(tmp_path / "b", gain=0.02)])
+    assert "| psa | 41.0 ± 1.0 | 61.0 ± 1.0 |" in recipe_table.markdown(rows, "make table")
+
+
+def test_runs_of_different_data_make_no_table(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / "a"), make_run(tmp_path / "b", data="shapes")]
+    with pytest.raises(SystemExit, match="has data shapes, others have voc"):
+        recipe_table.collect(runs)
+
+
+def test_results_with_upper_bound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, bound = make_run(tmp_path / "a"), make_run(tmp_path / "true", gain=0.145)
+    options = [str(run), "--bound", str(bound), "--name", "n", "--out", str(tmp_path / "out")]
+    assert results_table.main(options) == 0
+    # 58 / 72.5 = 0.8
+    assert "| segmentation / upper bound, single scale | 0.800 |" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out" / "n.json").read_text())["rows"][results_table.BOUND] == [72.5]
+
+
+def test_missing_scorecard_is_one_message(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="run the recipe first"):
+        results_table.read_card(tmp_path)
