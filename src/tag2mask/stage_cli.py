@@ -199,6 +199,7 @@ def main(script: str, args: Sequence[str] | None = None) -> int:
         0, or 2 after a mistake of the user, 130 after Ctrl-C.
     """
     _quieten()
+    _show_notes()
     try:
         if script not in SCRIPTS:
             raise unknown_name("stage", script, SCRIPTS)
@@ -243,3 +244,17 @@ def _quieten() -> None:
         ".*smaller than the logging interval.*",
     ):
         warnings.filterwarnings("ignore", pattern)
+
+
+class _Notes(logging.Handler):
+    """Prints what the library notes (which CRF engine it uses, ...) to the standard error of the moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
+def _show_notes() -> None:
+    notes = logging.getLogger("tag2mask")
+    if not any(isinstance(handler, _Notes) for handler in notes.handlers):
+        notes.addHandler(_Notes())
+        notes.setLevel(logging.INFO)

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from tag2mask.ops.dense_crf import CRF_CAM, CRF_DEEPLAB, CRF_LABELS, CRFParams, dense_crf, unary_from_labels
+from tag2mask.ops.crf_params import CRF_CAM, CRF_DEEPLAB, CRF_LABELS, CRFParams
+from tag2mask.ops.dense_crf import dense_crf, unary_from_labels
 
 pytest.importorskip("pydensecrf.densecrf")
 
@@ -86,4 +87,6 @@ def test_real_photos(animals: Path, params: CRFParams) -> None:
     paths = sorted((animals / "JPEGImages").glob("*.jpg"))
     for index in (5, 300, 640):
         photo = np.asarray(Image.open(paths[index]).convert("RGB"))
-        _assert_same(photo, _scores(2 + index % 3, photo, index), params)
+        scores = _scores(2 + index % 3, photo, index)
+        scores[0] **= 8  # a weak background, as maps from (1 - max)^alpha have
+        _assert_same(photo, scores, params)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -195,3 +196,11 @@ def test_load_stage_refuses_classes_from_elsewhere(tmp_path: Path) -> None:
     torch.save({"tag2mask": facts, "state_dict": {}}, tmp_path / "odd.ckpt")
     with pytest.raises(UserError, match="not part of tag2mask"):
         load_stage(tmp_path / "odd.ckpt")
+
+
+def test_notes_of_the_library_are_printed_once(capsys: pytest.CaptureFixture) -> None:
+    for _ in range(2):
+        assert main("no_such_stage", []) == 2
+    capsys.readouterr()
+    logging.getLogger("tag2mask.ops.any").info("engine %s", "lattice")
+    assert capsys.readouterr().err == "engine lattice\n"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -8,10 +9,12 @@ import numba
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 
 from tag2mask.core import UserError
 from tag2mask.ops import _lanes
-from tag2mask.ops.dense_crf import CRF_CAM, CRF_DEEPLAB, CRF_TEST, CRFParams, dense_crf, unary_from_labels
+from tag2mask.ops.crf_params import CRF_CAM, CRF_DEEPLAB, CRF_TEST, CRFParams
+from tag2mask.ops.dense_crf import dense_crf, unary_from_labels
 from tag2mask.ops.mean_field import mean_field
 from tag2mask.ops.permutohedral import Lattice, build_lattice
 
@@ -165,6 +168,18 @@ def test_input_of_any_layout_is_read_and_left_alone() -> None:
     np.testing.assert_array_equal(dense_crf(photo, scores), expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_tensors_in_tensors_out(dtype: torch.dtype) -> None:
+    photo, scores = torch.from_numpy(_photo()), torch.from_numpy(_scores(3)).to(dtype).requires_grad_()
+    q = dense_crf(photo, scores)
+    assert isinstance(q, torch.Tensor) and q.dtype == torch.float32 and not q.requires_grad
+    expected = dense_crf(_photo(), scores.detach().float().numpy())
+    # The same numbers as float32; only float64 has more digits, see above, and float16 a coarse 1e-5.
+    np.testing.assert_allclose(q.numpy(), expected, atol=1e-5)
+    by_hand = np.asfortranarray(_photo())
+    np.testing.assert_array_equal(dense_crf(torch.from_numpy(by_hand), scores).numpy(), q.numpy())
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 1), (3, 200)])
 def test_thin_photos(size: tuple[int, int]) -> None:
     q = dense_crf(_photo(*size), _scores(2, *size), CRF_DEEPLAB)
@@ -199,6 +214,10 @@ def test_noise_fills_and_grows_the_vertex_table() -> None:
         (_photo(), np.ones((2, 24, 31), np.int64), "scores: .*int64"),
         (_photo(), np.full((2, 24, 31), np.nan, np.float32), "scores: .*NaN"),
         (_photo(), np.full((2, 24, 31), np.inf, np.float32), "scores"),
+        (_photo().tolist(), _scores(2), "photo: .*list"),
+        (_photo(), None, "scores: .*NoneType"),
+        (torch.from_numpy(_photo()).float(), torch.from_numpy(_scores(2)), "photo: .*float32"),
+        (_photo(), torch.ones(2, 24, 31, dtype=torch.long), "scores: .*int64"),
     ],
 )
 def test_wrong_arrays_are_named(photo: Any, scores: Any, name: str) -> None:
@@ -212,6 +231,18 @@ def test_unknown_engine_and_missing_library(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
     with pytest.raises(UserError, match="pip install pydensecrf2"):
         dense_crf(_photo(), _scores(2), engine="pydensecrf")
+
+
+def test_works_without_the_library_and_names_its_engine_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("pydensecrf", "pydensecrf.densecrf"):
+        monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
+    monkeypatch.setattr(sys.modules["tag2mask.ops.dense_crf"], "_named", set())
+    with caplog.at_level(logging.INFO, "tag2mask"):
+        for _ in range(3):
+            assert dense_crf(_photo(), _scores(2)).shape == (2, 24, 31)
+    assert [record.getMessage() for record in caplog.records] == ["dense CRF: engine lattice"]
 
 
 @pytest.mark.parametrize(

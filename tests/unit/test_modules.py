@@ -154,6 +154,7 @@ def test_checkpoint_of_other_classes_is_refused() -> None:
         ({"variants": ["single"]}, "prediction variant"),
         ({"crf": "best"}, "CRF parameter set"),
         ({"test_scales": [0.0]}, "above 0"),
+        ({"test_long_side": 8}, "at least 32 pixels"),
         ({"start": "classifier"}, "give model.init_args.classifier_from"),
         ({"start": "classifier", "head": "smp:Unet", "backbone": "resnet18"}, "encoder of its own"),
     ],
@@ -189,3 +190,26 @@ def test_segmentation_refuses_a_classifier_with_another_backbone(tmp_path: Path)
     step, _ = _classifier_step(tmp_path / "cam")
     with pytest.raises(UserError, match="do not fit"):
         SegmentationModel(2, "deeplabv2", None, "resnet18", "none", "classifier", str(step), output_stride=16)
+
+
+@pytest.mark.parametrize(("long_side", "shown"), [(None, (60, 96)), (48, (30, 48))])
+def test_photos_are_shown_at_the_long_side_of_training(long_side: int | None, shown: tuple[int, int]) -> None:
+    model = SegmentationModel(
+        2,
+        "deeplabv2",
+        None,
+        "resnet10t",
+        "none",
+        output_stride=16,
+        test_long_side=long_side,
+        test_scales=[0.5],
+    )
+    seen: list[tuple[int, ...]] = []
+    network = model.network
+    network.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[-2:])))
+    scores = model.eval().variant_scores(torch.zeros(3, 60, 96, dtype=torch.uint8))
+    assert seen == [
+        shown,
+        *[(shown[0] // 2, shown[1] // 2)] * 2,
+    ]  # single scale; half of it, twice for the flip
+    assert all(s.shape == (3, 60, 96) for s in scores.values())

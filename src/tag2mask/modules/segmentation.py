@@ -55,7 +55,9 @@ class SegmentationModel(Stage):
         optimizer: see `Stage`.
         poly_power: see `Stage`.
         new_layer_factor: see `Stage`.
-        test_scales: photo sizes of the multi-scale variants.
+        test_long_side: longer side in pixels that photos are resized to for scale 1, so that objects
+            have the size that training showed; null keeps photos as they are.
+        test_scales: photo sizes of the multi-scale variants, relative to scale 1.
         test_flip: mirror each test scale too.
         crf: CRF parameter set of the last variant (cam, labels, dsrg, deeplab or afa).
         variants: which of single_scale, multi_scale and multi_scale_crf to predict.
@@ -80,6 +82,7 @@ class SegmentationModel(Stage):
         optimizer: OptimizerFactory = torch.optim.SGD,
         poly_power: float = 0.9,
         new_layer_factor: float = 10.0,
+        test_long_side: int | None = None,
         test_scales: Sequence[float] = (0.5, 0.75, 1.0, 1.25, 1.5),
         test_flip: bool = True,
         crf: str = "deeplab",
@@ -93,6 +96,8 @@ class SegmentationModel(Stage):
             raise unknown_name("CRF parameter set", crf, CRF_SETS)
         if not variants or any(s <= 0 for s in test_scales):
             raise UserError("segmentation needs at least one variant, and test_scales above 0")
+        if test_long_side is not None and test_long_side < 32:
+            raise UserError(f"test_long_side must be at least 32 pixels or null, got {test_long_side}")
         self.head_name = head
         self.head_channels = head_channels
         self.backbone_name = backbone
@@ -102,6 +107,7 @@ class SegmentationModel(Stage):
         self.output_stride = output_stride
         self.frozen = frozen
         self.freeze_batchnorm = freeze_batchnorm
+        self.test_long_side = test_long_side
         self.test_scales = tuple(test_scales)
         self.test_flip = test_flip
         self.crf = crf
@@ -157,6 +163,7 @@ class SegmentationModel(Stage):
             "backbone": self.backbone_name,
             "weights": "none",
             "output_stride": self.output_stride,
+            "test_long_side": self.test_long_side,
             "test_scales": list(self.test_scales),
             "test_flip": self.test_flip,
             "crf": self.crf,
@@ -178,7 +185,7 @@ class SegmentationModel(Stage):
     def validation_step(self, batch: list[PhotoSample], batch_index: int) -> None:
         """Count pixels against masks, and predicted classes against tags."""
         for sample in batch:
-            labels = self(sample["photo"][None])[0].max(0).indices
+            labels = self._probabilities(sample["photo"], (1.0,), flip=False).max(0).indices
             if "mask" in sample:
                 self.confusion.update(labels, sample["mask"])
             if "tags" in sample:
@@ -213,10 +220,12 @@ class SegmentationModel(Stage):
     def _probabilities(self, photo: Tensor, scales: Sequence[float], flip: bool) -> Tensor:
         size = (int(photo.shape[-2]), int(photo.shape[-1]))
         total = torch.zeros(self.num_classes + 1, *size, device=photo.device)
+        base = self.test_long_side / max(size) if self.test_long_side else 1.0
         for scale in scales:
             batch = photo[None].float()
-            if scale != 1:
-                batch = F.interpolate(batch, scale_factor=scale, mode="bilinear", align_corners=False)
+            if scale * base != 1:
+                sides = [max(1, round(side * scale * base)) for side in size]
+                batch = F.interpolate(batch, sides, mode="bilinear", align_corners=False)
             for mirrored in (False, True) if flip else (False,):
                 logits = self.network(batch.flip(3) if mirrored else batch).float()
                 logits = logits.flip(3) if mirrored else logits

@@ -7,14 +7,18 @@ appearance kernel in position and colour (first term), Potts compatibility, symm
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
+import logging
+import threading
 from functools import lru_cache
+from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from tag2mask.core import IGNORE, UserError, unknown_name
+from tag2mask.ops.crf_params import CRF_CAM, CRFParams
 from tag2mask.ops.mean_field import mean_field
 from tag2mask.ops.permutohedral import Lattice, build_lattice
 
@@ -25,73 +29,47 @@ _ENGINES = ("lattice", "pydensecrf")
 _LOWEST_SCORE = 1e-5  # where pydensecrf's own helper clips, and with it the published results
 _CACHED_PIXELS = 1 << 20  # the lattice of a larger photo takes more than 40 MB: not worth keeping
 
-
-@dataclass(frozen=True)
-class CRFParams:
-    """Settings of `dense_crf`; the named sets below are those of the papers, never to be mixed up.
-
-    Attributes:
-        iterations: mean field steps, at least 0. Fewer than 10 change 2-7 % of the labels.
-        gauss_sxy: standard deviation of the smoothness kernel, pixels, above 0.
-        gauss_weight: weight of the smoothness kernel, at least 0.
-        bilateral_sxy: standard deviation of the appearance kernel in position, pixels, above 0.
-        bilateral_srgb: standard deviation of the appearance kernel in colour, of 0..255, above 0.
-        bilateral_weight: weight of the appearance kernel, at least 0.
-
-    Raises:
-        UserError: a value outside these ranges.
-    """
-
-    iterations: int = 10
-    gauss_sxy: float = 3
-    gauss_weight: float = 3
-    bilateral_sxy: float = 80
-    bilateral_srgb: float = 13
-    bilateral_weight: float = 10
-
-    def __post_init__(self) -> None:
-        for name in (field.name for field in fields(self)):
-            value = getattr(self, name)
-            positive = name not in ("iterations", "gauss_weight", "bilateral_weight")
-            if not math.isfinite(value) or value < 0 or (positive and value == 0):
-                need = "above 0" if positive else "at least 0"
-                raise UserError(f"CRF setting {name} is {value}; give a number {need}")
-        if int(self.iterations) != self.iterations:
-            raise UserError(f"CRF setting iterations is {self.iterations}; give a whole number")
+_log = logging.getLogger(__name__)
+_named: set[str] = set()
+_naming = threading.Lock()
 
 
-CRF_CAM = CRFParams()
-"""Refining class activation maps: PSA (both alphas), SC-CAM, RRM's pseudo-labels; pydensecrf's example."""
-CRF_DSRG = CRFParams(bilateral_sxy=83, bilateral_srgb=5, bilateral_weight=4)
-"""RRM at test time, after DSRG."""
-CRF_LABELS = CRFParams(bilateral_sxy=50, bilateral_srgb=5, bilateral_weight=10)
-"""Refining hard labels, as IRN does; see `unary_from_labels`."""
-CRF_DEEPLAB = CRFParams(gauss_sxy=1, bilateral_sxy=67, bilateral_srgb=3, bilateral_weight=4)
-"""DeepLab v2 with ResNet-101 at test time."""
-CRF_AFA = CRFParams(bilateral_sxy=64, bilateral_srgb=5, bilateral_weight=4)
-"""AFA at test time."""
-CRF_TEST = CRF_DEEPLAB
-"""What segmentation models use at test time unless a recipe says otherwise."""
+@overload
+def dense_crf(
+    photo: Photo | Tensor, scores: Tensor, params: CRFParams = ..., engine: str = ...
+) -> Tensor: ...
+
+
+@overload
+def dense_crf(
+    photo: Photo | Tensor, scores: npt.NDArray[np.floating], params: CRFParams = ..., engine: str = ...
+) -> Scores: ...
 
 
 def dense_crf(
-    photo: Photo, scores: npt.NDArray[np.floating], params: CRFParams = CRF_CAM, engine: str = "lattice"
-) -> Scores:
+    photo: Photo | Tensor,
+    scores: npt.NDArray[np.floating] | Tensor,
+    params: CRFParams = CRF_CAM,
+    engine: str = "lattice",
+) -> Scores | Tensor:
     """Refine score maps with a fully connected CRF.
 
     Only the labels given compete, so pass background and the classes present: 3 labels take a quarter of
-    the time of 21. Safe to call from several threads; the lattice engine runs them side by side.
+    the time of 21. Computes in float32 on the CPU, on one thread. Safe to call from several threads; the
+    lattice engine runs them side by side. The first call with each engine logs its name (level INFO).
 
     Args:
-        photo: uint8 RGB (H, W, 3).
-        scores: float (K, H, W), K >= 1. Clipped to [1e-5, 1]; they need not sum to 1 over K and are not
-            normalised, since maps with a weak background are used on purpose.
+        photo: uint8 RGB (H, W, 3), array or tensor.
+        scores: floating point (K, H, W), K >= 1, array or tensor. Clipped to [1e-5, 1]; they need not sum
+            to 1 over K and are not normalised, since maps with a weak background are used on purpose.
         params: kernel widths and weights.
         engine: "lattice" (compiled at the first call, about 2x faster) or "pydensecrf" (the C++ library
-            of the published results, which keeps other threads waiting); their labels agree.
+            of the published results, which keeps other threads waiting; an optional package); their
+            labels agree.
 
     Returns:
-        float32 (K, H, W) probabilities that sum to 1 over K.
+        float32 (K, H, W) probabilities that sum to 1 over K: a tensor on the device of `scores`, without
+        gradient, if that is one, otherwise an array.
 
     Raises:
         ValueError: `photo` or `scores` of another type or shape, empty, or scores that are not finite.
@@ -108,12 +86,10 @@ def dense_crf(
     """
     if engine not in _ENGINES:
         raise unknown_name("CRF engine", engine, _ENGINES)
-    _check(photo, scores)
-    if len(scores) == 1:
-        return np.ones(scores.shape, np.float32)
-    log_scores = np.log(np.clip(scores, _LOWEST_SCORE, 1), dtype=np.float32)
-    run = _with_lattice if engine == "lattice" else _with_pydensecrf
-    return run(photo, log_scores.reshape(len(scores), -1), params).reshape(scores.shape)
+    pixels, maps = _array("photo", photo), _array("scores", scores)
+    _check(pixels, maps)
+    refined = _refine(pixels, maps, params, engine)
+    return torch.from_numpy(refined).to(scores.device) if isinstance(scores, Tensor) else refined
 
 
 def unary_from_labels(labels: Photo, num_classes: int, probability: float = 0.7) -> Scores:
@@ -144,6 +120,16 @@ def unary_from_labels(labels: Photo, num_classes: int, probability: float = 0.7)
     return np.where(known, scores, 1 / num_classes).astype(np.float32)
 
 
+def _array(name: str, data: Any) -> npt.NDArray[Any]:
+    if isinstance(data, Tensor):
+        data = data.detach().cpu()
+        data = (data.float() if data.dtype == torch.bfloat16 else data).numpy()  # numpy has no bfloat16
+    if not isinstance(data, np.ndarray):
+        raise ValueError(f"{name}: expected an array or a tensor, got {type(data).__name__}")
+    array: npt.NDArray[Any] = data
+    return array
+
+
 def _check(photo: Photo, scores: npt.NDArray[np.floating]) -> None:
     if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or photo.size == 0:
         raise ValueError(f"photo: expected uint8 RGB (H, W, 3), got {photo.dtype} {photo.shape}")
@@ -153,6 +139,19 @@ def _check(photo: Photo, scores: npt.NDArray[np.floating]) -> None:
         raise ValueError(f"scores: expected floating point numbers, got {scores.dtype}")
     if not np.isfinite(scores).all():
         raise ValueError("scores: found NaN or infinite values")
+
+
+def _refine(photo: Photo, scores: npt.NDArray[np.floating], params: CRFParams, engine: str) -> Scores:
+    if len(scores) == 1:
+        return np.ones(scores.shape, np.float32)
+    log_scores = np.log(np.clip(scores, _LOWEST_SCORE, 1), dtype=np.float32)
+    run = _with_lattice if engine == "lattice" else _with_pydensecrf
+    refined = run(photo, log_scores.reshape(len(scores), -1), params).reshape(scores.shape)
+    with _naming:
+        if engine not in _named:
+            _named.add(engine)
+            _log.info("dense CRF: engine %s", engine)
+    return refined
 
 
 def _with_lattice(photo: Photo, log_scores: Scores, params: CRFParams) -> Scores:

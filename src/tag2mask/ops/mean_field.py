@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tag2mask.ops._lanes import WIDTH, add, add_scaled, exp, fill, largest, load, maximum, store, total
-from tag2mask.ops.permutohedral import Lattice, blur, kernel
+from tag2mask.ops._lattice_setup import kernel
+from tag2mask.ops.lattice_filter import gather, scatter
+from tag2mask.ops.permutohedral import Lattice, blur
 
 _CHUNK = 128
 _NEVER = -1e4  # log score of the lanes beyond the last label: exp gives exactly 0
@@ -42,21 +44,6 @@ def mean_field(
     out = np.empty((labels, count), np.float32)
     _iterate(unary.reshape(-1), near, far, step, iterations, out)
     return out
-
-
-@kernel
-def _gather(messages: Any, values: Any, lattice: Any, corners: int, p: int, step: int, k: int) -> Any:
-    for j in range(corners):
-        at = np.int64(lattice[0][p, j]) * step + k
-        messages = add_scaled(messages, lattice[1][p, j], load(values, at))
-    return messages
-
-
-@kernel
-def _scatter(q: Any, values: Any, lattice: Any, corners: int, p: int, step: int, k: int) -> None:
-    for j in range(corners):
-        at = np.int64(lattice[0][p, j]) * step + k
-        store(values, at, add_scaled(load(values, at), lattice[1][p, j], q))
 
 
 @kernel
@@ -97,8 +84,8 @@ def _iterate(unary: Any, near: Any, far: Any, step: int, iterations: int, out: A
                 for k in range(0, step, WIDTH):
                     value = load(unary, (start + i) * step + k)
                     if iteration > 0:
-                        value = _gather(value, near_read, near, 3, start + i, step, k)
-                        value = _gather(value, far_read, far, 6, start + i, step, k)
+                        value = gather(value, near_read, near, 3, start + i, step, k)
+                        value = gather(value, far_read, far, 6, start + i, step, k)
                     store(q, i * step + k, value)
             _softmax(q, count, step)
             if iteration == iterations:
@@ -109,7 +96,7 @@ def _iterate(unary: Any, near: Any, far: Any, step: int, iterations: int, out: A
             for i in range(count):
                 for k in range(0, step, WIDTH):
                     value = load(q, i * step + k)
-                    _scatter(value, near_write, near, 3, start + i, step, k)
-                    _scatter(value, far_write, far, 6, start + i, step, k)
+                    scatter(value, near_write, near, 3, start + i, step, k)
+                    scatter(value, far_write, far, 6, start + i, step, k)
         near_read, near_write = blur(near_write, near_read, near[2], step)
         far_read, far_write = blur(far_write, far_read, far[2], step)
