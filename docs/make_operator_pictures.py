@@ -1,6 +1,6 @@
 """One picture per operator for docs/operators.md, made of a run of the demo.
 
-    python docs/make_operator_pictures.py runs/demo --photo train_00001 --out docs/operators
+    python docs/make_operator_pictures.py runs/demo --photo train_00020 --out docs/operators
 
 Needs the run's data set, class activation maps and AffinityNet: `make demo` makes them all.
 """
@@ -88,14 +88,14 @@ def background_score(scene: Scene) -> Tiles:
 
 def affinity_graph(scene: Scene) -> Tiles:
     """A walk of growing length."""
-    start = scene.scores(0.3)
+    start = scene.scores(0.08)
     small = np.stack([resize_map(m, scene.graph.size) for m in start])
     maps = torch.from_numpy(small)
-    walked = {t: scene.graph.walk(maps, beta=8.0, steps=t).numpy() for t in (16, 256)}
+    walked = {t: scene.graph.walk(maps, beta=8.0, steps=t).numpy() for t in (8, 32)}
     return [
         ("before", scene.heat(start[1])),
-        *((f"walk, t = {t}", scene.heat(m[1])) for t, m in walked.items()),
-        ("labels, t = 256", scene.labels(walked[256])),
+        *((f"walk, t = {t}", scene.heat(m[1] / m[1].max())) for t, m in walked.items()),
+        ("labels, t = 32", scene.labels(walked[32])),
     ]
 
 
@@ -153,7 +153,7 @@ def spatial_propagation(scene: Scene) -> Tiles:
     gates = _edge_gates(gray)
     with torch.inference_mode():
         x = torch.from_numpy(scene.cams[:1])[None]
-        spread = ops.spatial_propagation(x, gates)[0, :, 0].numpy()
+        spread = ops.spatial_propagation(x, gates, floor=1.0)[0, :, 0].numpy()
     ways = ("left to right", "right to left", "top down", "bottom up")
     assert spread.shape == (4, height, width)
     return [
@@ -172,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Draw them all."""
     parser = argparse.ArgumentParser(description="One picture per operator, made of a run of the demo.")
     parser.add_argument("run", type=Path)
-    parser.add_argument("--photo", default="train_00001", help="id of a train photo of the run")
+    parser.add_argument("--photo", default="train_00020", help="id of a train photo of the run")
     parser.add_argument("--out", type=Path, default=Path("docs/operators"))
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -191,7 +191,7 @@ def _edge_gates(gray: torch.Tensor) -> torch.Tensor:
     """(1, 4, 3, 1, H, W): three equal neighbours, the less the stronger the edge."""
     down = torch.nn.functional.pad((gray[1:] - gray[:-1]).abs(), (0, 0, 1, 0))
     right = torch.nn.functional.pad((gray[:, 1:] - gray[:, :-1]).abs(), (1, 0))
-    weight = 0.33 * torch.exp(-12 * torch.maximum(down, right))
+    weight = 0.3 * torch.exp(-12 * torch.maximum(down, right))
     return weight.expand(1, 4, 3, 1, *gray.shape).contiguous()
 
 
