@@ -1,5 +1,17 @@
 """Loss functions, each with a thin module."""
 
 from tag2mask.losses.affinity import AffinityLoss, affinity_loss
+from tag2mask.losses.colour_affinity import ColourAffinityLoss, colour_affinity_loss
+from tag2mask.losses.dense_energy import DenseEnergyLoss, dense_energy_loss
+from tag2mask.losses.region_smoothness import RegionSmoothnessLoss, region_smoothness_loss
 
-__all__ = ["AffinityLoss", "affinity_loss"]
+__all__ = [
+    "AffinityLoss",
+    "ColourAffinityLoss",
+    "DenseEnergyLoss",
+    "RegionSmoothnessLoss",
+    "affinity_loss",
+    "colour_affinity_loss",
+    "dense_energy_loss",
+    "region_smoothness_loss",
+]

@@ -7,8 +7,6 @@ each pair is stored as a plane: (offsets, H, W), indexed by the source and 0 whe
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
@@ -18,6 +16,7 @@ import torch
 from torch import Tensor
 
 from tag2mask.ops._pair_kernels import backward_kernel, forward_kernel
+from tag2mask.ops._threads import on_threads
 
 Border = Literal["all", "psa"]
 """``"all"``: every pair inside the map. ``"psa"``: the pairs of PSA's published code, which uses no
@@ -27,6 +26,7 @@ Engine = Literal["auto", "numba", "torch"]
 """``"auto"``: the compiled kernel on the CPU, shifted slices elsewhere."""
 
 _CHUNK_ROWS = 8
+_LARGEST_RADIUS = 64
 
 
 @lru_cache(maxsize=32)
@@ -36,10 +36,10 @@ def half_plane_offsets(radius: int) -> tuple[tuple[int, int], ...]:
     Each offset points to a later cell in row-major order.
 
     Args:
-        radius: pairs are nearer than this many cells; at least 2.
+        radius: pairs are nearer than this many cells; a whole number from 2 to 64.
 
     Raises:
-        ValueError: `radius` is below 2: no cell has a neighbour.
+        ValueError: another radius: below 2 no cell has a neighbour, beyond 64 each has over 12,000.
 
     Example:
         >>> half_plane_offsets(2)
@@ -47,8 +47,8 @@ def half_plane_offsets(radius: int) -> tuple[tuple[int, int], ...]:
         >>> len(half_plane_offsets(5))
         34
     """
-    if radius < 2:
-        raise ValueError(f"radius must be at least 2, got {radius}")
+    if not 2 <= radius <= _LARGEST_RADIUS or radius != int(radius):
+        raise ValueError(f"radius must be a whole number from 2 to {_LARGEST_RADIUS}, got {radius}")
     reach = range(-radius + 1, radius)
     return tuple((dy, dx) for dy in range(radius) for dx in reach
                  if dx * dx + dy * dy < radius * radius and (dy, dx) > (0, 0))  # fmt: skip
@@ -233,7 +233,7 @@ def _forward_compiled(features: Tensor, wanted: Tensor | None, windows: npt.NDAr
     planes = features.new_zeros(batch, len(windows), height, width)
     mask = np.zeros((0, 0, 0, 0), np.bool_) if wanted is None else wanted.contiguous().numpy()
     x, out = features.detach().numpy(), planes.numpy()
-    _on_threads(lambda b, y0, y1: forward_kernel(x, mask, windows, out, b, y0, y1), batch, height)
+    on_threads(lambda b, y0, y1: forward_kernel(x, mask, windows, out, b, y0, y1), _row_jobs(batch, height))
     return planes
 
 
@@ -241,21 +241,12 @@ def _backward_compiled(features: Tensor, grad: Tensor, windows: npt.NDArray[np.i
     batch, height = features.shape[:2]
     total = torch.empty_like(features)
     x, weights, out = features.numpy(), grad.contiguous().numpy(), total.numpy()
-    _on_threads(lambda b, y0, y1: backward_kernel(x, weights, windows, out, b, y0, y1), batch, height)
+    on_threads(
+        lambda b, y0, y1: backward_kernel(x, weights, windows, out, b, y0, y1), _row_jobs(batch, height)
+    )
     return total
 
 
-def _on_threads(work: Callable[[int, int, int], None], batch: int, height: int) -> None:
-    """Run `work(image, first row, end row)` over all rows, on as many threads as torch may use.
-
-    The kernels release the GIL and each call writes its own rows. Plain threads are safe in forked
-    data-loader workers and inside other threads, which numba's own thread pools are not.
-    """
-    jobs = [(b, y, min(y + _CHUNK_ROWS, height)) for b in range(batch) for y in range(0, height, _CHUNK_ROWS)]
-    threads = min(torch.get_num_threads(), len(jobs))
-    if threads == 1:
-        for job in jobs:
-            work(*job)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda job: work(*job), jobs))
+def _row_jobs(batch: int, height: int) -> list[tuple[int, int, int]]:
+    """(image, first row, end row) of pieces that are small enough to be shared out evenly."""
+    return [(b, y, min(y + _CHUNK_ROWS, height)) for b in range(batch) for y in range(0, height, _CHUNK_ROWS)]

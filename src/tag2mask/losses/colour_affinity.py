@@ -1,0 +1,142 @@
+"""Loss that makes feature affinities follow the colours of the photo."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from tag2mask.ops.feature_affinity import feature_distances, row_stripes
+
+Reading = Literal["rows", "raw", "literal"]
+"""What is compared, see `colour_affinity_loss`."""
+Norm = Literal["image", "range"]
+"""By what colour distances are divided: the photo's largest one, or the largest that there can be."""
+
+
+def colour_affinity_loss(
+    features: Tensor,
+    photos: Tensor,
+    reading: Reading = "rows",
+    norm: Norm = "image",
+    size: tuple[int, int] | None = None,
+) -> Tensor:
+    """L1 distance between the affinities of features and the colour similarities of the photo.
+
+    With W_pq = exp(-||F_p - F_q||_2), T = D^-1 W and M_pq = 1 - norm(||I_p - I_q||_2) over all pairs of
+    the N cells (Ke and Hsu 2018, eq. 2 to 4). The printed loss ||T - M||_1 teaches nothing: rows of T
+    sum to 1, so that T < M nearly everywhere and the sum is a constant, sum(M) - N. Three readings:
+
+    - ``"rows"`` (default): T against M with rows divided by their sums; mean over rows of the L1
+      distance of the row, 0 to 2.
+    - ``"raw"``: mean of |W - M|, 0 to 1.
+    - ``"literal"``: sum of |T - M|, as printed, mean over photos.
+
+    To train only the layer that makes the features, as a variant of "jointly", detach that layer's
+    input. Memory grows with N, not with its square: stripes of the matrices are computed again for the
+    gradient.
+
+    Args:
+        features: (B, k, H, W) floating point; half precision is computed as float32. NaN gives NaN.
+        photos: (B, 3, H, W) RGB 0..255, integers or floating point.
+        reading: ``"rows"``, ``"raw"`` or ``"literal"``.
+        norm: what divides colour distances: ``"image"`` the largest distance in the photo, ``"range"``
+            sqrt(3) * 255.
+        size: (height, width) to which both are resized first (bilinear, antialiased); the paper takes
+            (50, 50). Default: as they are, then of one size.
+
+    Returns:
+        scalar, at least 0.
+
+    Raises:
+        ValueError: shapes that do not fit, nothing in them, features that are no floats; an unknown
+            `reading` or `norm`; a `size` that is not above 0.
+
+    Example:
+        >>> photos = torch.tensor([0.0, 0.0, 255.0]).expand(1, 3, 1, 3)  # black, black, white
+        >>> alike, apart = torch.zeros(1, 1, 1, 3), torch.tensor([[[[0.0, 0.0, 20.0]]]])
+        >>> for features in (alike, apart):
+        ...     print(round(float(colour_affinity_loss(features, photos)), 3))
+        0.889
+        0.0
+    """
+    _check(features, photos, reading, norm, size)
+    maps, colours = (v.to(torch.promote_types(v.dtype, torch.float32)) for v in (features, photos))
+    if size is not None:
+        maps, colours = (F.interpolate(v, size, mode="bilinear", antialias=True) for v in (maps, colours))
+    total = maps.new_zeros(())
+    for image in range(len(maps)):
+        one, photo = maps[image : image + 1], colours[image : image + 1]
+        largest = _largest(photo) if norm == "image" else colours.new_tensor(math.sqrt(3) * 255)
+        for rows in row_stripes(one[0, 0].numel()):
+            total = total + checkpoint(
+                _stripe, one, photo, largest, rows, reading, use_reentrant=False, preserve_rng_state=False
+            )
+    return total / len(maps)
+
+
+def _stripe(features: Tensor, photo: Tensor, largest: Tensor, rows: slice, reading: Reading) -> Tensor:
+    """What some rows of the matrices of one photo add to its loss."""
+    distances = feature_distances(features, rows)
+    similar = (1 - feature_distances(photo, rows) / largest).to(distances.dtype)
+    cells = distances.shape[-1]
+    if reading == "raw":
+        return (distances.neg().exp() - similar).abs().sum() / cells**2
+    transitions = distances.neg().softmax(-1)
+    if reading == "literal":
+        return (transitions - similar).abs().sum()
+    return (transitions - similar / similar.sum(-1, keepdim=True)).abs().sum() / cells
+
+
+@torch.no_grad()
+def _largest(photo: Tensor) -> Tensor:
+    """The largest colour distance in a photo; any number where it is flat, since all of them are 0."""
+    stripes = [feature_distances(photo, rows).max() for rows in row_stripes(photo[0, 0].numel())]
+    largest = torch.stack(stripes).max()
+    return torch.where(largest > 0, largest, torch.ones_like(largest))
+
+
+def _check(features: Tensor, photos: Tensor, reading: str, norm: str, size: tuple[int, int] | None) -> None:
+    if features.ndim != 4 or features.numel() == 0 or not features.is_floating_point():
+        raise ValueError(
+            "features must be floating point (B, k, H, W) and not empty, got "
+            f"{features.dtype} {tuple(features.shape)}"
+        )
+    if photos.ndim != 4 or photos.shape[:2] != (len(features), 3) or photos.numel() == 0:
+        raise ValueError(f"photos must be ({len(features)}, 3, H, W), got {tuple(photos.shape)}")
+    if size is None and photos.shape[2:] != features.shape[2:]:
+        raise ValueError(
+            f"features and photos must have one size, got {tuple(features.shape[2:])} and "
+            f"{tuple(photos.shape[2:])}; or give `size`, to which both are resized"
+        )
+    if size is not None and min(size) < 1:
+        raise ValueError(f"size must be (height, width) from 1 on, got {size}")
+    for name, value, known in (("reading", reading, get_args(Reading)), ("norm", norm, get_args(Norm))):
+        if value not in known:
+            raise ValueError(f"{name} must be one of {known}, got {value!r}")
+
+
+class ColourAffinityLoss(nn.Module):
+    """`colour_affinity_loss` as a module, by default on the paper's grid of 50 x 50 cells.
+
+    Shape: features (B, k, h, w), photos (B, 3, H, W) -> scalar; with `size` None of one size.
+    """
+
+    def __init__(
+        self,
+        reading: Reading = "rows",
+        norm: Norm = "image",
+        size: tuple[int, int] | None = (50, 50),
+    ) -> None:
+        super().__init__()
+        self.reading: Reading = reading
+        self.norm: Norm = norm
+        self.size = size
+
+    def forward(self, features: Tensor, photos: Tensor) -> Tensor:
+        """The loss."""
+        return colour_affinity_loss(features, photos, self.reading, self.norm, self.size)
