@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
 class PhaseDepthwiseConv2d(nn.Conv2d):
-    """A dilated depthwise convolution that is fast on the CPU and equal to `nn.Conv2d` otherwise.
+    """A dilated depthwise convolution that trains fast on the CPU and equals `nn.Conv2d` otherwise.
 
-    CPU libraries have no fast kernel for depthwise convolutions with dilation d. Such a convolution
-    never mixes pixels whose row or column differs by another amount than a multiple of d, so it is
-    an undilated one on each of the d * d interleaved sub-grids (the "a trous to batch" identity that
-    DeepLab's implementation uses; Chen et al., TPAMI 2018, section 3.1).
+    CPU libraries have no fast backward pass for depthwise convolutions with dilation d. Such a
+    convolution never mixes pixels whose row or column differs by another amount than a multiple of
+    d, so it is an undilated one on each of the d * d interleaved sub-grids (the "a trous to batch"
+    identity that DeepLab's implementation uses; Chen et al., TPAMI 2018, section 3.1). Where nothing
+    learns, the forward pass of `nn.Conv2d` is the faster one.
 
     Shape: (B, C, H, W) -> (B, C, H, W).
     """
@@ -51,7 +53,7 @@ class PhaseDepthwiseConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        if x.device.type != "cpu":
+        if x.device.type != "cpu" or not self._learns(x):
             return super().forward(x)
         step, kernel = self.dilation[0], self.kernel_size[0]
         batch, channels, height, width = x.shape
@@ -64,6 +66,9 @@ class PhaseDepthwiseConv2d(nn.Conv2d):
         out = out.permute(0, 2, 3, 1).reshape(batch, step, step, rows, columns, channels)
         whole = out.permute(0, 3, 1, 4, 2, 5).reshape(batch, rows * step, columns * step, channels)
         return whole[:, :height, :width].permute(0, 3, 1, 2)
+
+    def _learns(self, x: Tensor) -> bool:
+        return torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)
 
 
 def use_phase_convolutions(model: nn.Module) -> None:

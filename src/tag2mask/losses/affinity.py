@@ -76,8 +76,8 @@ def affinity_loss(
         ``neg`` (the unweighted means) and ``bg_pairs``, ``fg_pairs``, ``neg_pairs`` (counts).
 
     Raises:
-        ValueError: shapes that do not fit, labels that are no integers, a map too small for
-            ``border="psa"``.
+        ValueError: shapes that do not fit, labels that are no integers or lie outside 0..255, NaN or
+            infinity in the features of a pair, a map too small for ``border="psa"``, a bad `radius`.
 
     Example:
         >>> features = torch.tensor([[[[0.0, 3.0]]]])
@@ -90,16 +90,25 @@ def affinity_loss(
             f"features must be (B, C, H, W) and labels (B, H, W), got {tuple(features.shape)} and "
             f"{tuple(labels.shape)}"
         )
-    if labels.is_floating_point():
-        raise ValueError(f"labels must be integers, got {labels.dtype}")
+    _check_labels(labels)
     kinds = pair_kinds(labels, radius, border)
-    sums, counts = _sums(pair_distances(features, radius, border, kinds > 0, engine), kinds)
+    distances = pair_distances(features, radius, border, kinds > 0, engine)
+    if not bool(distances.isfinite().all()):
+        raise ValueError("features holds NaN or infinity")
+    sums, counts = _sums(distances, kinds)
     if group_all_reduce and distributed.is_available() and distributed.is_initialized():
         sums, counts = _over_processes(sums, counts)
     means = sums / (counts + EPS)
     loss = (means * means.new_tensor(_WEIGHTS)).sum()
     parts = {name: means[i].detach() for i, name in enumerate(KINDS)}
     return loss, parts | {f"{name}_pairs": counts[i] for i, name in enumerate(KINDS)}
+
+
+def _check_labels(labels: Tensor) -> None:
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise ValueError(f"labels must be integers, got {labels.dtype}")
+    if labels.numel() > 0 and not (0 <= int(labels.min()) and int(labels.max()) <= IGNORE):
+        raise ValueError(f"labels must lie in 0..{IGNORE}, got {int(labels.min())}..{int(labels.max())}")
 
 
 def _sums(distances: Tensor, kinds: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import warnings
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,7 @@ from torch import Tensor
 from tag2mask.ops.pairs import Border, source_windows
 
 _BYTES_KEPT = 256 * 2**20
+_LARGEST_INDEX = 2**31 - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +28,7 @@ class CsrPattern:
         row_starts: (N+1,) int32.
         columns: (nnz,) int32, ascending in each row.
         places: (nnz,) int32: the entry's place in the flattened pair planes with one element, the
-            diagonal's value, appended.
+            diagonal's value, appended to those of each graph.
         per_row: (N,) int64 entries of each row.
     """
 
@@ -82,6 +85,32 @@ def build_pattern(height: int, width: int, radius: int, border: Border) -> CsrPa
     row_starts = np.concatenate([[0], np.cumsum(per_row)]).astype(np.int32)
     arrays = (row_starts, (node + steps)[there], places[there], per_row)
     return CsrPattern(*(torch.from_numpy(a) for a in arrays))
+
+
+def block_diagonal(patterns: Sequence[CsrPattern], planes: Sequence[int]) -> CsrPattern:
+    """One pattern with the given ones as blocks.
+
+    Args:
+        patterns: at least one, on one device.
+        planes: for each the number of elements of its pair planes.
+
+    Raises:
+        ValueError: the entries are too many for 32-bit indices.
+    """
+    if len(patterns) == 1:
+        return patterns[0]
+    nodes = [0, *accumulate(p.per_row.numel() for p in patterns)]
+    entries = [0, *accumulate(p.columns.numel() for p in patterns)]
+    values = [0, *accumulate(count + 1 for count in planes)]
+    if max(entries[-1], values[-1]) > _LARGEST_INDEX:
+        raise ValueError(f"graphs have {entries[-1]} entries, too many for one batch: walk fewer at once")
+    starts = [p.row_starts[:-1] + entry for p, entry in zip(patterns, entries, strict=False)]
+    return CsrPattern(
+        torch.cat([*starts, patterns[0].row_starts.new_tensor([entries[-1]])]),
+        torch.cat([p.columns + node for p, node in zip(patterns, nodes, strict=False)]),
+        torch.cat([p.places + value for p, value in zip(patterns, values, strict=False)]),
+        torch.cat([p.per_row for p in patterns]),
+    )
 
 
 class _PatternCache:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from tag2mask.ops._csr_pattern import CsrPattern, csr_pattern
-from tag2mask.ops._walk_kernel import walk_kernel
-from tag2mask.ops.pairs import Border, Engine, pair_distances, pair_mask, source_windows, use_kernels
+from tag2mask.ops._block_walk import walk_blocks, weighted_entries
+from tag2mask.ops._chebyshev import power_coefficients
+from tag2mask.ops._stencil_walk import walk_stencils
+from tag2mask.ops.pairs import Border, Engine, pair_distances, use_kernels
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +55,7 @@ class AffinityGraph:
         Args:
             maps: (K, H, W) scores; on another device or of another dtype they are converted.
             beta: power of the affinities, above 0; larger keeps scores more inside edges.
-            steps: number of steps t, at least 1.
+            steps: number of steps t, from 1 to 2^20.
             tol: bound on the error, relative to the scores in the norm weighted by node degree.
             engine: ``"numba"`` (stencil, CPU only), ``"torch"`` (sparse CSR), or ``"auto"``.
 
@@ -65,8 +64,8 @@ class AffinityGraph:
             input. A constant map stays as it is.
 
         Raises:
-            ValueError: maps of another size or with NaN or infinity; `beta` or `tol` not above 0 or
-                `tol` not below 1; `steps` below 1.
+            ValueError: maps of another size or with NaN or infinity; a `beta` that is not above 0, a
+                `tol` outside (0, 1), or `steps` outside their range.
 
         Example:
             >>> graph = affinity_graph(torch.zeros(1, 2, 2))
@@ -74,21 +73,7 @@ class AffinityGraph:
             tensor([[[1., 1.],
                      [1., 1.]]])
         """
-        if maps.ndim != 3 or tuple(maps.shape[1:]) != self.size:
-            raise ValueError(f"maps must be (K, {self.size[0]}, {self.size[1]}), got {tuple(maps.shape)}")
-        if not beta > 0 or not math.isfinite(beta):
-            raise ValueError(f"beta must be above 0, got {beta}")
-        coefficients = power_coefficients(steps, tol)
-        state = maps.to(self.distances).flatten(1)
-        if not bool(state.isfinite().all()):
-            raise ValueError("maps holds NaN or infinity")
-        if state.numel() == 0:
-            return state.reshape(maps.shape)
-        compiled = use_kernels(engine, self.distances)
-        walked = (self._walk_planes if compiled else self._walk_csr)(state, beta, coefficients)
-        # The exact walk takes averages; what lies outside their bounds is truncation error.
-        bounds = state.aminmax(dim=1, keepdim=True)
-        return walked.clamp(bounds.min, bounds.max).reshape(maps.shape)
+        return walk_batch([self], [maps], beta, steps, tol, engine)[0]
 
     def to_dense(self, beta: float = 1.0) -> Tensor:
         """The N x N matrix of affinities to the power beta, N = H * W; for small maps and tests.
@@ -98,39 +83,81 @@ class AffinityGraph:
             tensor([[1., 1.],
                     [1., 1.]])
         """
-        pattern, values = self._entries(beta)
+        _check_beta(beta)
+        pattern, values = weighted_entries([self], beta)
         return pattern.matrix(values).to_dense()
 
-    def _entries(self, beta: float) -> tuple[CsrPattern, Tensor]:
-        pattern = csr_pattern(*self.size, self.radius, self.border, self.distances.device)
-        planes = self.distances.mul(-beta).exp_().flatten()
-        padded = torch.cat([planes, planes.new_ones(1)])
-        return pattern, padded.index_select(0, pattern.places)
 
-    def _walk_planes(self, state: Tensor, beta: float, coefficients: tuple[float, ...]) -> Tensor:
-        windows = source_windows(*self.size, self.radius, self.border)
-        shifts = windows[:, 0] * self.size[1] + windows[:, 1]
-        margin = int(shifts.max())
-        weights = self.distances.mul(-beta).exp_().mul_(pair_mask(*self.size, self.radius, self.border))
-        planes = F.pad(weights.flatten(1), (margin, margin)).numpy()
-        walked = torch.empty_like(state, memory_format=torch.contiguous_format)
-        walk_kernel(
-            planes,
-            shifts,
-            F.pad(state, (margin, margin)).numpy(),
-            np.array(coefficients, planes.dtype),
-            walked.numpy(),
-        )
-        return walked
+@torch.no_grad()
+def walk_batch(
+    graphs: Sequence[AffinityGraph],
+    maps: Sequence[Tensor],
+    beta: float = 8.0,
+    steps: int = 256,
+    tol: float = 1e-5,
+    engine: Engine = "auto",
+) -> list[Tensor]:
+    """`AffinityGraph.walk` of several photos at once; they may differ in size and number of maps.
 
-    def _walk_csr(self, state: Tensor, beta: float, coefficients: tuple[float, ...]) -> Tensor:
-        return _chebyshev(self._transition(beta), state.t().contiguous(), coefficients).t()
+    On a GPU the graphs become the blocks of one sparse matrix, so that each of the 70 products is one
+    launch for the whole batch. On the CPU the photos are spread over the threads that torch may use.
 
-    def _transition(self, beta: float) -> Tensor:
-        pattern, values = self._entries(beta)
-        degree = pattern.matrix(values) @ values.new_ones(pattern.per_row.numel(), 1)
-        scale = degree.reciprocal().flatten()
-        return pattern.matrix(values * scale.repeat_interleave(pattern.per_row, output_size=values.numel()))
+    Args:
+        graphs: one per photo, all on one device and of one dtype.
+        maps: for each graph its score maps (K, H, W).
+        beta: see `AffinityGraph.walk`.
+        steps: see `AffinityGraph.walk`.
+        tol: see `AffinityGraph.walk`.
+        engine: ``"numba"`` (stencil, CPU only), ``"torch"`` (block-diagonal CSR), or ``"auto"``.
+
+    Returns:
+        for each photo its maps (K, H, W) after the walk.
+
+    Raises:
+        ValueError: as `AffinityGraph.walk`; lists of different lengths; graphs on several devices or
+            of several dtypes; more entries than 32-bit indices can count.
+
+    Example:
+        >>> graphs = affinity_graphs(torch.zeros(2, 1, 2, 2))
+        >>> [m.unique() for m in walk_batch(graphs, [torch.ones(1, 2, 2), torch.zeros(3, 2, 2)])]
+        [tensor([1.]), tensor([0.])]
+    """
+    coefficients = power_coefficients(steps, tol)
+    _check_beta(beta)
+    states = _states(graphs, maps)
+    if not graphs:
+        return []
+    walk = walk_stencils if use_kernels(engine, graphs[0].distances) else walk_blocks
+    walked = walk(graphs, states, beta, coefficients)
+    return [_within(w, s).reshape(m.shape) for w, s, m in zip(walked, states, maps, strict=True)]
+
+
+def _states(graphs: Sequence[AffinityGraph], maps: Sequence[Tensor]) -> list[Tensor]:
+    """Checked maps as (K, N) in the dtype and on the device of the graphs."""
+    if len(graphs) != len(maps):
+        raise ValueError(f"maps must be one tensor per graph, got {len(maps)} for {len(graphs)} graphs")
+    if len({(graph.distances.device, graph.distances.dtype) for graph in graphs}) > 1:
+        raise ValueError("graphs must lie on one device and have one dtype")
+    states = []
+    for graph, m in zip(graphs, maps, strict=True):
+        if m.ndim != 3 or tuple(m.shape[1:]) != graph.size:
+            raise ValueError(f"maps must be (K, {graph.size[0]}, {graph.size[1]}), got {tuple(m.shape)}")
+        state = m.to(graph.distances).flatten(1)
+        if not bool(state.isfinite().all()):
+            raise ValueError("maps holds NaN or infinity")
+        states.append(state)
+    return states
+
+
+def _within(walked: Tensor, state: Tensor) -> Tensor:
+    # The exact walk takes averages; what lies outside their bounds is truncation error.
+    bounds = state.aminmax(dim=1, keepdim=True)
+    return walked.clamp(bounds.min, bounds.max)
+
+
+def _check_beta(beta: float) -> None:
+    if not beta > 0 or not math.isfinite(beta):
+        raise ValueError(f"beta must be above 0, got {beta}")
 
 
 def affinity_graph(features: Tensor, radius: int = 5, border: Border = "all") -> AffinityGraph:
@@ -161,64 +188,29 @@ def affinity_graph(features: Tensor, radius: int = 5, border: Border = "all") ->
     """
     if features.ndim != 3:
         raise ValueError(f"features must be (C, H, W), got {tuple(features.shape)}")
-    with torch.no_grad():
-        distances = pair_distances(features[None], radius, border)[0]
-    if not bool(distances.isfinite().all()):
-        raise ValueError("features holds NaN or infinity")
-    return AffinityGraph(distances, radius, border)
+    return affinity_graphs(features[None], radius, border)[0]
 
 
-@lru_cache(maxsize=64)
-def power_coefficients(steps: int, tol: float) -> tuple[float, ...]:
-    """Chebyshev coefficients of x^steps, up to the degree whose rest is at most `tol`.
-
-    c_k = 2^(1-t) * C(t, (t-k)/2) for k with the parity of t, c_0 halved; they are positive and sum
-    to 1. The kept ones are scaled to sum to 1 again, so that a walk keeps constants.
+def affinity_graphs(features: Tensor, radius: int = 5, border: Border = "all") -> list[AffinityGraph]:
+    """`affinity_graph` of each map of a batch, for `walk_batch`.
 
     Args:
-        steps: the power t, at least 1.
-        tol: bound on the sum of the coefficients left out, in (0, 1).
+        features: (B, C, H, W), see `affinity_graph`.
+        radius: see `affinity_graph`.
+        border: see `affinity_graph`.
 
     Returns:
-        c_0, ..., c_m.
+        B graphs, without gradient.
 
     Raises:
-        ValueError: `steps` below 1 or no integer; `tol` not in (0, 1).
+        ValueError: as `affinity_graph`.
 
     Example:
-        >>> [round(c, 9) for c in power_coefficients(2, 1e-9)]
-        [0.5, 0.0, 0.5]
-        >>> len(power_coefficients(256, 1e-5)) - 1
-        70
+        >>> [graph.size for graph in affinity_graphs(torch.zeros(2, 3, 4, 6))]
+        [(4, 6), (4, 6)]
     """
-    if steps != int(steps) or steps < 1:
-        raise ValueError(f"steps must be a whole number from 1 on, got {steps}")
-    if not 0 < tol < 1:
-        raise ValueError(f"tol must lie between 0 and 1, got {tol}")
-    kept = [0.0] * (steps + 1)
-    total = 0.0
-    for k in range(steps % 2, steps + 1, 2):
-        kept[k] = _coefficient(steps, k)
-        total += kept[k]
-        if 1 - total <= tol:
-            kept = kept[: k + 1]
-            break
-    return tuple(c / total for c in kept)
-
-
-def _coefficient(steps: int, k: int) -> float:
-    ways = math.lgamma(steps + 1) - math.lgamma((steps - k) // 2 + 1) - math.lgamma((steps + k) // 2 + 1)
-    value = math.exp((1 - steps) * math.log(2) + ways)
-    return value / 2 if k == 0 else value
-
-
-def _chebyshev(transition: Tensor, state: Tensor, coefficients: tuple[float, ...]) -> Tensor:
-    """sum_k c_k T_k(P) x for x (N, K), by T_k+1 = 2 P T_k - T_k-1."""
-    total = state * coefficients[0]
-    previous, current = state, transition @ state
-    for k, coefficient in enumerate(coefficients[1:], start=1):
-        if k > 1:
-            previous, current = current, torch.addmm(previous, transition, current, beta=-1, alpha=2)
-        if coefficient:
-            total.add_(current, alpha=coefficient)
-    return total
+    with torch.no_grad():
+        distances = pair_distances(features, radius, border)
+    if not bool(distances.isfinite().all()):
+        raise ValueError("features holds NaN or infinity")
+    return [AffinityGraph(planes, radius, border) for planes in distances]
