@@ -20,7 +20,11 @@ STEP_FILES = sorted(p for p in PSA.glob("*.yaml") if p.name != "recipe.yaml")
 SMALL = {
     "classifier": ["--data.init_args.batch_size", "2", "--data.init_args.crop", "64"],
     "affinity": ["--data.init_args.batch_size", "2", "--data.init_args.crop", "96"],
-    "segmentation": ["--data.init_args.batch_size", "2", "--data.init_args.crop", "64"],
+    # From weights, since the made-up run holds no trained classifier to start from.
+    "segmentation": [
+        *("--data.init_args.batch_size", "2", "--data.init_args.crop", "64"),
+        *("--model.init_args.start", "weights"),
+    ],
     "pseudo_labels": [],
 }
 """Sizes that two cores manage; everything else is as shipped."""

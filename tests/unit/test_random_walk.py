@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tag2mask.ops import affinity_graph, half_plane_offsets
+from tag2mask.ops._chebyshev import power_coefficients
 from tag2mask.ops._csr_pattern import build_pattern
 from tag2mask.ops.pairs import pair_mask, source_windows
-from tag2mask.ops._chebyshev import power_coefficients
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:

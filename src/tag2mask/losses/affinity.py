@@ -107,7 +107,7 @@ def affinity_loss(
 def _check_labels(labels: Tensor) -> None:
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise ValueError(f"labels must be integers, got {labels.dtype}")
-    if labels.numel() > 0 and not (0 <= int(labels.min()) and int(labels.max()) <= IGNORE):
+    if labels.numel() > 0 and not (int(labels.min()) >= 0 and int(labels.max()) <= IGNORE):
         raise ValueError(f"labels must lie in 0..{IGNORE}, got {int(labels.min())}..{int(labels.max())}")
 
 
