@@ -36,7 +36,11 @@ STEPS = {
     "segmentation": (
         "segmentation",
         ["fit", "predict"],
-        [*NETWORK, "--data.init_args.crop", "64", "labels_dir:pseudo_label"],
+        [
+            *NETWORK,
+            *("--data.init_args.crop", "64", "labels_dir:pseudo_label"),
+            *("--model.init_args.classifier_from", "RUN/cam"),
+        ],
     ),
 }
 

@@ -316,6 +316,8 @@ def _run_in_background(bench: Bench, **environment: str) -> subprocess.Popen[str
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, **environment},
+        # Shells start background jobs with Ctrl-C ignored, which every child would inherit.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -335,7 +337,7 @@ def test_stopped_and_resumed(bench: Bench, number: int, code: int) -> None:
     started = time.monotonic()
     runner.send_signal(number)
     out, err = runner.communicate(timeout=120)  # a guard against hanging, generous for a busy machine
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 50  # the step itself hangs for 60
     assert runner.returncode == code
     # the stage could save what it had: on Ctrl-C it was told once and then waited for
     assert ("saved and stopped" in out) == (number == signal.SIGINT)

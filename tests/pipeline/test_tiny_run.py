@@ -134,7 +134,7 @@ def test_each_step_is_complete_and_knows_its_inputs(run: TinyRun) -> None:
         "affinity": {"affinity_labels"},
         "walk": {"cam", "affinity"},
         "pseudo_label": {"walk"},
-        "segmentation": {"pseudo_label"},
+        "segmentation": {"pseudo_label", "cam"},
     }
     for step, kind in KINDS.items():
         manifest = read_manifest(run.run_dir / step)

@@ -113,7 +113,7 @@ def test_unknown_piece_is_one_message(
 
 def test_every_case_is_described(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["--list"]) == 0
-    assert "random walk" in capsys.readouterr().out
+    assert "dense CRF" in capsys.readouterr().out
 
 
 def test_installed_without_repository(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
