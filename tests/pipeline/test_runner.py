@@ -305,7 +305,9 @@ def test_failing_check_score_and_report(
 
 
 def _run_in_background(bench: Bench, **environment: str) -> subprocess.Popen[str]:
+    # Shells start background jobs with Ctrl-C ignored, which every child would inherit.
     code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "import sys; from pathlib import Path; from tag2mask.pipeline import *\n"
         f"request = Request(Settings('toy', data='toy'), Path({str(bench.run_dir)!r}))\n"
         f"sys.exit(run_recipe(request, {PROGRAM!r}))"
@@ -316,8 +318,6 @@ def _run_in_background(bench: Bench, **environment: str) -> subprocess.Popen[str
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, **environment},
-        # Shells start background jobs with Ctrl-C ignored, which every child would inherit.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
