@@ -27,6 +27,7 @@ from tag2mask.artifacts.manifest import (
     write_manifest,
 )
 from tag2mask.artifacts.maps import StoredMaps, load_maps, save_maps
+from tag2mask.artifacts.regions import load_regions, save_regions
 
 __all__ = [
     "KINDS",
@@ -41,6 +42,7 @@ __all__ = [
     "load_confidence",
     "load_labels",
     "load_maps",
+    "load_regions",
     "manifest_hash",
     "read_manifest",
     "require_step",
@@ -48,6 +50,7 @@ __all__ = [
     "save_confidence",
     "save_labels",
     "save_maps",
+    "save_regions",
     "sha256_file",
     "sha256_json",
     "voc_palette",

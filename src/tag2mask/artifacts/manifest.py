@@ -15,7 +15,7 @@ from tag2mask.artifacts.files import atomic_write_json, sha256_file
 from tag2mask.core.classes import ClassList
 from tag2mask.core.errors import UserError
 
-KINDS = ("maps", "labels", "affinity_labels", "checkpoint", "segmentation")
+KINDS = ("maps", "labels", "affinity_labels", "checkpoint", "segmentation", "superpixels")
 """What a step's folder can hold."""
 
 MANIFEST_NAME = "manifest.json"

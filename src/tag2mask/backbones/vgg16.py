@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import ClassVar, Literal
 
 import torch
@@ -90,10 +90,19 @@ class VGG16(Backbone):
             for i in range(1, count + 1):
                 x = F.relu(self.get_submodule(f"conv{level}_{i}")(x))
             maps[f"conv{level}_{count}"] = x
+        if "out" not in self.taps:
+            return {name: maps[name] for name in self.taps}
         if self._pool5:
             x = F.avg_pool2d(F.max_pool2d(x, 3, stride=1, padding=1), 3, stride=1, padding=1)
         maps["out"] = F.relu(self.fc7(self.drop6(F.relu(self.fc6(x)))))
         return {name: maps[name] for name in self.taps}
+
+    def use_only(self, names: Collection[str]) -> None:
+        """See `Backbone.use_only`; without ``out``, fc6 and fc7 are neither computed nor trained."""
+        super().use_only(names)
+        if "out" not in self.taps:
+            self.fc6.requires_grad_(False)
+            self.fc7.requires_grad_(False)
 
     def _initialise(self) -> None:
         for module in self.modules():

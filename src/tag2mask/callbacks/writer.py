@@ -9,8 +9,8 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import BasePredictionWriter
 
-from tag2mask.artifacts import safe_join, save_confidence, save_labels, save_maps
-from tag2mask.core import ClassList, LabelsResult, MapsResult
+from tag2mask.artifacts import safe_join, save_confidence, save_labels, save_maps, save_regions
+from tag2mask.core import ClassList, LabelsResult, MapsResult, RegionsResult
 
 
 class PredictionWriter(BasePredictionWriter):
@@ -37,7 +37,7 @@ class PredictionWriter(BasePredictionWriter):
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        prediction: Sequence[MapsResult | LabelsResult],
+        prediction: Sequence[MapsResult | LabelsResult | RegionsResult],
         batch_indices: Sequence[int] | None,
         batch: Any,
         batch_idx: int,
@@ -47,6 +47,8 @@ class PredictionWriter(BasePredictionWriter):
         for result in prediction or ():
             if isinstance(result, MapsResult):
                 self._write_maps(result)
+            elif isinstance(result, RegionsResult):
+                save_regions(safe_join(self.out, f"{result.id}.png"), result.regions)
             else:
                 self._write_labels(result)
             self.written += 1

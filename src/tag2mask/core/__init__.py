@@ -1,6 +1,6 @@
 """Batch types, class lists and errors: what every other package may import."""
 
-from tag2mask.core.batch import LabelsResult, MapsResult, PhotoSample, TrainBatch
+from tag2mask.core.batch import LabelsResult, MapsResult, PhotoSample, RegionsResult, TrainBatch
 from tag2mask.core.classes import IGNORE, VOC_NAMES, ClassList
 from tag2mask.core.errors import UserError, unknown_name
 
@@ -11,6 +11,7 @@ __all__ = [
     "LabelsResult",
     "MapsResult",
     "PhotoSample",
+    "RegionsResult",
     "TrainBatch",
     "UserError",
     "unknown_name",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,18 @@ class MapsResult(NamedTuple):
     maps: npt.NDArray[np.float32]
     classes: list[int]
     photo_size: tuple[int, int]
+
+
+class RegionsResult(NamedTuple):
+    """A photo cut into regions, for the writer.
+
+    Attributes:
+        id: image id.
+        regions: (H, W) region numbers, 0..65535.
+    """
+
+    id: str
+    regions: npt.NDArray[np.integer[Any]]
 
 
 class LabelsResult(NamedTuple):

@@ -47,8 +47,9 @@ def score_step(step_dir: str | Path) -> dict[str, Any]:
     manifest = require_step(folder)
     metrics = _read_metrics(folder)
     score: dict[str, Any] = {"kind": manifest.kind, "split": manifest.split, "metrics": metrics}
-    if manifest.kind == "checkpoint":
-        score = {"scored": False, "why": "a checkpoint makes no label maps", **score}
+    if manifest.kind in ("checkpoint", "superpixels"):
+        what = "a checkpoint makes" if manifest.kind == "checkpoint" else "superpixels are"
+        score = {"scored": False, "why": f"{what} no label maps", **score}
     else:
         dataset = PhotoSet.from_description(manifest.data)
         ids = [i for i in manifest.image_ids if dataset.mask_path(i) is not None]

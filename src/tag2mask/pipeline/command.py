@@ -71,6 +71,9 @@ def _add_what(run: argparse.ArgumentParser) -> None:
     run.add_argument("--backbone", metavar="NAME", help="network to build on, instead of the recipe's")
     run.add_argument("--weights", metavar="W", help="its weights: imagenet, none, or the path of a file")
     run.add_argument("--seed", type=_count, metavar="N", help="seed of everything random")
+    run.add_argument(
+        "--rounds", type=_positive, metavar="N", help="rounds, in a recipe that repeats some of its steps"
+    )
 
 
 def _add_which(run: argparse.ArgumentParser) -> None:
@@ -159,6 +162,7 @@ def _run(args: argparse.Namespace) -> int:
         backbone=args.backbone,
         weights=args.weights,
         seed=args.seed,
+        rounds=args.rounds,
     )
     step_args: dict[str, list[str]] = {}
     for step, options in args.step_args:
@@ -202,7 +206,8 @@ def describe(recipe: Recipe) -> str:
         paper = f"  paper: {targets[step.name]} mIoU" if step.name in targets else ""
         lines.append(f"  stage {step.stage}  {step.name:<16} {' + '.join(step.commands):<14}{reads}{paper}")
     lines += [f"  {recipe.name}:{name:<14} {variant.title}" for name, variant in recipe.variants.items()]
-    lines.append(f"  budgets: {', '.join(budget_names(recipe.folder, [s.name for s in recipe.steps]))}")
+    budgets = budget_names(recipe.folder, [s.config_name for s in recipe.steps])
+    lines.append(f"  budgets: {', '.join(budgets)}")
     if citation := recipe.paper.get("citation"):
         lines.append(f"  {' '.join(str(citation).split())}")
     return "\n".join(lines)

@@ -94,7 +94,7 @@ def plan_steps(
     """
     for name in extras.step_args:
         recipe.step(name)
-    budgets = budget_names(recipe.folder, [s.name for s in recipe.steps])
+    budgets = budget_names(recipe.folder, [s.config_name for s in recipe.steps])
     if settings.budget not in budgets:
         raise unknown_name(f"budget of {recipe.name}", str(settings.budget), budgets)
     data = named_config(conf, "data", settings.data or "")
@@ -111,7 +111,7 @@ def _plan(
     data: Path,
     loggers: list[Path],
 ) -> StepPlan:
-    files = step_configs(recipe.folder, step.name, settings.budget or "full", "fit" in step.commands)
+    files = step_configs(recipe.folder, step.config_name, settings.budget or "full", "fit" in step.commands)
     shared, hashes = _shared_options(step, settings, dataset_config(data)["init_args"])
     own = [*step.args, *extras.step_args.get(step.name, ()), *extras.args]
     devices = ["--trainer.devices", str(extras.devices)] if extras.devices else []

@@ -44,6 +44,8 @@ def prepare(request: Request) -> Prepared:
     recipe = load_recipe(recipe_folder(conf, request.asked.recipe), request.asked.variant)
     known = read_run(request.run_dir)
     settings = merge(request.run_dir, normalise(request.asked), known)
+    if settings.rounds is not None:
+        recipe = load_recipe(recipe.folder, recipe.variant, settings.rounds)
     dataset = dataset_config(named_config(conf, "data", settings.data or ""))
     classes = dataset["init_args"].get("classes")
     settings = replace(settings, dataset={"class_path": dataset["class_path"], "classes": classes})

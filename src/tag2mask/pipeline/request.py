@@ -50,7 +50,7 @@ def run_words(
         request: adds what holds for one call only.
     """
     words = ["tag2mask", "run", settings.label, "--run-dir", str(run_dir)]
-    for option in ("data", "data_root", "tags", "budget", "backbone", "weights", "seed"):
+    for option in ("data", "data_root", "tags", "budget", "backbone", "weights", "seed", "rounds"):
         value = getattr(settings, option)
         if value is not None:
             words += [f"--{option.replace('_', '-')}", str(value)]

@@ -32,6 +32,7 @@ class Settings:
         backbone: name of the network that the stages build on.
         weights: imagenet, none, or a path.
         seed: for everything random.
+        rounds: how often a recipe repeats the steps of a round.
     """
 
     recipe: str
@@ -44,6 +45,7 @@ class Settings:
     backbone: str | None = None
     weights: str | None = None
     seed: int | None = None
+    rounds: int | None = None
 
     @property
     def label(self) -> str:
@@ -55,7 +57,7 @@ _FIXED = {
     "data": "data set",
     "data_root": "data root",
 }
-_FREE = ("tags", "budget", "backbone", "weights", "seed")
+_FREE = ("tags", "budget", "backbone", "weights", "seed", "rounds")
 
 
 def absolute(path: str | None) -> str | None:

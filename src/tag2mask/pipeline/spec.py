@@ -12,6 +12,7 @@ from typing import Any
 from tag2mask.artifacts import KINDS
 from tag2mask.core.errors import UserError, unknown_name
 from tag2mask.pipeline.configs import load_yaml
+from tag2mask.pipeline.rounds import unroll
 
 SCRIPTS = ("classifier", "affinity", "pseudo_labels", "segmentation")
 NETWORK_SCRIPTS = ("classifier", "affinity", "segmentation")
@@ -35,6 +36,7 @@ class Step:
         inputs: option (without dashes) that takes a folder -> the step that fills it.
         score: how it is scored, one of `SCORES`, or None.
         args: options that a variant adds.
+        config: name of its configuration files, where several steps share them; "" for the step's own.
     """
 
     name: str
@@ -45,6 +47,12 @@ class Step:
     inputs: dict[str, str] = field(default_factory=dict)
     score: str | None = None
     args: tuple[str, ...] = ()
+    config: str = ""
+
+    @property
+    def config_name(self) -> str:
+        """What its configuration files are called, without endings."""
+        return self.config or self.name
 
 
 @dataclass(frozen=True)
@@ -96,18 +104,19 @@ class Recipe:
         raise unknown_name(f"step of {self.label}", name, [s.name for s in self.steps])
 
 
-def load_recipe(folder: Path, variant: str = "") -> Recipe:
+def load_recipe(folder: Path, variant: str = "", rounds: int | None = None) -> Recipe:
     """Read and check ``<folder>/recipe.yaml``.
 
     Args:
         folder: the recipe's folder, named as the recipe.
         variant: the variant to apply, "" for none.
+        rounds: how often the steps of a round are repeated; None for as often as the recipe says.
 
     Raises:
         UserError: the file does not follow the form of a recipe, or has no such variant.
     """
     path = folder / "recipe.yaml"
-    plain = load_yaml(path)
+    plain = unroll(path, load_yaml(path), rounds)
     _check_keys(path, "the recipe", plain, {"name", "title", "steps"}, {"paper", "variants"})
     if plain["name"] != folder.name:
         raise UserError(
@@ -130,7 +139,8 @@ def load_recipe(folder: Path, variant: str = "") -> Recipe:
 
 def _step(path: Path, item: Any) -> Step:
     where = f"step {item.get('name', '?')!r}" if isinstance(item, dict) else "each step"
-    _check_keys(path, where, item, {"name", "stage", "script", "commands", "kind"}, {"inputs", "score"})
+    needed = {"name", "stage", "script", "commands", "kind"}
+    _check_keys(path, where, item, needed, {"inputs", "score", "config"})
     name, score = item["name"], item.get("score")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise UserError(f"{path}: step name {name!r} must be lower-case letters, digits and underscores")
@@ -146,7 +156,9 @@ def _step(path: Path, item: Any) -> Step:
                 f"{path}: {what} of {where} is {value!r}; use one of {', '.join(map(str, known))}"
             )
     inputs = {_flag(path, where, k): str(v) for k, v in _mapping(path, "inputs", item).items()}
-    return Step(name, item["stage"], item["script"], tuple(item["commands"]), item["kind"], inputs, score)
+    config = str(item.get("config", ""))
+    commands = tuple(item["commands"])
+    return Step(name, item["stage"], item["script"], commands, item["kind"], inputs, score, (), config)
 
 
 def _variant(path: Path, name: str, item: Any) -> Variant:
