@@ -1,0 +1,213 @@
+"""The pairwise network: it learns affinities from confident regions and refines the unary result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import MeanMetric
+
+from tag2mask.backbones import build_backbone
+from tag2mask.core import IGNORE, LabelsResult, PhotoSample, UserError
+from tag2mask.losses import RegionSmoothnessLoss
+from tag2mask.modules import Stage
+from tag2mask.modules.base import OptimizerFactory
+from tag2mask.recipes.ial.energy import energy, mined_energy
+from tag2mask.recipes.ial.files import dense_maps
+from tag2mask.recipes.ial.pairwise_data import PairwiseSample, PatchBatch
+from tag2mask.recipes.ial.propagation import PropagationNetwork
+
+
+class PairwiseLearner(Stage):
+    """Photos and unary probabilities -> refined probabilities, alpha_p = G alpha_u (Wang et al. 2020, 3.2.2).
+
+    Loss: cross-entropy on the confident regions (equation 7) plus the region smoothness of the
+    gates, L_s (equation 8; its weight is not in the paper). Prediction: labels of the training
+    photos, from the classes of their unary maps. Validation measures the energy of equation 1
+    before and after mining (table 7); it looks at no mask.
+
+    Args:
+        num_classes: number of foreground classes K; set from the data.
+        backbone: guide of the gates: vgg16, resnet38 or any timm name.
+        weights: imagenet, none, or the path of a weight file.
+        output_stride: 8 or 16.
+        frozen: parts of the backbone that do not train; null takes the architecture's default.
+        freeze_batchnorm: keep batch-norm as pretrained.
+        channels: channels that are propagated; 0 propagates the probabilities directly.
+        guide_channels: widths of the guidance network, deep to shallow.
+        gate_floor: least divisor of the gates: 1e-4 makes sum |p| equal 1, as in SPN's published
+            code; 1 keeps smaller gates as they are, which is all that stability asks for.
+        passes: propagations in a row with the same gates.
+        smoothness: weight of L_s; 0 leaves it out.
+        unknown: confidence below which a refined pixel is labelled 255; 0 labels every pixel.
+        lr: see `Stage`; the rate of the pretrained guide.
+        weight_decay: see `Stage`.
+        optimizer: see `Stage`.
+        poly_power: see `Stage`; 0.5 in the paper.
+        new_layer_factor: see `Stage`; SPN gives its guide a tenth of the rate.
+    """
+
+    kind = "labels"
+
+    def __init__(
+        self,
+        num_classes: int,
+        backbone: str = "vgg16",
+        weights: str = "imagenet",
+        output_stride: int = 8,
+        frozen: list[str] | None = None,
+        freeze_batchnorm: bool = True,
+        channels: int = 32,
+        guide_channels: Sequence[int] = (512, 512, 256),
+        gate_floor: float = 1e-4,
+        passes: int = 2,
+        smoothness: float = 1.0,
+        unknown: float = 0.0,
+        lr: float = 1e-6,
+        weight_decay: float = 5e-3,
+        optimizer: OptimizerFactory = torch.optim.SGD,
+        poly_power: float = 0.5,
+        new_layer_factor: float = 10.0,
+    ) -> None:
+        super().__init__(num_classes, lr, weight_decay, optimizer, poly_power, new_layer_factor)
+        if channels < 0 or passes < 1 or smoothness < 0 or not 0 <= unknown < 1 or not gate_floor > 0:
+            raise UserError(
+                "channels and smoothness must be at least 0, passes at least 1, gate_floor above 0 and "
+                f"unknown in 0..1; got {channels}, {smoothness}, {passes}, {gate_floor} and {unknown}"
+            )
+        self.backbone_name = backbone
+        self.weights = weights
+        self.output_stride = output_stride
+        self.frozen = frozen
+        self.freeze_batchnorm = freeze_batchnorm
+        self.channels = channels
+        self.guide_channels = tuple(guide_channels)
+        self.gate_floor = gate_floor
+        self.passes = passes
+        self.smoothness = smoothness
+        self.unknown = unknown
+        self.build()
+
+    def configure_network(self) -> None:
+        """The propagation network on its guide."""
+        backbone = build_backbone(
+            self.backbone_name, self.weights, self.output_stride, self.frozen, self.freeze_batchnorm
+        )
+        self.network = PropagationNetwork(
+            backbone,
+            self.num_classes + 1,
+            self.channels,
+            self.guide_channels,
+            self.gate_floor,
+            self.passes,
+        )
+
+    def configure_losses(self) -> None:
+        """Cross-entropy on known pixels, and the smoothness of the gates."""
+        self.loss = nn.CrossEntropyLoss(ignore_index=IGNORE)
+        self.smoothness_loss = RegionSmoothnessLoss()
+
+    def configure_metrics(self) -> None:
+        """Energies, averaged over photos."""
+        self.energies = nn.ModuleDict(
+            {name: MeanMetric() for name in ("energy_before", "energy_after", "energy_after_all_pixels")}
+        )
+
+    def pretrained_parts(self) -> list[nn.Module]:
+        """The guide's backbone."""
+        return [self.network.backbone]
+
+    def new_parts(self) -> list[nn.Module]:
+        """Everything else."""
+        return self.network.new_parts()
+
+    def network_args(self) -> dict[str, Any]:
+        """See `Stage.network_args`."""
+        return {
+            "num_classes": self.num_classes,
+            "backbone": self.backbone_name,
+            "weights": "none",
+            "output_stride": self.output_stride,
+            "channels": self.channels,
+            "guide_channels": list(self.guide_channels),
+            "gate_floor": self.gate_floor,
+            "passes": self.passes,
+        }
+
+    def forward(self, photos: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """See `PropagationNetwork.forward`."""
+        result: tuple[Tensor, Tensor] = self.network(photos, maps)
+        return result
+
+    def refine(self, photo: Tensor, maps: Tensor) -> Tensor:
+        """Refined probabilities alpha_p (K + 1, H, W) of a photo (3, H, W) from its maps (K + 1, h, w)."""
+        logits, _ = self(photo[None], _at_size(maps, photo)[None])
+        refined: Tensor = logits[0].float().softmax(0)
+        return refined
+
+    def training_step(self, batch: PatchBatch, batch_index: int) -> Tensor:
+        """Cross-entropy plus region smoothness of the patches of a few photos."""
+        photos, maps = batch["photo"].flatten(0, 1), batch["maps"].flatten(0, 1)
+        labels, superpixels = batch["label"].flatten(0, 1), batch["superpixels"].flatten(0, 1)
+        logits, gates = self(photos, maps)
+        # The mean over no pixel would be NaN and would poison the weights.
+        fit: Tensor = self.loss(logits, labels) if (labels != IGNORE).any() else logits.sum() * 0
+        parts = {"known": fit}
+        if self.smoothness:
+            parts["smoothness"] = self.smoothness_loss(gates, superpixels)
+        loss = fit + self.smoothness * parts.get("smoothness", fit.new_zeros(()))
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(photos))
+        self.log_dict({f"train/{k}": v.detach() for k, v in parts.items()}, batch_size=len(photos))
+        return loss
+
+    def validation_step(self, batch: list[PairwiseSample], batch_index: int) -> None:
+        """Energies of a sample of the training photos."""
+        for sample in batch:
+            maps = dense_maps(sample["maps"], sample["map_classes"], self.num_classes + 1)
+            unary = _at_size(maps, sample["photo"])
+            refined = self.refine(sample["photo"], maps)
+            after, after_all = mined_energy(sample["label"], unary, refined)
+            self._energy("energy_before").update(energy(unary, refined))
+            self._energy("energy_after_all_pixels").update(after_all)
+            # A photo without a mined region has no such energy, and does not count in the mean.
+            self._energy("energy_after").update(after, weight=float((sample["label"] != IGNORE).any()))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the mean energies."""
+        for name in self.energies:
+            metric = self._energy(name)
+            value = metric.compute()
+            # NaN is the mean over no photo: nothing was mined in any of them.
+            if value.isfinite():
+                self.log(f"val/{name}", value, prog_bar=name != "energy_after_all_pixels")
+            metric.reset()
+
+    def _energy(self, name: str) -> MeanMetric:
+        metric = self.energies[name]
+        assert isinstance(metric, MeanMetric)
+        return metric
+
+    def predict_step(self, batch: Sequence[PhotoSample], batch_index: int) -> list[LabelsResult]:
+        """Refined labels of each photo, among the classes of its unary maps."""
+        return [self._labels(sample) for sample in batch if not sample.get("done")]
+
+    def _labels(self, sample: PhotoSample) -> LabelsResult:
+        classes = list(sample["map_classes"])
+        maps = dense_maps(sample["maps"], classes, self.num_classes + 1)
+        refined = self.refine(sample["photo"], maps)[classes]
+        best, winner = (refined / refined.sum(0).clamp(min=1e-6)).max(0)
+        labels = torch.tensor(classes, device=winner.device)[winner]
+        labels = labels.masked_fill(best < self.unknown, IGNORE)
+        return LabelsResult(
+            sample["id"], {"": labels.cpu().numpy().astype(np.uint8)}, best.cpu().numpy().astype(np.float32)
+        )
+
+
+def _at_size(maps: Tensor, photo: Tensor) -> Tensor:
+    """Maps (K + 1, h, w) at the size of the photo (3, H, W), bilinear."""
+    size = [int(side) for side in photo.shape[-2:]]
+    return F.interpolate(maps[None].float(), size, mode="bilinear", align_corners=False)[0]

@@ -1,0 +1,159 @@
+"""Photos with unary maps and mined labels, for the pairwise network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from tag2mask.core import IGNORE, PhotoSample, UserError
+from tag2mask.data.base import PhotoData
+from tag2mask.data.photo_set import PhotoSet
+from tag2mask.data.samples import TrainCrops, WholePhotos, as_list, to_chw
+from tag2mask.recipes.ial.files import RoundFiles, dense_maps
+from tag2mask.recipes.ial.patches import NO_REGION, PatchSampler, nearest, smooth
+
+
+class PairwiseSample(PhotoSample, total=False):
+    """A whole photo with unary maps (`maps`, `map_classes`) and the labels to learn from."""
+
+    label: Tensor  # int64 (H, W), 0..K or 255
+
+
+class PatchBatch(TypedDict):
+    """P patches of each of B photos, S x S pixels."""
+
+    id: list[str]
+    photo: Tensor  # float32 (B, P, 3, S, S), RGB 0..255
+    maps: Tensor  # float32 (B, P, K + 1, S, S), unary probabilities
+    label: Tensor  # int64 (B, P, S, S), 0..K or 255
+    superpixels: Tensor  # int64 (B, P, S, S), -1 outside the photo
+
+
+class _PatchCrops(TrainCrops):
+    """A few patches of each training photo, with unary maps, superpixels and labels."""
+
+    def __init__(
+        self, files: RoundFiles, image_ids: Sequence[str], sampler: PatchSampler, patches: int
+    ) -> None:
+        self.photos = files.photos
+        self.image_ids = list(image_ids)
+        self._files = files
+        self._sampler = sampler
+        self._patches = patches
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        image_id = self.image_ids[index]
+        photo = to_chw(self.photos.read_photo(image_id))
+        size = photo.shape[-2:]
+        maps = dense_maps(*self._files.maps(image_id), len(self.photos.classes) + 1)
+        labels = self._files.labels(image_id, size)
+        superpixels = self._files.superpixels(image_id, size)
+        grids = [self._sampler.grid(labels) for _ in range(self._patches)]
+        return {
+            "id": image_id,
+            "photo": torch.stack([smooth(photo, grid) for grid in grids]),
+            "maps": torch.stack([smooth(maps, grid) for grid in grids]),
+            "label": torch.stack([nearest(labels, grid, IGNORE) for grid in grids]),
+            "superpixels": torch.stack([nearest(superpixels, grid, NO_REGION) for grid in grids]),
+        }
+
+
+class _EnergyPhotos(Dataset[PairwiseSample]):
+    """Whole training photos with unary maps and labels, for the energy."""
+
+    def __init__(self, files: RoundFiles, image_ids: Sequence[str]) -> None:
+        self._files = files
+        self._ids = list(image_ids)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __getitem__(self, index: int) -> PairwiseSample:
+        image_id = self._ids[index]
+        photo = to_chw(self._files.photos.read_photo(image_id))
+        maps, classes = self._files.maps(image_id)
+        labels = self._files.labels(image_id, photo.shape[-2:])
+        return {"id": image_id, "photo": photo, "maps": maps, "map_classes": classes, "label": labels}
+
+
+class PairwiseData(PhotoData):
+    """Patches to learn affinities from, and whole photos to refine (Wang et al. 2020, section 3.2.2).
+
+    Args:
+        dataset: the photos.
+        maps_dir: folder of the step with the unary maps.
+        superpixels_dir: folder of the step with the superpixels.
+        labels_dir: folder of the step with the mined regions; null learns from the argmax of the
+            unary maps (no mining).
+        batch_size: photos per process and step.
+        patches: patches of each photo.
+        patch: side of a patch in pixels.
+        scale: see `PatchSampler`.
+        rotation: see `PatchSampler`.
+        flip: see `PatchSampler`.
+        energy_photos: training photos on which the energy is measured, chosen at random but always the
+            same; 500 in the paper.
+        predict_split: split to refine.
+        predict_batch: photos per batch.
+        num_workers: loader processes.
+    """
+
+    def __init__(
+        self,
+        dataset: PhotoSet,
+        maps_dir: str,
+        superpixels_dir: str,
+        labels_dir: str | None = None,
+        batch_size: int = 4,
+        patches: int = 10,
+        patch: int = 128,
+        scale: float = 0.1,
+        rotation: float = 15.0,
+        flip: float = 0.5,
+        energy_photos: int = 500,
+        predict_split: str = "train",
+        predict_batch: int = 1,
+        num_workers: int = 2,
+    ) -> None:
+        super().__init__(dataset, batch_size, predict_split, predict_batch, num_workers)
+        if patches < 1 or energy_photos < 0:
+            raise UserError(
+                f"patches must be at least 1 and energy_photos at least 0, got {patches} and {energy_photos}"
+            )
+        self.files = RoundFiles(dataset, maps_dir, superpixels_dir, labels_dir)
+        self.sampler = PatchSampler(patch, scale, rotation, flip)
+        self.patches = patches
+        self.energy_photos = energy_photos
+
+    def train_crops(self) -> TrainCrops:
+        """The photos of the unary maps."""
+        ids = self.files.check()
+        self.dataset.check_ids(ids)
+        return _PatchCrops(self.files, ids, self.sampler, self.patches)
+
+    def check_predict(self) -> None:
+        """Checks the photos and their unary maps."""
+        self.dataset.check(self.predict_split_name, need_tags=False)
+        self.files.check(("maps",))
+
+    def val_dataloader(self) -> DataLoader[PairwiseSample]:
+        """The photos on which the energy is measured."""
+        ids = self.files.check()
+        order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(0))
+        chosen = [ids[i] for i in sorted(order[: self.energy_photos].tolist())]
+        return DataLoader(
+            _EnergyPhotos(self.files, chosen),
+            num_workers=self.num_workers,
+            collate_fn=as_list,
+            persistent_workers=self.num_workers > 0,
+        )
+
+    def predict_photos(self) -> WholePhotos:
+        """Whole photos with their unary maps."""
+        photos = super().predict_photos()
+        photos.maps_dir = self.files.maps_dir / "out"
+        return photos

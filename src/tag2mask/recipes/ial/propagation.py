@@ -1,0 +1,145 @@
+"""The spatial propagation network: learned gates carry class probabilities along rows and columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tag2mask.backbones import Backbone, Tap
+from tag2mask.ops import normalise_gates, spatial_propagation
+
+STRIDE = 2
+"""Photo pixels per cell of the maps that are propagated."""
+
+_LEAST = 1e-6
+
+
+def guide_taps(taps: Mapping[str, Tap], count: int = 3) -> list[str]:
+    """The maps that the guidance network joins, from deep to shallow.
+
+    The deepest map of each stride from 4 on, filled up with the deepest of the others; of VGG16
+    these are conv5_3, conv4_3 and conv3_3, as published. The last map (``out``) belongs to the
+    classifier and is not used.
+    """
+    names = [name for name in reversed(list(taps)) if name != "out" and taps[name].stride >= 4]
+    first = {taps[name].stride: name for name in reversed(names)}
+    order = [*first.values(), *(name for name in names if name not in first.values())]
+    return [name for name in names if name in order[:count]]
+
+
+class GuidanceNetwork(nn.Module):
+    """Gates of a photo: a backbone whose maps are joined from deep to shallow by sums.
+
+    Liu et al., NeurIPS 2017, with VGG16: convolutions 3x3, each followed by an upsampling and the sum
+    with the next map; ELU on the last; a 3x3 convolution to the gates at stride 2.
+
+    Args:
+        backbone: the features' source.
+        channels: widths of the convolutions, deep to shallow; one per map.
+        gates: number of gate maps.
+    """
+
+    def __init__(self, backbone: Backbone, channels: Sequence[int], gates: int) -> None:
+        super().__init__()
+        self.names = guide_taps(backbone.taps, len(channels))
+        inputs = [backbone.taps[name].channels for name in self.names]
+        before = [inputs[0], *channels[:-1]]
+        # A map of another width than what it is added to is brought to it first.
+        self.lateral = nn.ModuleList(
+            nn.Identity() if a == b else nn.Conv2d(a, b, 1) for a, b in zip(inputs, before, strict=True)
+        )
+        self.convs = nn.ModuleList(
+            nn.Conv2d(a, b, 3, padding=1) for a, b in zip(before, channels, strict=True)
+        )
+        self.gates = nn.Conv2d(channels[-1], gates, 3, padding=1)
+
+    def forward(self, features: Mapping[str, Tensor], size: tuple[int, int]) -> Tensor:
+        """Raw gates (B, gates, H, W) at `size` from the backbone's maps."""
+        x = features[self.names[0]]
+        for place, (conv, lateral) in enumerate(zip(self.convs, self.lateral, strict=True)):
+            if place:
+                skip = lateral(features[self.names[place]])
+                x = _resize(x, (int(skip.shape[-2]), int(skip.shape[-1]))) + skip
+            x = conv(x)
+        gates: Tensor = self.gates(F.elu(_resize(x, size)))
+        return gates
+
+
+class PropagationNetwork(nn.Module):
+    """Probability maps of a photo, refined by two propagations with the photo's own gates.
+
+    The maps are embedded at stride 2, propagated in four directions of which each place keeps the
+    highest value, twice with the same gates, and read out at photo size (Liu et al. 2017; Wang et
+    al. 2020, section 3.2.2: 12 affinities, 4 directions of 3 neighbours, for each channel).
+
+    Args:
+        backbone: guide for the gates.
+        num_outputs: number of classes K + 1.
+        channels: channels of the embedding, 32 as published for SPN; 0 propagates the probabilities
+            themselves, with gates of K + 1 channels and nothing learned before or after.
+        guide_channels: widths of the guidance network.
+        floor: least divisor of the gates, see `tag2mask.ops.spatial_propagation.normalise_gates`.
+        passes: propagations in a row.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_outputs: int,
+        channels: int = 32,
+        guide_channels: Sequence[int] = (512, 512, 256),
+        floor: float = 1e-4,
+        passes: int = 2,
+    ) -> None:
+        super().__init__()
+        self.channels = channels or num_outputs
+        self.floor = floor
+        self.passes = passes
+        self.backbone = backbone
+        self.guide = GuidanceNetwork(backbone, guide_channels, 12 * self.channels)
+        backbone.use_only(self.guide.names)
+        self.embed: nn.Module | None = None
+        if channels:
+            self.embed = nn.Conv2d(num_outputs, channels, 4, stride=STRIDE, padding=1)
+            self.read = nn.Sequential(
+                nn.Conv2d(channels, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, num_outputs, 3, padding=1)
+            )
+
+    def new_parts(self) -> list[nn.Module]:
+        """What starts from random weights."""
+        return [self.guide, *([self.embed, self.read] if self.embed is not None else [])]
+
+    def forward(self, photos: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Refined maps and the affinities that refined them.
+
+        Args:
+            photos: (B, 3, H, W) RGB 0..255.
+            maps: (B, K + 1, H, W) probabilities of the unary network.
+
+        Returns:
+            logits (B, K + 1, H, W), and the gates (B, 4, 3, C, H/2, W/2) with sum |p| <= 1.
+        """
+        size = (int(maps.shape[-2]), int(maps.shape[-1]))
+        x = self.embed(maps) if self.embed is not None else _halve(maps)
+        half = (int(x.shape[-2]), int(x.shape[-1]))
+        raw = self.guide(self.backbone(photos), half).float()
+        gates = normalise_gates(raw.view(len(raw), 4, 3, self.channels, *half), self.floor)
+        x = x.float()
+        for _ in range(self.passes):
+            x = spatial_propagation(x, gates, self.floor).amax(1)
+        x = _resize(x, size)
+        logits: Tensor = self.read(x) if self.embed is not None else x.clamp(min=_LEAST).log()
+        return logits, gates
+
+
+def _halve(maps: Tensor) -> Tensor:
+    size = (max(1, maps.shape[-2] // STRIDE), max(1, maps.shape[-1] // STRIDE))
+    return _resize(maps, size)
+
+
+def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    if tuple(maps.shape[-2:]) == size:
+        return maps
+    return F.interpolate(maps, size, mode="bilinear", align_corners=False)

@@ -1,0 +1,81 @@
+"""What the rounds start from: seed labels, and the superpixels of every photo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from tag2mask.core import LabelsResult, PhotoSample, RegionsResult, UserError
+from tag2mask.modules import AffinityLabelGenerator, PseudoLabelGenerator
+from tag2mask.ops import affinity_labels, felzenszwalb
+
+
+class SeedLabelGenerator(AffinityLabelGenerator):
+    """Seed regions of all classes and background; pixels with a weak response are unknown.
+
+    Wang et al. 2020, section 3.2.1, which takes them from Ahn and Kwak, CVPR 2018: what is sure
+    foreground in one map and sure background in the other keeps its class, the rest becomes 255.
+
+    Args:
+        foreground: chain whose foreground labels are trusted.
+        background: chain whose background labels are trusted.
+        threads: photos at once; null takes the number of cores.
+    """
+
+    done_folder = ""
+
+    @property
+    def kind(self) -> str:
+        """See `PseudoLabelGenerator.kind`."""
+        return "labels"
+
+    def refine(self, sample: PhotoSample) -> LabelsResult:
+        """The seeds (H, W) of one photo, 255 where neither map is sure."""
+        sides = super().refine(sample).labels
+        seeds = np.asarray(affinity_labels(sides["fg"], sides["bg"])).astype(np.uint8)
+        return LabelsResult(sample["id"], {"": seeds})
+
+
+class SuperpixelGenerator(PseudoLabelGenerator):
+    """Felzenszwalb superpixels of each photo, made once for all rounds (Wang et al. 2020, section 3.3).
+
+    The paper does not give their settings.
+
+    Args:
+        scale: larger gives larger superpixels; see `tag2mask.ops.felzenszwalb`.
+        sigma: smoothing before, in pixels.
+        min_size: least pixels of a superpixel.
+        threads: photos at once; null takes the number of cores.
+    """
+
+    def __init__(
+        self, scale: float = 100.0, sigma: float = 0.8, min_size: int = 50, threads: int | None = None
+    ) -> None:
+        super().__init__(threads=threads)
+        if not scale > 0 or sigma < 0 or min_size < 0:
+            raise UserError(
+                "superpixels need scale above 0, sigma and min_size from 0 on, "
+                f"got {scale}, {sigma} and {min_size}"
+            )
+        self.scale = scale
+        self.sigma = sigma
+        self.min_size = min_size
+
+    @property
+    def kind(self) -> str:
+        """See `PseudoLabelGenerator.kind`."""
+        return "superpixels"
+
+    def predict_step(  # type: ignore[override]
+        self, batch: Sequence[PhotoSample], batch_index: int
+    ) -> Sequence[RegionsResult]:
+        """Superpixels of the photos of a batch that are not on disk yet."""
+        todo = [sample for sample in batch if not sample.get("done")]
+        with ThreadPoolExecutor(self.threads) as pool:
+            return list(pool.map(self._cut, todo))
+
+    def _cut(self, sample: PhotoSample) -> RegionsResult:
+        photo = np.ascontiguousarray(sample["photo"].permute(1, 2, 0).cpu().numpy())
+        return RegionsResult(sample["id"], felzenszwalb(photo, self.scale, self.sigma, self.min_size))

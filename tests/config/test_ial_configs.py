@@ -1,0 +1,157 @@
+"""Every shipped configuration of IAL is started on the tiny data set, not only parsed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tag2mask.artifacts import (
+    CommandRecord,
+    Manifest,
+    save_labels,
+    save_maps,
+    save_regions,
+    write_manifest,
+)
+from tag2mask.core import UserError
+from tag2mask.data import VOC
+from tag2mask.modules import SegmentationModel, Stage
+from tag2mask.pipeline import load_recipe
+from tag2mask.recipes.ial import PairwiseLearner
+from tag2mask.stage_cli import main
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+IAL = CONF / "recipes" / "ial"
+STEPS = {step.config_name: step for step in load_recipe(IAL, rounds=2).steps if step.name != "segmentation"}
+STEP_FILES = sorted(p for p in IAL.glob("*.yaml") if p.name != "recipe.yaml")
+LIGHT = ["--model.init_args.backbone", "test_resnet", "--model.init_args.frozen", "[]"]
+
+SMALL = {
+    "cam": ["--data.init_args.batch_size", "2", "--data.init_args.crop", "64"],
+    "unary": ["--data.init_args.batch_size", "2", "--data.init_args.crop", "64"],
+    "regions": ["--data.init_args.batch_size", "1", "--model.init_args.hidden", "[32]"],
+    "pairwise": [
+        "--data.init_args.batch_size", "1", "--data.init_args.patches", "1", "--data.init_args.patch", "32",
+        "--data.init_args.energy_photos", "1", "--trainer.val_check_interval", "1",
+    ],
+}  # fmt: skip
+"""Sizes that two cores manage; everything else is as shipped."""
+
+
+@pytest.fixture(scope="module")
+def earlier(tiny_voc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with made-up results of the first round, and networks of random weights."""
+    run = tmp_path_factory.mktemp("run")
+    photos = VOC(str(tiny_voc))
+    for image_id in photos.ids("train"):
+        height, width = photos.read_photo(image_id).shape[:2]
+        tagged = [photos.classes.ids[k] for k in photos.tags(image_id).nonzero()[0]]
+        random = np.random.default_rng(0).random((len(tagged) + 1, height // 8, width // 8), np.float32)
+        save_maps(run / "cam" / "out" / f"{image_id}.npz", random[1:], tagged, (height, width))
+        save_maps(run / "maps_1" / "out" / f"{image_id}.npz", random, [0, *tagged], (height, width))
+        labels = np.zeros((height, width), np.uint8)
+        labels[:, width // 2 :] = tagged[0]
+        for step in ("seeds", "regions_1", "pairwise_1"):
+            save_labels(run / step / "out" / f"{image_id}.png", labels)
+        cells = (np.arange(height)[:, None] // 8) * (width // 8) + np.arange(width) // 8
+        save_regions(run / "superpixels" / "out" / f"{image_id}.png", cells)
+    kinds = {"cam": "maps", "maps_1": "maps", "seeds": "labels", "regions_1": "labels"}
+    for step, kind in {**kinds, "pairwise_1": "labels", "superpixels": "superpixels"}.items():
+        _manifest(run / step, kind, photos)
+    size = len(photos.classes)
+    light = {"backbone": "test_resnet", "weights": "none", "output_stride": 8}
+    _network(run / "unary_1", SegmentationModel(size, "deeplabv2", **light), "segmentation", photos)  # type: ignore[arg-type]
+    _network(run / "pairwise_1", PairwiseLearner(size, channels=4, **light), "labels", photos)  # type: ignore[arg-type]
+    return run
+
+
+def _manifest(folder: Path, kind: str, photos: VOC, checkpoint: str = "") -> None:
+    record = CommandRecord(complete=True)
+    facts = {"data": photos.describe(), "split": "train", "image_ids": photos.ids("train")}
+    commands = {"fit": record, "predict": record}
+    manifest = Manifest(
+        folder.name, kind, "ial", photos.classes.to_dict(), **facts, commands=commands,
+        checkpoint=checkpoint, complete=True,
+    )  # fmt: skip
+    write_manifest(folder, manifest)
+
+
+def _network(folder: Path, module: Stage, kind: str, photos: VOC) -> None:
+    checkpoint: dict[str, object] = {}
+    module.classes = photos.classes
+    module.on_save_checkpoint(checkpoint)
+    (folder / "checkpoints").mkdir(parents=True)
+    torch.save({**checkpoint, "state_dict": module.state_dict()}, folder / "checkpoints" / "last.ckpt")
+    _manifest(folder, kind, photos, "checkpoints/last.ckpt")
+
+
+def _start(path: Path, root: Path, earlier: Path, step_dir: Path, command: str) -> int:
+    step = STEPS[path.name.split(".")[0]]
+    args = [command, "--config", str(IAL / f"{step.config_name}.yaml")]
+    args += ["--config", str(path)] if path.name.count(".") > 1 else []
+    args += ["--config", str(CONF / "data" / "voc.yaml"), "--step_dir", str(step_dir)]
+    args += ["--data.init_args.dataset.init_args.root", str(root), "--data.init_args.num_workers", "0"]
+    args += ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
+    for option, source in step.inputs.items():
+        args += [f"--{option}", str(earlier / source.replace("segmentation", "unary_1").replace("_2", "_1"))]
+    if command == "fit":
+        args += ["--model.init_args.weights", "none", "--trainer.fast_dev_run", "1"]
+        args += SMALL[step.config_name]
+    return main(step.script, args)
+
+
+@pytest.mark.parametrize("path", STEP_FILES, ids=lambda p: p.name)
+def test_step_configuration_starts(path: Path, tiny_voc: Path, earlier: Path, tmp_path: Path) -> None:
+    command = STEPS[path.name.split(".")[0]].commands[0]
+    assert _start(path, tiny_voc, earlier, tmp_path / "step", command) == 0
+
+
+def test_every_step_has_its_files() -> None:
+    assert set(STEPS) == {path.name.split(".")[0] for path in STEP_FILES}
+
+
+def test_rounds_are_chained_as_in_table_5() -> None:
+    recipe = load_recipe(IAL)
+    assert [s.name for s in recipe.steps if s.config_name == "unary"] == [
+        "unary_1", "unary_2", "unary_3", "unary_4", "segmentation",
+    ]  # fmt: skip
+    labels = [s.inputs["data.init_args.labels_dir"] for s in recipe.steps if s.config_name == "unary"]
+    assert labels == ["seeds", "pairwise_1", "pairwise_2", "pairwise_3", "pairwise_4"]
+    for number in range(1, 6):
+        pairwise = recipe.step(f"pairwise_{number}").inputs
+        assert pairwise["data.init_args.labels_dir"] == f"regions_{number}"
+        assert pairwise["data.init_args.maps_dir"] == f"maps_{number}"
+        assert pairwise["data.init_args.superpixels_dir"] == "superpixels"
+    assert recipe.step("maps_5").inputs == {"model.init_args.unary_from": "segmentation"}
+    assert recipe.step("unary_pairwise").inputs["model.init_args.pairwise_from"] == "pairwise_5"
+    # every number of table 5 belongs to a step
+    assert set(recipe.paper["targets"]) <= {step.name for step in recipe.steps}
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 7])
+def test_any_number_of_rounds(rounds: int) -> None:
+    for variant in ("", "no_mining", "no_affinity", "no_smoothness"):
+        recipe = load_recipe(IAL, variant, rounds)
+        assert sum(s.config_name == "unary" for s in recipe.steps) == rounds
+        assert next(s.name for s in recipe.steps if s.stage == 3) == "segmentation"
+
+
+def test_variants() -> None:
+    no_mining = load_recipe(IAL, "no_mining")
+    assert not any(s.config_name == "regions" for s in no_mining.steps)
+    assert "data.init_args.labels_dir" not in no_mining.step("pairwise_3").inputs
+    no_affinity = load_recipe(IAL, "no_affinity")
+    assert not any(s.config_name in ("pairwise", "unary_pairwise") for s in no_affinity.steps)
+    assert no_affinity.step("unary_1").inputs["data.init_args.labels_dir"] == "seeds"
+    assert no_affinity.step("segmentation").inputs["data.init_args.labels_dir"] == "regions_4"
+    no_smoothness = load_recipe(IAL, "no_smoothness")
+    for number in range(1, 6):
+        assert no_smoothness.step(f"pairwise_{number}").args == ("--model.init_args.smoothness", "0")
+
+
+def test_recipe_without_rounds_refuses_the_option() -> None:
+    with pytest.raises(UserError, match="psa repeats no steps: leave --rounds out"):
+        load_recipe(CONF / "recipes" / "psa", rounds=3)

@@ -1,0 +1,69 @@
+"""IAL's first losses with a fixed seed: a change of the numbers has to be meant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from tag2mask.recipes.ial import PairwiseLearner, RegionClassifier
+
+LIGHT: dict[str, Any] = {
+    "backbone": "test_resnet",
+    "weights": "none",
+    "output_stride": 8,
+    "freeze_batchnorm": False,
+}
+REGION_LOSSES = [1.132351, 1.115518, 1.101193]
+PAIRWISE_LOSSES = [1.140202, 1.138259, 1.136492]
+# Float32 sums in another order (another CPU, another release of torch) move losses of about 1 by some
+# 1e-6 in the first step, and more after each update; the losses themselves fall by 2e-3 a step.
+TOLERANCE = 2e-4
+
+
+def photos(count: int) -> torch.Tensor:
+    return torch.randint(0, 256, (count, 3, 32, 32), generator=torch.Generator().manual_seed(0)).float()
+
+
+def blocks() -> torch.Tensor:
+    place = torch.arange(32) // 8
+    return place[:, None] * 4 + place
+
+
+def losses(module: pl.LightningModule, batch: Any) -> list[float]:
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.01)
+    seen = []
+    for _ in range(3):
+        loss = module.training_step(batch, 0)
+        assert isinstance(loss, torch.Tensor)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        seen.append(float(loss.detach()))
+    return seen
+
+
+def test_first_losses_of_the_region_network() -> None:
+    torch.manual_seed(0)
+    module = RegionClassifier(2, hidden=[8], dropout=0.0, **LIGHT)
+    batch = [
+        {"id": str(i), "photo": photo, "superpixels": blocks(), "label": (blocks() + i) % 3}
+        for i, photo in enumerate(photos(2))
+    ]
+    assert losses(module, batch) == pytest.approx(REGION_LOSSES, abs=TOLERANCE)
+
+
+def test_first_losses_of_the_pairwise_network() -> None:
+    torch.manual_seed(0)
+    module = PairwiseLearner(2, channels=4, guide_channels=[8, 8, 8], **LIGHT)
+    labels = (blocks() % 3).expand(2, 2, 32, 32)
+    maps = torch.rand(2, 2, 3, 32, 32, generator=torch.Generator().manual_seed(1)).softmax(2)
+    batch = {
+        "photo": photos(4).view(2, 2, 3, 32, 32),
+        "maps": maps,
+        "label": labels,
+        "superpixels": blocks().expand(2, 2, 32, 32),
+    }
+    assert losses(module, batch) == pytest.approx(PAIRWISE_LOSSES, abs=TOLERANCE)

@@ -1,0 +1,243 @@
+"""IAL's networks: propagation, guide, region classifier, schedules, and their first losses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from tag2mask.backbones import build_backbone
+from tag2mask.core import UserError
+from tag2mask.modules import SegmentationModel
+from tag2mask.recipes.ial import PairwiseLearner, RegionClassifier, SuperpixelGenerator
+from tag2mask.recipes.ial.propagation import PropagationNetwork, guide_taps
+from tag2mask.recipes.ial.unary import unary_probabilities
+
+LIGHT = {"backbone": "test_resnet", "weights": "none", "output_stride": 8, "freeze_batchnorm": False}
+
+
+def pairwise(**changes: Any) -> PairwiseLearner:
+    return PairwiseLearner(2, **{**LIGHT, "channels": 4, "guide_channels": [8, 8, 8], **changes})
+
+
+def regions(**changes: Any) -> RegionClassifier:
+    return RegionClassifier(2, **{**LIGHT, "hidden": [8], **changes})
+
+
+def network(channels: int, **changes: Any) -> PropagationNetwork:
+    backbone = build_backbone("test_resnet", "none", 8, [], False)
+    return PropagationNetwork(backbone, 3, channels, [8, 8, 8], **changes).eval()
+
+
+def photo(height: int = 48, width: int = 64, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=generator)
+
+
+def blocks(height: int = 48, width: int = 64, side: int = 8) -> torch.Tensor:
+    rows, columns = torch.arange(height) // side, torch.arange(width) // side
+    return (rows[:, None] * (width // side) + columns).int()
+
+
+def test_guide_of_vgg16_is_the_published_one() -> None:
+    backbone = build_backbone("vgg16", "none", 8, [], False)
+    assert guide_taps(backbone.taps) == ["conv5_3", "conv4_3", "conv3_3"]
+    backbone.use_only(["conv5_3"])
+    trained = {name.split(".")[0] for name, p in backbone.named_parameters() if p.requires_grad}
+    assert "conv5_3" in trained and not {"fc6", "fc7"} & trained
+    maps = backbone(torch.zeros(1, 3, 33, 40, dtype=torch.uint8))
+    assert set(maps) == {"conv5_3"} and maps["conv5_3"].shape == (1, 512, 5, 5)
+
+
+@pytest.mark.parametrize(("name", "stride"), [("test_resnet", 8), ("resnet10t", 16)])
+def test_guide_of_any_backbone_goes_from_deep_to_shallow(name: str, stride: int) -> None:
+    taps = build_backbone(name, "none", stride, [], False).taps
+    chosen = guide_taps(taps)
+    strides = [taps[tap].stride for tap in chosen]
+    assert len(chosen) == 3 and "out" not in chosen
+    assert strides == sorted(strides, reverse=True) and strides[-1] == 4
+
+
+@pytest.mark.parametrize("size", [(32, 32), (31, 45)])
+@pytest.mark.parametrize("channels", [0, 4])
+def test_refined_maps_have_the_size_of_the_photo(size: tuple[int, int], channels: int) -> None:
+    photos, maps = photo(*size)[None], torch.rand(1, 3, *size).softmax(1)
+    net = network(channels)
+    with torch.no_grad():
+        logits, gates = net(photos, maps)
+    assert logits.shape == (1, 3, *size)
+    assert gates.shape == (1, 4, 3, channels or 3, size[0] // 2, size[1] // 2)
+
+
+def test_affinities_are_normalised() -> None:
+    net = network(4)
+    with torch.no_grad():
+        _, gates = net(photo()[None], torch.rand(1, 3, 48, 64))
+    total = gates.abs().sum(2)
+    # float32: three quotients add up to 1 within a few units of the last digit; places on the first
+    # line of a direction have no neighbour, and gates of 0.
+    assert bool(((total - 1).abs() < 1e-5).logical_or(total == 0).all())
+
+
+def test_direct_propagation_keeps_constant_maps() -> None:
+    maps = torch.tensor([0.2, 0.5, 0.3])[:, None, None].expand(3, 48, 64)[None]
+    net = network(0)
+    with torch.no_grad():
+        logits, _ = net(photo()[None], maps)
+    # A constant stays constant whatever the gates (SPN); float32 scans of up to 32 steps, twice.
+    torch.testing.assert_close(logits.softmax(1), maps, atol=1e-3, rtol=0)
+
+
+def test_refinement_depends_on_the_photo() -> None:
+    maps = torch.rand(1, 3, 48, 64).softmax(1)
+    net = network(4)
+    with torch.no_grad():
+        assert not torch.equal(net(photo()[None], maps)[0], net(photo(seed=1)[None], maps)[0])
+
+
+def pairwise_batch(known: bool = True) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(0)
+    label = torch.randint(0, 3, (2, 2, 32, 32), generator=generator)
+    return {
+        "id": ["a", "b"],
+        "photo": torch.stack([torch.stack([photo(32, 32, s).float() for s in (0, 1)])] * 2),
+        "maps": torch.rand(2, 2, 3, 32, 32, generator=generator).softmax(2),
+        "label": label if known else torch.full_like(label, 255),
+        "superpixels": blocks(32, 32).long().expand(2, 2, 32, 32),
+    }
+
+
+def test_batch_without_a_known_pixel_still_smooths() -> None:
+    module = pairwise()
+    loss = module.training_step(pairwise_batch(known=False), 0)
+    loss.backward()
+    assert float(loss.detach()) > 0
+    assert all(p.grad is None or p.grad.isfinite().all() for p in module.parameters())
+
+
+def test_smoothness_is_added_with_its_weight() -> None:
+    torch.manual_seed(0)
+    losses = {}
+    state = pairwise().state_dict()
+    for weight in (0.0, 1.0, 3.0):
+        module = pairwise(smoothness=weight).eval()
+        module.load_state_dict(state)
+        losses[weight] = float(module.training_step(pairwise_batch(), 0).detach())
+    assert losses[1.0] > losses[0.0]
+    # float32 rounding of losses of about 1.
+    assert losses[3.0] - losses[0.0] == pytest.approx(3 * (losses[1.0] - losses[0.0]), abs=1e-5)
+
+
+def test_refined_labels_are_among_the_photos_classes() -> None:
+    sample = {"id": "a", "photo": photo(), "maps": torch.rand(2, 6, 8), "map_classes": [0, 2], "done": False}
+    module = pairwise().eval()
+    with torch.no_grad():
+        (result,) = module.predict_step([sample, {"id": "b", "done": True}], 0)
+    assert result.labels[""].shape == (48, 64) and set(result.labels[""].flat) <= {0, 2}
+    assert result.confidence is not None and 0.5 <= result.confidence.min() <= result.confidence.max() <= 1
+
+
+def region_sample(label: int = 1) -> dict[str, Any]:
+    tags = torch.tensor([1.0, 0.0])
+    labels = torch.full((48, 64), label)
+    return {"id": "a", "photo": photo(), "superpixels": blocks(), "label": labels, "tags": tags}
+
+
+def test_region_batch_without_a_sample_has_no_nan() -> None:
+    module = regions()
+    loss = module.training_step([region_sample(255), region_sample(255)], 0)
+    loss.backward()
+    assert float(loss.detach()) == 0
+    assert all(p.grad is None or p.grad.isfinite().all() for p in module.parameters())
+
+
+def test_mined_regions_are_whole_superpixels_of_tagged_classes() -> None:
+    module = regions(confidence=0.2).eval()
+    with torch.no_grad():
+        (result,) = module.predict_step([region_sample()], 0)
+    labels = torch.from_numpy(result.labels[""])
+    assert set(labels.flatten().tolist()) <= {0, 1, 255}
+    for region in blocks().unique():
+        assert len(labels[blocks() == region].unique()) == 1
+
+
+def rates(module: Any, steps: int) -> list[float]:
+    module.trainer = type("T", (), {"estimated_stepping_batches": steps})()
+    made = module.configure_optimizers()
+    seen = []
+    for _ in range(steps):
+        seen.append(made["optimizer"].param_groups[0]["lr"])
+        made["optimizer"].step()
+        made["lr_scheduler"]["scheduler"].step()
+    return seen
+
+
+def test_rates_of_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pl.LightningModule, "trainer", None)
+    # equation 11 with S = 3 and equation 10 with the power 0.5 of the pairwise network
+    assert rates(regions(lr=0.001, lr_step=3), 7) == pytest.approx([1e-3] * 3 + [1e-4] * 3 + [1e-5])
+    expected = [1e-6 * (1 - k / 4) ** 0.5 for k in range(4)]
+    assert rates(pairwise(), 4) == pytest.approx(expected)
+
+
+def test_unary_probabilities_are_over_the_chosen_classes() -> None:
+    unary = SegmentationModel(2, "deeplabv2", None, "test_resnet", "none", output_stride=8).eval()
+    with torch.no_grad():
+        every = unary_probabilities(unary, photo(30, 44), 4)
+        some = unary_probabilities(unary, photo(30, 44), 4, [0, 2])
+    assert every.shape == (3, 8, 11) and some.shape == (2, 8, 11)
+    # Leaving a class out of a softmax leaves the ratios of the others as they are (float32 rounding).
+    torch.testing.assert_close(some, every[[0, 2]] / every[[0, 2]].sum(0), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("build", "wrong", "message"),
+    [
+        (pairwise, {"smoothness": -1.0}, "smoothness must be at least 0"),
+        (pairwise, {"gate_floor": 0.0}, "gate_floor above 0"),
+        (regions, {"confidence": 1.0}, "must lie in"),
+        (regions, {"lr_step": 0}, "lr_step must be at least 1"),
+        (regions, {"tap": "conv9"}, "unknown tap of test_resnet 'conv9'"),
+    ],
+)
+def test_wrong_settings_are_refused(build: Any, wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build(**wrong)
+
+
+def test_superpixel_settings_are_checked() -> None:
+    with pytest.raises(UserError, match="scale above 0"):
+        SuperpixelGenerator(scale=0)
+
+
+def energy_sample(label: int) -> dict[str, Any]:
+    maps = torch.rand(2, 6, 8, generator=torch.Generator().manual_seed(0)).softmax(0)
+    label_map = torch.full((48, 64), label)
+    return {"id": "a", "photo": photo(), "maps": maps, "map_classes": [0, 2], "label": label_map}
+
+
+def test_energy_leaves_out_photos_without_a_mined_region() -> None:
+    module, seen = pairwise().eval(), {}
+    module.log = lambda name, value, **_: seen.__setitem__(name, float(value))  # type: ignore[method-assign]
+    with torch.no_grad():
+        module.validation_step([energy_sample(2)], 0)
+        module.on_validation_epoch_end()
+        alone = dict(seen)
+        module.validation_step([energy_sample(2), energy_sample(255)], 0)
+        module.on_validation_epoch_end()
+    # The same photo twice, once with nothing mined: float32 rounding of the means.
+    assert seen["val/energy_before"] == pytest.approx(alone["val/energy_before"], abs=1e-6)
+    assert seen["val/energy_after"] == pytest.approx(alone["val/energy_after"], abs=1e-6)
+    half = alone["val/energy_after_all_pixels"] / 2
+    assert seen["val/energy_after_all_pixels"] == pytest.approx(half, abs=1e-6)
+
+
+def test_energy_of_photos_without_any_mined_region_is_not_logged() -> None:
+    module, seen = pairwise().eval(), {}
+    module.log = lambda name, value, **_: seen.__setitem__(name, float(value))  # type: ignore[method-assign]
+    with torch.no_grad():
+        module.validation_step([energy_sample(255)], 0)
+        module.on_validation_epoch_end()
+    assert set(seen) == {"val/energy_before", "val/energy_after_all_pixels"}
