@@ -50,11 +50,8 @@ def test_backbone_keeps_its_names_and_its_result() -> None:
     replaced = [n for n, m in backbone.named_modules() if isinstance(m, PhaseDepthwiseConv2d)]
     assert replaced
     photos = torch.randint(0, 256, (1, 3, 70, 90), dtype=torch.uint8)
-    with torch.no_grad():
-        found = backbone(photos)["out"]
-        for name in replaced:
-            layer = backbone.get_submodule(name)
-            layer.forward = nn.Conv2d.forward.__get__(layer)
+    found = backbone(photos)["out"]
+    with torch.no_grad():  # where nothing learns the layers are plain ones
         expected = backbone(photos)["out"]
     # float32 through 50 layers, summed in another order
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)

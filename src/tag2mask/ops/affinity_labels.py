@@ -30,7 +30,7 @@ def affinity_labels(fg_labels: Labels, bg_labels: Labels) -> Labels:
         wherever `bg_labels` is 0, and 255 elsewhere.
 
     Raises:
-        ValueError: different shapes.
+        ValueError: different shapes, a tensor beside an array, or a type without the integers 0..255.
 
     Example:
         >>> affinity_labels(np.array([2, 0, 0, 2, 255]), np.array([2, 2, 0, 0, 255]))
@@ -40,11 +40,21 @@ def affinity_labels(fg_labels: Labels, bg_labels: Labels) -> Labels:
         raise ValueError(
             f"fg_labels {tuple(fg_labels.shape)} and bg_labels {tuple(bg_labels.shape)} differ in shape"
         )
+    _check_type("fg_labels", fg_labels)
+    _check_type("bg_labels", bg_labels)
+    if isinstance(fg_labels, Tensor) is not isinstance(bg_labels, Tensor):
+        raise ValueError("fg_labels and bg_labels must both be tensors or both be arrays")
     if isinstance(fg_labels, Tensor):
         joined = fg_labels.masked_fill(fg_labels == 0, IGNORE)
         return joined.masked_fill(bg_labels == 0, 0)
     table = np.where(fg_labels == 0, IGNORE, fg_labels)
     return np.where(bg_labels == 0, 0, table).astype(fg_labels.dtype)
+
+
+def _check_type(name: str, labels: Tensor | npt.NDArray[np.integer[Any]]) -> None:
+    kind = str(labels.dtype).removeprefix("torch.")
+    if not kind.startswith(("int", "uint")) or kind == "int8":
+        raise ValueError(f"{name} must hold integers up to {IGNORE}, got {kind}")
 
 
 def pool_labels(labels: Tensor, num_classes: int, stride: int = 8) -> Tensor:
@@ -63,14 +73,18 @@ def pool_labels(labels: Tensor, num_classes: int, stride: int = 8) -> Tensor:
         (B, ceil(H / stride), ceil(W / stride)) in the dtype of `labels`.
 
     Raises:
-        ValueError: another shape, a stride below 1 or a label that is no class.
+        ValueError: another shape or type, a stride below 1, `num_classes` outside 1..255, or a label
+            that is no class.
 
     Example:
         >>> pool_labels(torch.tensor([[[1, 2, 255, 255], [2, 0, 255, 255]]]), num_classes=3, stride=2)
         tensor([[[  2, 255]]])
     """
-    if labels.ndim != 3 or labels.is_floating_point():
-        raise ValueError(f"labels must be integers (B, H, W), got {labels.dtype} {tuple(labels.shape)}")
+    _check_type("labels", labels)
+    if labels.ndim != 3:
+        raise ValueError(f"labels must be (B, H, W), got {tuple(labels.shape)}")
+    if not 1 <= num_classes <= IGNORE:
+        raise ValueError(f"num_classes must lie in 1..{IGNORE}, got {num_classes}")
     if stride < 1:
         raise ValueError(f"stride must be at least 1, got {stride}")
     batch, height, width = labels.shape

@@ -12,12 +12,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tag2mask.ops._precision import Precision, autocast
+
 Maps = TypeVar("Maps", Tensor, npt.NDArray[np.float32])
 
 EPS = 1e-5
 """Added to a class's maximum before dividing by it, as in the code of PSA."""
 GRID = 8
 """Pixels of the photo per cell of the default output grid of `multi_scale_cam`."""
+LARGEST_SCALE = 16
+"""Larger factors on a photo's size are taken for mistakes: the network would need terabytes."""
 
 
 def background_score(cams: Maps, alpha: float) -> Maps:
@@ -33,14 +37,14 @@ def background_score(cams: Maps, alpha: float) -> Maps:
         (H, W) scores in [0, 1]; 1 everywhere when K is 0.
 
     Raises:
-        ValueError: `cams` is not (K, H, W) or `alpha` is not above 0.
+        ValueError: `cams` is not (K, H, W) or not finite, or `alpha` is not above 0 or infinite.
 
     Example:
         >>> background_score(torch.tensor([[[0.5]], [[0.2]]]), alpha=2)
         tensor([[0.2500]])
     """
     _check_maps(cams)
-    if not alpha > 0:
+    if not 0 < alpha < math.inf:
         raise ValueError(f"alpha must be above 0, got {alpha}")
     if isinstance(cams, Tensor):
         zeros = cams.new_zeros((1, *cams.shape[1:]))
@@ -84,7 +88,7 @@ def normalise_cams(cams: Maps) -> Maps:
         (K, H, W) in [0, 1); a map without a positive value is 0.
 
     Raises:
-        ValueError: `cams` is not (K, H, W).
+        ValueError: `cams` is not (K, H, W) or not finite.
 
     Example:
         >>> normalise_cams(torch.tensor([[[4.0, -1.0]]])).round(decimals=3)
@@ -106,39 +110,49 @@ def multi_scale_cam(
     scales: Sequence[float] = (0.5, 1, 1.5, 2),
     flip: bool = True,
     size: tuple[int, int] | None = None,
+    precision: Precision = "auto",
 ) -> Tensor:
     """Sum of a model's activation maps over scaled and flipped copies of one photo.
 
     Each pass is resized (bicubic, antialiased), run, cut at 0 (ReLU), flipped back and brought to a
-    common grid (bilinear), as in the code of PSA. A flipped pair runs as one batch. The sum is not
-    normalised: keep the maps of the tagged classes, then use `normalise_cams`.
+    common grid (bilinear), as in the code of PSA (which uses the photo itself as the grid). The sum
+    is not normalised: keep the maps of the tagged classes, then use `normalise_cams`.
+
+    Speed: give a model without batch normalisation (`tag2mask.backbones.fold_batchnorm`) whose
+    convolutions run with the channels last. On a GPU a flipped pair is one batch; on the CPU it is two,
+    since the larger maps of a batch cost more in memory than they save in calls.
 
     Args:
         model: photos (B, 3, H, W) float RGB 0..255 -> raw maps (B, C, h, w). Put it in eval mode
             first.
         photo: (3, H, W) RGB 0..255, uint8 or float, on the model's device.
-        scales: factors on the photo's size.
+        scales: factors on the photo's size, above 0 and up to 16.
         flip: also run each scale mirrored left to right.
         size: (h, w) of the result; by default one cell for each 8 pixels, rounded up.
+        precision: ``"float32"``, ``"bfloat16"`` (autocast), or ``"auto"``: bfloat16 on hardware that
+            multiplies it, where it is 2 to 3 times as fast and changes less than 1 % of the labels.
 
     Returns:
         (C, h, w) float32, at least 0.
 
     Raises:
-        ValueError: `photo` is not (3, H, W), `scales` is empty or has a factor that is not above 0.
+        ValueError: `photo` is not (3, H, W), empty or not finite; `scales` is empty or has a factor
+            outside its range; a `size` below 1 x 1; an unknown `precision`; a model that returns
+            another shape.
 
     Example:
         >>> red = lambda photos: photos[:, :1, ::16, ::16]
         >>> multi_scale_cam(red, torch.full((3, 32, 48), 10), scales=(1, 2)).unique()
         tensor([40.])
     """
-    if photo.ndim != 3 or photo.shape[0] != 3:
-        raise ValueError(f"photo must be (3, H, W), got {tuple(photo.shape)}")
-    if len(scales) == 0 or any(not s > 0 for s in scales):
-        raise ValueError(f"scales must be factors above 0, got {list(scales)}")
-    height, width = photo.shape[1:]
-    grid = size or (-(-height // GRID), -(-width // GRID))
-    passes = [_one_scale(model, photo, scale, flip, grid) for scale in scales]
+    _check_photo(photo)
+    if len(scales) == 0 or any(not 0 < s <= LARGEST_SCALE for s in scales):
+        raise ValueError(f"scales must be factors above 0 and up to {LARGEST_SCALE}, got {list(scales)}")
+    grid = size or (-(-photo.shape[1] // GRID), -(-photo.shape[2] // GRID))
+    if min(grid) < 1:
+        raise ValueError(f"size must be at least 1 x 1, got {grid}")
+    with autocast(precision, photo.device):
+        passes = [_one_scale(model, photo, scale, flip, grid) for scale in scales]
     return torch.stack(passes).sum(0)
 
 
@@ -148,10 +162,18 @@ def _one_scale(
     batch = _resize(photo.float()[None], scale)
     if flip:
         batch = torch.cat([batch, batch.flip(3)])
-    maps = model(batch).float().relu()
+    chunks = torch.split(batch, 1) if photo.device.type == "cpu" else [batch]
+    maps = torch.cat([_run(model, chunk) for chunk in chunks]).float().relu_()
     if flip:
         maps = torch.stack([maps[0], maps[1].flip(2)])
     return F.interpolate(maps, size=grid, mode="bilinear", align_corners=False).sum(0)
+
+
+def _run(model: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+    maps = model(batch)
+    if maps.ndim != 4 or len(maps) != len(batch) or maps.numel() == 0:
+        raise ValueError(f"model must return ({len(batch)}, C, h, w), got {tuple(maps.shape)}")
+    return maps
 
 
 def _resize(batch: Tensor, scale: float) -> Tensor:
@@ -163,6 +185,16 @@ def _resize(batch: Tensor, scale: float) -> Tensor:
     return resized.clamp(0, 255)
 
 
+def _check_photo(photo: Tensor) -> None:
+    if photo.ndim != 3 or photo.shape[0] != 3 or photo.numel() == 0:
+        raise ValueError(f"photo must be (3, H, W) and not empty, got {tuple(photo.shape)}")
+    if not bool(photo.isfinite().all()):
+        raise ValueError("photo holds NaN or infinity")
+
+
 def _check_maps(cams: Tensor | npt.NDArray[np.float32]) -> None:
     if cams.ndim != 3:
         raise ValueError(f"cams must be (K, H, W), got {tuple(cams.shape)}")
+    finite = cams.isfinite() if isinstance(cams, Tensor) else np.isfinite(cams)
+    if not bool(finite.all()):
+        raise ValueError("cams holds NaN or infinity")

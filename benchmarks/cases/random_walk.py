@@ -1,0 +1,83 @@
+"""The random walk beside powers of a dense matrix, at strides 8 and 4 and for a large photo."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.harness import Agreement, Case, Inputs
+from benchmarks.reference.random_walk import dense_walk, stepwise_walk, transition
+from tag2mask.ops import affinity_graph
+
+CHANNELS, MAPS, DOUBLINGS = 448, 3, 8
+
+Problem = tuple[Tensor, Tensor]
+
+
+def cases(inputs: Inputs) -> list[Case]:
+    small, middle, large = (partial(_problem, inputs, *size) for size in ((47, 63), (94, 125), (256, 256)))
+    return [
+        Case(
+            name="random_walk",
+            piece="random walk, 63x47 map (stride 8), affinities included",
+            reference=f"dense matrix, squared {DOUBLINGS} times",
+            run_reference=lambda: dense_walk(*small(), DOUBLINGS),
+            run_ours=partial(_ours, small),
+            agreement=_agreement,
+            bar=80,
+        ),
+        Case(
+            name="random_walk",
+            piece="random walk, 125x94 map (stride 4), affinities included",
+            reference=f"dense matrix (1 squaring measured, times {DOUBLINGS})",
+            run_reference=lambda: _square(_matrix(middle)),
+            run_ours=partial(_ours, middle),
+            agreement=lambda _, result: _agreement(stepwise_walk(*middle()), result),
+            bar=1000,
+            reference_times=DOUBLINGS,
+        ),
+        Case(
+            name="random_walk",
+            piece="random walk, 256x256 map (1024x1024 photo at stride 4), affinities included",
+            reference="dense matrix (needs more than 24 GB)",
+            run_reference=None,
+            run_ours=partial(_ours, large),
+            agreement=lambda _, result: _agreement(stepwise_walk(*large()), result),
+            bar=0,
+        ),
+    ]
+
+
+@cache
+def _problem(inputs: Inputs, height: int, width: int) -> Problem:
+    """Features that follow a photo's colours, as an affinity network's follow its objects; random maps."""
+    rng = np.random.default_rng(0)
+    photo = torch.from_numpy(inputs.photo(height, width).astype(np.float32) / 255)
+    mixing = torch.from_numpy(rng.normal(size=(CHANNELS, 3)).astype(np.float32))
+    features = torch.einsum("ck,hwk->chw", mixing, photo).contiguous()
+    return features, torch.from_numpy(rng.random((MAPS, height, width)).astype(np.float32))
+
+
+@cache
+def _matrix(problem: Callable[[], Problem]) -> Tensor:
+    return transition(problem()[0])
+
+
+def _square(matrix: Tensor) -> Tensor:
+    return matrix @ matrix
+
+
+def _ours(problem: Callable[[], Problem]) -> Tensor:
+    features, maps = problem()
+    return affinity_graph(features).walk(maps)
+
+
+def _agreement(expected: Tensor, result: Tensor) -> Agreement:
+    error = float((expected - result).abs().max())
+    share = float((expected.argmax(0) == result.argmax(0)).double().mean())
+    text = f"max error {error:.0e}, argmax equal on {100 * share:.3f} %"
+    return Agreement(text, error <= 1e-4 and share >= 0.9999)

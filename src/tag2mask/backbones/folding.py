@@ -1,0 +1,116 @@
+"""Batch normalisation merged into the convolutions before it, for prediction."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterator
+from typing import TypeVar, cast
+
+import torch
+from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.norm_act import BatchNormAct2d
+from torch import Tensor, nn
+from torch.autograd.graph import Node
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from tag2mask.backbones.phase_conv import PhaseDepthwiseConv2d
+
+M = TypeVar("M", bound=nn.Module)
+
+_LINEAR = (nn.Conv2d, PhaseDepthwiseConv2d, Conv2dSame)
+"""Layers whose result is linear in ``weight``; subclasses may standardise it first."""
+_NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, BatchNormAct2d)
+
+
+def fold_batchnorm(model: M, example: Tensor) -> M:
+    """A copy of a model for prediction, without the batch normalisation that directly follows a convolution.
+
+    In eval mode batch normalisation is a fixed scale and shift of each channel, so it can be part of
+    the convolution's weights: the same function with fewer passes over memory. Only pairs are merged
+    where nothing but the normalisation reads the convolution, which is seen from the graph that
+    autograd records. Others (e.g. those before a convolution in a pre-activation network) stay.
+
+    Args:
+        model: takes a tensor and returns a tensor, or a dict or list of them.
+        example: an input, as small as the model takes.
+
+    Returns:
+        the copy, in eval mode and without gradients; equal to the model in eval mode but for rounding.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        folded = copy.deepcopy(model).eval().requires_grad_(True)
+        for convolution, norm in _pairs(folded, example.clone()):
+            _merge(convolution, norm)
+            _replace(folded, norm)
+    return folded.requires_grad_(False)
+
+
+def _pairs(model: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+    made: dict[Node | None, nn.Conv2d] = {}
+    read: list[tuple[Node | None, nn.BatchNorm2d]] = []
+    handles = []
+    for layer in model.modules():
+        if type(layer) in _LINEAR:
+            handles.append(
+                layer.register_forward_hook(lambda conv, _, out: made.__setitem__(out.grad_fn, conv))
+            )
+        elif type(layer) in _NORMS and layer.running_mean is not None:
+            handles.append(
+                layer.register_forward_pre_hook(lambda norm, inputs: read.append((inputs[0].grad_fn, norm)))
+            )
+    try:
+        readers = _readers(model(example))
+    finally:
+        for handle in handles:
+            handle.remove()
+    calls = Counter(id(layer) for layer in [*made.values(), *(norm for _, norm in read)])
+    return [
+        (made[node], norm)
+        for node, norm in read
+        if node in made and readers[node] == 1 and calls[id(made[node])] == calls[id(norm)] == 1
+    ]
+
+
+def _readers(outputs: object) -> Counter[Node | None]:
+    """How many operations (or outputs) read the result of each operation."""
+    found: Counter[Node | None] = Counter(t.grad_fn for t in _tensors(outputs))
+    todo = list(found)
+    while todo:
+        node = todo.pop()
+        for before, _ in node.next_functions if node else ():
+            if before not in found:
+                todo.append(before)
+            found[before] += 1
+    return found
+
+
+def _tensors(outputs: object) -> Iterator[Tensor]:
+    if isinstance(outputs, Tensor):
+        yield outputs
+    elif isinstance(outputs, dict):
+        for value in outputs.values():
+            yield from _tensors(value)
+    elif isinstance(outputs, (list, tuple)):
+        for value in outputs:
+            yield from _tensors(value)
+
+
+def _merge(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    convolution.weight, convolution.bias = fuse_conv_bn_weights(
+        convolution.weight,
+        convolution.bias,
+        cast(Tensor, norm.running_mean),
+        cast(Tensor, norm.running_var),
+        norm.eps,
+        norm.weight,
+        norm.bias,
+    )
+
+
+def _replace(model: nn.Module, norm: nn.BatchNorm2d) -> None:
+    after = norm.act if isinstance(norm, BatchNormAct2d) else nn.Identity()
+    for parent in model.modules():
+        for name, child in list(parent.named_children()):
+            if child is norm:
+                setattr(parent, name, after)
