@@ -97,7 +97,7 @@ SEEDS           ?= 0 1 2
 ANIMALS_FLAGS   = --data $(ANIMALS_DATA) --data-root $(ANIMALS) --backbone mobilenetv2_100 \
                   --weights $(ANIMALS_WEIGHTS) --budget small
 
-.PHONY: animals results bench
+.PHONY: animals results bench bench-scaling
 animals: setup ## psa and its upper bound on the real photos of voc-animals, once per seed (hours on 2 cores), then `results`
 	for seed in $(SEEDS); do \
 	  $(TAG2MASK) run psa $(ANIMALS_FLAGS) --seed $$seed --run-dir runs/animals-$$seed && \
@@ -107,6 +107,9 @@ animals: setup ## psa and its upper bound on the real photos of voc-animals, onc
 
 bench: setup ## time every operator and loss beside its plain reference (minutes, on a quiet machine); NAME=piece for one
 	$(TAG2MASK) bench $(NAME) --json benchmarks/results/$(if $(NAME),bench-$(NAME),bench-cpu).json
+
+bench-scaling: setup ## cost of the operators against photo size, labels and threads (minutes, on a quiet machine)
+	$(BIN)/python -m benchmarks.scaling --json benchmarks/results/scaling-cpu.json
 
 results: setup ## print the table of the runs that `animals` made, and keep it under benchmarks/results
 	$(BIN)/python benchmarks/results_table.py $(wildcard $(SEEDS:%=runs/animals-%)) \

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from tqdm import tqdm
 
 from benchmarks.cases import all_cases
 from benchmarks.harness import Case, Inputs, Result, measure
-from benchmarks.tables import markdown, plain
+from benchmarks.tables import markdown, plain, write
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -31,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     table = markdown(results)
     print(table)
     if options.json:
-        _write(options.json, results, inputs.source, table)
+        write(options.json, plain(results), inputs.source, table)
     reached = sum(r.reached for r in results)
     print(f"{reached} of {len(results)} pieces reach their bar" + _where(options.json))
     return 0 if all(r.agreement.ok for r in results) else 1
@@ -68,15 +67,6 @@ def _measured(cases: Sequence[Case], repeats: int) -> list[Result]:
         bar.set_description(case.piece)
         results.append(measure(case, repeats))
     return results
-
-
-def _write(path: Path, results: Sequence[Result], source: str, table: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    found = plain(results, source)
-    path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    here = found["machine"]
-    about = f"{here['processor']}, {here['cores']} cores, torch {here['versions']['torch']}, {source}."
-    path.with_suffix(".md").write_text(f"{about}\n\n{table}\n", encoding="utf-8")
 
 
 def _where(path: Path | None) -> str:

@@ -6,7 +6,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ class Case:
     memory_bar_mb: float | None = None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Inputs:
     """Photos for the cases: real ones where there are any, otherwise generated.
 
@@ -64,7 +64,6 @@ class Inputs:
     """
 
     folder: Path | None = None
-    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
     @classmethod
     def find(cls) -> Inputs:

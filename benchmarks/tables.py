@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import statistics
@@ -32,9 +33,19 @@ def markdown(results: Sequence[Result]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 
-def plain(results: Sequence[Result], source: str) -> dict[str, Any]:
-    """Everything that was measured, and where."""
-    return {"machine": machine(), "input": source, "cases": [_plain(r) for r in results]}
+def plain(results: Sequence[Result]) -> dict[str, Any]:
+    """Everything that was measured."""
+    return {"cases": [_plain(r) for r in results]}
+
+
+def write(path: Path, found: dict[str, Any], source: str, table: str) -> None:
+    """Write what was measured as JSON with the machine and the input, and its table as .md beside it."""
+    here = machine()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    everything = {"machine": here, "input": source, **found}
+    path.write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
+    about = f"{here['processor']}, {here['cores']} cores, torch {here['versions']['torch']}, {source}."
+    path.with_suffix(".md").write_text(f"{about}\n\n{table}\n", encoding="utf-8")
 
 
 def machine() -> dict[str, Any]:
