@@ -101,7 +101,8 @@ ANIMALS_FLAGS   = --data $(ANIMALS_DATA) --data-root $(ANIMALS) --backbone mobil
 animals: setup ## psa and its upper bound on the real photos of voc-animals, once per seed (hours on 2 cores), then `results`
 	for seed in $(SEEDS); do \
 	  $(TAG2MASK) run psa $(ANIMALS_FLAGS) --seed $$seed --run-dir runs/animals-$$seed && \
-	  $(TAG2MASK) run psa:supervised $(ANIMALS_FLAGS) --seed $$seed --run-dir runs/animals-true-$$seed || exit; \
+	  $(TAG2MASK) run psa:supervised $(ANIMALS_FLAGS) --seed $$seed --run-dir runs/animals-true-$$seed \
+	    --reuse runs/animals-$$seed || exit; \
 	done
 	$(MAKE) results
 
@@ -122,7 +123,9 @@ RECIPES ?= psa sc_cam rrm ial self_guided psa:supervised
 .PHONY: table
 table: setup ## chosen RECIPES and SEEDS on voc-animals, and one table over them (many hours on 2 cores)
 	for seed in $(SEEDS); do for recipe in $(RECIPES); do \
-	  $(TAG2MASK) run $$recipe $(ANIMALS_FLAGS) --seed $$seed --run-dir runs/table/$$(echo $$recipe | tr : -)-$$seed || exit; \
+	  others=$$(ls runs/animals-$$seed/run.json runs/table/*-$$seed/run.json 2>/dev/null | xargs -r dirname); \
+	  $(TAG2MASK) run $$recipe $(ANIMALS_FLAGS) --seed $$seed --run-dir runs/table/$$(echo $$recipe | tr : -)-$$seed \
+	    $${others:+--reuse} $$others || exit; \
 	done; done
 	$(BIN)/python -m benchmarks.recipe_table $(foreach s,$(SEEDS),$(foreach r,$(RECIPES),runs/table/$(subst :,-,$(r))-$(s))) \
 	  --name recipes-voc-animals --command "make table SEEDS='$(SEEDS)'"

@@ -518,6 +518,42 @@ def test_dry_run_starts_and_writes_nothing(bench: Bench, capsys: pytest.CaptureF
     assert not (bench.run_dir / "cam.previous").exists()
 
 
+def test_steps_of_another_run_are_copied_where_they_would_be_the_same(
+    bench: Bench, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert bench.run() == 0
+    bench.calls()
+    other = {"run_dir": tmp_path / "variant", "reuse": (bench.run_dir,)}
+    asked = {"variant": "bare"}
+    bench.run(asked=asked, dry_run=True, **other)
+    assert f"# [1/4] cam  to be copied from {bench.run_dir / 'cam'}" in capsys.readouterr().out
+    assert bench.run(asked=asked, **other) == 0
+    # the variant changes the labels, and with them what is learned from them
+    assert bench.started() == ["label:predict", "model:fit", "model:predict"]
+    printed = capsys.readouterr().out
+    assert f"[2/4] learn  copied from {bench.run_dir / 'learn'}" in printed
+    assert "[1/4] cam  copied from" in printed and "mIoU 66.0" in printed
+    assert read(tmp_path / "variant/cam") == read(bench.run_dir / "cam")
+    # done now, with or without the other run
+    assert bench.run(asked=asked, run_dir=tmp_path / "variant") == 0
+    assert bench.started() == []
+
+
+def test_steps_made_otherwise_are_not_copied(bench: Bench, tmp_path: Path) -> None:
+    assert bench.run(stages=(1,)) == 0
+    bench.calls()
+    other = {"run_dir": tmp_path / "other", "reuse": (bench.run_dir,)}
+    assert bench.run(asked={"seed": 7}, stages=(1,), **other) == 0
+    assert bench.started() == ALL[:2]
+    with pytest.raises(UserError, match=r"--reuse .*nowhere: there is no run"):
+        bench.run(run_dir=tmp_path / "new", reuse=(tmp_path / "nowhere",))
+    assert not (tmp_path / "new").exists()
+
+
+def read(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
 def test_torchrun(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     bench.run(dry_run=True, launcher="torchrun", extras=Extras(devices=2), stages=(1,))
     words = shlex.split(capsys.readouterr().out.splitlines()[2])

@@ -26,6 +26,7 @@ The run folder remembers data set, budget, backbone, weights and seed: say them 
 _RUN_EXAMPLES = """examples:
   tag2mask run psa --data shapes --run-dir runs/demo
   tag2mask run psa:no_crf --data voc --data-root /data/VOC2012 --run-dir runs/no_crf --dry-run
+  tag2mask run ial --data voc --data-root /data/VOC2012 --run-dir runs/ial --reuse runs/psa
   tag2mask run psa --run-dir runs/psa --stage 3 -- --trainer.max_epochs 5
   tag2mask run psa --run-dir runs/psa --step-args cam "--model.init_args.lr 0.02"
 
@@ -88,6 +89,10 @@ def _add_which(run: argparse.ArgumentParser) -> None:
         metavar="STEP",
         help="begin with this step and leave earlier ones as they are",
     )
+    which.add_argument(
+        "--reuse", nargs="+", action="extend", default=[], metavar="RUN",
+        help="earlier runs: copy a step from there if it was made with the same settings and inputs",
+    )  # fmt: skip
     which.add_argument(
         "--step-args", nargs=2, action="append", default=[], metavar=("STEP", "OPTIONS"),
         help="options for one step, e.g. --step-args cam '--model.init_args.lr 0.02'",
@@ -179,6 +184,7 @@ def _run(args: argparse.Namespace) -> int:
         sbatch_args=tuple(_split(sbatch)),
         check=not args.no_check,
         dry_run=args.dry_run,
+        reuse=tuple(Path(folder) for folder in args.reuse),
     )
     return run_recipe(request)
 

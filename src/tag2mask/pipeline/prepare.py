@@ -10,6 +10,7 @@ from tag2mask.core.errors import UserError
 from tag2mask.pipeline.configs import dataset_config, find_conf, named_config, recipe_folder
 from tag2mask.pipeline.plan import StepPlan, plan_steps
 from tag2mask.pipeline.request import Request, run_words
+from tag2mask.pipeline.reuse import check_runs
 from tag2mask.pipeline.settings import Settings, check_dataset, merge, normalise, read_run
 from tag2mask.pipeline.spec import Recipe, Step, load_recipe
 from tag2mask.pipeline.state import is_complete
@@ -54,6 +55,7 @@ def prepare(request: Request) -> Prepared:
     # absolute, so that a stage finds the same configuration however the folder is spelled next time
     plans = plan_steps(conf, recipe, steps, settings, request.run_dir.resolve(), request.extras)
     _require_inputs(recipe, settings, request, steps)
+    check_runs(request.reuse)
     return Prepared(request, recipe, known, settings, plans)
 
 

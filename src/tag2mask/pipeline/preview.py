@@ -10,6 +10,7 @@ from tag2mask.artifacts import manifest_hash
 from tag2mask.pipeline import launchers, progress
 from tag2mask.pipeline.prepare import Prepared
 from tag2mask.pipeline.request import run_words
+from tag2mask.pipeline.reuse import find_twin
 from tag2mask.pipeline.settings import Settings
 from tag2mask.pipeline.state import Action, decide
 
@@ -48,6 +49,11 @@ def show_plan(prepared: Prepared, program: Sequence[str]) -> None:
         parents = {s: None if s in made else manifest_hash(request.run_dir / s) for s in step.inputs.values()}
         decision = decide(plan, parents)
         reasons = f" ({'; '.join(decision.reasons)})" if decision.reasons else ""
+        twin = find_twin(plan, decision, parents, request.reuse)
+        if twin is not None:
+            print("# " + progress.status_line(index, len(steps), step.name, f"to be copied from {twin}"))
+            made.add(step.name)
+            continue
         print("# " + progress.status_line(index, len(steps), step.name, decision.action.value + reasons))
         if decision.action in (Action.NEW, Action.AGAIN):
             made.add(step.name)

@@ -25,6 +25,7 @@ class Request:
         sbatch_args: options for sbatch.
         check: check the data set before the first step.
         dry_run: print what would be started and start nothing.
+        reuse: run folders whose steps are copied where they would come out the same.
     """
 
     asked: Settings
@@ -36,6 +37,7 @@ class Request:
     sbatch_args: tuple[str, ...] = ()
     check: bool = True
     dry_run: bool = False
+    reuse: tuple[Path, ...] = ()
 
 
 def run_words(
@@ -77,6 +79,7 @@ def _call_words(request: Request) -> list[str]:
     words += ["--logger", extras.logger] if extras.logger else []
     words += ["--launcher", request.launcher] if request.launcher != "local" else []
     words += [] if request.check else ["--no-check"]
+    words += ["--reuse", *map(str, request.reuse)] if request.reuse else []
     for step, args in extras.step_args.items():
         words += ["--step-args", step, shlex.join(args)]
     return words + (["--", *extras.args] if extras.args else [])

@@ -18,9 +18,10 @@ from tag2mask.pipeline.prepare import Prepared, prepare
 from tag2mask.pipeline.preview import batch_file, check_words, show_plan
 from tag2mask.pipeline.process import Stopped, run_child
 from tag2mask.pipeline.request import Request, resume_words
+from tag2mask.pipeline.reuse import copy_step, find_twin
 from tag2mask.pipeline.scorecard import SCORE_NAME, SCORECARD_NAME, read_score, update_scorecard
 from tag2mask.pipeline.settings import changes, read_run, write_run
-from tag2mask.pipeline.state import LOG_NAME, Action, decide, write_input
+from tag2mask.pipeline.state import LOG_NAME, Action, Decision, decide, write_input
 
 
 class StepFailed(Exception):
@@ -117,21 +118,29 @@ class _Runner:
         parents = {s: manifest_hash(self.run_dir / s) for s in plan.step.inputs.values()}
         decision = decide(plan, parents)
         name = plan.step.name
-        started = time.monotonic()
         text = decision.action.value
         if decision.action is not Action.SKIP:
             self._check_once()
-            reasons = f": {'; '.join(decision.reasons)}" if decision.reasons else ""
-            print(progress.status_line(index, total, name, text + reasons), flush=True)
-            if decision.action is Action.AGAIN:
-                print(f"the old results are kept in {_set_aside(plan.folder)}", flush=True)
-            for command in decision.commands:
-                self._command(plan, command, parents)
+            started = time.monotonic()
+            twin = find_twin(plan, decision, parents, self.prepared.request.reuse)
+            if twin is not None:
+                copy_step(twin, plan.folder)
+                text = f"copied from {twin}"
+            else:
+                reasons = f": {'; '.join(decision.reasons)}" if decision.reasons else ""
+                print(progress.status_line(index, total, name, text + reasons), flush=True)
+                self._make(plan, decision, parents)
         score = self._score(plan)
-        if decision.action is not Action.SKIP:
+        if decision.action is not Action.SKIP and twin is None:
             text = f"done in {progress.clock(time.monotonic() - started)}"
         update_scorecard(self.run_dir, self.prepared.recipe, self.prepared.settings)
         print(progress.status_line(index, total, name, text, score), flush=True)
+
+    def _make(self, plan: StepPlan, decision: Decision, parents: dict[str, str]) -> None:
+        if decision.action is Action.AGAIN:
+            print(f"the old results are kept in {_set_aside(plan.folder)}", flush=True)
+        for command in decision.commands:
+            self._command(plan, command, parents)
 
     def _command(self, plan: StepPlan, command: str, parents: dict[str, str]) -> None:
         fingerprint, parts = plan.fingerprinted(command, parents)

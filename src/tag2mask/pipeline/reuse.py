@@ -1,0 +1,55 @@
+"""Steps that another run has made with the same settings and inputs already."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from tag2mask.core.errors import UserError
+from tag2mask.pipeline.plan import StepPlan
+from tag2mask.pipeline.settings import read_run
+from tag2mask.pipeline.state import Action, Decision, decide
+
+
+def check_runs(folders: Iterable[Path]) -> None:
+    """Refuse folders that are no runs.
+
+    Raises:
+        UserError: a folder is missing or is no run folder.
+    """
+    for folder in folders:
+        if read_run(folder) is None:
+            raise UserError(f"--reuse {folder}: there is no run; name the folder of an earlier run")
+
+
+def find_twin(
+    plan: StepPlan, decision: Decision, parents: Mapping[str, str | None], runs: Iterable[Path]
+) -> Path | None:
+    """The complete folder of the same step in another run, made with the same settings and inputs.
+
+    Args:
+        plan: the step as it would be started.
+        decision: only a step that has nothing of its own yet takes that of another run.
+        parents: hash of each input's manifest.
+        runs: run folders, the first that has it counts.
+    """
+    if decision.action is not Action.NEW:
+        return None
+    for run in runs:
+        folder = run / plan.step.name
+        if folder.is_dir() and decide(replace(plan, folder=folder), parents).action is Action.SKIP:
+            return folder
+    return None
+
+
+def copy_step(source: Path, folder: Path) -> None:
+    """Copy a step's folder; a copy that is cut short leaves nothing that looks like a step."""
+    part = folder.with_name(f".{folder.name}.part")
+    if part.exists():
+        shutil.rmtree(part)
+    shutil.copytree(source, part)
+    if folder.exists():  # the note of a start that never came, and its log
+        shutil.rmtree(folder)
+    part.rename(folder)
