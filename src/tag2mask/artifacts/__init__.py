@@ -1,5 +1,6 @@
 """What steps leave on disk: atomic files, maps, labels, manifests and hashes."""
 
+from tag2mask.artifacts.features import load_features, load_sub_labels, save_features, save_sub_labels
 from tag2mask.artifacts.files import (
     atomic_write_bytes,
     atomic_write_json,
@@ -17,6 +18,7 @@ from tag2mask.artifacts.labels import (
 )
 from tag2mask.artifacts.manifest import (
     KINDS,
+    RESULT_SUFFIXES,
     CommandRecord,
     Manifest,
     collect_versions,
@@ -31,6 +33,7 @@ from tag2mask.artifacts.regions import load_regions, save_regions
 
 __all__ = [
     "KINDS",
+    "RESULT_SUFFIXES",
     "CommandRecord",
     "Manifest",
     "StoredMaps",
@@ -40,17 +43,21 @@ __all__ = [
     "collect_versions",
     "git_commit",
     "load_confidence",
+    "load_features",
     "load_labels",
     "load_maps",
     "load_regions",
+    "load_sub_labels",
     "manifest_hash",
     "read_manifest",
     "require_step",
     "safe_join",
     "save_confidence",
+    "save_features",
     "save_labels",
     "save_maps",
     "save_regions",
+    "save_sub_labels",
     "sha256_file",
     "sha256_json",
     "voc_palette",

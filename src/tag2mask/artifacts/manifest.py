@@ -15,8 +15,14 @@ from tag2mask.artifacts.files import atomic_write_json, sha256_file
 from tag2mask.core.classes import ClassList
 from tag2mask.core.errors import UserError
 
-KINDS = ("maps", "labels", "affinity_labels", "checkpoint", "segmentation", "superpixels")
+KINDS = (
+    "maps", "labels", "affinity_labels", "checkpoint", "segmentation",
+    "superpixels", "features", "sub_labels",
+)  # fmt: skip
 """What a step's folder can hold."""
+
+RESULT_SUFFIXES = {"maps": ".npz", "features": ".npy", "sub_labels": ".json"}
+"""Ending of the file of each photo, by kind; the others leave ``.png``."""
 
 MANIFEST_NAME = "manifest.json"
 

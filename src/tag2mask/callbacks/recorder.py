@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 import torch
 
 from tag2mask.artifacts import (
+    RESULT_SUFFIXES,
     CommandRecord,
     Manifest,
     atomic_write_json,
@@ -65,7 +66,7 @@ class StepIdentity:
     def missing(self) -> list[str]:
         """Photos without a result."""
         folder = self.folder / "out" / self.done_folder
-        suffix = ".npz" if self.kind == "maps" else ".png"
+        suffix = RESULT_SUFFIXES.get(self.kind, ".png")
         return [i for i in self.image_ids if not (folder / f"{i}{suffix}").is_file()]
 
 

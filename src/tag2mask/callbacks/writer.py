@@ -9,8 +9,24 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import BasePredictionWriter
 
-from tag2mask.artifacts import safe_join, save_confidence, save_labels, save_maps, save_regions
-from tag2mask.core import ClassList, LabelsResult, MapsResult, RegionsResult
+from tag2mask.artifacts import (
+    safe_join,
+    save_confidence,
+    save_features,
+    save_labels,
+    save_maps,
+    save_regions,
+    save_sub_labels,
+)
+from tag2mask.core import (
+    ClassList,
+    FeaturesResult,
+    LabelsResult,
+    MapsResult,
+    RegionsResult,
+    Result,
+    SubLabelsResult,
+)
 
 
 class PredictionWriter(BasePredictionWriter):
@@ -37,7 +53,7 @@ class PredictionWriter(BasePredictionWriter):
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        prediction: Sequence[MapsResult | LabelsResult | RegionsResult],
+        prediction: Sequence[Result],
         batch_indices: Sequence[int] | None,
         batch: Any,
         batch_idx: int,
@@ -45,13 +61,22 @@ class PredictionWriter(BasePredictionWriter):
     ) -> None:
         """Write what `predict_step` returned."""
         for result in prediction or ():
-            if isinstance(result, MapsResult):
-                self._write_maps(result)
-            elif isinstance(result, RegionsResult):
-                save_regions(safe_join(self.out, f"{result.id}.png"), result.regions)
-            else:
-                self._write_labels(result)
+            self._write(result)
             self.written += 1
+
+    def _write(self, result: Result) -> None:
+        match result:
+            case MapsResult():
+                self._write_maps(result)
+            case LabelsResult():
+                self._write_labels(result)
+            case RegionsResult():
+                save_regions(safe_join(self.out, f"{result.id}.png"), result.regions)
+            case FeaturesResult():
+                save_features(safe_join(self.out, f"{result.id}.npy"), result.features)
+            case SubLabelsResult():
+                clusters = {self.classes.all_ids[k]: number for k, number in result.clusters.items()}
+                save_sub_labels(safe_join(self.out, f"{result.id}.json"), clusters)
 
     def _write_maps(self, result: MapsResult) -> None:
         ids = [self.classes.all_ids[k] for k in result.classes]

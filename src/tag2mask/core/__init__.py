@@ -1,6 +1,15 @@
 """Batch types, class lists and errors: what every other package may import."""
 
-from tag2mask.core.batch import LabelsResult, MapsResult, PhotoSample, RegionsResult, TrainBatch
+from tag2mask.core.batch import (
+    FeaturesResult,
+    LabelsResult,
+    MapsResult,
+    PhotoSample,
+    RegionsResult,
+    Result,
+    SubLabelsResult,
+    TrainBatch,
+)
 from tag2mask.core.classes import IGNORE, VOC_NAMES, ClassList
 from tag2mask.core.errors import UserError, unknown_name
 
@@ -8,10 +17,13 @@ __all__ = [
     "IGNORE",
     "VOC_NAMES",
     "ClassList",
+    "FeaturesResult",
     "LabelsResult",
     "MapsResult",
     "PhotoSample",
     "RegionsResult",
+    "Result",
+    "SubLabelsResult",
     "TrainBatch",
     "UserError",
     "unknown_name",

@@ -65,6 +65,30 @@ class RegionsResult(NamedTuple):
     regions: npt.NDArray[np.integer[Any]]
 
 
+class FeaturesResult(NamedTuple):
+    """Features of one photo, for the writer.
+
+    Attributes:
+        id: image id.
+        features: (C,) finite numbers.
+    """
+
+    id: str
+    features: npt.NDArray[np.float32]
+
+
+class SubLabelsResult(NamedTuple):
+    """Sub-categories of one photo, for the writer.
+
+    Attributes:
+        id: image id.
+        clusters: index 1..K of each class in the photo -> number of its sub-category, from 0 on.
+    """
+
+    id: str
+    clusters: dict[int, int]
+
+
 class LabelsResult(NamedTuple):
     """Label maps of one photo, for the labels writer.
 
@@ -78,3 +102,7 @@ class LabelsResult(NamedTuple):
     id: str
     labels: dict[str, npt.NDArray[np.uint8]]
     confidence: npt.NDArray[np.float32] | None = None
+
+
+Result = MapsResult | LabelsResult | RegionsResult | FeaturesResult | SubLabelsResult
+"""What a step can say about a photo."""

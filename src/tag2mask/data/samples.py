@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from tag2mask.artifacts.files import safe_join
 from tag2mask.artifacts.labels import load_labels
+from tag2mask.artifacts.manifest import RESULT_SUFFIXES
 from tag2mask.artifacts.maps import load_maps
 from tag2mask.core import ClassList, PhotoSample, UserError
 from tag2mask.data.photo_set import PhotoSet
@@ -83,7 +84,7 @@ class WholePhotos(Dataset[PhotoSample]):
         with_masks: give the true mask where there is one (validation only).
         long_side: resize photo and mask to this long side, or None for the size they have.
         maps_dir: folder of ``<id>.npz`` maps to give along, or None.
-        out_dir: a photo whose result lies here (``<id>.npz`` or ``<id>.png``) is only marked as done.
+        out_dir: a photo whose result lies here (``<id>.npz``, ``<id>.png``, ...) is only marked as done.
     """
 
     photos: PhotoSet
@@ -125,7 +126,10 @@ class WholePhotos(Dataset[PhotoSample]):
         if self.out_dir is None:
             return False
         folder = Path(self.out_dir)
-        return any(safe_join(folder, f"{image_id}{suffix}").is_file() for suffix in (".npz", ".png"))
+        return any(
+            safe_join(folder, f"{image_id}{suffix}").is_file()
+            for suffix in (*RESULT_SUFFIXES.values(), ".png")
+        )
 
 
 @dataclass

@@ -22,6 +22,14 @@ METRICS_NAME = "metrics.json"
 CAM_THRESHOLD = 0.3
 """Where a step names no threshold of its own (``cam_threshold`` in its ``metrics.json``)."""
 
+UNSCORED = {
+    "checkpoint": "a checkpoint makes",
+    "superpixels": "superpixels are",
+    "features": "features are",
+    "sub_labels": "sub-categories are",
+}
+"""Kinds of steps that have nothing to compare with masks, as the subject of a sentence."""
+
 VARIANTS = ("single_scale", "multi_scale", "multi_scale_crf")
 """Ways to predict with a segmentation network; the first one that is there gives the headline."""
 
@@ -47,9 +55,8 @@ def score_step(step_dir: str | Path) -> dict[str, Any]:
     manifest = require_step(folder)
     metrics = _read_metrics(folder)
     score: dict[str, Any] = {"kind": manifest.kind, "split": manifest.split, "metrics": metrics}
-    if manifest.kind in ("checkpoint", "superpixels"):
-        what = "a checkpoint makes" if manifest.kind == "checkpoint" else "superpixels are"
-        score = {"scored": False, "why": f"{what} no label maps", **score}
+    if manifest.kind in UNSCORED:
+        score = {"scored": False, "why": f"{UNSCORED[manifest.kind]} no label maps", **score}
     else:
         dataset = PhotoSet.from_description(manifest.data)
         ids = [i for i in manifest.image_ids if dataset.mask_path(i) is not None]

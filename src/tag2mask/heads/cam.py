@@ -26,9 +26,12 @@ class CAMHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Class logits (B, K) of features (B, C, h, w)."""
-        pooled = F.adaptive_avg_pool2d(self.dropout(features), 1)
-        logits: Tensor = self.classifier(pooled)
+        logits: Tensor = self.classifier(self.pool(features))
         return logits.flatten(1)
+
+    def pool(self, features: Tensor) -> Tensor:
+        """Mean features (B, C, 1, 1) after dropout, for a second classifier beside this one."""
+        return F.adaptive_avg_pool2d(self.dropout(features), 1)
 
     def cam(self, features: Tensor) -> Tensor:
         """Class maps (B, K, h, w) of features (B, C, h, w): no ReLU, no scaling."""

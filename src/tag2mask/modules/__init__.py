@@ -1,7 +1,7 @@
 """The stages as LightningModules."""
 
 from tag2mask.modules.affinity import AffinityLearner
-from tag2mask.modules.base import Stage, load_stage
+from tag2mask.modules.base import Stage, load_network, load_stage
 from tag2mask.modules.classifier import Classifier
 from tag2mask.modules.pseudo_label import AffinityLabelGenerator, PseudoLabelGenerator
 from tag2mask.modules.refinements import Background, DenseCRF, RandomWalk, Refinement
@@ -18,5 +18,6 @@ __all__ = [
     "Refinement",
     "SegmentationModel",
     "Stage",
+    "load_network",
     "load_stage",
 ]

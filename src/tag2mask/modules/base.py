@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -19,6 +19,8 @@ from tag2mask.modules.optim import parameter_groups, poly_schedule
 
 OptimizerFactory = Callable[[Iterable[Any]], torch.optim.Optimizer]
 """Parameter groups (each with its lr and weight_decay) to an optimiser."""
+
+T = TypeVar("T", bound="Stage")
 
 CHECKPOINT_KEY = "tag2mask"
 
@@ -108,9 +110,12 @@ class Stage(pl.LightningModule):
             new_factor=self.new_layer_factor,
         )
         optimizer = self.optimizer_factory(groups)
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = poly_schedule(optimizer, steps, self.poly_power)
+        schedule = poly_schedule(optimizer, self.schedule_steps(), self.poly_power)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def schedule_steps(self) -> int:
+        """Steps after which the poly schedule reaches 0: those of the training."""
+        return int(self.trainer.estimated_stepping_batches)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what `load_stage` needs, in plain types, so that the file loads without unpickling."""
@@ -168,6 +173,21 @@ def load_stage(path: str | Path) -> Stage:
     if not facts:
         raise UserError(f"{path} is not a tag2mask checkpoint; give one from a run's checkpoints/ folder")
     return _stage_class(str(facts["class_path"]), path).restore(checkpoint)
+
+
+def load_network(step_dir: str, kind: type[T]) -> T:
+    """The network that a step trained.
+
+    Raises:
+        UserError: the step is not complete or trained another network.
+    """
+    manifest = require_step(step_dir)
+    if not manifest.checkpoint:
+        raise UserError(f"{step_dir} trained no network: give the folder of a step that has a fit")
+    module = load_stage(Path(step_dir) / manifest.checkpoint)
+    if not isinstance(module, kind):
+        raise UserError(f"{step_dir} holds a {type(module).__name__}, not a {kind.__name__}")
+    return module.requires_grad_(False)
 
 
 def load_backbone(backbone: Backbone, step_dir: str | Path | None) -> None:

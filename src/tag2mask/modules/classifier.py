@@ -139,9 +139,14 @@ class Classifier(Stage):
     def cam(self, photos: Tensor) -> Tensor:
         """Raw class maps (B, K, h, w) of photos (B, 3, H, W), RGB 0..255, ready for the ReLU."""
         backbone = self._folded[0] if self._folded else self.backbone
-        maps: Tensor = self.head.cam(backbone(photos)["out"])
+        maps = self.class_maps(backbone(photos)["out"])
         # VGG16's maps peak where its removed pooling layers would have spread them.
         return maps.clamp(min=0).sqrt() if self.backbone.cam_sqrt else maps
+
+    def class_maps(self, features: Tensor) -> Tensor:
+        """Raw class maps (B, K, h, w) of backbone features (B, C, h, w)."""
+        maps: Tensor = self.head.cam(features)
+        return maps
 
     def training_step(self, batch: TrainBatch, batch_index: int) -> Tensor:
         """The classification loss of a batch of crops with the tags of their photos."""
@@ -162,7 +167,7 @@ class Classifier(Stage):
     def _watch_maps(self, features: Tensor, sample: PhotoSample) -> None:
         present = sample["tags"].nonzero().flatten().tolist()
         size = sample["photo"].shape[-2:]
-        maps = F.interpolate(self.head.cam(features).float(), size, mode="bilinear", align_corners=False)
+        maps = F.interpolate(self.class_maps(features).float(), size, mode="bilinear", align_corners=False)
         chosen = normalise_cams(maps[0, present])
         self.cam_sweep.update(chosen, [k + 1 for k in present], sample["mask"])
 

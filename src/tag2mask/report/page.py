@@ -7,6 +7,7 @@ from html import escape
 
 from tag2mask import __version__
 from tag2mask.core import IGNORE
+from tag2mask.report.clusters import cluster_section
 from tag2mask.report.gallery import Picture, Row, choose_photos, photo_rows
 from tag2mask.report.pictures import hex_colour
 from tag2mask.report.runs import Run
@@ -36,6 +37,7 @@ def build_page(runs: Sequence[Run], photos: int = 12) -> str:
         *tables,
         *([metrics.html()] if metrics.rows else []),
         _gallery(runs, photos) if photos else "",
+        cluster_section(runs) if photos else "",
         settings_table(runs).html(),
         f"<footer>Made with tag2mask {escape(__version__)}.</footer>",
     ]

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
-from tag2mask.artifacts import require_step
 from tag2mask.core import LabelsResult, MapsResult, PhotoSample, UserError
-from tag2mask.modules import PseudoLabelGenerator, SegmentationModel, Stage, load_stage
+from tag2mask.modules import PseudoLabelGenerator, SegmentationModel, load_network
 from tag2mask.recipes.ial.pairwise import PairwiseLearner
-
-T = TypeVar("T", bound=Stage)
 
 
 class UnaryMaps(PseudoLabelGenerator):
@@ -103,18 +99,3 @@ def unary_probabilities(
     chosen = logits[0] if classes is None else logits[0, list(classes)]
     probabilities: Tensor = chosen.softmax(0)
     return probabilities
-
-
-def load_network(step_dir: str, kind: type[T]) -> T:
-    """The network that a step trained.
-
-    Raises:
-        UserError: the step is not complete or trained another network.
-    """
-    manifest = require_step(step_dir)
-    if not manifest.checkpoint:
-        raise UserError(f"{step_dir} trained no network: give the folder of a step that has a fit")
-    module = load_stage(Path(step_dir) / manifest.checkpoint)
-    if not isinstance(module, kind):
-        raise UserError(f"{step_dir} holds a {type(module).__name__}, not a {kind.__name__}")
-    return module.requires_grad_(False)

@@ -1,0 +1,79 @@
+"""Feature vectors and sub-category labels of one photo on disk."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from tag2mask.artifacts.files import atomic_write_bytes, atomic_write_json
+from tag2mask.core.errors import UserError
+
+
+def save_features(path: str | Path, features: npt.NDArray[np.float32]) -> None:
+    """Write a feature vector as ``.npy``, atomically.
+
+    Args:
+        path: file to write, ending in ``.npy``.
+        features: (C,) finite numbers.
+
+    Raises:
+        ValueError: another shape, or numbers that are not finite.
+    """
+    if features.ndim != 1 or not np.isfinite(features).all():
+        raise ValueError(f"features must be finite (C,), got {features.shape}")
+    buffer = io.BytesIO()
+    np.save(buffer, features.astype(np.float32), allow_pickle=False)
+    atomic_write_bytes(path, buffer.getvalue())
+
+
+def load_features(path: str | Path) -> npt.NDArray[np.float32]:
+    """Read the vector (C,) that `save_features` wrote; nothing in the file is ever executed.
+
+    Raises:
+        UserError: the file is missing, broken, or holds something else.
+    """
+    try:
+        features = np.load(path, allow_pickle=False)
+        if not isinstance(features, np.ndarray) or features.ndim != 1 or features.dtype != np.float32:
+            raise ValueError("it holds no vector of 32-bit floats")
+    except FileNotFoundError as error:
+        raise UserError(f"no features at {path}: run the step that makes them") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(
+            f"cannot read features from {path}: {error}; delete it and run its step again"
+        ) from error
+    return features
+
+
+def save_sub_labels(path: str | Path, clusters: Mapping[int, int]) -> None:
+    """Write the sub-category of each class of a photo as JSON, atomically.
+
+    Args:
+        path: file to write, ending in ``.json``.
+        clusters: mask id of a class -> number of its sub-category, from 0 on.
+    """
+    atomic_write_json(Path(path), {str(mask_id): int(number) for mask_id, number in clusters.items()})
+
+
+def load_sub_labels(path: str | Path) -> dict[int, int]:
+    """Read what `save_sub_labels` wrote: mask id of a class -> number of its sub-category.
+
+    Raises:
+        UserError: the file is missing, broken, or holds something else.
+    """
+    try:
+        plain = json.loads(Path(path).read_text(encoding="utf-8"))
+        if not isinstance(plain, dict) or any(not isinstance(n, int) or n < 0 for n in plain.values()):
+            raise ValueError("it holds no table of sub-categories")
+        return {int(mask_id): number for mask_id, number in plain.items()}
+    except FileNotFoundError as error:
+        raise UserError(f"no sub-categories at {path}: run the step that makes them") from error
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"cannot read sub-categories from {path}: {error}; delete it and run its step again"
+        ) from error

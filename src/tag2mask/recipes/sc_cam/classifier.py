@@ -1,0 +1,106 @@
+"""The classifier of a round: classes and sub-categories on one backbone."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from tag2mask.core import TrainBatch, UserError
+from tag2mask.modules import Classifier
+
+
+class SubCategoryBatch(TrainBatch, total=False):
+    """A batch of crops with sub-categories."""
+
+    sub_tags: Tensor  # float32 (B, K * sub_categories), class by class
+
+
+class SubCategoryClassifier(Classifier):
+    """A classifier of K classes that has to tell their sub-categories apart too.
+
+    L = L_parent + weight * L_sub, both multi-label soft margin (Chang et al., CVPR 2020, equations
+    4 to 6). Both are 1x1 convolutions behind the same dropout and pooling, as in the published code.
+    Every round starts from the pretrained weights again: the numbers of sub-categories mean
+    nothing from one round to the next.
+
+    Args:
+        sub_categories: K, sub-categories per class.
+        sub_weight: weight of the sub-categories' loss (paper: 5).
+        schedule_epochs: length that the poly schedule is computed for; null takes the trainer's. The
+            published rounds stop after 31, 41 and 51 epochs of a schedule of 61.
+        cam_from: parent makes the maps of the classes' own weights, as the paper uses them;
+            sub_category takes the largest map of a class's sub-categories, as its code evaluates.
+        **classifier: arguments of `Classifier`.
+    """
+
+    def __init__(
+        self,
+        sub_categories: int = 10,
+        sub_weight: float = 5.0,
+        schedule_epochs: int | None = None,
+        cam_from: Literal["parent", "sub_category"] = "parent",
+        **classifier: Any,
+    ) -> None:
+        super().__init__(**classifier)
+        if sub_categories < 1 or sub_weight < 0:
+            raise UserError(
+                f"sub_categories must be at least 1 and sub_weight from 0 on, got {sub_categories} and "
+                f"{sub_weight}"
+            )
+        self.sub_categories = sub_categories
+        self.sub_weight = sub_weight
+        self.schedule_epochs = schedule_epochs
+        self.cam_from = cam_from
+        channels = self.backbone.taps["out"].channels
+        self.sub_classifier = nn.Conv2d(channels, self.num_classes * sub_categories, 1, bias=False)
+        nn.init.xavier_uniform_(self.sub_classifier.weight)
+
+    def new_parts(self) -> list[nn.Module]:
+        """Both classifiers."""
+        return [*super().new_parts(), self.sub_classifier]
+
+    def network_args(self) -> dict[str, Any]:
+        """See `Stage.network_args`."""
+        return {
+            **super().network_args(),
+            "sub_categories": self.sub_categories,
+            "cam_from": self.cam_from,
+        }
+
+    def schedule_steps(self) -> int:
+        """Steps of the poly schedule, which may be longer than the training.
+
+        Raises:
+            UserError: the training is longer than the schedule.
+        """
+        steps = super().schedule_steps()
+        epochs = self.trainer.max_epochs or 0
+        if self.schedule_epochs is None or epochs < 1:
+            return steps
+        if epochs > self.schedule_epochs:
+            raise UserError(
+                f"trainer.max_epochs {epochs} exceeds model.init_args.schedule_epochs "
+                f"{self.schedule_epochs}: raise that too, or set it to null"
+            )
+        return round(steps * self.schedule_epochs / epochs)
+
+    def class_maps(self, features: Tensor) -> Tensor:
+        """Raw class maps (B, K, h, w) of backbone features (B, C, h, w)."""
+        if self.cam_from == "parent":
+            return super().class_maps(features)
+        maps: Tensor = self.sub_classifier(features)
+        size = (len(maps), self.num_classes, self.sub_categories, *maps.shape[2:])
+        return maps.view(size).amax(2)
+
+    def training_step(self, batch: SubCategoryBatch, batch_index: int) -> Tensor:  # type: ignore[override]
+        """Both losses of a batch of crops."""
+        pooled = self.head.pool(self.backbone(batch["photo"])["out"])
+        parent: Tensor = self.loss(self.head.classifier(pooled).flatten(1), batch["tags"])
+        sub: Tensor = self.loss(self.sub_classifier(pooled).flatten(1), batch["sub_tags"])
+        size = len(batch["photo"])
+        self.log("train/parent", parent, batch_size=size)
+        self.log("train/sub_category", sub, batch_size=size)
+        loss = parent + self.sub_weight * sub
+        self.log("train/loss", loss, prog_bar=True, batch_size=size)
+        return loss

@@ -1,0 +1,167 @@
+"""Data of the rounds: the features of a split, and photos with tags and sub-categories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tag2mask.artifacts import load_features, load_sub_labels, require_step, safe_join
+from tag2mask.core import PhotoSample, UserError
+from tag2mask.data import ClassificationData
+from tag2mask.data.base import PhotoData, require_photos
+from tag2mask.data.photo_set import PhotoSet
+from tag2mask.data.samples import TrainCrops, WholePhotos, to_indices
+from tag2mask.data.transforms import Augment, Pad
+
+Table = npt.NDArray[np.float32]
+
+
+class _Named(WholePhotos):
+    """The ids of photos; clustering does not look at the pixels again."""
+
+    def _picture(self, image_id: str) -> PhotoSample:
+        return {"id": image_id, "done": False}
+
+
+class FeatureData(PhotoData):
+    """The features of all photos of a split, for clustering.
+
+    Args:
+        dataset: the photos.
+        features_dir: folder of the step that extracted the features.
+        split: the photos to cluster.
+        predict_batch: photos per batch.
+        num_workers: loader processes.
+    """
+
+    def __init__(
+        self,
+        dataset: PhotoSet,
+        features_dir: str,
+        split: str = "train",
+        predict_batch: int = 64,
+        num_workers: int = 0,
+    ) -> None:
+        super().__init__(dataset, 1, split, predict_batch, num_workers)
+        self.features_dir = features_dir
+
+    def check_predict(self) -> None:
+        """Checks the photos, their tags, and that the features are those of these photos."""
+        super().check_predict()
+        step = Path(self.features_dir)
+        manifest = require_step(step, kinds=("features",), classes=self.classes)
+        require_photos(step, manifest, self.dataset, self.dataset.ids(self.predict_split_name))
+
+    def table(self) -> tuple[list[str], Table, Table]:
+        """Ids of the N photos, their features (N, C) and tags (N, K).
+
+        Raises:
+            UserError: a file is missing or broken, or vectors differ in length.
+        """
+        ids = self.dataset.ids(self.predict_split_name)
+        out = Path(self.features_dir) / "out"
+        rows = [load_features(safe_join(out, f"{image_id}.npy")) for image_id in ids]
+        for image_id, row in zip(ids, rows, strict=True):
+            if len(row) != len(rows[0]):
+                raise UserError(
+                    f"{out}/{image_id}.npy has {len(row)} numbers, {out}/{ids[0]}.npy {len(rows[0])}: "
+                    "these are features of different networks; make them again"
+                )
+        return ids, np.stack(rows), np.stack([self.dataset.tags(image_id) for image_id in ids])
+
+    def predict_photos(self) -> WholePhotos:
+        """The ids of the split."""
+        return _Named(self.dataset, self.dataset.ids(self.predict_split_name), out_dir=self.out_dir)
+
+
+class _SubCategoryCrops(TrainCrops):
+    """Crops with tags and with the sub-category of each tag."""
+
+    def __init__(
+        self, photos: PhotoSet, image_ids: Sequence[str], augment: Augment, folder: Path, count: int
+    ) -> None:
+        super().__init__(photos, image_ids, augment, with_tags=True)
+        self._folder = folder
+        self._count = count
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        sample = super().__getitem__(index)
+        sample["sub_tags"] = self._sub_tags(self.image_ids[index])
+        return sample
+
+    def _sub_tags(self, image_id: str) -> torch.Tensor:
+        path = safe_join(self._folder, f"{image_id}.json")
+        clusters = load_sub_labels(path)
+        classes = self.photos.classes
+        tags = torch.zeros(len(classes), self._count)
+        for index, number in zip(to_indices(classes, list(clusters)), clusters.values(), strict=True):
+            if number >= self._count:
+                raise UserError(
+                    f"{path} has sub-category {number}, but data.init_args.sub_categories is {self._count}: "
+                    "give the number that the sub-categories were made with"
+                )
+            tags[index - 1, number] = 1
+        return tags.flatten()
+
+
+class SubCategoryData(ClassificationData):
+    """Crops with tags and sub-categories (Chang et al. 2020, section 3.2).
+
+    Args:
+        dataset: the photos.
+        sub_labels_dir: folder of the step that made the sub-categories.
+        sub_categories: K, sub-categories per class; as in that step.
+        batch_size: see `ClassificationData`.
+        crop: see `ClassificationData`; 224 in the published code.
+        long_side: see `ClassificationData`.
+        flip: see `ClassificationData`.
+        jitter: see `ClassificationData`.
+        hue: see `ClassificationData`.
+        pad: see `ClassificationData`.
+        train_split: see `ClassificationData`.
+        val_split: see `ClassificationData`.
+        predict_split: see `ClassificationData`.
+        predict_batch: see `ClassificationData`.
+        eval_long_side: see `ClassificationData`.
+        num_workers: see `ClassificationData`.
+    """
+
+    def __init__(
+        self,
+        dataset: PhotoSet,
+        sub_labels_dir: str,
+        sub_categories: int = 10,
+        batch_size: int = 16,
+        crop: int = 224,
+        long_side: tuple[int, int] | None = (256, 512),
+        flip: float = 0.5,
+        jitter: float = 0.3,
+        hue: float = 0.1,
+        pad: Pad = "mean",
+        train_split: str = "train",
+        val_split: str = "val",
+        predict_split: str = "train",
+        predict_batch: int = 1,
+        eval_long_side: int | None = None,
+        num_workers: int = 2,
+    ) -> None:
+        super().__init__(
+            dataset, batch_size, crop, long_side, flip, jitter, hue, pad, train_split, val_split,
+            predict_split, predict_batch, eval_long_side, num_workers,
+        )  # fmt: skip
+        self.sub_labels_dir = sub_labels_dir
+        self.sub_categories = sub_categories
+
+    def train_crops(self) -> TrainCrops:
+        """The train split with tags and sub-categories."""
+        self.dataset.check(self.train_split_name)
+        ids = self.dataset.ids(self.train_split_name)
+        step = Path(self.sub_labels_dir)
+        manifest = require_step(step, kinds=("sub_labels",), classes=self.classes)
+        require_photos(step, manifest, self.dataset, ids)
+        return _SubCategoryCrops(self.dataset, ids, self.augment, step / "out", self.sub_categories)

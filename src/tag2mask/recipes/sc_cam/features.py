@@ -1,0 +1,83 @@
+"""What a round begins with: features of every photo, then the sub-categories found in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tag2mask.core import FeaturesResult, PhotoSample, SubLabelsResult, UserError
+from tag2mask.modules import Classifier, PseudoLabelGenerator, load_network
+from tag2mask.recipes.sc_cam.cluster import cluster_classes
+from tag2mask.recipes.sc_cam.data import FeatureData
+
+
+class FeatureExtractor(PseudoLabelGenerator):
+    """Mean features of each photo by the classifier of the round before (Chang et al., section 3.2).
+
+    The whole photo at its own size, once and not mirrored, as in the published code.
+
+    Args:
+        classifier_from: folder of the step that trained the classifier.
+    """
+
+    def __init__(self, classifier_from: str) -> None:
+        super().__init__()
+        self.classifier = load_network(classifier_from, Classifier)
+
+    @property
+    def kind(self) -> str:
+        """See `PseudoLabelGenerator.kind`."""
+        return "features"
+
+    def predict_step(  # type: ignore[override]
+        self, batch: Sequence[PhotoSample], batch_index: int
+    ) -> Sequence[FeaturesResult]:
+        """Features (C,) of the photos of a batch that are not on disk yet."""
+        return [self._pooled(sample) for sample in batch if not sample.get("done")]
+
+    def _pooled(self, sample: PhotoSample) -> FeaturesResult:
+        maps = self.classifier.backbone(sample["photo"][None])["out"].float()
+        return FeaturesResult(sample["id"], maps.mean((2, 3))[0].cpu().numpy())
+
+
+class SubLabelGenerator(PseudoLabelGenerator):
+    """Sub-category of each tag of each photo, by k-means over the photos of a class.
+
+    Every process clusters all photos, with the same result, and writes its share of them.
+
+    Args:
+        sub_categories: K, clusters per class (paper: 10; 5 to 50 are about as good).
+        restarts: starts of k-means; the published code relies on its library's 10 of the time.
+        seed: of k-means.
+    """
+
+    def __init__(self, sub_categories: int = 10, restarts: int = 10, seed: int = 0) -> None:
+        super().__init__()
+        if sub_categories < 1 or restarts < 1:
+            raise UserError(
+                f"sub_categories and restarts must be at least 1, got {sub_categories} and {restarts}"
+            )
+        self.sub_categories = sub_categories
+        self.restarts = restarts
+        self.seed = seed
+        self._found: dict[str, dict[int, int]] = {}
+
+    @property
+    def kind(self) -> str:
+        """See `PseudoLabelGenerator.kind`."""
+        return "sub_labels"
+
+    def on_predict_start(self) -> None:
+        """Cluster the features of all photos."""
+        data: FeatureData = self.trainer.datamodule  # type: ignore[attr-defined]
+        ids, features, tags = data.table()
+        numbers = cluster_classes(features, tags, self.sub_categories, self.restarts, self.seed)
+        self._found = {
+            image_id: {int(k) + 1: int(row[k]) for k in (row >= 0).nonzero()[0]}
+            for image_id, row in zip(ids, numbers, strict=True)
+        }
+
+    def predict_step(  # type: ignore[override]
+        self, batch: Sequence[PhotoSample], batch_index: int
+    ) -> Sequence[SubLabelsResult]:
+        """Sub-categories of the photos of a batch that are not on disk yet."""
+        return [SubLabelsResult(s["id"], self._found[s["id"]]) for s in batch if not s.get("done")]

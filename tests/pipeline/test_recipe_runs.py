@@ -1,0 +1,118 @@
+"""The recipes on generated photos: a tiny run of each from end to end, and every configuration started."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tag2mask import cli
+from tag2mask.artifacts import read_manifest
+from tag2mask.data import Shapes
+from tag2mask.pipeline import load_recipe, runner
+from tag2mask.pipeline.spec import Recipe, Step
+from tag2mask.predict import load_model
+from tag2mask.stage_cli import main
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+RECIPES = {"sc_cam": 1}
+"""Recipe -> rounds of the tiny run, or None where it repeats nothing."""
+TRAIN, VAL, SIZE = 16, 4, (64, 80)
+
+
+@dataclass(frozen=True)
+class TinyRun:
+    """A finished run folder.
+
+    Attributes:
+        recipe: what was run.
+        folder: the run folder.
+        data: configuration of the photos.
+        codes: exit codes of the run and of the same command again.
+        idle: what the second one printed.
+    """
+
+    recipe: Recipe
+    folder: Path
+    data: Path
+    codes: tuple[int, int]
+    idle: str
+
+
+def _in_this_process(words: Sequence[str], log: Path | None = None, keep_open: Sequence[int] = ()) -> int:
+    """Every step in this process: a dozen new ones would spend a minute on importing alone."""
+    return cli.main(list(words)[list(words).index("tag2mask") + 1 :])
+
+
+@pytest.fixture(scope="module", params=RECIPES)
+def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
+    folder, rounds = tmp_path_factory.mktemp(request.param), RECIPES[request.param]
+    photos = Shapes(str(folder / "shapes"), train=TRAIN, val=VAL, size=SIZE)
+    data = folder / "data.yaml"
+    data.write_text(yaml.safe_dump({"data": {"init_args": {"dataset": photos.describe()}}}))
+    words = ["run", request.param, "--run-dir", str(folder / "run")]
+    more = ["--data", str(data), "--budget", "tiny", "--seed", "3"]
+    more += ["--rounds", str(rounds)] if rounds else []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "run_child", _in_this_process)
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        first = cli.main([*words, *more])
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            second = cli.main(words)
+    recipe = load_recipe(CONF / "recipes" / request.param, rounds=rounds)
+    return TinyRun(recipe, folder / "run", data, (first, second), printed.getvalue())
+
+
+def test_every_step_is_made_and_scored_and_then_nothing(tiny: TinyRun) -> None:
+    assert tiny.codes == (0, 0)
+    assert tiny.idle.count("skipped (done before)") == len(tiny.recipe.steps)
+    card = json.loads((tiny.folder / "scorecard.json").read_text())
+    for step in tiny.recipe.steps:
+        manifest = read_manifest(tiny.folder / step.name)
+        assert manifest is not None and manifest.complete and manifest.kind == step.kind
+        assert set(manifest.parents) == set(step.inputs.values())
+        if step.score:
+            assert 0 <= card["steps"][step.name]["miou"] <= 1
+    assert set(tiny.recipe.paper["targets"]) <= {s.name for s in load_recipe(tiny.recipe.folder).steps}
+
+
+def test_the_model_predicts_without_tags(tiny: TinyRun) -> None:
+    assert load_model(tiny.folder, "cpu").num_classes == 4
+    last = [step for step in tiny.recipe.steps if step.kind == "segmentation"][-1]
+    manifest = read_manifest(tiny.folder / last.name)
+    assert manifest is not None and manifest.split == "val" and len(manifest.image_ids) == VAL
+
+
+@pytest.mark.parametrize("budget", ["full", "small"])
+def test_every_configuration_starts(tiny: TinyRun, budget: str, tmp_path: Path) -> None:
+    for step in tiny.recipe.steps:
+        arguments = _arguments(tiny, step, budget, tmp_path)
+        assert main(step.script, arguments) == 0, f"{step.name}: {arguments}"
+
+
+def _arguments(tiny: TinyRun, step: Step, budget: str, folder: Path) -> list[str]:
+    """The step's first command, on a network and crops that a test can afford; the rest as shipped."""
+    files = [tiny.recipe.folder / f"{step.config_name}{ending}.yaml" for ending in ("", f".{budget}")]
+    plain: dict[str, Any] = yaml.safe_load(files[0].read_text())
+    configs = [str(file) for file in [*files, tiny.data] if file.is_file()]
+    words = [step.commands[0], *(word for config in configs for word in ("--config", config))]
+    words += ["--step_dir", str(folder / step.name), "--trainer.accelerator", "cpu"]
+    words += ["--trainer.enable_progress_bar", "false", "--data.init_args.num_workers", "0"]
+    for option, source in step.inputs.items():
+        words += [f"--{option}", str(tiny.folder / source)]
+    if step.commands[0] == "fit":
+        words += ["--trainer.fast_dev_run", "1", "--data.init_args.batch_size", "2"]
+        words += ["--model.init_args.weights", "none", "--model.init_args.backbone", "test_resnet"]
+        words += ["--model.init_args.frozen", "[]"]
+        words += ["--data.init_args.crop", "96"] if "crop" in plain["data"]["init_args"] else []
+    return words
