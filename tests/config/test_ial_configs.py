@@ -125,7 +125,7 @@ def test_rounds_are_chained_as_in_table_5() -> None:
         assert pairwise["data.init_args.labels_dir"] == f"regions_{number}"
         assert pairwise["data.init_args.maps_dir"] == f"maps_{number}"
         assert pairwise["data.init_args.superpixels_dir"] == "superpixels"
-    assert recipe.step("maps_5").inputs == {"model.init_args.unary_from": "segmentation"}
+    assert recipe.step("maps_5").inputs == {"model.init_args.segmentation_from": "segmentation"}
     assert recipe.step("unary_pairwise").inputs["model.init_args.pairwise_from"] == "pairwise_5"
     # every number of table 5 belongs to a step
     assert set(recipe.paper["targets"]) <= {step.name for step in recipe.steps}

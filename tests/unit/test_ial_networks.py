@@ -10,10 +10,9 @@ import torch
 
 from tag2mask.backbones import build_backbone
 from tag2mask.core import UserError
-from tag2mask.modules import SegmentationModel
+from tag2mask.modules import SegmentationModel, class_probabilities
 from tag2mask.recipes.ial import PairwiseLearner, RegionClassifier, SuperpixelGenerator
 from tag2mask.recipes.ial.propagation import PropagationNetwork, guide_taps
-from tag2mask.recipes.ial.unary import unary_probabilities
 
 LIGHT = {"backbone": "test_resnet", "weights": "none", "output_stride": 8, "freeze_batchnorm": False}
 
@@ -185,8 +184,8 @@ def test_rates_of_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unary_probabilities_are_over_the_chosen_classes() -> None:
     unary = SegmentationModel(2, "deeplabv2", None, "test_resnet", "none", output_stride=8).eval()
     with torch.no_grad():
-        every = unary_probabilities(unary, photo(30, 44), 4)
-        some = unary_probabilities(unary, photo(30, 44), 4, [0, 2])
+        every = class_probabilities(unary, photo(30, 44), 4)
+        some = class_probabilities(unary, photo(30, 44), 4, [0, 2])
     assert every.shape == (3, 8, 11) and some.shape == (2, 8, 11)
     # Leaving a class out of a softmax leaves the ratios of the others as they are (float32 rounding).
     torch.testing.assert_close(some, every[[0, 2]] / every[[0, 2]].sum(0), atol=1e-6, rtol=1e-5)

@@ -6,6 +6,7 @@ from tag2mask.modules.classifier import Classifier
 from tag2mask.modules.pseudo_label import AffinityLabelGenerator, PseudoLabelGenerator
 from tag2mask.modules.refinements import Background, DenseCRF, RandomWalk, Refinement
 from tag2mask.modules.segmentation import SegmentationModel
+from tag2mask.modules.segmentation_maps import SegmentationMaps, class_probabilities
 
 __all__ = [
     "AffinityLabelGenerator",
@@ -16,8 +17,10 @@ __all__ = [
     "PseudoLabelGenerator",
     "RandomWalk",
     "Refinement",
+    "SegmentationMaps",
     "SegmentationModel",
     "Stage",
+    "class_probabilities",
     "load_network",
     "load_stage",
 ]

@@ -9,7 +9,7 @@ from tag2mask.recipes.ial.pairwise_data import PairwiseData
 from tag2mask.recipes.ial.region_data import RegionData
 from tag2mask.recipes.ial.region_network import RegionClassifier
 from tag2mask.recipes.ial.seeds import SeedLabelGenerator, SuperpixelGenerator
-from tag2mask.recipes.ial.unary import UnaryMaps, UnaryPairwise
+from tag2mask.recipes.ial.unary import UnaryPairwise
 
 __all__ = [
     "PairwiseData",
@@ -18,6 +18,5 @@ __all__ = [
     "RegionData",
     "SeedLabelGenerator",
     "SuperpixelGenerator",
-    "UnaryMaps",
     "UnaryPairwise",
 ]

@@ -1,0 +1,70 @@
+"""Probability maps of a segmentation network, for steps that work on from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from tag2mask.core import MapsResult, PhotoSample, UserError
+from tag2mask.modules.base import load_network
+from tag2mask.modules.pseudo_label import PseudoLabelGenerator
+from tag2mask.modules.segmentation import SegmentationModel
+
+
+class SegmentationMaps(PseudoLabelGenerator):
+    """Class probabilities of a trained segmentation network for photos with tags, single scale.
+
+    Args:
+        segmentation_from: folder of the step that trained the network.
+        grid: photo pixels per cell of the stored maps.
+        classes: tagged keeps background and the photo's tags, for these are the given supervision; all
+            keeps every class.
+    """
+
+    def __init__(
+        self, segmentation_from: str, grid: int = 8, classes: Literal["tagged", "all"] = "tagged"
+    ) -> None:
+        super().__init__(output="maps")
+        if grid < 1:
+            raise UserError(f"grid must be at least 1 pixel, got {grid}")
+        self.network = load_network(segmentation_from, SegmentationModel)
+        self.grid = grid
+        self.keep_all = classes == "all"
+
+    def predict_step(self, batch: Sequence[PhotoSample], batch_index: int) -> Sequence[MapsResult]:
+        """Maps of the photos of a batch that are not on disk yet."""
+        return [self._maps(sample) for sample in batch if not sample.get("done")]
+
+    def _maps(self, sample: PhotoSample) -> MapsResult:
+        photo = sample["photo"]
+        tagged = [int(k) + 1 for k in sample["tags"].nonzero().flatten()]
+        present = list(range(self.network.num_classes + 1)) if self.keep_all else [0, *tagged]
+        maps = class_probabilities(self.network, photo, self.grid, present)
+        size = (int(photo.shape[-2]), int(photo.shape[-1]))
+        return MapsResult(sample["id"], maps.cpu().numpy(), present, size)
+
+
+def class_probabilities(
+    model: SegmentationModel, photo: Tensor, grid: int, classes: Sequence[int] | None = None
+) -> Tensor:
+    """Softmax of a segmentation network over some classes, on a coarse grid.
+
+    Args:
+        model: the network.
+        photo: (3, H, W) RGB 0..255.
+        grid: photo pixels per cell.
+        classes: indices 0..K to choose from; None for all.
+
+    Returns:
+        (M, ceil(H / grid), ceil(W / grid)) for the M classes; sums to 1 at each cell.
+    """
+    logits = model.network(photo[None]).float()
+    size = [-(-side // grid) for side in photo.shape[-2:]]
+    if list(logits.shape[-2:]) != size:
+        logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
+    chosen = logits[0] if classes is None else logits[0, list(classes)]
+    probabilities: Tensor = chosen.softmax(0)
+    return probabilities
