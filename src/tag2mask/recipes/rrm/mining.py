@@ -1,0 +1,142 @@
+"""Reliable regions of one crop: where class activation map and dense CRF leave no doubt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tag2mask.core import IGNORE, UserError
+from tag2mask.ops import CRF_CAM, CRFParams, alpha_for_level, background_score, dense_crf, normalise_cams
+
+Maps = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class RegionMining:
+    """What counts as reliable (Zhang et al., AAAI 2020, section 3.2, with the values of their code).
+
+    Attributes:
+        foreground_alpha: exponent of the background in the CRF that says where foreground is.
+        background_alpha: exponent in the CRF and in the map that say where background is.
+        foreground_level: in place of foreground_alpha: the score at which background and class tie. It
+            carries over between backbones, whose maps are flatter or sharper.
+        background_level: the same for background_alpha.
+        ratio: share of a class's pixels that are taken, the strongest first (table 1).
+        least_score: scores up to this do not count among a class's pixels.
+        background_score: a background pixel is sure above this.
+        crf_score: least probability of the CRF's label.
+        require_agreement: the map and the CRF must name the same class (the paper's equation 7); the
+            published code, whose numbers the paper has, takes the CRF's label in every sure pixel.
+    """
+
+    foreground_alpha: float = 4.0
+    background_alpha: float = 32.0
+    foreground_level: float | None = None
+    background_level: float | None = None
+    ratio: float = 0.4
+    least_score: float = 0.1
+    background_score: float = 0.8
+    crf_score: float = 0.8
+    require_agreement: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            UserError: an exponent is not above 0, or a share or score is not one.
+        """
+        for name in ("foreground_alpha", "background_alpha"):
+            if not getattr(self, name) > 0:
+                raise UserError(f"{name} must be above 0, got {getattr(self, name)}")
+        for name in ("foreground_level", "background_level"):
+            if getattr(self, name) is not None and not 0 < getattr(self, name) < 1:
+                raise UserError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
+        if not 0 < self.ratio <= 1:
+            raise UserError(f"ratio must lie above 0 and up to 1, got {self.ratio}")
+        for name in ("least_score", "background_score", "crf_score"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"{name} must be a score from 0 up to 1, got {getattr(self, name)}")
+
+    @property
+    def alphas(self) -> tuple[float, float]:
+        """The exponents for foreground and for background."""
+        levels = (self.foreground_level, self.background_level)
+        given = (self.foreground_alpha, self.background_alpha)
+        pairs = zip(given, levels, strict=True)
+        foreground, background = (a if level is None else alpha_for_level(level) for a, level in pairs)
+        return foreground, background
+
+
+def reliable_labels(
+    photo: npt.NDArray[np.uint8],
+    cams: Maps,
+    classes: list[int],
+    mining: RegionMining,
+    crf: CRFParams = CRF_CAM,
+) -> Labels:
+    """Labels of the reliable pixels of a crop, 255 elsewhere.
+
+    A pixel is sure foreground where its class wins the activation maps with one of the strongest
+    scores of that class and the CRF finds the class at all; it is sure background where background
+    wins with a high score. It is reliable where it is sure and the CRF is confident.
+
+    Args:
+        photo: (H, W, 3) RGB.
+        cams: (M, H, W) averaged activation maps of the classes in the photo, at least 0.
+        classes: (M,) index 1..K of each.
+        mining: what counts as reliable.
+        crf: parameters of the CRFs.
+
+    Returns:
+        (H, W) index 0..K, or 255.
+
+    Raises:
+        ValueError: maps, classes and photo do not fit.
+    """
+    if cams.shape != (len(classes), *photo.shape[:2]):
+        raise ValueError(f"cams {cams.shape} do not fit {len(classes)} classes and photo {photo.shape}")
+    if not classes:
+        return np.full(photo.shape[:2], IGNORE, np.uint8)
+    scores = normalise_cams(cams.astype(np.float32))
+    foreground, background = (
+        dense_crf(photo, _with_background(scores, alpha), crf) for alpha in mining.alphas
+    )
+    found = foreground.argmax(0)
+    sure = _sure_regions(scores, found, mining)
+    return _labels(foreground, background, sure, np.array([0, *classes], np.uint8), mining)
+
+
+def _with_background(scores: Maps, alpha: float) -> Maps:
+    return np.concatenate([background_score(scores, alpha)[None], scores])
+
+
+def _sure_regions(scores: Maps, found: npt.NDArray[np.intp], mining: RegionMining) -> npt.NDArray[np.intp]:
+    """The place 0..M of the class that each pixel is sure of, -1 elsewhere."""
+    full = _with_background(scores, mining.alphas[1])
+    winner = full.argmax(0)
+    sure = np.where((winner == 0) & (full[0] > mining.background_score), 0, -1)
+    for place in np.unique(found[found > 0]):
+        values = full[place]
+        counted = values[values > mining.least_score]
+        if counted.size:
+            level = np.percentile(counted, 100 * (1 - mining.ratio))
+            sure[(winner == place) & (values > level)] = place
+    return sure
+
+
+def _labels(
+    foreground: Maps, background: Maps, sure: npt.NDArray[np.intp], indices: Labels, mining: RegionMining
+) -> Labels:
+    place = foreground.argmax(0)
+    is_background = background.argmax(0) == 0
+    labels = np.where(place == 0, IGNORE, indices[place])
+    labels[is_background] = 0
+    confident = np.maximum(background[0], foreground[1:].max(0)) >= mining.crf_score
+    reliable: Mask = (sure >= 0) & confident
+    if mining.require_agreement:
+        reliable &= labels == indices[np.maximum(sure, 0)]
+    return np.where(reliable, labels, IGNORE).astype(np.uint8)
