@@ -18,7 +18,7 @@ _NOT_IDENTITY = ("step_dir", "recipe", "fingerprint", "ckpt_path", "config")
 _NOT_IDENTITY_TRAINER = ("devices", "num_nodes", "logger", "default_root_dir", "enable_progress_bar")
 _INPUTS = (
     "maps_dir", "labels_dir", "superpixels_dir", "features_dir", "sub_labels_dir",
-    "affinity_from", "classifier_from", "segmentation_from", "unary_from", "pairwise_from",
+    "affinity_from", "classifier_from", "segmentation_from", "network_from", "unary_from", "pairwise_from",
 )  # fmt: skip
 """Arguments that name the folder of an earlier step."""
 

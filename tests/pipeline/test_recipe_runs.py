@@ -24,7 +24,7 @@ from tag2mask.stage_cli import main
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-RECIPES = {"sc_cam": 1, "rrm": None}
+RECIPES = {"sc_cam": 1, "rrm": None, "self_guided": 2}
 """Recipe -> rounds of the tiny run, or None where it repeats nothing."""
 TRAIN, VAL, SIZE = 16, 4, (64, 80)
 
@@ -100,6 +100,17 @@ def test_every_configuration_starts(tiny: TinyRun, budget: str, tmp_path: Path) 
         assert main(step.script, arguments) == 0, f"{step.name}: {arguments}"
 
 
+def test_every_variant_starts(tiny: TinyRun, tmp_path: Path) -> None:
+    plain = {step.name: step for step in tiny.recipe.steps}
+    rounds = RECIPES[tiny.recipe.name]
+    for variant in tiny.recipe.variants:
+        for step in load_recipe(tiny.recipe.folder, variant, rounds).steps:
+            if step.args == plain[step.name].args or step.commands[0] != "fit":
+                continue
+            arguments = _arguments(tiny, step, "full", tmp_path / variant)
+            assert main(step.script, arguments) == 0, f"{variant}, {step.name}: {arguments}"
+
+
 def _arguments(tiny: TinyRun, step: Step, budget: str, folder: Path) -> list[str]:
     """The step's first command, on a network and crops that a test can afford; the rest as shipped."""
     files = [tiny.recipe.folder / f"{step.config_name}{ending}.yaml" for ending in ("", f".{budget}")]
@@ -110,9 +121,12 @@ def _arguments(tiny: TinyRun, step: Step, budget: str, folder: Path) -> list[str
     words += ["--trainer.enable_progress_bar", "false", "--data.init_args.num_workers", "0"]
     for option, source in step.inputs.items():
         words += [f"--{option}", str(tiny.folder / source)]
+    words += step.args
     if step.commands[0] == "fit":
         words += ["--trainer.fast_dev_run", "1", "--data.init_args.batch_size", "2"]
         words += ["--model.init_args.weights", "none", "--model.init_args.backbone", "test_resnet"]
         words += ["--model.init_args.frozen", "[]"]
+        if "model.init_args.network_from" in step.inputs:  # one network throughout: that of the tiny run
+            words += ["--model.init_args.head", "deeplabv2", "--model.init_args.head_channels", "null"]
         words += ["--data.init_args.crop", "96"] if "crop" in plain["data"]["init_args"] else []
     return words

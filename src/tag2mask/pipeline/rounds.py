@@ -32,7 +32,8 @@ def unroll(path: Path, plain: Mapping[str, Any], rounds: int | None = None) -> d
 
     A block stands among the steps: ``{rounds: 5, steps: [...]}``. In the names and inputs of its
     steps, ``{round}`` is the number of the round and ``{before}`` the one before it; what a step has
-    under ``first`` and ``last`` replaces its own keys (and single inputs) in these rounds. In the
+    under ``first`` and ``last`` replaces its own keys (and single inputs, which null takes away) in
+    these rounds. In the
     inputs of the other steps, ``{last}`` is the number of the last round. Variants change a step of
     every round under the name that the block gives it.
 
@@ -99,7 +100,8 @@ def _instances(path: Path, template: Mapping[str, Any], count: int) -> list[_Ins
             if not isinstance(change, dict):
                 raise UserError(f"{path}: first and last of {template['name']!r} must be mappings of keys")
             inputs = {**(step.get("inputs") or {}), **(change.get("inputs") or {})}
-            step = {**step, **change, **({"inputs": inputs} if inputs else {})}
+            kept = {flag: source for flag, source in inputs.items() if source is not None}
+            step = {**step, **change, **({"inputs": kept} if inputs else {})}
             fixed |= set(change.get("inputs") or {})
         instances.append(_Instance(number, _numbered(step, number, count), frozenset(fixed)))
     return instances

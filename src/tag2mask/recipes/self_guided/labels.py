@@ -1,0 +1,144 @@
+"""Pseudo-labels from localisation maps: affinity, guided filters and Otsu's threshold."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tag2mask.core import LabelsResult, PhotoSample, UserError
+from tag2mask.modules import PseudoLabelGenerator, load_network
+from tag2mask.ops import feature_walk, guided_filter, otsu_threshold, self_guided_filter
+from tag2mask.recipes.self_guided.model import GRID, SelfGuidedModel, stretch
+
+GRAY = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in the gray guide."""
+
+Filtering = Literal["threshold_and_filter", "filter"]
+Guide = Literal["gray", "colour"]
+
+
+class SelfGuidedLabelGenerator(PseudoLabelGenerator):
+    """Labels of each photo by the affinities and the guided filters of Ke and Hsu 2018, section 3.
+
+    Args:
+        network_from: folder of the step that learned to localise.
+        affinity: spread the maps along the learned affinities, R = T A (equation 5).
+        iterations: guided filters, one after the other; 0 for none.
+        filtering: threshold_and_filter makes maps binary (Otsu) before each filter; filter does so before
+            the first one only. The paper's "iter15" leaves it open.
+        guide: gray as in equation 8, or the colours.
+        window: side of the filter's window in pixels, odd.
+        eps: of the filter.
+        threads: photos at once; null takes the number of cores.
+    """
+
+    def __init__(
+        self,
+        network_from: str,
+        affinity: bool = True,
+        iterations: int = 15,
+        filtering: Filtering = "threshold_and_filter",
+        guide: Guide = "gray",
+        window: int = 35,
+        eps: float = 1e-6,
+        threads: int | None = None,
+    ) -> None:
+        super().__init__(threads=threads)
+        if iterations < 0 or window < 1 or window % 2 == 0 or not eps > 0:
+            raise UserError(
+                "iterations must be from 0 on, window odd and eps above 0, got "
+                f"{iterations}, {window} and {eps}"
+            )
+        self.network = load_network(network_from, SelfGuidedModel)
+        self.with_affinity = affinity
+        self.iterations = iterations
+        self.filtering: Filtering = filtering
+        self.guide: Guide = guide
+        self.window = window
+        self.eps = eps
+
+    def refine(self, sample: PhotoSample) -> LabelsResult:
+        """Labels (H, W) of one photo: background and its tags, no unknown pixel."""
+        photo = sample["photo"]
+        present = sample["tags"].nonzero().flatten().tolist()
+        with self._network_lock:
+            maps, features = self.network.localise(photo)
+        chosen = maps[present].cpu()
+        spread = walk(chosen, features.cpu()) if self.with_affinity else chosen
+        size = (int(photo.shape[-2]), int(photo.shape[-1]))
+        full = F.interpolate(spread[None], size, mode="bilinear", align_corners=False)[0]
+        pixels = guide_of(photo.cpu(), self.guide)
+        final = refine(full, pixels, self.iterations, self.filtering, self.window, self.eps)
+        return LabelsResult(sample["id"], {"": threshold_labels(final, [k + 1 for k in present])})
+
+
+def walk(maps: Tensor, features: Tensor) -> Tensor:
+    """R = T A on the grid of the affinities (equation 5), stretched to [0, 1].
+
+    Args:
+        maps: (M, h, w) localisation maps.
+        features: (3, h', w') affinity features.
+
+    Returns:
+        (M, 50, 50).
+    """
+    small, guide = (
+        F.interpolate(values[None], GRID, mode="bilinear", align_corners=False, antialias=True)[0]
+        for values in (maps, features)
+    )
+    return stretch(feature_walk(guide, small))
+
+
+def guide_of(photo: Tensor, guide: Guide) -> Tensor:
+    """The guide in [0, 1] of a photo (3, H, W): (H, W) gray or (H, W, 3) colours."""
+    colours = photo.permute(1, 2, 0).double() / 255
+    gray: Tensor = colours @ colours.new_tensor(GRAY)
+    return colours if guide == "colour" else gray.clamp(0, 1)
+
+
+def refine(
+    maps: Tensor, guide: Tensor, iterations: int, filtering: Filtering, window: int = 35, eps: float = 1e-6
+) -> Tensor:
+    """Guided filters on maps made binary by Otsu's threshold (equations 6 to 8).
+
+    Args:
+        maps: (M, H, W) in [0, 1].
+        guide: (H, W) or (H, W, 3) in [0, 1].
+        iterations: filters; 0 returns the maps.
+        filtering: whether the threshold is part of what is repeated.
+        window: see `tag2mask.ops.guided_filter`.
+        eps: see there.
+
+    Returns:
+        (M, H, W), about 0 to 1.
+    """
+    if iterations == 0 or len(maps) == 0:
+        return maps
+    if filtering == "threshold_and_filter":
+        return self_guided_filter(guide, maps, window, eps, iterations)
+    once = self_guided_filter(guide, maps, window, eps, 1)
+    return guided_filter(guide, once, window, eps, iterations - 1) if iterations > 1 else once
+
+
+def threshold_labels(maps: Tensor, classes: list[int]) -> npt.NDArray[np.uint8]:
+    """The highest map among those above their own Otsu threshold, background elsewhere (equation 11).
+
+    Args:
+        maps: (M, H, W) refined maps.
+        classes: (M,) index 1..K of each.
+
+    Returns:
+        (H, W) index 0..K.
+    """
+    if not classes:
+        return np.zeros(tuple(maps.shape[1:]), np.uint8)
+    levels = maps.new_tensor([otsu_threshold(m) for m in maps])[:, None, None]
+    above = maps.where(maps > levels, -torch.inf)
+    best = above.max(0)
+    table = torch.tensor(classes)[best.indices]
+    return table.masked_fill(best.values == -torch.inf, 0).numpy().astype(np.uint8)

@@ -1,0 +1,184 @@
+"""One network that learns to localise, then to segment, in turns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from tag2mask.backbones import Backbone
+from tag2mask.core import MapsResult, PhotoSample, TrainBatch, UserError
+from tag2mask.losses import ColourAffinityLoss
+from tag2mask.modules import SegmentationModel, load_network
+
+EPS = 1e-5
+"""Keeps the range of a flat map from dividing by 0."""
+AFFINITY_CHANNELS = 3
+"""Channels of the features whose affinities follow the photo's colours (Ke and Hsu 2018, section 3.2)."""
+GRID = (50, 50)
+"""Cells on which affinities are computed."""
+CELL = 8
+"""Photo pixels per cell of the stored maps."""
+
+
+class SelfGuidedModel(SegmentationModel):
+    """The network of Ke and Hsu 2018, in one of its two kinds of training.
+
+    Segmentation logits (B, K + 1) go through one more 1x1 convolution to localisation maps (B, K),
+    whose means are class logits; another 1x1 convolution on early features gives the three channels
+    whose affinities spread the maps. Phase localise trains L_cls + weight * L_aff (equations 1 to 4) with
+    tags, phase segment cross-entropy on all pixels of the labels (equation 12). The network is the same
+    throughout: each training goes on from the one before.
+
+    Args:
+        phase: what to train, and what to predict: localisation maps or segmentations.
+        network_from: folder of the step to go on from; null starts from the backbone's weights.
+        affinity_weight: weight of the affinity loss; 0 leaves it out ("w/o aff").
+        affinity_reading: of the loss, see `tag2mask.losses.colour_affinity_loss`: the printed one
+            (literal) is constant where it matters.
+        affinity_norm: what divides colour distances, see there.
+        affinity_trains: all lets the affinity loss train the backbone too ("jointly"), layer only the
+            convolution that makes the features.
+        **segmentation: arguments of `SegmentationModel`.
+    """
+
+    def __init__(
+        self,
+        phase: Literal["localise", "segment"] = "segment",
+        network_from: str | None = None,
+        affinity_weight: float = 1.0,
+        affinity_reading: Literal["rows", "raw", "literal"] = "rows",
+        affinity_norm: Literal["image", "range"] = "image",
+        affinity_trains: Literal["all", "layer"] = "all",
+        **segmentation: Any,
+    ) -> None:
+        super().__init__(**segmentation)
+        if self.head_name.startswith("smp:"):
+            raise UserError(f"head {self.head_name} shows no early features: take another head")
+        if affinity_weight < 0:
+            raise UserError(f"affinity_weight must be from 0 on, got {affinity_weight}")
+        self.phase = phase
+        self.affinity_weight = affinity_weight
+        self.affinity_trains = affinity_trains
+        self.tap = _early_tap(self.backbone)
+        self.localisation = nn.Conv2d(self.num_classes + 1, self.num_classes, 1)
+        self.aggregation = nn.Conv2d(self.backbone.taps[self.tap].channels, AFFINITY_CHANNELS, 1)
+        for layer in (self.localisation, self.aggregation):
+            nn.init.normal_(layer.weight, std=0.01)
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        self.affinity_loss = ColourAffinityLoss(affinity_reading, affinity_norm, GRID)
+        if network_from is not None:
+            self._go_on_from(network_from)
+        self._freeze_unused()
+        if phase == "localise":
+            self.done_folder = ""
+
+    @property
+    def kind(self) -> str:  # type: ignore[override]
+        """What a step with this module leaves on disk (see `Manifest`)."""
+        return "maps" if self.phase == "localise" else "segmentation"
+
+    @property
+    def backbone(self) -> Backbone:
+        """The features of all heads."""
+        backbone: Backbone = self.network.backbone  # type: ignore[assignment]
+        return backbone
+
+    def _go_on_from(self, step_dir: str) -> None:
+        trained = load_network(step_dir, SelfGuidedModel)
+        mine, theirs = self.network_args(), trained.network_args()
+        for name in ("backbone", "head", "head_channels", "num_classes"):
+            if mine[name] != theirs[name]:
+                raise UserError(
+                    f"the network in {step_dir} has {name} {theirs[name]}, this step {mine[name]}: one "
+                    "network goes through all steps, give all of them the same"
+                )
+        self.load_state_dict(trained.state_dict())
+
+    def _freeze_unused(self) -> None:
+        # DDP waits for the gradient of every trained parameter.
+        self.localisation.requires_grad_(self.phase == "localise")
+        self.aggregation.requires_grad_(self.phase == "localise" and self.affinity_weight > 0)
+
+    def new_parts(self) -> list[nn.Module]:
+        """All heads."""
+        return [*super().new_parts(), self.localisation, self.aggregation]
+
+    def network_args(self) -> dict[str, Any]:
+        """See `Stage.network_args`."""
+        return {**super().network_args(), "phase": self.phase}
+
+    def forward_all(self, photos: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Segmentation logits (B, K + 1, h, w), localisation maps (B, K, h, w), features (B, 3, h', w')."""
+        features = self.backbone(photos)
+        head: nn.Module = self.network.head  # type: ignore[assignment]
+        logits: Tensor = head(features)
+        early = features[self.tap]
+        early = early.detach() if self.affinity_trains == "layer" else early
+        return logits, self.localisation(logits), self.aggregation(early)
+
+    def training_step(self, batch: TrainBatch, batch_index: int) -> Tensor:
+        """The losses of the phase for a batch of crops."""
+        if self.phase == "segment":
+            return super().training_step(batch, batch_index)
+        photos, size = batch["photo"], len(batch["photo"])
+        _, maps, features = self.forward_all(photos)
+        loss: Tensor = F.binary_cross_entropy_with_logits(maps.float().mean((2, 3)), batch["tags"])
+        self.log("train/class", loss, batch_size=size)
+        if self.affinity_weight > 0:
+            affinity = self.affinity_loss(features, photos)
+            self.log("train/affinity", affinity, batch_size=size)
+            loss = loss + self.affinity_weight * affinity
+        self.log("train/loss", loss, prog_bar=True, batch_size=size)
+        return loss
+
+    def predict_step(  # type: ignore[override]
+        self, batch: Sequence[PhotoSample], batch_index: int
+    ) -> Sequence[Any]:
+        """Localisation maps of the tagged classes, or segmentations, of each photo."""
+        if self.phase == "segment":
+            return super().predict_step(batch, batch_index)
+        return [self._maps(sample) for sample in batch if not sample.get("done")]
+
+    def _maps(self, sample: PhotoSample) -> MapsResult:
+        photo = sample["photo"]
+        present = sample["tags"].nonzero().flatten().tolist()
+        height, width = int(photo.shape[-2]), int(photo.shape[-1])
+        maps, _ = self.localise(photo)
+        grid = (-(-height // CELL), -(-width // CELL))
+        small = F.interpolate(maps[None, present], grid, mode="bilinear", align_corners=False)[0]
+        classes = [k + 1 for k in present]
+        return MapsResult(sample["id"], small.cpu().numpy(), classes, (height, width))
+
+    @torch.no_grad()
+    def localise(self, photo: Tensor) -> tuple[Tensor, Tensor]:
+        """Localisation maps and affinity features of a whole photo, at one size.
+
+        Args:
+            photo: (3, H, W) RGB 0..255.
+
+        Returns:
+            (K, h, w) maps, ReLU and stretched to [0, 1] each; (3, h', w') features.
+        """
+        sides = photo.shape[-2:]
+        base = self.test_long_side / max(sides) if self.test_long_side else 1.0
+        size = [max(1, round(side * base)) for side in sides]
+        batch = F.interpolate(photo[None].float(), size, mode="bilinear", align_corners=False)
+        _, maps, features = self.forward_all(batch)
+        return stretch(maps[0].float().relu()), features[0].float()
+
+
+def stretch(maps: Tensor) -> Tensor:
+    """Each map (K, h, w) moved and scaled to [0, 1]; a flat one becomes 0."""
+    low = maps.amin((1, 2), keepdim=True)
+    high = maps.amax((1, 2), keepdim=True)
+    return (maps - low) / (high - low).clamp(min=EPS)
+
+
+def _early_tap(backbone: Backbone) -> str:
+    """The map of stride 4, or the finest of a coarser grid where there is none."""
+    coarse = {name: tap for name, tap in backbone.taps.items() if tap.stride >= 4}
+    return min(coarse, key=lambda name: coarse[name].stride)

@@ -1,0 +1,171 @@
+"""Self-Guided: both trainings, the labels by plain equations, and the first losses of a fixed seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tag2mask.artifacts import CommandRecord, Manifest, write_manifest
+from tag2mask.core import ClassList, UserError
+from tag2mask.losses import colour_affinity_loss
+from tag2mask.ops import guided_filter, otsu_threshold, self_guided_filter
+from tag2mask.recipes.self_guided import SelfGuidedModel, labels, refine, threshold_labels
+
+LIGHT: dict[str, Any] = {
+    "backbone": "test_resnet",
+    "weights": "none",
+    "output_stride": 8,
+    "freeze_batchnorm": False,
+    "head": "deeplabv2",
+}
+
+
+def module(**more: Any) -> SelfGuidedModel:
+    torch.manual_seed(0)
+    return SelfGuidedModel(num_classes=2, **{**LIGHT, "phase": "localise", **more})
+
+
+def batch() -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(0)
+    photos = torch.randint(0, 256, (2, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    label = torch.randint(0, 3, (2, 32, 32), generator=generator)
+    return {"photo": photos, "tags": torch.tensor([[1.0, 0], [1, 1]]), "label": label}
+
+
+def test_localising_sums_the_classes_and_the_affinities() -> None:
+    net, data = module(affinity_weight=0.5), batch()
+    net.eval()
+    with torch.no_grad():
+        features = net.backbone(data["photo"])
+        logits = net.network.head(features)
+        weight = net.localisation.weight[:, :, 0, 0]
+        means = torch.einsum("kc,bchw->bkhw", weight, logits).mean((2, 3)) + net.localisation.bias
+        classes = F.binary_cross_entropy_with_logits(means, data["tags"])
+        early = net.aggregation(features[net.tap])
+        affinity = colour_affinity_loss(early, data["photo"], size=(50, 50))
+        found = net.training_step(data, 0)  # type: ignore[arg-type]
+    # float32: the means are taken before or after a 1x1 convolution
+    torch.testing.assert_close(found, classes + 0.5 * affinity, rtol=1e-4, atol=1e-5)
+
+
+def test_what_each_phase_trains() -> None:
+    def trained(net: SelfGuidedModel) -> set[str]:
+        net.zero_grad()
+        net.training_step(batch(), 0).backward()  # type: ignore[arg-type]
+        return {name.split(".")[0] for name, p in net.named_parameters() if p.grad is not None}
+
+    assert trained(module()) == {"network", "localisation", "aggregation"}
+    assert trained(module(affinity_weight=0.0)) == {"network", "localisation"}
+    assert trained(module(phase="segment")) == {"network"}
+    # with the loss of the affinities alone, "layer" leaves the backbone as it is
+    for reading, moves in (("all", True), ("layer", False)):
+        net = module(affinity_trains=reading)
+        _, _, features = net.forward_all(batch()["photo"])
+        features.sum().backward()
+        assert any(p.grad is not None for p in net.backbone.parameters()) is moves
+    assert module().kind == "maps" and module(phase="segment").kind == "segmentation"
+
+
+def test_segmenting_is_cross_entropy_over_every_pixel() -> None:
+    net, data = module(phase="segment"), batch()
+    net.eval()
+    with torch.no_grad():
+        found = net.training_step(data, 0)  # type: ignore[arg-type]
+        scores = net(data["photo"]).log_softmax(1)
+    expected = -scores.gather(1, data["label"][:, None]).mean()
+    torch.testing.assert_close(found, expected)  # float32, the default tolerance
+
+
+def _step(folder: Path, net: SelfGuidedModel) -> None:
+    net.classes = ClassList(("cat", "dog"), (8, 12))
+    checkpoint: dict[str, Any] = {}
+    net.on_save_checkpoint(checkpoint)
+    (folder / "checkpoints").mkdir(parents=True)
+    torch.save({**checkpoint, "state_dict": net.state_dict()}, folder / "checkpoints" / "last.ckpt")
+    record = CommandRecord(complete=True)
+    manifest = Manifest(
+        folder.name, "maps", "self_guided", net.classes.to_dict(), data={}, split="train", image_ids=[],
+        commands={"fit": record}, checkpoint="checkpoints/last.ckpt", complete=True,
+    )  # fmt: skip
+    write_manifest(folder, manifest)
+
+
+def test_one_network_goes_through_all_steps(tmp_path: Path) -> None:
+    first = module()
+    _step(tmp_path / "localise_1", first)
+    next_one = SelfGuidedModel(
+        num_classes=2, phase="segment", network_from=str(tmp_path / "localise_1"), **LIGHT
+    )
+    pairs = zip(first.state_dict().values(), next_one.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+    with pytest.raises(UserError, match="has head deeplabv2, this step largefov: one network goes through"):
+        module(head="largefov", network_from=str(tmp_path / "localise_1"))
+
+
+def test_maps_spread_along_affinities_are_means_over_alike_cells() -> None:
+    # two halves with different features: each half becomes the mean of its own maps, within a hair
+    features = torch.zeros(3, 50, 50)
+    features[:, :, 25:] = 100
+    maps = torch.rand(1, 50, 50, generator=torch.Generator().manual_seed(0))
+    maps[:, :, 25:] += 2
+    spread = labels.walk(maps, features)
+    expected = torch.zeros(1, 50, 50)
+    expected[:, :, 25:] = 1  # stretched to [0, 1]
+    torch.testing.assert_close(spread, expected, atol=1e-5, rtol=0)
+
+
+def test_both_readings_of_fifteen_filters() -> None:
+    guide = torch.rand(20, 24, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    maps = torch.rand(2, 20, 24, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(refine(maps, guide, 0, "filter"), maps)
+    both = [refine(maps, guide, 1, how, window=7) for how in ("filter", "threshold_and_filter")]
+    assert torch.equal(*both)
+    binary = torch.stack([(m > otsu_threshold(m)).float() for m in maps])
+    torch.testing.assert_close(both[0], guided_filter(guide, binary, 7))
+    state = binary
+    for _ in range(3):
+        state = guided_filter(guide, state, 7)
+    torch.testing.assert_close(refine(maps, guide, 3, "filter", window=7), state, atol=1e-5, rtol=1e-5)
+    expected = self_guided_filter(guide, maps, 7, iterations=3)
+    assert torch.equal(refine(maps, guide, 3, "threshold_and_filter", window=7), expected)
+
+
+def test_the_highest_map_above_its_own_threshold_wins() -> None:
+    low = torch.tensor([[0.1, 0.2, 0.8, 0.9]])  # its threshold lies between 0.2 and 0.8
+    high = torch.tensor([[0.0, 0.95, 0.95, 0.1]])
+    found = threshold_labels(torch.stack([low, high]), [3, 5])
+    assert found.tolist() == [[0, 5, 5, 3]]
+    # a flat map has no pixel, however high it is
+    assert threshold_labels(torch.ones(1, 2, 2), [4]).tolist() == [[0, 0], [0, 0]]
+    assert threshold_labels(torch.zeros(0, 2, 3), []).shape == (2, 3)
+    assert threshold_labels(torch.stack([low]), [1]).dtype == np.uint8
+
+
+def test_guides() -> None:
+    photo = torch.tensor([255, 0, 0], dtype=torch.uint8)[:, None, None].expand(3, 2, 4)
+    assert labels.guide_of(photo, "gray")[0, 0] == pytest.approx(0.299)
+    assert labels.guide_of(photo, "colour").shape == (2, 4, 3)
+
+
+LOSSES = [0.832189, 0.825317, 0.818762]
+# Float32 sums in another order (another CPU, another release of torch) move losses of about 1 by some
+# 1e-6 in the first step, and more after each update; a step changes them by 7e-3.
+TOLERANCE = 1e-3
+
+
+def test_first_losses_of_a_fixed_seed() -> None:
+    net, data = module(), batch()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    seen = []
+    for _ in range(3):
+        loss = net.training_step(data, 0)  # type: ignore[arg-type]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        seen.append(float(loss.detach()))
+    assert seen == pytest.approx(LOSSES, abs=TOLERANCE)
