@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -62,7 +63,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after the program name; None takes them from ``sys.argv``.
 
     Returns:
-        the exit code: 0 done, 1 the command failed, 2 a mistake of the user's, 130 stopped by Ctrl-C.
+        the exit code: 0 done, 1 the command failed, 2 a mistake of the user's, 130 stopped by Ctrl-C,
+        141 nobody reads the output any more.
 
     Raises:
         SystemExit: from argparse, for ``--help``, ``--version`` and unknown options.
@@ -83,6 +85,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        # `tag2mask recipes | head` has seen enough; Python would complain once more at its exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
 
 
 def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:

@@ -166,3 +166,12 @@ def test_report_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit) as stop:
         cli.main(["report", str(run), "--photos", "-1"])
     assert stop.value.code == 2
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback() -> None:
+    words = [sys.executable, "-m", "tag2mask", "recipes"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141

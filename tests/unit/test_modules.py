@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from tag2mask.artifacts import CommandRecord, Manifest, write_manifest
@@ -213,3 +214,26 @@ def test_photos_are_shown_at_the_long_side_of_training(long_side: int | None, sh
         *[(shown[0] // 2, shown[1] // 2)] * 2,
     ]  # single scale; half of it, twice for the flip
     assert all(s.shape == (3, 60, 96) for s in scores.values())
+
+
+def test_msc_has_a_loss_for_each_size_and_for_their_maximum() -> None:
+    torch.manual_seed(0)
+    light = {"backbone": "test_resnet", "weights": "none", "head": "deeplabv2", "freeze_batchnorm": False}
+    module = SegmentationModel(num_classes=2, msc_scales=[0.5], **light).eval()  # type: ignore[arg-type]
+    photo = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    label = torch.randint(0, 3, (2, 32, 32))
+    half = F.interpolate(photo.float(), (16, 16), mode="bilinear", align_corners=False)
+    with torch.no_grad():
+        found = module.training_step({"photo": photo, "label": label}, 0)
+        full, small = (module.network.segmenter(x) for x in (photo, half))  # type: ignore[operator, union-attr]
+        aligned = F.interpolate(small, full.shape[-2:], mode="bilinear", align_corners=False)
+        maps = [F.interpolate(m, (32, 32), mode="bilinear") for m in (full, small, full.maximum(aligned))]
+        expected = sum(F.cross_entropy(m, label) for m in maps)
+        tested = module(photo)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(tested, maps[2])
+    assert module.network_args()["msc_scales"] == [0.5]
+    with pytest.raises(UserError, match="msc_scales is not for head smp:Unet"):
+        SegmentationModel(
+            num_classes=2, head="smp:Unet", backbone="resnet18", weights="none", msc_scales=[0.5]
+        )

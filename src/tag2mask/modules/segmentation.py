@@ -15,7 +15,7 @@ from torchmetrics.classification import MultilabelF1Score
 
 from tag2mask.backbones import build_backbone
 from tag2mask.core import IGNORE, LabelsResult, PhotoSample, TrainBatch, UserError, unknown_name
-from tag2mask.heads import SmpSegmenter, build_segmenter
+from tag2mask.heads import MultiScaleMax, SmpSegmenter, build_segmenter
 from tag2mask.metrics import Confusion
 from tag2mask.modules.base import OptimizerFactory, Stage, load_backbone
 from tag2mask.modules.refinements import CRF_SETS
@@ -61,6 +61,9 @@ class SegmentationModel(Stage):
         test_flip: mirror each test scale too.
         crf: CRF parameter set of the last variant (cam, labels, dsrg, deeplab or afa).
         variants: which of single_scale, multi_scale and multi_scale_crf to predict.
+        msc_scales: further photo sizes whose logits join those of size 1 by their maximum, in training (a
+            loss for each and for the maximum) and in every pass of a test: DeepLab v2's MSC, [0.5, 0.75].
+            null for none.
     """
 
     kind = "segmentation"
@@ -87,6 +90,7 @@ class SegmentationModel(Stage):
         test_flip: bool = True,
         crf: str = "deeplab",
         variants: Sequence[str] = VARIANTS,
+        msc_scales: Sequence[float] | None = None,
     ) -> None:
         super().__init__(num_classes, lr, weight_decay, optimizer, poly_power, new_layer_factor)
         for name in variants:
@@ -100,6 +104,7 @@ class SegmentationModel(Stage):
             raise UserError(f"test_long_side must be at least 32 pixels or null, got {test_long_side}")
         self.head_name = head
         self.head_channels = head_channels
+        self.msc_scales = list(msc_scales) if msc_scales else None
         self.backbone_name = backbone
         self.weights = weights
         self.start = start
@@ -120,6 +125,8 @@ class SegmentationModel(Stage):
         if self.head_name.startswith("smp:"):
             if self.start == "classifier":
                 raise UserError(f"head {self.head_name} has an encoder of its own: start must be weights")
+            if self.msc_scales:
+                raise UserError(f"msc_scales is not for head {self.head_name}: leave it out")
             arch = self.head_name.removeprefix("smp:")
             self.network: nn.Module = SmpSegmenter(arch, self.backbone_name, self.weights, self.num_classes)
             return
@@ -133,7 +140,8 @@ class SegmentationModel(Stage):
         )
         if self.start == "classifier":
             load_backbone(backbone, self.classifier_from)
-        self.network = build_segmenter(self.head_name, backbone, self.num_classes, self.head_channels)
+        segmenter = build_segmenter(self.head_name, backbone, self.num_classes, self.head_channels)
+        self.network = MultiScaleMax(segmenter, self.msc_scales) if self.msc_scales else segmenter
 
     def configure_losses(self) -> None:
         """Cross-entropy over labelled pixels."""
@@ -160,6 +168,7 @@ class SegmentationModel(Stage):
             "num_classes": self.num_classes,
             "head": self.head_name,
             "head_channels": self.head_channels,
+            "msc_scales": self.msc_scales,
             "backbone": self.backbone_name,
             "weights": "none",
             "output_stride": self.output_stride,
@@ -176,11 +185,20 @@ class SegmentationModel(Stage):
 
     def training_step(self, batch: TrainBatch, batch_index: int) -> Tensor:
         """Cross-entropy of a batch of crops; 0 for a batch without a labelled pixel."""
-        logits, label = self(batch["photo"]), batch["label"]
+        label, size = batch["label"], batch["photo"].shape[-2:]
+        outputs = self._outputs(batch["photo"])
+        outputs = [F.interpolate(m.float(), size, mode="bilinear", align_corners=False) for m in outputs]
         # The mean over no pixel would be NaN and would poison the weights.
-        loss: Tensor = self.loss(logits, label) if (label != IGNORE).any() else logits.sum() * 0
+        known = bool((label != IGNORE).any())
+        loss = torch.stack([self.loss(m, label) if known else m.sum() * 0 for m in outputs]).sum()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(label))
         return loss
+
+    def _outputs(self, photos: Tensor) -> list[Tensor]:
+        """Logits that get a loss: one map, or with MSC one for each size and their maximum."""
+        if isinstance(self.network, MultiScaleMax):
+            return self.network.all_logits(photos)
+        return [self.network(photos)]
 
     def validation_step(self, batch: list[PhotoSample], batch_index: int) -> None:
         """Count pixels against masks, and predicted classes against tags."""

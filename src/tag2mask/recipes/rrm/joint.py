@@ -52,6 +52,8 @@ class JointModel(SegmentationModel):
         **segmentation: Any,
     ) -> None:
         super().__init__(**segmentation)
+        if self.msc_scales:
+            raise UserError("msc_scales is for plain segmentation networks: leave it out")
         if self.head_name.startswith("smp:"):
             raise UserError(f"head {self.head_name} shares no features with a classifier: take another head")
         if 1.0 not in cam_scales or any(scale <= 0 for scale in cam_scales):

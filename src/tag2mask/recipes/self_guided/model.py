@@ -56,6 +56,8 @@ class SelfGuidedModel(SegmentationModel):
         **segmentation: Any,
     ) -> None:
         super().__init__(**segmentation)
+        if self.msc_scales:
+            raise UserError("msc_scales is for plain segmentation networks: leave it out")
         if self.head_name.startswith("smp:"):
             raise UserError(f"head {self.head_name} shows no early features: take another head")
         if affinity_weight < 0:
