@@ -18,6 +18,7 @@ from benchmarks.results_table import Card, read_card
 from tag2mask.artifacts import read_manifest
 from tag2mask.pipeline import load_recipe
 from tag2mask.pipeline.configs import find_conf, recipe_folder
+from tag2mask.pipeline.settings import read_run
 
 Row = dict[str, float]
 COLUMNS = {
@@ -35,9 +36,10 @@ COLUMNS = {
 def row_of(run: Path, card: Card) -> Row:
     """The columns of one run; what a recipe has no step for is left out."""
     folder = recipe_folder(find_conf(), card["recipe"])
-    steps = load_recipe(folder, card["variant"] or "").steps
+    settings = read_run(run)
+    rounds = settings.rounds if settings else None
     row: Row = {}
-    for step in steps:
+    for step in load_recipe(folder, card["variant"] or "", rounds).steps:
         score = card["steps"].get(step.name) or {}
         if score.get("miou") is None:
             continue
@@ -46,7 +48,7 @@ def row_of(run: Path, card: Card) -> Row:
         elif step.kind == "labels":
             row |= {"label": 100 * score["miou"], "precision": 100 * score["precision"]}
             row["coverage"] = 100 * score["coverage"]
-        elif step.kind == "segmentation":
+        elif step.name == "segmentation":
             row["segmentation"] = 100 * score["variants"]["single_scale"]["miou"]
     return row | _cost(run, card)
 

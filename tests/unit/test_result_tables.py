@@ -10,12 +10,13 @@ import pytest
 
 from benchmarks import recipe_table, results_table
 from tag2mask.artifacts import CommandRecord, Manifest, write_manifest
+from tag2mask.pipeline.settings import Settings, write_run
 
 CLASSES = {"names": ["cat"], "ids": [8], "ignore": 255}
 STEPS = {"cam": ("maps", 0.40), "walk": ("maps", 0.60), "pseudo_label": ("labels", 0.65)}
 
 
-def make_run(folder: Path, gain: float = 0.0, **more: Any) -> Path:
+def make_run(folder: Path, gain: float = 0.0, rounds: int | None = None, **more: Any) -> Path:
     scores: dict[str, Any] = {
         name: {"kind": kind, "miou": miou + gain, "precision": 0.8, "coverage": 1.0, "best_miou": miou + gain}
         for name, (kind, miou) in STEPS.items()
@@ -29,6 +30,7 @@ def make_run(folder: Path, gain: float = 0.0, **more: Any) -> Path:
     }  # fmt: skip
     folder.mkdir(parents=True)
     (folder / "scorecard.json").write_text(json.dumps(card))
+    write_run(folder, Settings(card["recipe"], data="voc", rounds=rounds))
     for name, peak in (("cam", 700.0), ("walk", 900.0)):
         record = CommandRecord(complete=True, peak_memory_mb=peak)
         manifest = Manifest(name, "maps", "psa", CLASSES, {}, "train", [], commands={"predict": record})
@@ -42,6 +44,15 @@ def test_recipe_row_takes_the_last_step_of_each_kind(tmp_path: Path) -> None:
     assert row["label"] == pytest.approx(65) and row["precision"] == pytest.approx(80)
     assert row["segmentation"] == pytest.approx(58)
     assert row["minutes"] == pytest.approx(3) and row["memory"] == 900
+
+
+def test_row_of_a_recipe_with_rounds_has_the_last_round(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a", rounds=1, recipe="sc_cam")
+    card = json.loads((run / "scorecard.json").read_text())
+    card["steps"]["cam_1"] = {**card["steps"]["cam"], "miou": 0.44}
+    (run / "scorecard.json").write_text(json.dumps(card))
+    row = recipe_table.collect([run])["sc_cam"][0]
+    assert row["cam"] == pytest.approx(44) and row["refined"] == pytest.approx(60)
 
 
 def test_seeds_become_mean_and_half_range(tmp_path: Path) -> None:
