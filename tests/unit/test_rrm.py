@@ -179,6 +179,19 @@ def test_two_phases_of_the_rate() -> None:
         two_phase_schedule(optimizer, 4, 4, 1e-3)
 
 
+def test_classification_alone_comes_first_and_leaves_no_parameter_without_a_gradient() -> None:
+    net, data = module(classify_only=0.5), batch()
+    net._first_steps = lambda: 1  # type: ignore[method-assign]
+    loss = net.training_step(data, 0)  # type: ignore[arg-type]
+    loss.backward()
+    torch.testing.assert_close(
+        loss, net.class_loss(net.class_head(net.backbone(data["photo"])["out"]), data["tags"])
+    )
+    trained = [p for p in net.parameters() if p.requires_grad]
+    assert all(p.grad is not None for p in trained)
+    assert all((p.grad == 0).all() for p in net.network.head.parameters())
+
+
 def test_mistakes() -> None:
     with pytest.raises(UserError, match="with 1 among them"):
         JointModel(num_classes=2, cam_scales=[0.5], **LIGHT)

@@ -121,6 +121,9 @@ class JointModel(SegmentationModel):
             parts |= self._segmentation_losses(photos, logits, labels, inside)
             share = (labels != IGNORE).sum() / inside.sum().clamp(min=1)
             self.log("train/mined", share, batch_size=len(photos))
+        else:
+            # DDP waits for the gradient of every trained parameter.
+            parts["later"] = head(features).sum() * 0
         for name, value in parts.items():
             self.log(f"train/{name}", value, batch_size=len(photos))
         loss = torch.stack(list(parts.values())).sum()

@@ -16,7 +16,7 @@ from tag2mask.data import ClassificationData
 from tag2mask.data.base import PhotoData, require_photos
 from tag2mask.data.photo_set import PhotoSet
 from tag2mask.data.samples import TrainCrops, WholePhotos, to_indices
-from tag2mask.data.transforms import Augment, Pad
+from tag2mask.data.transforms import Augment
 
 Table = npt.NDArray[np.float32]
 
@@ -116,44 +116,13 @@ class SubCategoryData(ClassificationData):
         dataset: the photos.
         sub_labels_dir: folder of the step that made the sub-categories.
         sub_categories: K, sub-categories per class; as in that step.
-        batch_size: see `ClassificationData`.
-        crop: see `ClassificationData`; 224 in the published code.
-        long_side: see `ClassificationData`.
-        flip: see `ClassificationData`.
-        jitter: see `ClassificationData`.
-        hue: see `ClassificationData`.
-        pad: see `ClassificationData`.
-        train_split: see `ClassificationData`.
-        val_split: see `ClassificationData`.
-        predict_split: see `ClassificationData`.
-        predict_batch: see `ClassificationData`.
-        eval_long_side: see `ClassificationData`.
-        num_workers: see `ClassificationData`.
+        **classification: arguments of `ClassificationData`.
     """
 
     def __init__(
-        self,
-        dataset: PhotoSet,
-        sub_labels_dir: str,
-        sub_categories: int = 10,
-        batch_size: int = 16,
-        crop: int = 224,
-        long_side: tuple[int, int] | None = (256, 512),
-        flip: float = 0.5,
-        jitter: float = 0.3,
-        hue: float = 0.1,
-        pad: Pad = "mean",
-        train_split: str = "train",
-        val_split: str = "val",
-        predict_split: str = "train",
-        predict_batch: int = 1,
-        eval_long_side: int | None = None,
-        num_workers: int = 2,
+        self, dataset: PhotoSet, sub_labels_dir: str, sub_categories: int = 10, **classification: Any
     ) -> None:
-        super().__init__(
-            dataset, batch_size, crop, long_side, flip, jitter, hue, pad, train_split, val_split,
-            predict_split, predict_batch, eval_long_side, num_workers,
-        )  # fmt: skip
+        super().__init__(dataset, **classification)
         self.sub_labels_dir = sub_labels_dir
         self.sub_categories = sub_categories
 
