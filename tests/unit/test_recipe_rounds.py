@@ -56,6 +56,24 @@ def test_one_round_is_the_first_and_the_last() -> None:
     assert inputs(recipe, "model") == {"a": "start", "b": "start"}
 
 
+def test_a_list_of_configurations_names_one_per_round_and_the_last_for_all_later_ones() -> None:
+    recipe = plain()
+    recipe["steps"][1]["steps"][1]["config"] = ["short", "long"]
+    for rounds in (1, 2, 4):
+        steps = {step["name"]: step for step in unroll(PATH, recipe, rounds)["steps"]}
+        used = [steps[f"label_{number}"]["config"] for number in range(1, rounds + 1)]
+        assert used == ["short", "long", "long", "long"][:rounds]
+
+
+def test_a_budget_may_have_its_own_number_of_rounds() -> None:
+    recipe = plain()
+    recipe["steps"][1]["rounds"] = {"full": 3, "small": 1}
+    assert "label_3" in names(unroll(PATH, recipe))
+    assert names(unroll(PATH, recipe, budget="small")) == ["start", "model", "label_1", "end"]
+    assert "label_3" in names(unroll(PATH, recipe, budget="tiny"))  # not named: as many as full
+    assert "label_2" in names(unroll(PATH, recipe, 2, "small"))  # --rounds goes first
+
+
 def test_variants_change_every_round_but_not_what_the_first_settles() -> None:
     variant = {
         "skip": ["label_{round}", "end"],
@@ -97,6 +115,9 @@ def broken(**changes: Any) -> dict[str, Any]:
     [
         (broken(rounds=0), "whole number from 1 on, got 0"),
         (broken(rounds="many"), "whole number from 1 on"),
+        (broken(rounds={"small": 1}), "must name full"),
+        (broken(rounds={"full": 3, "small": 0}), "whole number from 1 on, got 0"),
+        (broken(steps=[{"name": "x_{round}", "config": []}]), "is an empty list"),
         (broken(steps=[]), "at least one step"),
         (broken(more=1), "has the keys rounds and steps"),
         (broken(steps=[{"name": "one"}]), r"must hold \{round\}"),

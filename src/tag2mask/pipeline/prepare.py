@@ -11,6 +11,7 @@ from tag2mask.pipeline.configs import dataset_config, find_conf, named_config, r
 from tag2mask.pipeline.plan import StepPlan, plan_steps
 from tag2mask.pipeline.request import Request, run_words
 from tag2mask.pipeline.reuse import check_runs
+from tag2mask.pipeline.rounds import FULL
 from tag2mask.pipeline.settings import Settings, check_dataset, merge, normalise, read_run
 from tag2mask.pipeline.spec import Recipe, Step, load_recipe
 from tag2mask.pipeline.state import is_complete
@@ -45,8 +46,8 @@ def prepare(request: Request) -> Prepared:
     recipe = load_recipe(recipe_folder(conf, request.asked.recipe), request.asked.variant)
     known = read_run(request.run_dir)
     settings = merge(request.run_dir, normalise(request.asked), known)
-    if settings.rounds is not None:
-        recipe = load_recipe(recipe.folder, recipe.variant, settings.rounds)
+    # how many rounds there are is only known with what the run folder remembers
+    recipe = load_recipe(recipe.folder, recipe.variant, settings.rounds, settings.budget or FULL)
     dataset = dataset_config(named_config(conf, "data", settings.data or ""))
     classes = dataset["init_args"].get("classes")
     settings = replace(settings, dataset={"class_path": dataset["class_path"], "classes": classes})

@@ -10,6 +10,8 @@ from typing import Any
 from tag2mask.core.errors import UserError, unknown_name
 
 _MARK = "{round}"
+FULL = "full"
+"""The budget that every recipe has: the paper's own schedule."""
 
 
 @dataclass(frozen=True)
@@ -27,20 +29,24 @@ class _Instance:
     fixed: frozenset[str]
 
 
-def unroll(path: Path, plain: Mapping[str, Any], rounds: int | None = None) -> dict[str, Any]:
+def unroll(
+    path: Path, plain: Mapping[str, Any], rounds: int | None = None, budget: str = FULL
+) -> dict[str, Any]:
     """A plain recipe without blocks of rounds.
 
-    A block stands among the steps: ``{rounds: 5, steps: [...]}``. In the names and inputs of its
-    steps, ``{round}`` is the number of the round and ``{before}`` the one before it; what a step has
-    under ``first`` and ``last`` replaces its own keys (and single inputs, which null takes away) in
-    these rounds. In the
-    inputs of the other steps, ``{last}`` is the number of the last round. Variants change a step of
-    every round under the name that the block gives it.
+    A block stands among the steps: ``{rounds: 5, steps: [...]}``, or ``{rounds: {full: 5, small: 1},
+    ...}`` where budgets differ. In the names and inputs of its steps, ``{round}`` is the number of the
+    round and ``{before}`` the one before it; a list as ``config`` names one configuration per round, the
+    last of them for all later rounds too. What a step has under ``first`` and ``last`` replaces its own
+    keys (and single inputs, which null takes away) in these rounds. In the inputs of the other steps,
+    ``{last}`` is the number of the last round. Variants change a step of every round under the name that
+    the block gives it.
 
     Args:
         path: the recipe's file, for messages.
         plain: content of the file.
         rounds: how many rounds; None for as many as the block says.
+        budget: the budget of the run; one that the block does not name has as many rounds as full.
 
     Returns:
         the recipe with one plain step for each round; the argument itself where there is no block.
@@ -56,7 +62,7 @@ def unroll(path: Path, plain: Mapping[str, Any], rounds: int | None = None) -> d
         return dict(plain)
     if len(blocks) > 1:
         raise UserError(f"{path}: only one block of rounds is possible, there are {len(blocks)}")
-    count = blocks[0]["rounds"] if rounds is None else rounds
+    count = _count(path, blocks[0]["rounds"], budget) if rounds is None else rounds
     templates = _templates(path, blocks[0], count)
     made = {template["name"]: _instances(path, template, count) for template in templates}
     flat: list[Any] = []
@@ -68,6 +74,21 @@ def unroll(path: Path, plain: Mapping[str, Any], rounds: int | None = None) -> d
     return {**plain, "steps": flat, **({"variants": variants} if variants else {})}
 
 
+def _count(path: Path, given: Any, budget: str) -> Any:
+    if not isinstance(given, dict):
+        return given
+    if FULL not in given:
+        raise UserError(f"{path}: rounds that differ by budget must name {FULL}, got {given}")
+    for value in given.values():
+        _require_count(path, value)
+    return given.get(budget, given[FULL])
+
+
+def _require_count(path: Path, count: Any) -> None:
+    if not isinstance(count, int) or count < 1:
+        raise UserError(f"{path}: rounds must be a whole number from 1 on, got {count!r}")
+
+
 def _in_order(made: Mapping[str, list[_Instance]], count: int) -> list[dict[str, Any]]:
     return [instances[r].step for r in range(count) for instances in made.values()]
 
@@ -77,14 +98,15 @@ def _is_block(item: Any) -> bool:
 
 
 def _templates(path: Path, block: Mapping[str, Any], count: Any) -> Sequence[dict[str, Any]]:
-    if not isinstance(count, int) or count < 1:
-        raise UserError(f"{path}: rounds must be a whole number from 1 on, got {count!r}")
+    _require_count(path, count)
     steps = block.get("steps")
     if set(block) != {"rounds", "steps"} or not isinstance(steps, list) or not steps:
         raise UserError(f"{path}: a block of rounds has the keys rounds and steps, and at least one step")
     for step in steps:
         if not isinstance(step, dict) or _MARK not in str(step.get("name")):
             raise UserError(f"{path}: the name of each step in a block of rounds must hold {_MARK}")
+        if step.get("config") == []:
+            raise UserError(f"{path}: config of {step['name']!r} is an empty list; name one file per round")
     return steps
 
 
@@ -112,6 +134,8 @@ def _numbered(step: Any, number: int, count: int) -> Any:
     if not isinstance(step, dict):
         return step
     numbered = {**step, "name": _fill(step.get("name"), number, count)} if number else dict(step)
+    if number and isinstance(step.get("config"), list):
+        numbered["config"] = step["config"][min(number, len(step["config"])) - 1]
     if isinstance(step.get("inputs"), dict):
         numbered["inputs"] = {flag: _fill(source, number, count) for flag, source in step["inputs"].items()}
     return numbered

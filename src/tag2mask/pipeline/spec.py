@@ -12,7 +12,7 @@ from typing import Any
 from tag2mask.artifacts import KINDS
 from tag2mask.core.errors import UserError, unknown_name
 from tag2mask.pipeline.configs import load_yaml
-from tag2mask.pipeline.rounds import unroll
+from tag2mask.pipeline.rounds import FULL, unroll
 
 SCRIPTS = ("classifier", "affinity", "pseudo_labels", "segmentation")
 NETWORK_SCRIPTS = ("classifier", "affinity", "segmentation")
@@ -104,19 +104,20 @@ class Recipe:
         raise unknown_name(f"step of {self.label}", name, [s.name for s in self.steps])
 
 
-def load_recipe(folder: Path, variant: str = "", rounds: int | None = None) -> Recipe:
+def load_recipe(folder: Path, variant: str = "", rounds: int | None = None, budget: str = FULL) -> Recipe:
     """Read and check ``<folder>/recipe.yaml``.
 
     Args:
         folder: the recipe's folder, named as the recipe.
         variant: the variant to apply, "" for none.
         rounds: how often the steps of a round are repeated; None for as often as the recipe says.
+        budget: for which budget; only the number of rounds depends on it.
 
     Raises:
         UserError: the file does not follow the form of a recipe, or has no such variant.
     """
     path = folder / "recipe.yaml"
-    plain = unroll(path, load_yaml(path), rounds)
+    plain = unroll(path, load_yaml(path), rounds, budget)
     _check_keys(path, "the recipe", plain, {"name", "title", "steps"}, {"paper", "variants"})
     if plain["name"] != folder.name:
         raise UserError(
@@ -156,7 +157,9 @@ def _step(path: Path, item: Any) -> Step:
                 f"{path}: {what} of {where} is {value!r}; use one of {', '.join(map(str, known))}"
             )
     inputs = {_flag(path, where, k): str(v) for k, v in _mapping(path, "inputs", item).items()}
-    config = str(item.get("config", ""))
+    config = item.get("config", "")
+    if not isinstance(config, str):
+        raise UserError(f"{path}: config of {where} must name one file, without endings, got {config!r}")
     commands = tuple(item["commands"])
     return Step(name, item["stage"], item["script"], commands, item["kind"], inputs, score, (), config)
 
