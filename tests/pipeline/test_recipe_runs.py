@@ -24,7 +24,7 @@ from tag2mask.stage_cli import main
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-RECIPES = {"sc_cam": 1, "rrm": None, "self_guided": 2}
+RECIPES = {"sc_cam": 2, "rrm": None, "self_guided": 2}
 """Recipe -> rounds of the tiny run, or None where it repeats nothing."""
 TRAIN, VAL, SIZE = 16, 4, (64, 80)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
 
 Table = npt.NDArray[np.float32]
 
@@ -56,5 +57,8 @@ def _cluster(features: Table, count: int, restarts: int, seed: int) -> npt.NDArr
     # more clusters than different photos would leave some empty
     count = min(count, len(np.unique(features, axis=0)))
     means = KMeans(count, n_init=restarts, random_state=seed, max_iter=300)
-    labels: npt.NDArray[np.int64] = means.fit_predict(features).astype(np.int64)
+    # Threads add up their shares in the order in which they finish: with one of them, every process of
+    # a run on several devices finds the same sub-categories to the last bit.
+    with threadpool_limits(1):
+        labels: npt.NDArray[np.int64] = means.fit_predict(features).astype(np.int64)
     return labels

@@ -67,8 +67,17 @@ class SubLabelGenerator(PseudoLabelGenerator):
         return "sub_labels"
 
     def on_predict_start(self) -> None:
-        """Cluster the features of all photos."""
-        data: FeatureData = self.trainer.datamodule  # type: ignore[attr-defined]
+        """Cluster the features of all photos.
+
+        Raises:
+            UserError: the data are not features, or a file of them is missing or broken.
+        """
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        if not isinstance(data, FeatureData):
+            raise UserError(
+                f"sub-categories are found in features, but the data are {type(data).__name__}: give --data "
+                f"{FeatureData.__module__}.{FeatureData.__qualname__}"
+            )
         ids, features, tags = data.table()
         numbers = cluster_classes(features, tags, self.sub_categories, self.restarts, self.seed)
         self._found = {
