@@ -37,9 +37,9 @@ def row_of(run: Path, card: Card) -> Row:
     """The columns of one run; what a recipe has no step for is left out."""
     folder = recipe_folder(find_conf(), card["recipe"])
     settings = read_run(run)
-    rounds = settings.rounds if settings else None
+    rounds, budget = (settings.rounds, settings.budget or "full") if settings else (None, "full")
     row: Row = {}
-    for step in load_recipe(folder, card["variant"] or "", rounds).steps:
+    for step in load_recipe(folder, card["variant"] or "", rounds, budget).steps:
         score = card["steps"].get(step.name) or {}
         if score.get("miou") is None:
             continue

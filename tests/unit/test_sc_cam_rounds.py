@@ -29,10 +29,10 @@ LIGHT: dict[str, Any] = {"backbone": "test_resnet", "weights": "none", "output_s
 
 
 def step(folder: Path, kind: str, photos: VOC, checkpoint: str = "") -> Path:
-    commands = {"fit": CommandRecord(complete=True), "predict": CommandRecord(complete=True)}
+    ids, done = photos.ids("train"), CommandRecord(complete=True)
     manifest = Manifest(
-        folder.name, kind, "sc_cam", photos.classes.to_dict(), photos.describe(), "train", photos.ids("train"),
-        commands=commands, checkpoint=checkpoint, complete=True,
+        folder.name, kind, "sc_cam", photos.classes.to_dict(), photos.describe(), "train", ids,
+        commands={"fit": done, "predict": done}, checkpoint=checkpoint, complete=True,
     )  # fmt: skip
     write_manifest(folder, manifest)
     return folder
@@ -116,7 +116,7 @@ def test_table_of_features_follows_the_list_of_photos(tiny_voc: Path, tmp_path: 
     assert named == ids and features[:, 0].tolist() == list(range(len(ids)))
     assert all((tags[n] == photos.tags(image_id)).all() for n, image_id in enumerate(ids))
     save_features(folder / "out" / f"{ids[2]}.npy", np.zeros(4, np.float32))
-    with pytest.raises(UserError, match="has 4 numbers, .* 3: these are features of different networks"):
+    with pytest.raises(UserError, match=r"has 4 numbers, .* 3: these are features of different networks"):
         data.table()
 
 

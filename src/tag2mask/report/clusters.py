@@ -21,17 +21,24 @@ SIDE, ACROSS = 72, 8
 
 
 def cluster_section(runs: Sequence[Run]) -> str:
-    """HTML with one sheet per class of each run's last round; "" where no run has sub-categories."""
+    """HTML with one sheet per class of every round, the last one unfolded; "" where no run has any."""
     sheets = []
     for run in runs:
         steps = [step for step in run.steps if step.manifest.kind == KIND]
-        if steps:
-            title = f"{run.name}: " if len(runs) > 1 else ""
-            sheets.append(f"<h3>{escape(title + steps[-1].name)}</h3>{''.join(_figures(steps[-1]))}")
+        title = f"{run.name}: " if len(runs) > 1 else ""
+        sheets += [_round(title, step, last=step is steps[-1]) for step in steps]
     if not sheets:
         return ""
     text = f"One row for each sub-category, with its first {ACROSS} photos at most."
     return f"<section><h2>Sub-categories</h2><p>{text}</p>{''.join(sheets)}</section>"
+
+
+def _round(title: str, step: Step, last: bool) -> str:
+    unfolded = " open" if last else ""
+    return (
+        f"<details{unfolded}><summary>{escape(title + step.name)}</summary>"
+        f'<div class="sheets">{"".join(_figures(step))}</div></details>'
+    )
 
 
 def _figures(step: Step) -> Iterator[str]:

@@ -41,6 +41,11 @@ figure { margin: 0; flex: 0 0 auto; width: 200px; }
 figure img { display: block; width: 100%; height: 150px; object-fit: contain; border-radius: 8px;
   background: var(--stripe); }
 figcaption { margin-top: .25rem; color: var(--soft); font-size: .82rem; text-align: center; }
+details { margin-top: .8rem; }
+summary { cursor: pointer; font-weight: 600; }
+.sheets { display: flex; flex-wrap: wrap; align-items: flex-start; gap: 1.2rem; margin-top: .8rem; }
+.sheets figure { width: auto; max-width: 100%; }
+.sheets img { width: auto; max-width: 100%; height: auto; }
 .problem { display: flex; height: 150px; padding: .6rem; overflow: auto; border: 1px dashed var(--line);
   border-radius: 8px; color: var(--soft); font-size: .78rem; overflow-wrap: anywhere; }
 footer { margin-top: 2rem; color: var(--soft); font-size: .85rem; }

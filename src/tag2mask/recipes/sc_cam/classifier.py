@@ -19,8 +19,8 @@ class SubCategoryBatch(TrainBatch, total=False):
 class SubCategoryClassifier(Classifier):
     """A classifier of K classes that has to tell their sub-categories apart too.
 
-    L = L_parent + weight * L_sub, both multi-label soft margin (Chang et al., CVPR 2020, equations
-    4 to 6). Both are 1x1 convolutions behind the same dropout and pooling, as in the published code.
+    L = L_parent + weight * L_sub, both multi-label soft margin (Chang et al., CVPR 2020,
+    equation 3). Both are 1x1 convolutions behind the same dropout and pooling, as in the published code.
     Every round starts from the pretrained weights again: the numbers of sub-categories mean
     nothing from one round to the next.
 
