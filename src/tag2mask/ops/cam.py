@@ -152,21 +152,23 @@ def multi_scale_cam(
     if min(grid) < 1:
         raise ValueError(f"size must be at least 1 x 1, got {grid}")
     with autocast(precision, photo.device):
-        passes = [_one_scale(model, photo, scale, flip, grid) for scale in scales]
-    return torch.stack(passes).sum(0)
+        total = _one_scale(model, photo, scales[0], flip, grid)
+        for scale in scales[1:]:
+            total += _one_scale(model, photo, scale, flip, grid)
+    return total
 
 
 def _one_scale(
     model: Callable[[Tensor], Tensor], photo: Tensor, scale: float, flip: bool, grid: tuple[int, int]
 ) -> Tensor:
-    batch = _resize(photo.float()[None], scale)
+    batch = _resize(photo[None], scale)
     if flip:
         batch = torch.cat([batch, batch.flip(3)])
     chunks = torch.split(batch, 1) if photo.device.type == "cpu" else [batch]
     maps = torch.cat([_run(model, chunk) for chunk in chunks]).float().relu_()
-    if flip:
-        maps = torch.stack([maps[0], maps[1].flip(2)])
-    return F.interpolate(maps, size=grid, mode="bilinear", align_corners=False).sum(0)
+    # Enlarging is linear and the same from both sides, so the pair is enlarged as one.
+    total = maps[:1] + maps[1:].flip(3) if flip else maps
+    return F.interpolate(total, size=grid, mode="bilinear", align_corners=False)[0]
 
 
 def _run(model: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
@@ -179,10 +181,13 @@ def _run(model: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
 def _resize(batch: Tensor, scale: float) -> Tensor:
     height, width = (max(1, round(side * scale)) for side in batch.shape[2:])
     if (height, width) == tuple(batch.shape[2:]):
-        return batch
-    resized = F.interpolate(batch, size=(height, width), mode="bicubic", antialias=True, align_corners=False)
+        return batch.float()
+    # The CPU resizes bytes several times faster than floats, and rounds them as image libraries do.
+    bytewise = batch.dtype == torch.uint8 and batch.device.type == "cpu"
+    source = batch if bytewise else batch.float()
+    resized = F.interpolate(source, size=(height, width), mode="bicubic", antialias=True, align_corners=False)
     # Bicubic overshoots at edges; networks were trained on 0..255.
-    return resized.clamp(0, 255)
+    return resized.float().clamp(0, 255)
 
 
 def _check_photo(photo: Tensor) -> None:
