@@ -201,7 +201,7 @@ def test_mistakes() -> None:
         JointModel(num_classes=2, head="smp:Unet", backbone="resnet18", weights="none")
 
 
-LOSSES = [2.806307, 2.255989, 1.921390]
+LOSSES = [2.820621, 2.245646, 1.894788]
 # Mined labels jump where a score crosses a threshold, so that rounding in another release of torch may
 # move single pixels; a pixel moves the loss by some 1e-3, and a step changes it by 1e-1.
 TOLERANCE = 2e-2

@@ -12,6 +12,7 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Optimizer
 
 from tag2mask.core import IGNORE, TrainBatch, UserError
 from tag2mask.heads import CAMHead
@@ -104,7 +105,7 @@ class JointModel(SegmentationModel):
         return configured  # type: ignore[no-any-return]
 
     def _first_steps(self) -> int:
-        return int(self.classify_only * self.schedule_steps())
+        return int(self.classify_only * self.schedule_steps()) if self.classify_only else 0
 
     def training_step(self, batch: TrainBatch, batch_index: int) -> Tensor:
         """All losses of a batch of crops."""
@@ -112,7 +113,7 @@ class JointModel(SegmentationModel):
         head: nn.Module = self.network.head  # type: ignore[assignment]
         features = self.backbone(photos)
         parts = {"class": self.class_loss(self.class_head(features["out"]), tags)}
-        if self.classify_only == 0 or self.global_step >= self._first_steps():
+        if self.global_step >= self._first_steps():
             cams = self._cams(photos, features["out"])
             with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
                 jobs = self._start_mining(pool, photos, cams, tags)
@@ -130,17 +131,31 @@ class JointModel(SegmentationModel):
         self.log("train/loss", loss, prog_bar=True, batch_size=len(photos))
         return loss
 
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Keep weight decay off a branch that does not train yet."""
+        if self.global_step < self._first_steps():
+            for parameter in self.network.head.parameters():  # type: ignore[union-attr]
+                parameter.grad = None
+
     @torch.no_grad()
     def _cams(self, photos: Tensor, features: Tensor) -> Tensor:
         """Maps (B, K, H, W): ReLU at each size, averaged on the grid of size 1, enlarged to the crop."""
-        total = torch.zeros((), device=photos.device)
-        for scale in self.cam_scales:
-            maps = features if scale == 1 else self.backbone(_resized(photos, scale))["out"]
-            maps = self.class_head.cam(maps).float().relu()
-            grid = features.shape[-2:]
-            total = total + F.interpolate(maps, grid, mode="bilinear", align_corners=False)
-        mean = total / len(self.cam_scales)
+        grid = features.shape[-2:]
+        # These passes only look: no dropout, and no trace in batch-norm that trains.
+        self.backbone.eval()
+        maps = [
+            self._cam(features if scale == 1 else self.backbone(_resized(photos, scale))["out"])
+            for scale in self.cam_scales
+        ]
+        self.backbone.train(self.training)
+        aligned = [F.interpolate(m, grid, mode="bilinear", align_corners=False) for m in maps]
+        mean = torch.stack(aligned).mean(0)
         return F.interpolate(mean, photos.shape[-2:], mode="bilinear", align_corners=False)
+
+    def _cam(self, features: Tensor) -> Tensor:
+        maps = self.class_head.cam(features).float().relu()
+        # VGG16's maps peak where its removed pooling layers would have spread them.
+        return maps.sqrt() if self.backbone.cam_sqrt else maps
 
     def _start_mining(
         self, pool: ThreadPoolExecutor, photos: Tensor, cams: Tensor, tags: Tensor
