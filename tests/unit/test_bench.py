@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as command
+from benchmarks import scaling
 from benchmarks.harness import Agreement, Case, Inputs, measure
 from benchmarks.memory import peak_growth_mb
 from benchmarks.tables import markdown
@@ -121,3 +122,24 @@ def test_installed_without_repository(monkeypatch: pytest.MonkeyPatch, tmp_path:
     with pytest.raises(UserError, match="clone it"):
         bench.find_checkout()
     assert main(["bench", "--list"]) == 2
+
+
+def test_scaling_measures_and_makes_a_table_per_varied_thing(tmp_path: Path) -> None:
+    calls: list[str] = []
+    points = [
+        scaling.Point("walk", "photo size", at, lambda at=at: calls.append(at)) for at in ("8x8", "9x9")
+    ]
+    costs = [scaling.measure(point, repeats=3) for point in points]
+    # a first call for caches, one for the memory, three that are timed
+    assert calls == ["8x8"] * 5 + ["9x9"] * 5
+    costs.append(scaling.Cost("CRF", "threads", "2", 0.25, 12.4))
+    first, second = scaling.markdown(costs).split("\n\n")
+    assert first.splitlines()[0] == "| ms (peak MB) by photo size | 8x8 | 9x9 |"
+    assert second.splitlines()[2] == "| CRF | 250 (12) |"
+
+
+def test_scaling_reaches_the_sizes_that_it_promises() -> None:
+    named = {(point.operator, point.at) for point in scaling.points(Inputs(None))}
+    for operator in ("random walk, stride 8", "random walk, stride 4", "dense CRF, 3 labels"):
+        assert (operator, "2048x1024") in named
+    assert ("dense CRF, 500x375", "21") in named and ("dense CRF, 8 photos", "8") in named
