@@ -1,4 +1,4 @@
-"""One table over recipes: the mean over seeds of what each step of every recipe reached.
+"""One table over recipes: the mean over seeds of what every recipe reached, and each of its steps.
 
     python benchmarks/recipe_table.py runs/table/psa-0 runs/table/rrm-0 --name recipes-voc-animals
 
@@ -32,9 +32,11 @@ COLUMNS = {
     "memory": "peak MB",
 }
 
+STEP = "step "  # before a step's name: its own mIoU
+
 
 def row_of(run: Path, card: Card) -> Row:
-    """The columns of one run; what a recipe has no step for is left out."""
+    """The columns of one run, and the score of each step; what a recipe has no step for is left out."""
     folder = recipe_folder(find_conf(), card["recipe"])
     settings = read_run(run)
     rounds, budget = (settings.rounds, settings.budget or "full") if settings else (None, "full")
@@ -43,6 +45,7 @@ def row_of(run: Path, card: Card) -> Row:
         score = card["steps"].get(step.name) or {}
         if score.get("miou") is None:
             continue
+        row[STEP + step.name] = 100 * score["miou"]
         if step.kind == "maps":
             row["cam" if step.stage == 1 else "refined"] = 100 * score["miou"]
         elif step.kind == "labels":
@@ -69,7 +72,16 @@ def markdown(rows: Mapping[str, Sequence[Row]], command: str) -> str:
     for label, runs in rows.items():
         cells = [_cell([r[c] for r in runs if c in r], c) for c in COLUMNS]
         lines.append(f"| {label} | " + " | ".join(cells) + f" | {len(runs)} |")
-    return "\n".join([*lines, "", f"Printed by `{command}`.", ""])
+    return "\n".join([*lines, "", *_steps(rows), "", f"Printed by `{command}`.", ""])
+
+
+def _steps(rows: Mapping[str, Sequence[Row]]) -> list[str]:
+    lines = ["Step by step, mIoU in percent: segmentation networks on val, single scale, all else on train."]
+    for label, runs in rows.items():
+        names = dict.fromkeys(key for row in runs for key in row if key.startswith(STEP))
+        each = [f"{n.removeprefix(STEP)} {_cell([r[n] for r in runs if n in r], n)}" for n in names]
+        lines += ["", f"- {label}: {', '.join(each)}"]
+    return lines
 
 
 def _cell(values: Sequence[float], column: str) -> str:
