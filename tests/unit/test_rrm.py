@@ -192,6 +192,15 @@ def test_classification_alone_comes_first_and_leaves_no_parameter_without_a_grad
     assert all((p.grad == 0).all() for p in net.network.head.parameters())
 
 
+def test_both_branches_read_their_own_map_of_a_backbone_that_widens_at_its_end() -> None:
+    # MobileNetV2's decoder reads the 320 channels before the last layer, its classifier the 1280 after.
+    net, data = module(backbone="mobilenetv2_050", head="deeplabv3plus", head_channels=16), batch()
+    assert list(net.backbone.taps)[-1] == "out"
+    assert net.network.head.high_level != "out"
+    net.training_step(data, 0).backward()  # type: ignore[arg-type]
+    assert all(p.grad is not None for p in net.parameters() if p.requires_grad)
+
+
 def test_mistakes() -> None:
     with pytest.raises(UserError, match="with 1 among them"):
         JointModel(num_classes=2, cam_scales=[0.5], **LIGHT)

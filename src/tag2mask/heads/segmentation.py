@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -182,7 +182,11 @@ _HEADS: dict[str, Callable[..., nn.Module]] = {
 
 
 def build_segmenter(
-    head: str, backbone: Backbone, num_classes: int, channels: int | None = None
+    head: str,
+    backbone: Backbone,
+    num_classes: int,
+    channels: int | None = None,
+    also: Collection[str] = (),
 ) -> Segmenter:
     """A segmentation network of a paper on any backbone.
 
@@ -192,6 +196,7 @@ def build_segmenter(
         num_classes: number of foreground classes K; the network has K + 1 logits.
         channels: width of the deeplabv3plus decoder; None takes the paper's 256. The other heads
             have the widths of their papers.
+        also: maps of the backbone that are read beside this head and must be kept.
 
     Raises:
         UserError: unknown head, a width for a head that has none to choose, or the backbone lacks
@@ -204,7 +209,7 @@ def build_segmenter(
     width = {} if channels is None else {"channels": channels}
     network = Segmenter(backbone, _HEADS[head](backbone, num_classes + 1, **width))
     if isinstance(network.head, DeepLabV3PlusHead):
-        backbone.use_only(network.head.reads)
+        backbone.use_only({*network.head.reads, *also})
     return network
 
 

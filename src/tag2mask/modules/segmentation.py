@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
@@ -67,6 +67,8 @@ class SegmentationModel(Stage):
     """
 
     kind = "segmentation"
+    taps_beside_head: Collection[str] = ()
+    """Maps of the backbone that further heads of a subclass read."""
 
     def __init__(
         self,
@@ -140,7 +142,9 @@ class SegmentationModel(Stage):
         )
         if self.start == "classifier":
             load_backbone(backbone, self.classifier_from)
-        segmenter = build_segmenter(self.head_name, backbone, self.num_classes, self.head_channels)
+        segmenter = build_segmenter(
+            self.head_name, backbone, self.num_classes, self.head_channels, self.taps_beside_head
+        )
         self.network = MultiScaleMax(segmenter, self.msc_scales) if self.msc_scales else segmenter
 
     def configure_losses(self) -> None:

@@ -41,6 +41,8 @@ class JointModel(SegmentationModel):
         **segmentation: arguments of `SegmentationModel`.
     """
 
+    taps_beside_head = ("out",)
+
     def __init__(
         self,
         mining: RegionMining | None = None,
