@@ -58,6 +58,47 @@ def test_gradcheck(reading):
     )
 
 
+@pytest.mark.parametrize("norm", ["image", "range"])
+@pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 3, 3), (3, 5, 7), (5, 12, 16)])
+def test_compiled_loops_equal_float64_matrices(shape, reading, norm):
+    generator = torch.Generator().manual_seed(1)
+    features = torch.randn(2, *shape, generator=generator)
+    features[1, :, -1] = features[1, :, 0]  # equal cells, where the slope is 0
+    photos = torch.randint(0, 256, (2, 3, *shape[1:]), generator=generator)
+    results = []
+    for x, engine in ((features.clone(), "numba"), (features.double(), "torch")):
+        x.requires_grad_()
+        loss = colour_affinity_loss(x, photos, reading, norm, engine=engine)
+        results.append((loss, *torch.autograd.grad(3 * loss, x)))
+    # float32: rounding of sums over up to 192 cells; of the printed loss the slopes cancel to 0 nearly
+    value = float(results[1][0].detach())
+    for fast, exact in zip(*results, strict=True):
+        scale = float(exact.detach().abs().max()) if reading != "literal" else value
+        assert torch.allclose(fast.double(), exact, rtol=2e-5, atol=2e-5 * scale)
+
+
+@pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_compiled_loops_hide_no_nan(reading, wrong):
+    features, photos = problem(3, 5)
+    features[1, 2, 1, 1] = wrong
+    assert bool(colour_affinity_loss(features.float(), photos, reading, engine="numba").isnan())
+
+
+def test_compiled_loops_on_threads_are_the_same():
+    features, photos = problem(6, 6, batch=4)
+    found = []
+    for threads in (1, 3):
+        before = torch.get_num_threads()
+        torch.set_num_threads(threads)
+        x = features.float().requires_grad_()
+        loss = colour_affinity_loss(x, photos)
+        found.append((loss, *torch.autograd.grad(loss, x)))
+        torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
 @pytest.mark.parametrize("reading", READINGS)
 def test_stripes_do_not_change_the_numbers(reading, monkeypatch):
     features, photos = problem(5, 6)
@@ -156,6 +197,8 @@ def test_nan_is_not_hidden():
         (torch.zeros(1, 3, 4, 5), torch.zeros(1, 3, 4, 5), {"size": (0, 5)}, "size must be"),
         (torch.zeros(1, 3, 4, 5), torch.zeros(1, 3, 4, 5), {"reading": "row"}, "reading must be one of"),
         (torch.zeros(1, 3, 4, 5), torch.zeros(1, 3, 4, 5), {"norm": "max"}, "norm must be one of"),
+        (torch.zeros(1, 3, 4, 5), torch.zeros(1, 3, 4, 5), {"engine": "c"}, "engine must be one of"),
+        (torch.zeros(1, 3, 4, 5).double(), torch.zeros(1, 3, 4, 5), {"engine": "numba"}, "takes float32"),
     ],
 )
 def test_wrong_arguments_are_named(features, photos, more, message):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from tag2mask.ops import _colour_kernels as kernels
+from tag2mask.ops._threads import on_threads
 from tag2mask.ops.feature_affinity import feature_distances, row_stripes
+from tag2mask.ops.pairs import Engine
 
 Reading = Literal["rows", "raw", "literal"]
 """What is compared, see `colour_affinity_loss`."""
@@ -24,6 +28,7 @@ def colour_affinity_loss(
     reading: Reading = "rows",
     norm: Norm = "image",
     size: tuple[int, int] | None = None,
+    engine: Engine = "auto",
 ) -> Tensor:
     """L1 distance between the affinities of features and the colour similarities of the photo.
 
@@ -48,13 +53,16 @@ def colour_affinity_loss(
             sqrt(3) * 255.
         size: (height, width) to which both are resized first (bilinear, antialiased); the paper takes
             (50, 50). Default: as they are, then of one size.
+        engine: ``"numba"`` (float32 on the CPU, photos on threads), ``"torch"``, or ``"auto"``: numba
+            where it can be.
 
     Returns:
         scalar, at least 0.
 
     Raises:
         ValueError: shapes that do not fit, nothing in them, features that are no floats; an unknown
-            `reading` or `norm`; a `size` that is not above 0.
+            `reading`, `norm` or `engine`; a `size` that is not above 0; numba for what is not on the CPU
+            or not float32.
 
     Example:
         >>> photos = torch.tensor([0.0, 0.0, 255.0]).expand(1, 3, 1, 3)  # black, black, white
@@ -68,6 +76,8 @@ def colour_affinity_loss(
     maps, colours = (v.to(torch.promote_types(v.dtype, torch.float32)) for v in (features, photos))
     if size is not None:
         maps, colours = (F.interpolate(v, size, mode="bilinear", antialias=True) for v in (maps, colours))
+    if _compiled(engine, maps, colours):
+        return _PairLoss.apply(maps, colours, reading, norm)  # type: ignore[no-any-return]
     total = maps.new_zeros(())
     for image in range(len(maps)):
         one, photo = maps[image : image + 1], colours[image : image + 1]
@@ -77,6 +87,47 @@ def colour_affinity_loss(
                 _stripe, one, photo, largest, rows, reading, use_reentrant=False, preserve_rng_state=False
             )
     return total / len(maps)
+
+
+def _compiled(engine: Engine, maps: Tensor, colours: Tensor) -> bool:
+    if engine not in get_args(Engine):
+        raise ValueError(f"engine must be one of {get_args(Engine)}, got {engine!r}")
+    fits = all(v.device.type == "cpu" and v.dtype == torch.float32 for v in (maps, colours))
+    if engine == "numba" and not fits:
+        raise ValueError(f'engine "numba" takes float32 on the CPU, got {maps.dtype} on {maps.device}')
+    return fits and engine != "torch"
+
+
+class _PairLoss(torch.autograd.Function):
+    """The loss and, in the same pass over the pairs, its gradient by the features."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, colours: Tensor, reading: Reading, norm: Norm) -> Tensor:
+        cells = np.ascontiguousarray(maps.detach().flatten(2).numpy())
+        photos = np.ascontiguousarray(colours.detach().flatten(2).numpy())
+        count = cells.shape[2]
+        grad = np.zeros_like(cells if ctx.needs_input_grad[0] else cells[:, :, :0])
+        values = np.empty(len(cells))
+        kind = get_args(Reading).index(reading)
+
+        def work(image: int) -> None:
+            largest = np.float32(math.sqrt(3) * 255)
+            if norm == "image":
+                # A flat photo has no distance to divide by: all of them are 0.
+                largest = kernels.largest_distance(photos[image]) or np.float32(1)
+            values[image] = kernels.pair_loss(cells[image], photos[image], largest, kind, grad[image])
+
+        on_threads(work, [(image,) for image in range(len(cells))])
+        terms = {"rows": count, "raw": count**2, "literal": 1}[reading] * len(cells)
+        ctx.save_for_backward(torch.from_numpy(grad).div_(terms))
+        ctx.shape = maps.shape
+        return maps.new_tensor(values.sum() / terms)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        (slopes,) = ctx.saved_tensors
+        return grad * slopes.reshape(ctx.shape), None, None, None
 
 
 def _stripe(features: Tensor, photo: Tensor, largest: Tensor, rows: slice, reading: Reading) -> Tensor:
