@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tag2mask.artifacts import atomic_write_bytes, atomic_write_json, read_manifest, safe_join, save_labels
-from tag2mask.core import UserError
+from tag2mask.core import UserError, keep_freed_memory
 
 if TYPE_CHECKING:
     from tag2mask.modules import SegmentationModel
@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
     from tag2mask.data.images import image_size
 
+    keep_freed_memory()
     if args.max_side < 32:
         raise UserError(f"--max-side must be at least 32 pixels, got {args.max_side}")
     jobs = list(_jobs(args.photos))

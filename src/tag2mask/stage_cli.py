@@ -16,7 +16,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from tag2mask.artifacts import atomic_write_text, read_manifest
 from tag2mask.callbacks import CamPanels, PredictionWriter, StepRecorder
-from tag2mask.core import UserError, unknown_name
+from tag2mask.core import UserError, keep_freed_memory, unknown_name
 from tag2mask.data.base import PhotoData
 from tag2mask.modules import PseudoLabelGenerator, Stage
 from tag2mask.stage_identity import config_hash, step_identity
@@ -200,6 +200,7 @@ def main(script: str, args: Sequence[str] | None = None) -> int:
     """
     _quieten()
     _show_notes()
+    keep_freed_memory()
     try:
         if script not in SCRIPTS:
             raise unknown_name("stage", script, SCRIPTS)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from tag2mask.backbones import build_backbone, fold_batchnorm
+from tag2mask.backbones.fused_conv import ACTIVATIONS, ConvActivation
 
 
 def randomise(model: nn.Module) -> nn.Module:
@@ -81,6 +82,45 @@ def test_a_result_read_elsewhere_is_not_merged(kind: type[nn.Module]) -> None:
     assert norms(folded) == 1
     with torch.no_grad():
         torch.testing.assert_close(folded(x), model(x))
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU(inplace=True), nn.ReLU6(), nn.SiLU()])
+def test_a_relu_is_joined_with_its_convolution(activation: nn.Module) -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(6, 8, 3, stride=2, padding=(1, 2), dilation=2, groups=2, bias=False)
+    model = nn.Sequential(conv, nn.BatchNorm2d(8), activation)
+    randomise(model)
+    model[0].weight.data *= 20  # so that values beyond 6 occur
+    x = torch.randn(2, 6, 9, 11).contiguous(memory_format=torch.channels_last)
+    folded = fold_batchnorm(model, x[:1])
+    assert isinstance(folded[0], ConvActivation) == (type(activation) in ACTIVATIONS)
+    with torch.no_grad():
+        expected = model(x)
+        # float32, one more product rounded
+        torch.testing.assert_close(folded(x), expected, rtol=1e-5, atol=1e-4)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            torch.testing.assert_close(folded(x).float(), expected, rtol=2e-2, atol=0.5)  # 8 bits
+    torch.testing.assert_close(folded(x), expected, rtol=1e-5, atol=1e-4)  # with gradients allowed
+    assert float(expected.detach().max()) > 6 or isinstance(activation, nn.ReLU6)
+
+
+class Twice(nn.Module):
+    """The sum reads the convolution beside its ReLU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.relu = nn.Conv2d(3, 4, 1), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.conv(x)
+        return y + self.relu(y)
+
+
+def test_a_result_read_beside_its_relu_stays() -> None:
+    torch.manual_seed(0)
+    model, x = Twice(), torch.randn(1, 3, 5, 5)
+    with torch.no_grad():
+        torch.testing.assert_close(fold_batchnorm(model, x)(x), model(x))
 
 
 def test_grouped_convolution_against_the_formula() -> None:

@@ -1,4 +1,4 @@
-"""Batch normalisation merged into the convolutions before it, for prediction."""
+"""Batch normalisation and ReLUs merged into the convolutions before them, for prediction."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from tag2mask.backbones.fused_conv import ACTIVATIONS, ConvActivation
 from tag2mask.backbones.phase_conv import PhaseDepthwiseConv2d
 
 M = TypeVar("M", bound=nn.Module)
@@ -21,6 +22,7 @@ M = TypeVar("M", bound=nn.Module)
 _LINEAR = (nn.Conv2d, PhaseDepthwiseConv2d, Conv2dSame)
 """Layers whose result is linear in ``weight``; subclasses may standardise it first."""
 _NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, BatchNormAct2d)
+_RELUS = tuple(ACTIVATIONS)
 
 
 def fold_batchnorm(model: M, example: Tensor) -> M:
@@ -29,7 +31,8 @@ def fold_batchnorm(model: M, example: Tensor) -> M:
     In eval mode batch normalisation is a fixed scale and shift of each channel, so it can be part of
     the convolution's weights: the same function with fewer passes over memory. Only pairs are merged
     where nothing but the normalisation reads the convolution, which is seen from the graph that
-    autograd records. Others (e.g. those before a convolution in a pre-activation network) stay.
+    autograd records. Others (e.g. those before a convolution in a pre-activation network) stay. ReLUs
+    are then joined with the convolutions that only they read, see `ConvActivation`.
 
     Args:
         model: takes a tensor and returns a tensor, or a dict or list of them.
@@ -40,35 +43,42 @@ def fold_batchnorm(model: M, example: Tensor) -> M:
     """
     with torch.inference_mode(False), torch.enable_grad():
         folded = copy.deepcopy(model).eval().requires_grad_(True)
-        for convolution, norm in _pairs(folded, example.clone()):
-            _merge(convolution, norm)
-            _replace(folded, norm)
+        for convolution, norm in _pairs(folded, example.clone(), _NORMS):
+            _merge(convolution, cast(nn.BatchNorm2d, norm))
+            _replace(folded, norm, norm.act if isinstance(norm, BatchNormAct2d) else nn.Identity())
+        for convolution, relu in _pairs(folded, example.clone(), _RELUS):
+            if ConvActivation.takes(convolution, relu):
+                _replace(folded, relu, nn.Identity())
+                _replace(folded, convolution, ConvActivation(convolution, relu))
     return folded.requires_grad_(False)
 
 
-def _pairs(model: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
+def _pairs(
+    model: nn.Module, example: Tensor, kinds: tuple[type[nn.Module], ...]
+) -> list[tuple[nn.Conv2d, nn.Module]]:
+    """Convolutions and the layers of some kinds that alone read them."""
     made: dict[Node | None, nn.Conv2d] = {}
-    read: list[tuple[Node | None, nn.BatchNorm2d]] = []
+    read: list[tuple[Node | None, nn.Module]] = []
     handles = []
     for layer in model.modules():
         if type(layer) in _LINEAR:
             handles.append(
                 layer.register_forward_hook(lambda conv, _, out: made.__setitem__(out.grad_fn, conv))
             )
-        elif type(layer) in _NORMS and layer.running_mean is not None:
+        elif type(layer) in kinds and getattr(layer, "running_mean", layer) is not None:
             handles.append(
-                layer.register_forward_pre_hook(lambda norm, inputs: read.append((inputs[0].grad_fn, norm)))
+                layer.register_forward_pre_hook(lambda mod, inputs: read.append((inputs[0].grad_fn, mod)))
             )
     try:
         readers = _readers(model(example))
     finally:
         for handle in handles:
             handle.remove()
-    calls = Counter(id(layer) for layer in [*made.values(), *(norm for _, norm in read)])
+    calls = Counter(id(layer) for layer in [*made.values(), *(layer for _, layer in read)])
     return [
-        (made[node], norm)
-        for node, norm in read
-        if node in made and readers[node] == 1 and calls[id(made[node])] == calls[id(norm)] == 1
+        (made[node], layer)
+        for node, layer in read
+        if node in made and readers[node] == 1 and calls[id(made[node])] == calls[id(layer)] == 1
     ]
 
 
@@ -108,9 +118,8 @@ def _merge(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     )
 
 
-def _replace(model: nn.Module, norm: nn.BatchNorm2d) -> None:
-    after = norm.act if isinstance(norm, BatchNormAct2d) else nn.Identity()
-    for parent in model.modules():
+def _replace(model: nn.Module, layer: nn.Module, new: nn.Module) -> None:
+    for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
-            if child is norm:
-                setattr(parent, name, after)
+            if child is layer:
+                setattr(parent, name, new)

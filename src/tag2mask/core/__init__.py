@@ -12,6 +12,7 @@ from tag2mask.core.batch import (
 )
 from tag2mask.core.classes import IGNORE, VOC_NAMES, ClassList
 from tag2mask.core.errors import UserError, unknown_name
+from tag2mask.core.memory import keep_freed_memory
 
 __all__ = [
     "IGNORE",
@@ -26,5 +27,6 @@ __all__ = [
     "SubLabelsResult",
     "TrainBatch",
     "UserError",
+    "keep_freed_memory",
     "unknown_name",
 ]
