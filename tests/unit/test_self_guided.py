@@ -95,6 +95,14 @@ def _step(folder: Path, net: SelfGuidedModel) -> None:
     write_manifest(folder, manifest)
 
 
+@pytest.mark.parametrize(
+    ("head", "message"), [("deeplabv3plus", "not where: take another"), ("smp:Unet", "no early features")]
+)
+def test_heads_whose_maps_do_not_localise_are_refused(head: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        SelfGuidedModel(num_classes=2, head=head, backbone="resnet18", weights="none", output_stride=16)
+
+
 def test_one_network_goes_through_all_steps(tmp_path: Path) -> None:
     first = module()
     _step(tmp_path / "localise_1", first)
