@@ -62,7 +62,8 @@ class SelfGuidedModel(SegmentationModel):
             raise UserError(f"head {self.head_name} shows no early features: take another head")
         if self.head_name == "deeplabv3plus":
             raise UserError(
-                "head deeplabv3plus pools the whole photo, so its maps tell what is there, not where: take another"
+                "head deeplabv3plus pools the whole photo, so its maps tell what is there, "
+                "not where: take another"
             )
         if affinity_weight < 0:
             raise UserError(f"affinity_weight must be from 0 on, got {affinity_weight}")
