@@ -25,7 +25,7 @@ STAGE_ARGS = $(if $(ARGS),-- $(ARGS))
 .DEFAULT_GOAL := help
 # The stages build on each other, so `make -j stage1 stage2 stage3` runs them in order too.
 .NOTPARALLEL:
-.PHONY: help setup demo test stage1 stage2 stage3 report lint format typecheck imports lock clean
+.PHONY: help setup demo test stage1 stage2 stage3 report lint format typecheck imports lock notebooks clean
 
 help: ## list the targets
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -80,10 +80,14 @@ imports: setup ## import-linter: which package may import which
 lock: ## install the newest versions that pyproject.toml admits and write them to constraints.txt
 	rm -rf build/lock
 	$(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install --disable-pip-version-check ".[dev,pydensecrf]"
+	build/lock/bin/python -m pip install --disable-pip-version-check ".[dev,pydensecrf,notebooks]"
 	{ grep '^#' constraints.txt; build/lock/bin/python -m pip freeze --all --exclude tag2mask --exclude pip; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt
 	rm -rf build/lock
+
+notebooks: setup ## execute notebooks/*.py (after `demo` in seconds) and write the .ipynb beside them
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[notebooks]"
+	$(BIN)/jupytext --to ipynb --run-path . --execute notebooks/*.py
 
 clean: ## remove caches and build outputs; runs and the virtual environment stay
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -10,16 +10,20 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from tag2mask import cli
 from tag2mask.artifacts import load_labels, load_maps, manifest_hash, read_manifest
 from tag2mask.data import Shapes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-PSA = Path(__file__).resolve().parents[2] / "conf" / "recipes" / "psa"
+ROOT = Path(__file__).resolve().parents[2]
+PSA = ROOT / "conf" / "recipes" / "psa"
+NOTEBOOK = ROOT / "notebooks" / "from_tags_to_masks.py"
 TRAIN, VAL = 24, 8
 SIZE = (64, 80)
 KINDS = {
@@ -197,3 +201,15 @@ def test_nothing_is_made_twice(run: TinyRun) -> None:
     assert run.idle.count("skipped (done before)") == len(KINDS)
     assert _times(run.run_dir.glob("*/manifest.json")) == run.made
     assert not list(run.run_dir.glob("*.previous"))
+
+
+def test_the_notebook_runs_on_it(run: TinyRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = NOTEBOOK.read_text().replace('Path("runs") / BUDGET', f"Path({str(run.run_dir)!r})")
+    asked = []
+    monkeypatch.setattr(cli, "main", lambda words: asked.append(words) or 0)
+    names: dict[str, Any] = {}
+    exec(compile(text, str(NOTEBOOK), "exec"), names)
+    assert asked[0][-1] == str(run.run_dir)
+    card = json.loads((run.run_dir / "scorecard.json").read_text())["steps"]["cam"]
+    # The scorecard enlarges the maps before it compares them with the threshold, the notebook after.
+    assert names["miou"](card["threshold"]) == pytest.approx(card["miou"], abs=0.02)
