@@ -127,6 +127,17 @@ def test_maps_spread_along_affinities_are_means_over_alike_cells() -> None:
     torch.testing.assert_close(spread, expected, atol=1e-5, rtol=0)
 
 
+def test_sharper_affinities_are_powers_of_the_printed_ones() -> None:
+    generator = torch.Generator().manual_seed(0)
+    features, maps = (torch.rand(n, *labels.GRID, generator=generator) for n in (3, 2))
+    cells = features.flatten(1).T.double()
+    weights = torch.exp(-torch.cdist(cells, cells)) ** 7
+    mixed = (weights @ maps.flatten(1).T.double()) / weights.sum(1, keepdim=True)
+    expected = labels.stretch(mixed.T.reshape(2, *labels.GRID))
+    # float32 against float64; stretching to [0, 1] enlarges the error
+    torch.testing.assert_close(labels.walk(maps, features, 7).double(), expected, rtol=0, atol=1e-4)
+
+
 def test_both_readings_of_fifteen_filters() -> None:
     guide = torch.rand(20, 24, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     maps = torch.rand(2, 20, 24, generator=torch.Generator().manual_seed(1))

@@ -28,6 +28,9 @@ class SelfGuidedLabelGenerator(PseudoLabelGenerator):
     Args:
         network_from: folder of the step that learned to localise.
         affinity: spread the maps along the learned affinities, R = T A (equation 5).
+        sharpness: exponent of the affinities W before their rows are divided by their sums; 1 is the
+            paper's. Affinities that follow colours in a straight line (equation 3) are nearly alike, and
+            R then is nearly the mean of A; larger exponents keep to the nearest colours.
         iterations: guided filters, one after the other; 0 for none.
         filtering: threshold_and_filter makes maps binary (Otsu) before each filter; filter does so before
             the first one only. The paper's "iter15" leaves it open.
@@ -41,6 +44,7 @@ class SelfGuidedLabelGenerator(PseudoLabelGenerator):
         self,
         network_from: str,
         affinity: bool = True,
+        sharpness: float = 1.0,
         iterations: int = 15,
         filtering: Filtering = "threshold_and_filter",
         guide: Guide = "gray",
@@ -54,8 +58,11 @@ class SelfGuidedLabelGenerator(PseudoLabelGenerator):
                 "iterations must be from 0 on, window odd and eps above 0, got "
                 f"{iterations}, {window} and {eps}"
             )
+        if not sharpness > 0:
+            raise UserError(f"sharpness must be above 0, got {sharpness}")
         self.network = load_network(network_from, SelfGuidedModel)
         self.with_affinity = affinity
+        self.sharpness = sharpness
         self.iterations = iterations
         self.filtering: Filtering = filtering
         self.guide: Guide = guide
@@ -69,7 +76,7 @@ class SelfGuidedLabelGenerator(PseudoLabelGenerator):
         with self._network_lock:
             maps, features = self.network.localise(photo)
         chosen = maps[present].cpu()
-        spread = walk(chosen, features.cpu()) if self.with_affinity else chosen
+        spread = walk(chosen, features.cpu(), self.sharpness) if self.with_affinity else chosen
         size = (int(photo.shape[-2]), int(photo.shape[-1]))
         full = F.interpolate(spread[None], size, mode="bilinear", align_corners=False)[0]
         pixels = guide_of(photo.cpu(), self.guide)
@@ -77,12 +84,13 @@ class SelfGuidedLabelGenerator(PseudoLabelGenerator):
         return LabelsResult(sample["id"], {"": threshold_labels(final, [k + 1 for k in present])})
 
 
-def walk(maps: Tensor, features: Tensor) -> Tensor:
+def walk(maps: Tensor, features: Tensor, sharpness: float = 1.0) -> Tensor:
     """R = T A on the grid of the affinities (equation 5), stretched to [0, 1].
 
     Args:
         maps: (M, h, w) localisation maps.
         features: (3, h', w') affinity features.
+        sharpness: exponent of the affinities.
 
     Returns:
         (M, 50, 50).
@@ -91,7 +99,8 @@ def walk(maps: Tensor, features: Tensor) -> Tensor:
         F.interpolate(values[None], GRID, mode="bilinear", align_corners=False, antialias=True)[0]
         for values in (maps, features)
     )
-    return stretch(feature_walk(guide, small))
+    # exp(-d) ** s = exp(-s d)
+    return stretch(feature_walk(sharpness * guide, small))
 
 
 def guide_of(photo: Tensor, guide: Guide) -> Tensor:
