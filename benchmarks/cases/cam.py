@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from benchmarks.harness import ROOT, Agreement, Case, Inputs, Photo
 from benchmarks.reference.cam import multi_scale_cam as published
 from tag2mask.backbones import build_backbone, fold_batchnorm
-from tag2mask.core import keep_freed_memory
 from tag2mask.ops import multi_scale_cam, normalise_cams
 
 HEIGHT, WIDTH = 375, 500
@@ -41,18 +40,10 @@ def _case(photo: Photo, stride: int) -> Case:
         piece=f"CAM inference, 4 scales + flip, {NETWORK} at stride {stride}, {WIDTH}x{HEIGHT}",
         reference="float32, one image a pass",
         run_reference=lambda: published(networks().plain, photo, SCALES),
-        run_ours=partial(_as_the_stage_runs_it, networks, pixels),
+        run_ours=lambda: multi_scale_cam(networks().ours, pixels, SCALES, size=(HEIGHT, WIDTH)),
         agreement=_agreement,
         bar=2,
     )
-
-
-def _as_the_stage_runs_it(networks: Callable[[], _Networks], pixels: Tensor) -> Tensor:
-    keep_freed_memory()
-    try:
-        return multi_scale_cam(networks().ours, pixels, SCALES, size=(HEIGHT, WIDTH))
-    finally:
-        keep_freed_memory(False)
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,16 @@ def keep_freed_memory(keep: bool = True) -> bool:
     The process keeps what it needed at its peak, of which other sizes are made too.
 
     Args:
-        keep: False goes back to glibc's own limits.
+        keep: False goes back to glibc's own limits and returns what was kept.
 
     Returns:
         whether the system's malloc knows the request (glibc on Linux).
     """
     mmap, trim = (_LARGEST, _LARGEST) if keep else (_DEFAULT_MMAP, _DEFAULT_TRIM)
     with contextlib.suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-        return bool(mallopt(_MMAP_THRESHOLD, mmap)) and bool(mallopt(_TRIM_THRESHOLD, trim))
+        libc = ctypes.CDLL("libc.so.6")
+        known = bool(libc.mallopt(_MMAP_THRESHOLD, mmap)) and bool(libc.mallopt(_TRIM_THRESHOLD, trim))
+        if not keep:
+            libc.malloc_trim(0)
+        return known
     return False
