@@ -18,7 +18,7 @@ from tag2mask.artifacts import (
 )
 from tag2mask.core import UserError
 from tag2mask.data import VOC
-from tag2mask.modules import SegmentationModel, Stage
+from tag2mask.modules import Classifier, SegmentationModel, Stage
 from tag2mask.pipeline import load_recipe
 from tag2mask.recipes.ial import PairwiseLearner
 from tag2mask.stage_cli import main
@@ -63,6 +63,9 @@ def earlier(tiny_voc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         _manifest(run / step, kind, photos)
     size = len(photos.classes)
     light = {"backbone": "test_resnet", "weights": "none", "output_stride": 8}
+    # The small budget's unary network starts from a classifier with its own backbone.
+    classifier = Classifier(size, "mobilenetv2_100", weights="none", output_stride=16)
+    _network(run / "cam", classifier, "maps", photos)
     _network(run / "unary_1", SegmentationModel(size, "deeplabv2", **light), "segmentation", photos)  # type: ignore[arg-type]
     _network(run / "pairwise_1", PairwiseLearner(size, channels=4, **light), "labels", photos)  # type: ignore[arg-type]
     return run
