@@ -204,6 +204,24 @@ def test_changed_configuration(bench: Bench, capsys: pytest.CaptureFixture[str])
     assert json.loads((bench.run_dir / "label.previous" / "manifest.json").read_text())["made"] != first
 
 
+def test_a_step_made_again_is_then_done(bench: Bench) -> None:
+    # Nested settings that several files share: saying what changed must not mix them in the record.
+    nested = {
+        "model": {"init_args": {"lr": 0.1, "of": "label"}},
+        "data": {"init_args": {"dataset": {"a": 1}}},
+    }
+    bench.write("recipes/toy/label.yaml", nested)
+    bench.run()
+    nested["model"]["init_args"]["lr"] = 0.7
+    bench.write("recipes/toy/label.yaml", nested)
+    bench.calls()
+    bench.run()
+    assert "label:predict" in bench.started()
+    bench.calls()
+    bench.run()
+    assert bench.started() == []
+
+
 def test_parent_made_again_by_hand(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     bench.run()
     bench.calls()

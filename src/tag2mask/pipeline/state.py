@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -156,4 +157,5 @@ def _merge_into(total: dict[str, Any], config: Mapping[str, Any]) -> None:
         if isinstance(value, Mapping) and isinstance(total.get(key), dict):
             _merge_into(total[key], value)
         else:
-            total[key] = dict(value) if isinstance(value, Mapping) else value
+            # The plan's own parts, of which the fingerprint is made, must stay as they are.
+            total[key] = deepcopy(value)
