@@ -153,6 +153,13 @@ def test_atrous_layers_have_the_published_shapes() -> None:
     assert convs("deeplabv2") == [(1024, 21, 3, rate) for rate in (6, 12, 18, 24)]
 
 
+def test_deeplabv2_sees_as_far_on_a_coarser_grid() -> None:
+    backbone = build_backbone("resnet18", "none", 16)
+    head = build_segmenter("deeplabv2", backbone, num_classes=2).head
+    # 24 cells of 8 pixels are 12 of 16.
+    assert [branch.dilation[0] for branch in head.branches] == [3, 6, 9, 12]
+
+
 @pytest.mark.parametrize(("stride", "rates"), [(8, [12, 24, 36]), (16, [6, 12, 18])])
 def test_deeplabv3plus_has_the_published_rates(stride: int, rates: list[int]) -> None:
     head = DeepLabV3PlusHead({"low": Tap(24, 4), "out": Tap(32, stride)}, 21)

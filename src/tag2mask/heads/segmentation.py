@@ -14,6 +14,7 @@ from tag2mask.core import UserError, unknown_name
 from tag2mask.heads.deeplabv3plus import DeepLabV3PlusHead
 
 HeadName = Literal["resnet38", "largefov", "deeplabv2", "deeplabv3plus"]
+_RATES = (6, 12, 18, 24)
 
 
 class ResNet38Head(nn.Module):
@@ -67,16 +68,18 @@ class LargeFOVHead(nn.Module):
 class DeepLabV2Head(nn.Module):
     """Sum of four atrous 3x3 classifiers (ASPP-L).
 
-    Source: Chen et al., TPAMI 2018, section 3.2.
+    Source: Chen et al., TPAMI 2018, section 3.2. The dilations are 6, 12, 18 and 24 for features of
+    stride 8; coarser features take smaller ones, which see as much of the photo.
 
     Args:
         in_channels: channels of the features.
         num_outputs: number of logits, background included.
-        rates: their dilations.
+        stride: photo pixels per cell of the features.
     """
 
-    def __init__(self, in_channels: int, num_outputs: int, rates: Sequence[int] = (6, 12, 18, 24)) -> None:
+    def __init__(self, in_channels: int, num_outputs: int, stride: int = 8) -> None:
         super().__init__()
+        rates = [max(1, rate * 8 // stride) for rate in _RATES]
         self.branches = nn.ModuleList(
             nn.Conv2d(in_channels, num_outputs, 3, padding=rate, dilation=rate) for rate in rates
         )
@@ -176,7 +179,7 @@ class MultiScaleMax(nn.Module):
 _HEADS: dict[str, Callable[..., nn.Module]] = {
     "resnet38": lambda b, n: ResNet38Head(b.taps["out"].channels, n),
     "largefov": lambda b, n: LargeFOVHead(b.taps["out"].channels, n),
-    "deeplabv2": lambda b, n: DeepLabV2Head(b.taps["out"].channels, n),
+    "deeplabv2": lambda b, n: DeepLabV2Head(b.taps["out"].channels, n, b.taps["out"].stride),
     "deeplabv3plus": lambda b, n, **args: DeepLabV3PlusHead(b.taps, n, **args),
 }
 
