@@ -53,6 +53,14 @@ def test_localising_sums_the_classes_and_the_affinities() -> None:
     torch.testing.assert_close(found, classes + 0.5 * affinity, rtol=1e-4, atol=1e-5)
 
 
+def test_maps_may_start_as_the_logits_of_their_classes() -> None:
+    net = module(localisation_start="identity").eval()
+    with torch.no_grad():
+        logits, maps, _ = net.forward_all(batch()["photo"])
+    # A 1x1 convolution with ones and zeros copies: float32 sums of one term and zeros are exact.
+    torch.testing.assert_close(maps, logits[:, 1:], rtol=0, atol=0)
+
+
 def test_what_each_phase_trains() -> None:
     def trained(net: SelfGuidedModel) -> set[str]:
         net.zero_grad()

@@ -42,6 +42,9 @@ class SelfGuidedModel(SegmentationModel):
         affinity_norm: what divides colour distances, see there.
         affinity_trains: all lets the affinity loss train the backbone too ("jointly"), layer only the
             convolution that makes the features.
+        localisation_start: normal draws the 1x1 convolution to localisation maps from N(0, 0.01), like
+            the other new layers; identity makes each map its class's logit at first, so that logits
+            have the size and the meaning that segmenting goes on from.
         **segmentation: arguments of `SegmentationModel`.
     """
 
@@ -53,6 +56,7 @@ class SelfGuidedModel(SegmentationModel):
         affinity_reading: Literal["rows", "raw", "literal"] = "rows",
         affinity_norm: Literal["image", "range"] = "image",
         affinity_trains: Literal["all", "layer"] = "all",
+        localisation_start: Literal["normal", "identity"] = "normal",
         **segmentation: Any,
     ) -> None:
         super().__init__(**segmentation)
@@ -76,6 +80,8 @@ class SelfGuidedModel(SegmentationModel):
         for layer in (self.localisation, self.aggregation):
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        if localisation_start == "identity":
+            self._localise_by_own_logits()
         self.affinity_loss = ColourAffinityLoss(affinity_reading, affinity_norm, GRID)
         if network_from is not None:
             self._go_on_from(network_from)
@@ -93,6 +99,11 @@ class SelfGuidedModel(SegmentationModel):
         """The features of all heads."""
         backbone: Backbone = self.network.backbone  # type: ignore[assignment]
         return backbone
+
+    @torch.no_grad()
+    def _localise_by_own_logits(self) -> None:
+        foreground = torch.arange(self.num_classes)
+        self.localisation.weight.zero_()[foreground, foreground + 1] = 1
 
     def _go_on_from(self, step_dir: str) -> None:
         trained = load_network(step_dir, SelfGuidedModel)
