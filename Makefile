@@ -87,7 +87,7 @@ lock: ## install the newest versions that pyproject.toml admits and write them t
 
 notebooks: setup ## execute notebooks/*.py (after `demo` in seconds) and write the .ipynb beside them
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[notebooks]"
-	$(BIN)/jupytext --to ipynb --run-path . --execute notebooks/*.py
+	PYTHONWARNINGS="ignore:IProgress" $(BIN)/jupytext --to ipynb --run-path . --execute notebooks/*.py
 
 clean: ## remove caches and build outputs; runs and the virtual environment stay
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
