@@ -44,7 +44,8 @@ class SelfGuidedModel(SegmentationModel):
             convolution that makes the features.
         localisation_start: normal draws the 1x1 convolution to localisation maps from N(0, 0.01), like
             the other new layers; identity makes each map its class's logit at first, so that logits
-            have the size and the meaning that segmenting goes on from.
+            have the size and the meaning that segmenting goes on from. With network_from, that network's
+            weights count.
         **segmentation: arguments of `SegmentationModel`.
     """
 
