@@ -180,7 +180,7 @@ class StageCLI(LightningCLI):
 
     def _save_config(self) -> None:
         if self.trainer.is_global_zero:
-            text = self.parser.dump(self.config, skip_none=False)
+            text = self._parser(self.subcommand).dump(self.options, skip_none=False)
             atomic_write_text(Path(self.options.step_dir) / f"{self.subcommand}.yaml", text)
 
 

@@ -72,11 +72,18 @@ def test_override_reaches_the_stage_and_the_saved_configuration(tiny_voc: Path, 
     args = _args("fit", tiny_voc, tmp_path / "cam", model__init_args__lr="0.02")
     assert main("classifier", args) == 0
     saved = yaml.safe_load((tmp_path / "cam" / "fit.yaml").read_text())
-    saved = saved.get("fit", saved)
     assert saved["model"]["init_args"]["lr"] == 0.02
     checkpoint = torch.load(tmp_path / "cam" / "checkpoints" / "last.ckpt", weights_only=True)
     first = checkpoint["optimizer_states"][0]["param_groups"][0]
     assert first["initial_lr"] == pytest.approx(0.02)
+
+
+def test_saved_configuration_repeats_the_command(fitted: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    assert main("classifier", ["fit", "--config", str(fitted / "fit.yaml"), "--step_dir", str(again)]) == 0
+    first, second = (yaml.safe_load((step / "fit.yaml").read_text()) for step in (fitted, again))
+    assert {key for key in first if first[key] != second[key]} == {"step_dir", "trainer"}  # paths
+    assert first["model"] == second["model"] and first["data"] == second["data"]
 
 
 def test_finished_fit_is_not_overwritten(fitted: Path, tiny_voc: Path, capsys: pytest.CaptureFixture) -> None:

@@ -192,8 +192,11 @@ def test_scorecard_and_report_have_every_step(run: TinyRun) -> None:
     assert list(card["steps"]) == [step for step in KINDS if step != "affinity"]
     assert all(0 < score["miou"] <= 1 for score in card["steps"].values())
     assert set(card["seconds"]) == set(KINDS) and card["seed"] == 3 and card["budget"] == "tiny"
+    trained = ["cam", "affinity", "segmentation"]
+    assert card["initial_weights"] == dict.fromkeys(trained, "none")
     page = (run.run_dir / "report.html").read_text()
     assert all(step in page for step in card["steps"])
+    assert all(f"training of {step}" in page for step in trained)
     assert f"report: {run.run_dir / 'report.html'}" in run.resumed
 
 

@@ -190,6 +190,18 @@ def test_vgg16_reads_caffe_names(tmp_path: Path) -> None:
         build_backbone("vgg16", str(tmp_path / "w.pth"))
 
 
+def test_the_backbone_of_a_segmentation_network_of_torchvision(tmp_path: Path) -> None:
+    network = torchvision.models.segmentation.deeplabv3_resnet50(weights_backbone=None, num_classes=21)
+    torch.save(network.state_dict(), tmp_path / "coco.pth")
+    ours = build_backbone("resnet50", str(tmp_path / "coco.pth"), output_stride=8).eval()
+    photo = torch.rand(1, 3, 64, 64) * 255
+    scaled = normalize(photo / 255, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    with torch.no_grad():
+        theirs, mine = network.backbone.eval()(scaled)["out"], ours(photo)["out"]
+    # float32 rounds at 6e-8, which fifty layers with untrained norms let grow.
+    torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4 * float(theirs.abs().max()))
+
+
 @pytest.mark.parametrize("caffe_scale", [False, True])
 def test_torchvision_vgg16_gives_torchvisions_maps(caffe_scale: bool, tmp_path: Path) -> None:
     """The first layer takes over torchvision's normalisation, exactly but for the rim's padding."""

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from tag2mask.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone, Normalisation, Tap
 from tag2mask.backbones.phase_conv import use_phase_convolutions
-from tag2mask.backbones.weights import load_into, load_state
+from tag2mask.backbones.weights import backbone_part, load_into, load_state
 from tag2mask.core import UserError
 
 _PROBE = 65
@@ -37,7 +37,8 @@ class TimmBackbone(Backbone):
 
     Args:
         name: timm model name, with or without a pretrained tag.
-        weights: ``"imagenet"`` (downloads timm's), ``"none"`` or the path of a weight file.
+        weights: ``"imagenet"`` (downloads timm's), ``"none"`` or the path of a weight file, of the model
+            or of a segmentation network of torchvision on it.
         output_stride: 8, 16 or 32: photo pixels per pixel of ``out``.
 
     Raises:
@@ -54,7 +55,7 @@ class TimmBackbone(Backbone):
             Normalisation.from_unit(cfg.get("mean", IMAGENET_MEAN), cfg.get("std", IMAGENET_STD))
         )
         if weights not in ("imagenet", "none"):
-            load_into(model, load_state(weights), weights, ignored=_classifier_keys(cfg))
+            load_into(model, backbone_part(load_state(weights)), weights, ignored=_classifier_keys(cfg))
         use_phase_convolutions(model)
         self.model = model
         self._multiple = 1

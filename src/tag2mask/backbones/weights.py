@@ -51,6 +51,12 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
     return _state_dict(content, path)
 
 
+def backbone_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The ``backbone.`` part of a segmentation network's weights, as torchvision saves them; others whole."""
+    part = {k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")}
+    return part or dict(state)
+
+
 def load_into(
     module: nn.Module,
     state: Mapping[str, Tensor],

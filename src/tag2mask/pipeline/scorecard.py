@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tag2mask.artifacts import Manifest, atomic_write_json, read_manifest
 from tag2mask.core.errors import UserError
+from tag2mask.pipeline.configs import load_yaml
 from tag2mask.pipeline.settings import Settings
 from tag2mask.pipeline.spec import Recipe, Step
 from tag2mask.pipeline.state import is_complete
@@ -57,6 +59,7 @@ def update_scorecard(run_dir: Path, recipe: Recipe, settings: Settings) -> dict[
         "budget": settings.budget,
         "backbone": settings.backbone,
         "weights": settings.weights,
+        "initial_weights": _initial_weights(run_dir, done),
         "seed": settings.seed,
         "steps": {name: score for name, score in scores.items() if score is not None},
         "seconds": {name: round(step_seconds(manifest), 1) for name, manifest in done.items()},
@@ -66,6 +69,17 @@ def update_scorecard(run_dir: Path, recipe: Recipe, settings: Settings) -> dict[
     }
     atomic_write_json(run_dir / SCORECARD_NAME, card)
     return card
+
+
+def _initial_weights(run_dir: Path, done: Mapping[str, Manifest]) -> dict[str, str]:
+    """What the backbone of each trained step was built from: more than ImageNet's labels must be seen."""
+    found = {}
+    for name, manifest in done.items():
+        path = run_dir / name / "fit.yaml"
+        if "fit" in manifest.commands and path.is_file():
+            model = load_yaml(path).get("model") or {}
+            found[name] = (model.get("init_args") or {}).get("weights")
+    return {name: weights for name, weights in found.items() if isinstance(weights, str)}
 
 
 def _finished(run_dir: Path, step: Step) -> Manifest | None:

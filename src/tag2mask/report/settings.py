@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from tag2mask.report.runs import Run, read_config
 from tag2mask.report.tables import NOTHING, Table, by_run, duration
@@ -34,7 +35,7 @@ def _setting_cells(run: Run) -> Iterator[tuple[str, str]]:
 
 
 def _config_cells(run: Run) -> Iterator[tuple[str, str]]:
-    """Backbone, epochs and seed of each step that trained, from its saved configuration."""
+    """Backbone, its first weights, epochs and seed of each step that trained, from its saved configuration."""
     for step in run.steps:
         config = read_config(step) if "fit" in step.manifest.commands else {}
         model = (config.get("model") or {}).get("init_args") or {}
@@ -42,6 +43,7 @@ def _config_cells(run: Run) -> Iterator[tuple[str, str]]:
         epochs, steps = trainer.get("max_epochs"), trainer.get("max_steps")
         said = [
             str(model["backbone"]) if isinstance(model.get("backbone"), str) else "",
+            f"weights {Path(model['weights']).name}" if isinstance(model.get("weights"), str) else "",
             f"{epochs} epochs" if isinstance(epochs, int) and epochs > 0 else "",
             f"{steps} steps" if isinstance(steps, int) and steps > 0 else "",
             f"seed {config['seed_everything']}" if type(config.get("seed_everything")) is int else "",
