@@ -217,7 +217,8 @@ def test_settings_come_from_the_saved_configuration(run: Path, photos: VOC) -> N
     manifest.commands["fit"] = CommandRecord(True)
     write_manifest(run / "z_cam", manifest)
     (run / "z_cam" / "fit.yaml").write_text(
-        "seed_everything: 3\nmodel: {init_args: {backbone: vgg16, weights: /w/coco.pth}}\ntrainer: {max_epochs: 15}\n"
+        "seed_everything: 3\ntrainer: {max_epochs: 15}\n"
+        "model: {init_args: {backbone: vgg16, weights: /w/coco.pth}}\n"
     )
     assert (
         dict(settings_table(read_runs([run])).rows)["training of z_cam"]

@@ -35,7 +35,7 @@ def _setting_cells(run: Run) -> Iterator[tuple[str, str]]:
 
 
 def _config_cells(run: Run) -> Iterator[tuple[str, str]]:
-    """Backbone, its first weights, epochs and seed of each step that trained, from its saved configuration."""
+    """How each step was trained, from its saved configuration."""
     for step in run.steps:
         config = read_config(step) if "fit" in step.manifest.commands else {}
         model = (config.get("model") or {}).get("init_args") or {}

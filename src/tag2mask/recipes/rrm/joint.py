@@ -156,7 +156,7 @@ class JointModel(SegmentationModel):
 
     def _look(self, photos: Tensor) -> Tensor:
         # A batch of enlarged crops does not fit a CPU's cache: one at a time takes two thirds of the time.
-        parts = photos.split(1) if photos.device.type == "cpu" else (photos,)
+        parts = torch.split(photos, 1 if photos.device.type == "cpu" else len(photos))
         return torch.cat([self.backbone(part)["out"] for part in parts])
 
     def _cam(self, features: Tensor) -> Tensor:
