@@ -110,6 +110,20 @@ def test_modes_of_unknown(preds: Path, masks: Path, unknown: str, background: fl
     assert scores.coverage == pytest.approx(29 / 31)
 
 
+def test_scores_on_the_pixels_that_other_labels_know(tmp_path: Path, preds: Path, masks: Path) -> None:
+    right = np.full((4, 4), U, np.uint8)
+    right[:, 2:] = 0  # whatever its class, a pixel counts where it is known
+    partial = write_labels(tmp_path / "partial", a=right, b=np.full((4, 4), U, np.uint8))
+    scores = score_folder(preds, masks, known_in=partial)
+    # of photo a: 6 cat pixels, 5 called so; 1 dog pixel, found; no true background, one call of it
+    assert scores.per_class["cat"] == pytest.approx(5 / 6) and scores.per_class["dog"] == 1
+    assert scores.per_class["background"] in (None, 0)
+    assert scores.coverage == 1
+    (partial / "b.png").unlink()
+    with pytest.raises(UserError, match=r"1 of 2 predictions are missing in .*partial"):
+        score_folder(preds, masks, known_in=partial)
+
+
 def test_a_class_without_a_true_pixel_is_left_out_of_the_mean(preds: Path, masks: Path) -> None:
     two = score_folder(preds, masks)
     many = score_folder(preds, masks, classes=ClassList.voc())

@@ -21,11 +21,13 @@ SCORE_EXAMPLES = """examples:
   tag2mask score predictions/ /data/VOC2012/SegmentationClass --split ImageSets/Segmentation/val.txt
   tag2mask score runs/psa/pseudo_label/out masks/ --unknown wrong
   tag2mask score predictions/ masks/ --classes bird,cat,dog --json
+  tag2mask score runs/ial/pairwise_1/out masks/ --known-in runs/ial/regions_1/out
 
 --unknown says what a predicted 255 counts as; published numbers differ in it:
   ignore       left out (default)
   wrong        a miss of the true class
-  background   a prediction of background"""
+  background   a prediction of background
+Known pixels are the easy ones: --known-in scores complete labels on those of partial ones."""
 
 UNKNOWN = ("ignore", "wrong", "background")
 
@@ -52,6 +54,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     score.add_argument(
         "--missing", choices=("error", "skip"), default="error", help="what to do about missing predictions"
     )
+    score.add_argument(
+        "--known-in",
+        metavar="DIR",
+        help="folder of other labels: score only the pixels that are not 255 there",
+    )
     score.add_argument("--json", action="store_true", help="print JSON instead of a table")
     score.set_defaults(handler=run_score)
     step = commands.add_parser("score-step", description="Score one step of a run; writes score.json.")
@@ -71,6 +78,7 @@ def run_score(args: argparse.Namespace) -> int:
         unknown=args.unknown,
         split=Path(args.split).stem if args.split else "",
         missing=args.missing,
+        known_in=args.known_in,
     )
     plain = scores.to_dict()
     print(json.dumps(plain, indent=2) if args.json else score_table(plain))

@@ -27,6 +27,7 @@ def score_folder(
     *,
     split: str = "",
     missing: Missing = "error",
+    known_in: str | Path | None = None,
 ) -> Scores:
     """Score ``pred_dir/<id>.png`` against true masks, with one confusion over all photos.
 
@@ -41,6 +42,8 @@ def score_folder(
         unknown: what a prediction of 255 counts as: ``"ignore"``, ``"wrong"`` or ``"background"``.
         split: name of the set of photos, kept in the result.
         missing: ``"skip"`` leaves photos without a prediction out and counts them.
+        known_in: folder of other labels; pixels that are 255 there are not scored. Partial labels cover
+            the easy pixels: this scores others on the same ones.
 
     Raises:
         UserError: a folder, mask or prediction is missing or unreadable, or sizes differ.
@@ -52,9 +55,13 @@ def score_folder(
         truth.classes if isinstance(truth, PhotoSet) else classes_in_masks(truth, list(found))
     )
     tally = LabelTally(wanted, unknown)
+    others = _predictions(_folder(known_in), list(found), "error")[0] if known_in is not None else {}
 
     def load(image_id: str) -> tuple[Labels, Labels]:
-        return _pair(found[image_id], truth, image_id, wanted)
+        predicted, true = _pair(found[image_id], _mask(truth, image_id))
+        if image_id in others:
+            true = np.where(_pair(others[image_id], found[image_id])[0] == IGNORE, IGNORE, true)
+        return predicted, wanted.to_index(true)
 
     for _, (predicted, true) in load_ahead(load, list(found), "scoring"):
         tally.add(predicted, true)
@@ -136,14 +143,11 @@ def _mask(masks: str | Path | PhotoSet, image_id: str) -> Path:
     return path
 
 
-def _pair(
-    pred_path: Path, truth: str | Path | PhotoSet, image_id: str, classes: ClassList
-) -> tuple[Labels, Labels]:
-    mask_path = _mask(truth, image_id)
+def _pair(pred_path: Path, mask_path: Path) -> tuple[Labels, Labels]:
     predicted, true = load_labels(pred_path), load_labels(mask_path)
     if predicted.shape != true.shape:
         raise UserError(
             f"{pred_path} is {predicted.shape[1]}x{predicted.shape[0]} but {mask_path} is "
             f"{true.shape[1]}x{true.shape[0]}: a prediction must have its mask's size"
         )
-    return predicted, classes.to_index(true)
+    return predicted, true
