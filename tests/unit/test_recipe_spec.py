@@ -72,6 +72,16 @@ def test_psa_variants() -> None:
     assert bound.args == ("--data.init_args.supervision", "masks")
 
 
+def test_a_variant_has_the_papers_numbers_for_itself() -> None:
+    assert load_recipe(PSA.parent / "rrm", "ce_only").paper["targets"] == {"joint": 48.5}  # table 2
+    # The recipe's own numbers would be another network's.
+    assert load_recipe(PSA, "supervised").paper["targets"] == {}
+    for folder in PSA.parent.iterdir():
+        for name, variant in load_recipe(folder).variants.items():
+            steps = {step.name for step in load_recipe(folder, name).steps}
+            assert set(variant.targets) <= steps, name
+
+
 def test_unknown_names_come_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="unknown variant of psa 'no_wlk'; did you mean no_walk"):
         load_recipe(PSA, "no_wlk")

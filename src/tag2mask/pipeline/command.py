@@ -211,9 +211,19 @@ def describe(recipe: Recipe) -> str:
         reads = f"  reads {', '.join(step.inputs.values())}" if step.inputs else ""
         paper = f"  paper: {targets[step.name]} mIoU" if step.name in targets else ""
         lines.append(f"  stage {step.stage}  {step.name:<16} {' + '.join(step.commands):<14}{reads}{paper}")
-    lines += [f"  {recipe.name}:{name:<14} {variant.title}" for name, variant in recipe.variants.items()]
+    lines += _variant_lines(recipe)
     budgets = budget_names(recipe.folder, [s.config_name for s in recipe.steps])
     lines.append(f"  budgets: {', '.join(budgets)}")
     if citation := recipe.paper.get("citation"):
         lines.append(f"  {' '.join(str(citation).split())}")
     return "\n".join(lines)
+
+
+def _variant_lines(recipe: Recipe) -> list[str]:
+    width = max((len(name) for name in recipe.variants), default=0)
+    lines = []
+    for name, variant in recipe.variants.items():
+        numbers = ", ".join(f"{step} {miou}" for step, miou in variant.targets.items())
+        paper = f"  paper: {numbers} mIoU" if numbers else ""
+        lines.append(f"  {recipe.name}:{name:<{width}}  {variant.title}{paper}")
+    return lines

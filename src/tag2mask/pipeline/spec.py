@@ -57,12 +57,16 @@ class Step:
 
 @dataclass(frozen=True)
 class Variant:
-    """A change to a recipe's steps: which to leave out, what to read instead, options to add."""
+    """A change to a recipe's steps: which to leave out, what to read instead, options to add.
+
+    `targets` are the paper's numbers for it, step -> mIoU; they take the place of the recipe's.
+    """
 
     title: str = ""
     skip: tuple[str, ...] = ()
     inputs: dict[str, dict[str, str | None]] = field(default_factory=dict)
     args: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    targets: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ class Recipe:
         steps: in order; every input is an earlier step.
         variants: all of them, by name.
         variant: the one that `steps` follow, "" for the recipe as such.
-        paper: citation and targets, as in the file.
+        paper: citation and targets, as in the file; the targets of the variant.
     """
 
     name: str
@@ -166,7 +170,7 @@ def _step(path: Path, item: Any) -> Step:
 
 def _variant(path: Path, name: str, item: Any) -> Variant:
     where = f"variant {name!r}"
-    _check_keys(path, where, item, set(), {"title", "skip", "inputs", "args"})
+    _check_keys(path, where, item, set(), {"title", "skip", "inputs", "args", "targets"})
     inputs = {
         step: {
             _flag(path, where, flag): None if source is None else str(source)
@@ -181,7 +185,7 @@ def _variant(path: Path, name: str, item: Any) -> Variant:
         for step, lines in _mapping(path, "args", item).items()
     }
     skip = tuple(_sequence(path, f"skip of {where}", item.get("skip", [])))
-    return Variant(str(item.get("title", "")), skip, inputs, args)
+    return Variant(str(item.get("title", "")), skip, inputs, args, _mapping(path, "targets", item))
 
 
 def _apply(path: Path, recipe: Recipe, name: str) -> Recipe:
@@ -195,7 +199,8 @@ def _apply(path: Path, recipe: Recipe, name: str) -> Recipe:
         merged = {**step.inputs, **variant.inputs.get(step.name, {})}
         inputs = {flag: source for flag, source in merged.items() if source is not None}
         steps.append(replace(step, inputs=inputs, args=variant.args.get(step.name, ())))
-    applied = replace(recipe, steps=tuple(steps), variant=name)
+    paper = {**recipe.paper, "targets": variant.targets}
+    applied = replace(recipe, steps=tuple(steps), variant=name, paper=paper)
     _check_order(path, applied)
     return applied
 
