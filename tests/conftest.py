@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import pytorch_lightning as pl
+import torch
 from hypothesis import settings
 from PIL import Image, ImageDraw
 
@@ -21,6 +25,25 @@ TINY_SIZE = (64, 48)  # width, height
 TINY_CLASSES = {"bird": (3, (200, 40, 40)), "cat": (8, (40, 180, 60)), "dog": (12, (50, 70, 210))}
 """Name -> VOC mask id and colour of the shape."""
 TINY_TRAIN, TINY_VAL = 8, 4
+
+
+@pytest.fixture(scope="session")
+def first_losses() -> Callable[[pl.LightningModule, Any, float], list[float]]:
+    """The losses of a module's first three steps of SGD on one batch, at a rate: for golden tests."""
+
+    def losses(module: pl.LightningModule, batch: Any, rate: float) -> list[float]:
+        optimizer = torch.optim.SGD(module.parameters(), lr=rate)
+        seen = []
+        for _ in range(3):
+            loss = module.training_step(batch, 0)
+            assert isinstance(loss, torch.Tensor)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            seen.append(float(loss.detach()))
+        return seen
+
+    return losses
 
 
 @pytest.fixture(scope="session")
