@@ -70,7 +70,7 @@ def markdown(rows: Mapping[str, Sequence[Row]], command: str) -> str:
     """One line per recipe: mean, and half the range behind +- where there are several seeds."""
     lines = ["| recipe | " + " | ".join(COLUMNS.values()) + " | seeds |", "|---" * (len(COLUMNS) + 2) + "|"]
     for label, runs in rows.items():
-        cells = [_cell([r[c] for r in runs if c in r], c) for c in COLUMNS]
+        cells = [_cell(runs, c) for c in COLUMNS]
         lines.append(f"| {label} | " + " | ".join(cells) + f" | {len(runs)} |")
     return "\n".join([*lines, "", *_steps(rows), "", f"Printed by `{command}`.", ""])
 
@@ -79,17 +79,20 @@ def _steps(rows: Mapping[str, Sequence[Row]]) -> list[str]:
     lines = ["Step by step, mIoU in percent: segmentation networks on val, single scale, all else on train."]
     for label, runs in rows.items():
         names = dict.fromkeys(key for row in runs for key in row if key.startswith(STEP))
-        each = [f"{n.removeprefix(STEP)} {_cell([r[n] for r in runs if n in r], n)}" for n in names]
+        each = [f"{name.removeprefix(STEP)} {_cell(runs, name)}" for name in names]
         lines += ["", f"- {label}: {', '.join(each)}"]
     return lines
 
 
-def _cell(values: Sequence[float], column: str) -> str:
+def _cell(runs: Sequence[Row], column: str) -> str:
+    """Mean and half the range, with the number of runs where not all of the row have a value."""
+    values = [row[column] for row in runs if column in row]
     if not values:
         return ""
     digits = 0 if column in ("minutes", "memory") else 1
     spread = f" ± {(max(values) - min(values)) / 2:.{digits}f}" if len(values) > 1 else ""
-    return f"{sum(values) / len(values):.{digits}f}{spread}"
+    count = f" ({len(values)} of {len(runs)})" if len(values) < len(runs) else ""
+    return f"{sum(values) / len(values):.{digits}f}{spread}{count}"
 
 
 def collect(runs: Iterable[Path]) -> dict[str, list[Row]]:

@@ -60,6 +60,12 @@ def test_seeds_become_mean_and_half_range(tmp_path: Path) -> None:
     assert "| psa | 41.0 ± 1.0 | 61.0 ± 1.0 |" in recipe_table.markdown(rows, "make table")
 
 
+def test_a_value_that_not_every_seed_has_says_so(tmp_path: Path) -> None:
+    rows = {"psa": [{"cam": 40.0, "segmentation": 50.0}, {"cam": 42.0}]}
+    text = recipe_table.markdown(rows, "make table")
+    assert "| psa | 41.0 ± 1.0 |" in text and "| 50.0 (1 of 2) |" in text
+
+
 def test_every_step_of_every_recipe_is_listed(tmp_path: Path) -> None:
     rows = recipe_table.collect([make_run(tmp_path / "a"), make_run(tmp_path / "b", gain=0.02)])
     steps = "cam 41.0 ± 1.0, walk 61.0 ± 1.0, pseudo_label 66.0 ± 1.0, segmentation 59.0 ± 1.0"
