@@ -45,7 +45,7 @@ def row_of(run: Path, card: Card) -> Row:
         score = card["steps"].get(step.name) or {}
         if score.get("miou") is None:
             continue
-        row[STEP + step.name] = 100 * score["miou"]
+        row |= {STEP + step.name + suffix: 100 * value for suffix, value in _parts(score).items()}
         if step.kind == "maps":
             row["cam" if step.stage == 1 else "refined"] = 100 * score["miou"]
         elif step.kind == "labels":
@@ -54,6 +54,18 @@ def row_of(run: Path, card: Card) -> Row:
         elif step.name == "segmentation":
             row["segmentation"] = 100 * score["variants"]["single_scale"]["miou"]
     return row | _cost(run, card)
+
+
+def _parts(score: Mapping[str, Any]) -> dict[str, float]:
+    """A step's mIoU, and what belongs beside it, by what follows the step's name."""
+    best, coverage = score.get("best_miou"), score.get("coverage")
+    crf = (score.get("variants") or {}).get("multi_scale_crf")
+    return {
+        "": score["miou"],
+        **({" at its best threshold": best} if best is not None else {}),
+        **({" coverage": coverage} if coverage is not None and coverage < 1 else {}),
+        **({" with scales, flip and CRF": crf["miou"]} if crf else {}),
+    }
 
 
 def _cost(run: Path, card: Card) -> Row:
@@ -76,7 +88,10 @@ def markdown(rows: Mapping[str, Sequence[Row]], command: str) -> str:
 
 
 def _steps(rows: Mapping[str, Sequence[Row]]) -> list[str]:
-    lines = ["Step by step, mIoU in percent: segmentation networks on val, single scale, all else on train."]
+    lines = [
+        "Step by step, in percent (mIoU but for coverage): segmentation networks on val, single scale unless "
+        "another test is named; all else on train, maps at the fixed threshold unless another is named."
+    ]
     for label, runs in rows.items():
         names = dict.fromkeys(key for row in runs for key in row if key.startswith(STEP))
         each = [f"{name.removeprefix(STEP)} {_cell(runs, name)}" for name in names]

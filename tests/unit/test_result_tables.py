@@ -18,11 +18,19 @@ STEPS = {"cam": ("maps", 0.40), "walk": ("maps", 0.60), "pseudo_label": ("labels
 
 def make_run(folder: Path, gain: float = 0.0, rounds: int | None = None, **more: Any) -> Path:
     scores: dict[str, Any] = {
-        name: {"kind": kind, "miou": miou + gain, "precision": 0.8, "coverage": 1.0, "best_miou": miou + gain}
+        name: {
+            "kind": kind,
+            "miou": miou + gain,
+            "precision": 0.8,
+            "coverage": 1.0,
+            "best_miou": miou + gain + 0.02,
+        }
         for name, (kind, miou) in STEPS.items()
     }
+    scores["pseudo_label"] |= {"best_miou": None, "coverage": 0.9}
     scores["cam"]["metrics"] = {"val/mAP": 0.9 + gain}
-    variants = {v: {"miou": 0.58 + gain} for v in ("single_scale", "multi_scale", "multi_scale_crf")}
+    variants = {v: {"miou": 0.58 + gain} for v in ("single_scale", "multi_scale")}
+    variants["multi_scale_crf"] = {"miou": 0.59 + gain}
     scores["segmentation"] = {"kind": "segmentation", "miou": 0.58 + gain, "variants": variants}
     card = {
         "recipe": "psa", "variant": "", "data": "voc", "budget": "small", "backbone": "b", "seed": 0,
@@ -68,8 +76,12 @@ def test_a_value_that_not_every_seed_has_says_so(tmp_path: Path) -> None:
 
 def test_every_step_of_every_recipe_is_listed(tmp_path: Path) -> None:
     rows = recipe_table.collect([make_run(tmp_path / "a"), make_run(tmp_path / "b", gain=0.02)])
-    steps = "cam 41.0 ± 1.0, walk 61.0 ± 1.0, pseudo_label 66.0 ± 1.0, segmentation 59.0 ± 1.0"
-    assert f"- psa: {steps}" in recipe_table.markdown(rows, "make table")
+    steps = (
+        "cam 41.0 ± 1.0, cam at its best threshold 43.0 ± 1.0, walk 61.0 ± 1.0, "
+        "walk at its best threshold 63.0 ± 1.0, pseudo_label 66.0 ± 1.0, pseudo_label coverage 90.0 ± 0.0, "
+        "segmentation 59.0 ± 1.0, segmentation with scales, flip and CRF 60.0 ± 1.0"
+    )
+    assert f"- psa: {steps}\n" in recipe_table.markdown(rows, "make table")
 
 
 def test_runs_of_different_data_make_no_table(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def run_score(args: argparse.Namespace) -> int:
         missing=args.missing,
         known_in=args.known_in,
     )
-    plain = scores.to_dict()
+    plain = scores.to_dict() | ({"known_in": args.known_in} if args.known_in else {})
     print(json.dumps(plain, indent=2) if args.json else score_table(plain))
     return 0
 
@@ -129,7 +129,8 @@ def score_table(scores: Mapping[str, Any]) -> str:
     ]
     missing = f", {scores['missing']} without a prediction left out" if scores["missing"] else ""
     of_split = f" of {scores['split']}" if scores["split"] else ""
-    lines.append(f"{scores['images']} photos{of_split}{missing}; unknown pixels: {scores['unknown']}")
+    only = f"; only pixels known in {scores['known_in']}" if "known_in" in scores else ""
+    lines.append(f"{scores['images']} photos{of_split}{missing}; unknown pixels: {scores['unknown']}{only}")
     return "\n".join(lines)
 
 

@@ -41,7 +41,7 @@ def score_folder(
         classes: classes to score; None takes those of the photo set, or the ids in the folder's masks.
         unknown: what a prediction of 255 counts as: ``"ignore"``, ``"wrong"`` or ``"background"``.
         split: name of the set of photos, kept in the result.
-        missing: ``"skip"`` leaves photos without a prediction out and counts them.
+        missing: ``"skip"`` leaves photos without a prediction (or other labels) out and counts them.
         known_in: folder of other labels; pixels that are 255 there are not scored. Partial labels cover
             the easy pixels: this scores others on the same ones.
 
@@ -51,11 +51,14 @@ def score_folder(
     """
     chosen = _ids(truth, ids)
     found, lost = _predictions(_folder(pred_dir), chosen, missing)
+    others: dict[str, Path] = {}
+    if known_in is not None:
+        others, more = _predictions(_folder(known_in), list(found), missing)
+        found, lost = {image_id: found[image_id] for image_id in others}, lost + more
     wanted = classes or (
         truth.classes if isinstance(truth, PhotoSet) else classes_in_masks(truth, list(found))
     )
     tally = LabelTally(wanted, unknown)
-    others = _predictions(_folder(known_in), list(found), "error")[0] if known_in is not None else {}
 
     def load(image_id: str) -> tuple[Labels, Labels]:
         predicted, true = _pair(found[image_id], _mask(truth, image_id))

@@ -155,7 +155,7 @@ class JointModel(SegmentationModel):
         return F.interpolate(mean, photos.shape[-2:], mode="bilinear", align_corners=False)
 
     def _look(self, photos: Tensor) -> Tensor:
-        # A batch of enlarged crops does not fit a CPU's cache: one at a time takes two thirds of the time.
+        # A batch of enlarged crops does not fit a CPU's cache; one at a time does, and is faster.
         parts = torch.split(photos, 1 if photos.device.type == "cpu" else len(photos))
         return torch.cat([self.backbone(part)["out"] for part in parts])
 
