@@ -87,6 +87,24 @@ def test_agreement_leaves_out_pixels_whose_map_and_crf_differ(monkeypatch: pytes
     assert np.array_equal(strict[:, ~left], loose[:, ~left])
 
 
+def test_labels_of_the_maps_alone_run_no_crf(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(photo: np.ndarray, scores: np.ndarray, params: CRFParams) -> np.ndarray:
+        raise AssertionError("a CRF ran")
+
+    monkeypatch.setattr(mining, "dense_crf", refuse)
+    cams = np.concatenate([ramp(), ramp()[:, ::-1, ::-1]])
+    labels = reliable_labels(PHOTO, cams, [2, 5], RegionMining(with_crf=False)).flatten()
+    scores = ramp().flatten() / (1 + 1e-5)
+    # 40 % of the pixels above 0.1 of each class, from either end; no pixel is background for both
+    count = (scores > np.percentile(scores[scores > 0.1], 60)).sum()
+    expected = [5] * count + [255] * (100 - 2 * count) + [2] * count
+    assert labels.tolist() == expected and labels.dtype == np.uint8
+    one = reliable_labels(PHOTO, cams[:1], [2], RegionMining(with_crf=False)).flatten()
+    assert np.array_equal(one == 0, (1 - scores) ** 32 > 0.8)
+    with pytest.raises(UserError, match="needs with_crf"):
+        RegionMining(with_crf=False, require_agreement=True)
+
+
 @pytest.mark.usefixtures("no_crf")
 def test_a_class_without_a_strong_score_and_a_crop_without_a_class() -> None:
     weak = np.zeros((1, 10, 10), np.float32)

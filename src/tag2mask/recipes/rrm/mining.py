@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,8 @@ class RegionMining:
         crf_score: least probability of the CRF's label.
         require_agreement: the map and the CRF must name the same class (the paper's equation 7); the
             published code, whose numbers the paper has, takes the CRF's label in every sure pixel.
+        with_crf: False takes the sure pixels' class from the maps alone (the "CAM" rows of table 2);
+            crf_score and the foreground's exponent then have no effect.
     """
 
     foreground_alpha: float = 4.0
@@ -42,12 +45,14 @@ class RegionMining:
     background_score: float = 0.8
     crf_score: float = 0.8
     require_agreement: bool = False
+    with_crf: bool = True
 
     def __post_init__(self) -> None:
         """Check the ranges.
 
         Raises:
-            UserError: an exponent is not above 0, or a share or score is not one.
+            UserError: an exponent is not above 0, a share or score is not one, or agreement with a CRF is
+                asked for where there is none.
         """
         for name in ("foreground_alpha", "background_alpha"):
             if not getattr(self, name) > 0:
@@ -60,6 +65,8 @@ class RegionMining:
         for name in ("least_score", "background_score", "crf_score"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"{name} must be a score from 0 up to 1, got {getattr(self, name)}")
+        if self.require_agreement and not self.with_crf:
+            raise UserError("require_agreement compares map and CRF: it needs with_crf true")
 
     @property
     def alphas(self) -> tuple[float, float]:
@@ -102,24 +109,28 @@ def reliable_labels(
     if not classes:
         return np.full(photo.shape[:2], IGNORE, np.uint8)
     scores = normalise_cams(cams.astype(np.float32))
+    indices = np.array([0, *classes], np.uint8)
+    if not mining.with_crf:
+        sure = _sure_regions(scores, range(1, len(indices)), mining)
+        return np.where(sure >= 0, indices[np.maximum(sure, 0)], IGNORE).astype(np.uint8)
     foreground, background = (
         dense_crf(photo, _with_background(scores, alpha), crf) for alpha in mining.alphas
     )
     found = foreground.argmax(0)
-    sure = _sure_regions(scores, found, mining)
-    return _labels(foreground, background, sure, np.array([0, *classes], np.uint8), mining)
+    sure = _sure_regions(scores, np.unique(found[found > 0]), mining)
+    return _labels(foreground, background, sure, indices, mining)
 
 
 def _with_background(scores: Maps, alpha: float) -> Maps:
     return np.concatenate([background_score(scores, alpha)[None], scores])
 
 
-def _sure_regions(scores: Maps, found: npt.NDArray[np.intp], mining: RegionMining) -> npt.NDArray[np.intp]:
-    """The place 0..M of the class that each pixel is sure of, -1 elsewhere."""
+def _sure_regions(scores: Maps, found: Iterable[int], mining: RegionMining) -> npt.NDArray[np.intp]:
+    """The place 0..M of the class that each pixel is sure of, -1 elsewhere; found: places to look for."""
     full = _with_background(scores, mining.alphas[1])
     winner = full.argmax(0)
     sure = np.where((winner == 0) & (full[0] > mining.background_score), 0, -1)
-    for place in np.unique(found[found > 0]):
+    for place in found:
         values = full[place]
         counted = values[values > mining.least_score]
         if counted.size:
