@@ -8,15 +8,14 @@ Reads scorecards and manifests of run folders. Runs of one recipe and variant ma
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.results_table import Card, read_card
+from benchmarks.results_table import Card, keep, read_card
 from tag2mask.artifacts import read_manifest
-from tag2mask.pipeline import load_recipe
+from tag2mask.pipeline import Recipe, load_recipe
 from tag2mask.pipeline.configs import find_conf, recipe_folder
 from tag2mask.pipeline.settings import read_run
 
@@ -37,11 +36,8 @@ STEP = "step "  # before a step's name: its own mIoU
 
 def row_of(run: Path, card: Card) -> Row:
     """The columns of one run, and the score of each step; what a recipe has no step for is left out."""
-    folder = recipe_folder(find_conf(), card["recipe"])
-    settings = read_run(run)
-    rounds, budget = (settings.rounds, settings.budget or "full") if settings else (None, "full")
     row: Row = {}
-    for step in load_recipe(folder, card["variant"] or "", rounds, budget).steps:
+    for step in recipe_of(run, card).steps:
         score = card["steps"].get(step.name) or {}
         if score.get("miou") is None:
             continue
@@ -54,6 +50,19 @@ def row_of(run: Path, card: Card) -> Row:
         elif step.name == "segmentation":
             row["segmentation"] = 100 * score["variants"]["single_scale"]["miou"]
     return row | _cost(run, card)
+
+
+def recipe_of(run: Path, card: Card) -> Recipe:
+    """The recipe of a run, with the variant, rounds and budget that it was run with."""
+    folder = recipe_folder(find_conf(), card["recipe"])
+    settings = read_run(run)
+    rounds, budget = (settings.rounds, settings.budget or "full") if settings else (None, "full")
+    return load_recipe(folder, card["variant"] or "", rounds, budget)
+
+
+def label_of(card: Card) -> str:
+    """What a recipe and its variant are called on the command line."""
+    return card["recipe"] + (f":{card['variant']}" if card["variant"] else "")
 
 
 def _parts(score: Mapping[str, Any]) -> dict[str, float]:
@@ -82,7 +91,7 @@ def markdown(rows: Mapping[str, Sequence[Row]], command: str) -> str:
     """One line per recipe: mean, and half the range behind +- where there are several seeds."""
     lines = ["| recipe | " + " | ".join(COLUMNS.values()) + " | seeds |", "|---" * (len(COLUMNS) + 2) + "|"]
     for label, runs in rows.items():
-        cells = [_cell(runs, c) for c in COLUMNS]
+        cells = [cell(runs, c) for c in COLUMNS]
         lines.append(f"| {label} | " + " | ".join(cells) + f" | {len(runs)} |")
     return "\n".join([*lines, "", *_steps(rows), "", f"Printed by `{command}`.", ""])
 
@@ -94,12 +103,12 @@ def _steps(rows: Mapping[str, Sequence[Row]]) -> list[str]:
     ]
     for label, runs in rows.items():
         names = dict.fromkeys(key for row in runs for key in row if key.startswith(STEP))
-        each = [f"{name.removeprefix(STEP)} {_cell(runs, name)}" for name in names]
+        each = [f"{name.removeprefix(STEP)} {cell(runs, name)}" for name in names]
         lines += ["", f"- {label}: {', '.join(each)}"]
     return lines
 
 
-def _cell(runs: Sequence[Row], column: str) -> str:
+def cell(runs: Sequence[Row], column: str) -> str:
     """Mean and half the range, with the number of runs where not all of the row have a value."""
     values = [row[column] for row in runs if column in row]
     if not values:
@@ -120,8 +129,7 @@ def collect(runs: Iterable[Path]) -> dict[str, list[Row]]:
         for key in ("data", "budget", "backbone"):
             if card[key] != first[key]:
                 sys.exit(f"error: {run} has {key} {card[key]}, others have {first[key]}: one table needs one")
-        label = card["recipe"] + (f":{card['variant']}" if card["variant"] else "")
-        rows.setdefault(label, []).append(row_of(run, card))
+        rows.setdefault(label_of(card), []).append(row_of(run, card))
     return rows
 
 
@@ -135,12 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     rows = collect(args.runs)
     text = markdown(rows, args.command)
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / f"{args.name}.md").write_text(text, encoding="utf-8")
-    facts: dict[str, Any] = {"columns": COLUMNS, "rows": rows}
-    (args.out / f"{args.name}.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    print(text)
-    print(f"kept in {args.out / args.name}.md and .json")
+    keep(args.out, args.name, text, {"columns": COLUMNS, "rows": rows})
     return 0
 
 

@@ -91,6 +91,15 @@ def markdown(table: Mapping[str, Sequence[float]], cards: Sequence[Card], comman
     return "\n".join([*lines, "", f"Printed by `{command}`.", ""])
 
 
+def keep(out: Path, name: str, text: str, facts: Mapping[str, Any]) -> None:
+    """Print a table, and write it with the numbers behind it as ``<name>.md`` and ``<name>.json``."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / f"{name}.md").write_text(text, encoding="utf-8")
+    (out / f"{name}.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    print(text)
+    print(f"kept in {out / name}.md and .json")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table and keep it under ``--out``."""
     parser = argparse.ArgumentParser(description="One table over the seeds of a run and its upper bound.")
@@ -103,12 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cards, bounds = [read_card(r) for r in args.runs], [read_card(r) for r in args.bound]
     table = collect(cards, bounds)
     text = markdown(table, cards, args.command)
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / f"{args.name}.md").write_text(text, encoding="utf-8")
-    facts = {"rows": table, "runs": cards, "bounds": bounds}
-    (args.out / f"{args.name}.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    print(text)
-    print(f"kept in {args.out / args.name}.md and .json")
+    keep(args.out, args.name, text, {"rows": table, "runs": cards, "bounds": bounds})
     return 0
 
 

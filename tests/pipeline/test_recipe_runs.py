@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from benchmarks import val_cams
 from tag2mask import cli
 from tag2mask.artifacts import read_manifest
 from tag2mask.data import Shapes
@@ -91,6 +92,33 @@ def test_the_model_predicts_without_tags(tiny: TinyRun) -> None:
     last = [step for step in tiny.recipe.steps if step.kind == "segmentation"][-1]
     manifest = read_manifest(tiny.folder / last.name)
     assert manifest is not None and manifest.split == "val" and len(manifest.image_ids) == VAL
+
+
+def test_maps_of_val_stand_beside_the_network_of_the_same_photos(
+    tiny: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(val_cams, "run_child", _in_this_process)
+    words = [
+        str(tiny.folder),
+        str(tiny.folder),
+        "--name",
+        "n",
+        "--maps",
+        str(tmp_path),
+        "--out",
+        str(tmp_path),
+    ]
+    assert val_cams.main(words) == 0
+    (folder,) = [path.parent for path in tmp_path.glob("*/manifest.json")]  # one classifier, one prediction
+    made = read_manifest(folder)
+    final = read_manifest(tiny.folder / "segmentation")
+    assert made is not None and final is not None and made.image_ids == final.image_ids
+    score = json.loads((folder / "score.json").read_text())
+    assert score["split"] == "val" and score["images"] == VAL
+    card = json.loads((tiny.folder / "scorecard.json").read_text())["steps"]["segmentation"]
+    rows = json.loads((tmp_path / "n.json").read_text())["rows"][tiny.recipe.name]
+    assert [row["cam"] for row in rows] == [100 * score["miou"]] * 2
+    assert rows[0]["single"] == 100 * card["variants"]["single_scale"]["miou"]
 
 
 @pytest.mark.parametrize("budget", ["full", "small"])

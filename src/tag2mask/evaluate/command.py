@@ -61,7 +61,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     score.add_argument("--json", action="store_true", help="print JSON instead of a table")
     score.set_defaults(handler=run_score)
-    step = commands.add_parser("score-step", description="Score one step of a run; writes score.json.")
+    step = commands.add_parser(
+        "score-step",
+        description="Score what one step left, on the split that it predicted; writes score.json.",
+    )
     step.add_argument("step_dir", metavar="STEP_DIR", help="folder of a finished step")
     step.set_defaults(handler=run_score_step)
 
