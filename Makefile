@@ -124,7 +124,7 @@ results: setup ## print the table of the runs that `animals` made, and keep it u
 # Recipes beside each other on the real photos; RECIPES and SEEDS choose, done runs are not made again.
 RECIPES ?= psa sc_cam rrm ial self_guided psa:supervised
 
-.PHONY: table
+.PHONY: table val-cams
 table: setup ## chosen RECIPES and SEEDS on voc-animals, and one table over them (many hours on 2 cores)
 	for seed in $(SEEDS); do for recipe in $(RECIPES); do \
 	  others=$$(ls runs/animals-$$seed/run.json runs/table/*-$$seed/run.json 2>/dev/null | xargs -r dirname); \
@@ -133,3 +133,7 @@ table: setup ## chosen RECIPES and SEEDS on voc-animals, and one table over them
 	done; done
 	$(BIN)/python -m benchmarks.recipe_table $(foreach s,$(SEEDS),$(foreach r,$(RECIPES),runs/table/$(subst :,-,$(r))-$(s))) \
 	  --name recipes-voc-animals --command "make table SEEDS='$(SEEDS)'"
+
+val-cams: setup ## CAMs of val beside the final networks of the runs that `table` made (4 minutes a classifier on a core)
+	$(BIN)/python -m benchmarks.val_cams --name val-cams-voc-animals --command "make val-cams SEEDS='$(SEEDS)'" \
+	  $(foreach r,$(filter-out psa:supervised,$(RECIPES)),$(foreach s,$(SEEDS),runs/table/$(subst :,-,$(r))-$(s)))

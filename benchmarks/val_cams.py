@@ -34,13 +34,15 @@ def row_of(run: Path, card: Card, maps: Path) -> Row:
     """The columns of one run in percent; predicts val where that was not done before.
 
     Raises:
-        UserError: the run has no finished maps of stage 1, or val could not be predicted.
+        UserError: the run has no final network or no maps of stage 1, or val could not be predicted.
     """
+    if not (final := card["steps"].get("segmentation")):
+        raise UserError(f"{run} has no final network to compare with: run its recipe to the end first")
     step = [s for s in recipe_of(run, card).steps if s.stage == 1 and s.kind == "maps"][-1]
     checkpoint = run / step.name / require_step(run / step.name, ["maps"]).checkpoint
     folder = maps / f"{step.name}-{sha256_file(checkpoint)[:12]}"
     predict_val(run / step.name, step, checkpoint, folder)
-    cams, variants = score_step(folder), card["steps"]["segmentation"]["variants"]
+    cams, variants = score_step(folder), final["variants"]
     crf = variants.get("multi_scale_crf")
     return {
         "cam": 100 * cams["miou"],
@@ -94,13 +96,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", required=True, help="file name of the results")
     parser.add_argument("--maps", type=Path, default=Path("runs/val-cams"), help="where the maps are kept")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--command", default="make val-cams", help="the command named below the table")
     args = parser.parse_args(argv)
     try:
         rows = collect(args.runs, args.maps)
     except UserError as error:
         sys.exit(f"error: {error}")
-    runs = " ".join(map(str, args.runs))
-    text = markdown(rows, f"python -m benchmarks.val_cams {runs} --name {args.name}")
+    text = markdown(rows, args.command)
     keep(args.out, args.name, text, {"columns": COLUMNS, "rows": rows})
     return 0
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import recipe_table, results_table
+from benchmarks import recipe_table, results_table, val_cams
 from tag2mask.artifacts import CommandRecord, Manifest, write_manifest
 from tag2mask.pipeline.settings import Settings, write_run
 
@@ -102,3 +102,12 @@ def test_results_with_upper_bound(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_missing_scorecard_is_one_message(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="run the recipe first"):
         results_table.read_card(tmp_path)
+
+
+def test_val_cams_need_a_final_network(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a")
+    card = json.loads((run / "scorecard.json").read_text())
+    del card["steps"]["segmentation"]
+    (run / "scorecard.json").write_text(json.dumps(card))
+    with pytest.raises(SystemExit, match="has no final network to compare with"):
+        val_cams.main([str(run), "--name", "n", "--maps", str(tmp_path), "--out", str(tmp_path)])
