@@ -119,16 +119,22 @@ def cell(runs: Sequence[Row], column: str) -> str:
     return f"{sum(values) / len(values):.{digits}f}{spread}{count}"
 
 
-def collect(runs: Iterable[Path]) -> dict[str, list[Row]]:
-    """Recipe (and variant) -> one row per run folder; exits where data, budget or backbone differ."""
-    rows: dict[str, list[Row]] = {}
-    first: Card | None = None
+def cards_of(runs: Iterable[Path]) -> dict[Path, Card]:
+    """Run folder -> its scorecard; exits where data, budget or backbone differ."""
+    cards: dict[Path, Card] = {}
     for run in runs:
-        card = read_card(run)
-        first = first or card
+        card = cards[run] = read_card(run)
+        first = next(iter(cards.values()))
         for key in ("data", "budget", "backbone"):
             if card[key] != first[key]:
                 sys.exit(f"error: {run} has {key} {card[key]}, others have {first[key]}: one table needs one")
+    return cards
+
+
+def collect(runs: Iterable[Path]) -> dict[str, list[Row]]:
+    """Recipe (and variant) -> one row per run folder; exits where data, budget or backbone differ."""
+    rows: dict[str, list[Row]] = {}
+    for run, card in cards_of(runs).items():
         rows.setdefault(label_of(card), []).append(row_of(run, card))
     return rows
 

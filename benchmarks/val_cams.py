@@ -4,7 +4,7 @@
 
 Recipes make and score maps of train. Here the classifier of each run (its last maps of stage 1) makes
 those of val as well, among the tags of each photo, which the final network does not know. They are kept
-in one folder per classifier, so that runs which share one, and later calls, predict once.
+in one folder per classifier and settings, so that runs which share them, and later calls, predict once.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from benchmarks.recipe_table import Row, cell, label_of, recipe_of
-from benchmarks.results_table import Card, keep, read_card
+from benchmarks.recipe_table import Row, cards_of, cell, label_of, recipe_of
+from benchmarks.results_table import Card, keep
 from tag2mask.artifacts import require_step, sha256_file
 from tag2mask.core import UserError
-from tag2mask.evaluate.step import score_step
-from tag2mask.pipeline import Step
+from tag2mask.evaluate import score_step
 from tag2mask.pipeline.process import run_child
 
 COLUMNS = {
@@ -30,19 +31,56 @@ COLUMNS = {
 }
 
 
-def row_of(run: Path, card: Card, maps: Path) -> Row:
-    """The columns of one run in percent; predicts val where that was not done before.
+@dataclass(frozen=True)
+class Maps:
+    """Where a run's class activation maps come from, and where those of val are kept.
+
+    Attributes:
+        source: folder of the step that made the maps of train.
+        script: the script of that step.
+        checkpoint: its network.
+        folder: where the maps of val go; the same for the same network and settings.
+    """
+
+    source: Path
+    script: str
+    checkpoint: Path
+    folder: Path
+
+
+def maps_of(run: Path, card: Card, kept: Path) -> Maps:
+    """The last maps of stage 1 of a run that is done.
 
     Raises:
-        UserError: the run has no final network or no maps of stage 1, or val could not be predicted.
+        UserError: the run has no scored final network or no finished maps of stage 1.
     """
-    if not (final := card["steps"].get("segmentation")):
-        raise UserError(f"{run} has no final network to compare with: run its recipe to the end first")
-    step = [s for s in recipe_of(run, card).steps if s.stage == 1 and s.kind == "maps"][-1]
-    checkpoint = run / step.name / require_step(run / step.name, ["maps"]).checkpoint
-    folder = maps / f"{step.name}-{sha256_file(checkpoint)[:12]}"
-    predict_val(run / step.name, step, checkpoint, folder)
-    cams, variants = score_step(folder), final["variants"]
+    if not (card["steps"].get("segmentation") or {}).get("variants"):
+        raise UserError(f"{run} has no scored final network to compare with: run its recipe to the end first")
+    steps = [s for s in recipe_of(run, card).steps if s.stage == 1 and s.kind == "maps"]
+    if not steps:
+        raise UserError(f"{run} has no class activation maps: {label_of(card)} makes none in stage 1")
+    source = run / steps[-1].name
+    manifest = require_step(source, ["maps"])
+    checkpoint, settings = source / manifest.checkpoint, manifest.commands["predict"].config_hash
+    key = f"{source.name}-{sha256_file(checkpoint)[:8]}-{settings[:8]}"
+    return Maps(source, steps[-1].script, checkpoint, kept / key)
+
+
+def predict(maps: Maps, split: str) -> None:
+    """Run a step's own prediction on another split, into a folder of its own; goes on where it stopped.
+
+    Raises:
+        UserError: the stage ended with an error, which it printed.
+    """
+    words = ["--config", str(maps.source / "predict.yaml"), "--ckpt_path", str(maps.checkpoint)]
+    words += ["--data.init_args.predict_split", split, "--step_dir", str(maps.folder)]
+    if run_child([sys.executable, "-m", "tag2mask", "stage", maps.script, "predict", *words]):
+        raise UserError(f"{split} was not predicted by the classifier of {maps.source}: see above")
+
+
+def row_of(card: Card, cams: Mapping[str, Any]) -> Row:
+    """The columns of one run in percent, from its scorecard and the score of its maps of val."""
+    variants = card["steps"]["segmentation"]["variants"]
     crf = variants.get("multi_scale_crf")
     return {
         "cam": 100 * cams["miou"],
@@ -50,18 +88,6 @@ def row_of(run: Path, card: Card, maps: Path) -> Row:
         "single": 100 * variants["single_scale"]["miou"],
         **({"crf": 100 * crf["miou"]} if crf else {}),
     }
-
-
-def predict_val(step_dir: Path, step: Step, checkpoint: Path, folder: Path) -> None:
-    """Run a step's own prediction on val into another folder.
-
-    Raises:
-        UserError: the stage ended with an error, which it printed.
-    """
-    words = ["--config", str(step_dir / "predict.yaml"), "--ckpt_path", str(checkpoint)]
-    words += ["--data.init_args.predict_split", "val", "--step_dir", str(folder)]
-    if run_child([sys.executable, "-m", "tag2mask", "stage", step.script, "predict", *words]):
-        raise UserError(f"val was not predicted by the classifier of {step_dir}: see above")
 
 
 def markdown(rows: Mapping[str, Sequence[Row]], command: str) -> str:
@@ -80,12 +106,22 @@ def markdown(rows: Mapping[str, Sequence[Row]], command: str) -> str:
     return "\n".join([*lines, "", f"Printed by `{command}`.", ""])
 
 
-def collect(runs: Sequence[Path], maps: Path) -> dict[str, list[Row]]:
-    """Recipe (and variant) -> one row per run folder."""
+def collect(runs: Sequence[Path], kept: Path) -> dict[str, list[Row]]:
+    """Recipe (and variant) -> one row per run folder; every run is looked at before the first prediction.
+
+    Raises:
+        UserError: a run is not done, or val could not be predicted or scored.
+    """
+    cards = cards_of(runs)
+    wanted = {run: maps_of(run, card, kept) for run, card in cards.items()}
+    scores: dict[Path, dict[str, Any]] = {}
+    for maps in wanted.values():
+        if maps.folder not in scores:
+            predict(maps, "val")
+            scores[maps.folder] = score_step(maps.folder)
     rows: dict[str, list[Row]] = {}
-    for run in runs:
-        card = read_card(run)
-        rows.setdefault(label_of(card), []).append(row_of(run, card, maps))
+    for run, card in cards.items():
+        rows.setdefault(label_of(card), []).append(row_of(card, scores[wanted[run].folder]))
     return rows
 
 

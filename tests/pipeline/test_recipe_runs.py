@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import yaml
 
 from benchmarks import val_cams
 from tag2mask import cli
-from tag2mask.artifacts import read_manifest
+from tag2mask.artifacts import load_maps, read_manifest
 from tag2mask.data import Shapes
 from tag2mask.pipeline import load_recipe, runner
 from tag2mask.pipeline.spec import Recipe, Step
@@ -98,18 +99,11 @@ def test_maps_of_val_stand_beside_the_network_of_the_same_photos(
     tiny: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(val_cams, "run_child", _in_this_process)
-    words = [
-        str(tiny.folder),
-        str(tiny.folder),
-        "--name",
-        "n",
-        "--maps",
-        str(tmp_path),
-        "--out",
-        str(tmp_path),
-    ]
+    copy = tmp_path / "same_classifier"
+    shutil.copytree(tiny.folder, copy)
+    words = [str(tiny.folder), str(copy), "--name", "n", "--maps", str(tmp_path), "--out", str(tmp_path)]
     assert val_cams.main(words) == 0
-    (folder,) = [path.parent for path in tmp_path.glob("*/manifest.json")]  # one classifier, one prediction
+    (folder,) = [path.parent for path in tmp_path.glob("*-*-*/manifest.json")]  # predicted once for both
     made = read_manifest(folder)
     final = read_manifest(tiny.folder / "segmentation")
     assert made is not None and final is not None and made.image_ids == final.image_ids
@@ -119,6 +113,19 @@ def test_maps_of_val_stand_beside_the_network_of_the_same_photos(
     rows = json.loads((tmp_path / "n.json").read_text())["rows"][tiny.recipe.name]
     assert [row["cam"] for row in rows] == [100 * score["miou"]] * 2
     assert rows[0]["single"] == 100 * card["variants"]["single_scale"]["miou"]
+
+
+def test_maps_of_another_split_are_those_of_the_runs_own_classifier(
+    tiny: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(val_cams, "run_child", _in_this_process)
+    card = json.loads((tiny.folder / "scorecard.json").read_text())
+    maps = val_cams.maps_of(tiny.folder, card, tmp_path)
+    val_cams.predict(maps, "train")
+    own = sorted((maps.source / "out").glob("*.npz"))
+    assert len(own) == TRAIN
+    for path in own:  # the same network on the same photos on the same machine: equal to the bit
+        assert load_maps(path)[0].tobytes() == load_maps(maps.folder / "out" / path.name)[0].tobytes()
 
 
 @pytest.mark.parametrize("budget", ["full", "small"])

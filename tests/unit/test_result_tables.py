@@ -109,5 +109,5 @@ def test_val_cams_need_a_final_network(tmp_path: Path) -> None:
     card = json.loads((run / "scorecard.json").read_text())
     del card["steps"]["segmentation"]
     (run / "scorecard.json").write_text(json.dumps(card))
-    with pytest.raises(SystemExit, match="has no final network to compare with"):
+    with pytest.raises(SystemExit, match="has no scored final network"):
         val_cams.main([str(run), "--name", "n", "--maps", str(tmp_path), "--out", str(tmp_path)])
