@@ -93,7 +93,7 @@ clean: ## remove caches and build outputs; runs and the virtual environment stay
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests stages -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Real photos: ANIMALS is the voc-animals folder, or VOC 2012 with SBD's masks and DATA=voc-animals.
+# Real images: ANIMALS is the voc-animals folder, or VOC 2012 with SBD's masks and DATA=voc-animals.
 ANIMALS         ?= ../shared/voc-animals
 ANIMALS_DATA    ?= voc
 ANIMALS_WEIGHTS ?= ../shared/weights/mobilenetv2_100.safetensors
@@ -102,7 +102,7 @@ ANIMALS_FLAGS   = --data $(ANIMALS_DATA) --data-root $(ANIMALS) --backbone mobil
                   --weights $(ANIMALS_WEIGHTS) --budget small
 
 .PHONY: animals results bench bench-scaling
-animals: setup ## psa and its upper bound on the real photos of voc-animals, once per seed (hours on 2 cores), then `results`
+animals: setup ## psa and its upper bound on the real images of voc-animals, once per seed (hours on 2 cores), then `results`
 	for seed in $(SEEDS); do \
 	  $(TAG2MASK) run psa $(ANIMALS_FLAGS) --seed $$seed --run-dir runs/animals-$$seed && \
 	  $(TAG2MASK) run psa:supervised $(ANIMALS_FLAGS) --seed $$seed --run-dir runs/animals-true-$$seed \
@@ -113,7 +113,7 @@ animals: setup ## psa and its upper bound on the real photos of voc-animals, onc
 bench: setup ## time every operator and loss beside its plain reference (minutes, on a quiet machine); NAME=piece for one
 	$(TAG2MASK) bench $(NAME) --json benchmarks/results/$(if $(NAME),bench-$(NAME),bench-cpu).json
 
-bench-scaling: setup ## cost of the operators against photo size, labels and threads (minutes, on a quiet machine)
+bench-scaling: setup ## cost of the operators against image size, labels and threads (minutes, on a quiet machine)
 	$(BIN)/python -m benchmarks.scaling --json benchmarks/results/scaling-cpu.json
 
 results: setup ## print the table of the runs that `animals` made, and keep it under benchmarks/results
@@ -121,7 +121,7 @@ results: setup ## print the table of the runs that `animals` made, and keep it u
 	  --bound $(wildcard $(SEEDS:%=runs/animals-true-%)) --name psa-voc-animals \
 	  --command "make results SEEDS='$(SEEDS)'"
 
-# Recipes beside each other on the real photos; RECIPES and SEEDS choose, done runs are not made again.
+# Recipes beside each other on the real images; RECIPES and SEEDS choose, done runs are not made again.
 RECIPES ?= psa sc_cam rrm ial self_guided psa:supervised
 
 .PHONY: table val-cams

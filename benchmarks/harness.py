@@ -16,7 +16,7 @@ from PIL import Image
 
 from benchmarks.memory import peak_growth_mb
 
-Photo = npt.NDArray[np.uint8]
+RGB = npt.NDArray[np.uint8]
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -57,38 +57,38 @@ class Case:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Photos for the cases: real ones where there are any, otherwise generated.
+    """Images for the cases: real ones where there are any, otherwise generated.
 
     Attributes:
-        folder: JPEG photos; None generates smooth colour fields with noise.
+        folder: JPEG images; None generates smooth colour fields with noise.
     """
 
     folder: Path | None = None
 
     @classmethod
     def find(cls) -> Inputs:
-        """Real photos beside the project (or under $TAG2MASK_SHARED) if they are there."""
+        """Real images beside the project (or under $TAG2MASK_SHARED) if they are there."""
         shared = Path(os.environ.get("TAG2MASK_SHARED", ROOT.parent / "shared"))
         folder = shared / "voc-animals" / "JPEGImages"
         return cls(folder if folder.is_dir() else None)
 
     @property
     def source(self) -> str:
-        """What the photos are, in words."""
-        return "photos of voc-animals" if self.folder else "generated photos"
+        """What the images are, in words."""
+        return "images of voc-animals" if self.folder else "generated images"
 
-    def photo(self, height: int, width: int, index: int = 0) -> Photo:
-        """The photo with this number, (height, width, 3) RGB."""
+    def image(self, height: int, width: int, index: int = 0) -> RGB:
+        """The image with this number, (height, width, 3) RGB."""
         if self.folder is None:
             return _generated(height, width, index)
         path = sorted(self.folder.glob("*.jpg"))[index]
-        with Image.open(path) as image:
-            resized = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+        with Image.open(path) as opened:
+            resized = opened.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
         return np.ascontiguousarray(resized, dtype=np.uint8)
 
-    def photos(self, count: int, height: int, width: int) -> list[Photo]:
-        """The first photos, all of one size."""
-        return [self.photo(height, width, index) for index in range(count)]
+    def images(self, count: int, height: int, width: int) -> list[RGB]:
+        """The first images, all of one size."""
+        return [self.image(height, width, index) for index in range(count)]
 
 
 @dataclass(frozen=True)
@@ -144,8 +144,8 @@ def _seconds(run: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def _generated(height: int, width: int, index: int) -> Photo:
-    """Blobs of colour with noise: smooth regions, edges and texture, as photos have."""
+def _generated(height: int, width: int, index: int) -> RGB:
+    """Blobs of colour with noise: smooth regions, edges and texture, as images have."""
     rng = np.random.default_rng(index)
     coarse = rng.integers(0, 256, (6, 8, 3), dtype=np.uint8)
     smooth = np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC), np.float32)

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.scaling`: how the cost of operators grows with photo size, classes and threads."""
+"""`python -m benchmarks.scaling`: how the cost of operators grows with image size, classes and threads."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from benchmarks.harness import Inputs, Photo
+from benchmarks.harness import RGB, Inputs
 from benchmarks.memory import peak_growth_mb
 from benchmarks.tables import write
 from tag2mask.ops import CRF_CAM, affinity_graph, dense_crf, felzenszwalb, guided_filter
 
 SIZES = ((250, 188), (500, 375), (1024, 512), (1024, 1024), (2048, 1024))
-"""Photo width and height in pixels."""
+"""RGB width and height in pixels."""
 PHOTO = (500, 375)
 STRIDES = (8, 4)
 CLASSES = (2, 3, 5, 11, 21)
@@ -63,26 +63,26 @@ def points(inputs: Inputs) -> Iterator[Point]:
     """Every measured point; its input is made when it is reached."""
     for width, height in SIZES:
         size = f"{width}x{height}"
-        photo = inputs.photo(height, width)
+        image = inputs.image(height, width)
         for stride in STRIDES:
-            yield Point(f"random walk, stride {stride}", "photo size", size, _walk(photo, stride))
-        yield Point("dense CRF, 3 labels", "photo size", size, _crf([photo], MAPS, 1))
-        yield Point("guided filter, window 35", "photo size", size, _guided(photo))
-        yield Point("superpixels", "photo size", size, lambda photo=photo: felzenszwalb(photo))
+            yield Point(f"random walk, stride {stride}", "image size", size, _walk(image, stride))
+        yield Point("dense CRF, 3 labels", "image size", size, _crf([image], MAPS, 1))
+        yield Point("guided filter, window 35", "image size", size, _guided(image))
+        yield Point("superpixels", "image size", size, lambda image=image: felzenszwalb(image))
     width, height = PHOTO
-    photo = inputs.photo(height, width)
+    image = inputs.image(height, width)
     for classes in CLASSES:
-        yield Point(f"dense CRF, {width}x{height}", "labels", str(classes), _crf([photo], classes, 1))
-        walk = _walk(photo, STRIDES[0], classes)
+        yield Point(f"dense CRF, {width}x{height}", "labels", str(classes), _crf([image], classes, 1))
+        walk = _walk(image, STRIDES[0], classes)
         yield Point(f"random walk, {width}x{height}, stride {STRIDES[0]}", "labels", str(classes), walk)
-    photos = inputs.photos(BATCH, height, width)
+    images = inputs.images(BATCH, height, width)
     for threads in THREADS:
-        yield Point(f"dense CRF, {BATCH} photos", "threads", str(threads), _crf(photos, MAPS, threads))
+        yield Point(f"dense CRF, {BATCH} images", "threads", str(threads), _crf(images, MAPS, threads))
 
 
-def _walk(photo: Photo, stride: int, count: int = MAPS) -> Callable[[], Any]:
-    height, width = (-(-side // stride) for side in photo.shape[:2])
-    small = np.array(Image.fromarray(photo).resize((width, height)), np.float32) / 255
+def _walk(image: RGB, stride: int, count: int = MAPS) -> Callable[[], Any]:
+    height, width = (-(-side // stride) for side in image.shape[:2])
+    small = np.array(Image.fromarray(image).resize((width, height)), np.float32) / 255
     rng = np.random.default_rng(0)
     mixing = rng.normal(size=(CHANNELS, 3)).astype(np.float32)
     features = torch.from_numpy(np.einsum("ck,hwk->chw", mixing, small)).contiguous()
@@ -90,21 +90,21 @@ def _walk(photo: Photo, stride: int, count: int = MAPS) -> Callable[[], Any]:
     return lambda: affinity_graph(features).walk(maps)
 
 
-def _crf(photos: Sequence[Photo], labels: int, threads: int) -> Callable[[], Any]:
-    height, width = photos[0].shape[:2]
+def _crf(images: Sequence[RGB], labels: int, threads: int) -> Callable[[], Any]:
+    height, width = images[0].shape[:2]
     coarse = np.random.default_rng(0).random((labels, height // 16, width // 16)).astype(np.float32)
     resized = [Image.fromarray(m).resize((width, height), Image.Resampling.BICUBIC) for m in coarse]
     scores = np.clip(np.stack([np.asarray(m) for m in resized]), 0, 1)
 
     def run() -> list[Any]:
         with ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(lambda photo: dense_crf(photo, scores, CRF_CAM), photos))
+            return list(pool.map(lambda image: dense_crf(image, scores, CRF_CAM), images))
 
     return run
 
 
-def _guided(photo: Photo) -> Callable[[], Any]:
-    guide = torch.from_numpy(photo.astype(np.float32).mean(2) / 255)
+def _guided(image: RGB) -> Callable[[], Any]:
+    guide = torch.from_numpy(image.astype(np.float32).mean(2) / 255)
     maps = torch.from_numpy(np.random.default_rng(0).random((MAPS, *guide.shape)).astype(np.float32))
     return lambda: guided_filter(guide, maps)
 

@@ -1,9 +1,9 @@
-"""What each run's class activation maps reach on val, beside its final network: both on the same photos.
+"""What each run's class activation maps reach on val, beside its final network: both on the same images.
 
     python -m benchmarks.val_cams runs/table/rrm-0 runs/table/rrm-1 --name val-cams-voc-animals
 
 Recipes make and score maps of train. Here the classifier of each run (its last maps of stage 1) makes
-those of val as well, among the tags of each photo, which the final network does not know. They are kept
+those of val as well, among the tags of each image, which the final network does not know. They are kept
 in one folder per classifier and settings, so that runs which share them, and later calls, predict once.
 """
 
@@ -94,7 +94,7 @@ def markdown(rows: Mapping[str, Sequence[Row]], command: str) -> str:
     """One line per recipe: mean, half the range, and seed by seed what the network has beyond the maps."""
     names = [*COLUMNS.values(), "network less CAM, seed by seed"]
     lines = [
-        "mIoU on val in percent. The maps know the tags of each photo, the networks do not.",
+        "mIoU on val in percent. The maps know the tags of each image, the networks do not.",
         "",
         "| recipe | " + " | ".join(names) + " | seeds |",
         "|---" * (len(names) + 2) + "|",

@@ -1,6 +1,6 @@
 """One picture per operator for docs/operators.md, made of a run of the demo.
 
-    python docs/make_operator_pictures.py runs/demo --photo train_00020 --out docs/operators
+    python docs/make_operator_pictures.py runs/demo --image train_00020 --out docs/operators
 
 Needs the run's data set, class activation maps and AffinityNet: `make demo` makes them all.
 """
@@ -31,54 +31,54 @@ Tiles = list[tuple[str, RGB]]
 
 @dataclass
 class Scene:
-    """One photo of a run, and what the run knows of it."""
+    """One image of a run, and what the run knows of it."""
 
     run: Path
-    photo_id: str
+    image_id: str
 
     @cached_property
-    def photo(self) -> RGB:
+    def image(self) -> RGB:
         """(H, W, 3) RGB."""
         plain = json.loads((self.run / "run.json").read_text(encoding="utf-8"))
-        return dataset_from_config(plain["data"], plain["data_root"]).read_photo(self.photo_id)
+        return dataset_from_config(plain["data"], plain["data_root"]).read_image(self.image_id)
 
     @cached_property
     def stored(self) -> StoredMaps:
         """The class activation maps."""
-        return load_maps(self.run / "cam" / "out" / f"{self.photo_id}.npz")
+        return load_maps(self.run / "cam" / "out" / f"{self.image_id}.npz")
 
     @cached_property
     def cams(self) -> npt.NDArray[np.float32]:
-        """The maps at photo size, (K, H, W) in 0..1."""
-        return np.stack([resize_map(m, self.photo.shape[:2]) for m in self.stored.maps])
+        """The maps at image size, (K, H, W) in 0..1."""
+        return np.stack([resize_map(m, self.image.shape[:2]) for m in self.stored.maps])
 
     @cached_property
     def graph(self) -> ops.AffinityGraph:
-        """The AffinityNet's graph of the photo."""
+        """The AffinityNet's graph of the image."""
         network = load_stage(next((self.run / "affinity" / "checkpoints").glob("*.ckpt"))).eval()
         with torch.inference_mode():
-            features = network(torch.from_numpy(self.photo.copy()).permute(2, 0, 1)[None])[0]
+            features = network(torch.from_numpy(self.image.copy()).permute(2, 0, 1)[None])[0]
         return ops.affinity_graph(features)
 
     def scores(self, level: float) -> npt.NDArray[np.float32]:
-        """Background (CAM level) and class maps at photo size."""
+        """Background (CAM level) and class maps at image size."""
         cams = torch.from_numpy(self.cams)
         background = ops.background_score(cams, ops.alpha_for_level(level))
         return torch.cat([background[None], cams]).numpy()
 
     def heat(self, values: npt.NDArray[np.float32]) -> RGB:
-        """A map of any size over the photo."""
-        return heat_picture(self.photo, resize_map(np.asarray(values, np.float32), self.photo.shape[:2]))
+        """A map of any size over the image."""
+        return heat_picture(self.image, resize_map(np.asarray(values, np.float32), self.image.shape[:2]))
 
     def labels(self, scores: npt.NDArray[np.float32]) -> RGB:
-        """The best class of each pixel over the photo; scores have the background first."""
+        """The best class of each pixel over the image; scores have the background first."""
         ids = np.array([0, *self.stored.class_ids], np.uint8)[scores.argmax(0)]
-        return label_picture(self.photo, resize_labels(ids, self.photo.shape[:2]))
+        return label_picture(self.image, resize_labels(ids, self.image.shape[:2]))
 
 
 def multi_scale_cam(scene: Scene) -> Tiles:
     """The maps of the run's classifier."""
-    return [("photo", scene.photo), *((f"CAM, class {i}", scene.heat(m)) for i, m in _maps(scene))]
+    return [("image", scene.image), *((f"CAM, class {i}", scene.heat(m)) for i, m in _maps(scene))]
 
 
 def background_score(scene: Scene) -> Tiles:
@@ -104,8 +104,8 @@ def dense_crf(scene: Scene) -> Tiles:
     scores = scene.scores(0.3)
     return [
         ("labels before", scene.labels(scores)),
-        ("CRF_CAM", scene.labels(ops.dense_crf(scene.photo, scores, ops.CRF_CAM))),
-        ("CRF_DEEPLAB", scene.labels(ops.dense_crf(scene.photo, scores, ops.CRF_DEEPLAB))),
+        ("CRF_CAM", scene.labels(ops.dense_crf(scene.image, scores, ops.CRF_CAM))),
+        ("CRF_DEEPLAB", scene.labels(ops.dense_crf(scene.image, scores, ops.CRF_DEEPLAB))),
     ]
 
 
@@ -116,14 +116,14 @@ def affinity_labels(scene: Scene) -> Tiles:
     both = np.asarray(ops.affinity_labels(ids[strict], ids[loose]), np.uint8)
     names = ("sure foreground", "sure background", "affinity labels")
     return [
-        (n, label_picture(scene.photo, m))
+        (n, label_picture(scene.image, m))
         for n, m in zip(names, (ids[strict], ids[loose], both), strict=True)
     ]
 
 
 def guided_filter(scene: Scene) -> Tiles:
     """A map before and after."""
-    guide = scene.photo.astype(np.float64).mean(2) / 255
+    guide = scene.image.astype(np.float64).mean(2) / 255
     out = {n: ops.guided_filter(guide, scene.cams, window=35, iterations=n) for n in (1, 15)}
     after = ((f"{n} x filtered", scene.heat(np.clip(m[0], 0, 1))) for n, m in out.items())
     return [("CAM", scene.heat(scene.cams[0])), *after]
@@ -134,22 +134,22 @@ def otsu_threshold(scene: Scene) -> Tiles:
     cam = scene.cams[0]
     threshold = ops.otsu_threshold(cam)
     ids = np.where(cam > threshold, scene.stored.class_ids[0], 0).astype(np.uint8)
-    return [("CAM", scene.heat(cam)), (f"above {threshold:.2f}", label_picture(scene.photo, ids))]
+    return [("CAM", scene.heat(cam)), (f"above {threshold:.2f}", label_picture(scene.image, ids))]
 
 
 def felzenszwalb(scene: Scene) -> Tiles:
     """Superpixels in their mean colours."""
-    tiles: Tiles = [("photo", scene.photo)]
+    tiles: Tiles = [("image", scene.image)]
     for scale in (50, 200):
-        labels = ops.felzenszwalb(scene.photo, scale=scale, sigma=0.8, min_size=20)
-        tiles.append((f"scale {scale}: {labels.max() + 1} regions", _mean_colours(scene.photo, labels)))
+        labels = ops.felzenszwalb(scene.image, scale=scale, sigma=0.8, min_size=20)
+        tiles.append((f"scale {scale}: {labels.max() + 1} regions", _mean_colours(scene.image, labels)))
     return tiles
 
 
 def spatial_propagation(scene: Scene) -> Tiles:
-    """What reaches each pixel from the left and from above, weakened at edges of the photo."""
-    height, width = scene.photo.shape[:2]
-    gray = torch.from_numpy(scene.photo.astype(np.float32).mean(2) / 255)
+    """What reaches each pixel from the left and from above, weakened at edges of the image."""
+    height, width = scene.image.shape[:2]
+    gray = torch.from_numpy(scene.image.astype(np.float32).mean(2) / 255)
     gates = _edge_gates(gray)
     with torch.inference_mode():
         x = torch.from_numpy(scene.cams[:1])[None]
@@ -172,11 +172,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Draw them all."""
     parser = argparse.ArgumentParser(description="One picture per operator, made of a run of the demo.")
     parser.add_argument("run", type=Path)
-    parser.add_argument("--photo", default="train_00020", help="id of a train photo of the run")
+    parser.add_argument("--image", default="train_00020", help="id of a train image of the run")
     parser.add_argument("--out", type=Path, default=Path("docs/operators"))
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
-    scene = Scene(args.run, args.photo)
+    scene = Scene(args.run, args.image)
     for draw in PICTURES:
         _strip(draw(scene)).save(args.out / f"{draw.__name__}.png", optimize=True)
     print(f"{len(PICTURES)} pictures in {args.out}")
@@ -195,9 +195,9 @@ def _edge_gates(gray: torch.Tensor) -> torch.Tensor:
     return weight.expand(1, 4, 3, 1, *gray.shape).contiguous()
 
 
-def _mean_colours(photo: RGB, labels: npt.NDArray[np.integer]) -> RGB:
+def _mean_colours(image: RGB, labels: npt.NDArray[np.integer]) -> RGB:
     count = np.bincount(labels.ravel())
-    sums = [np.bincount(labels.ravel(), photo[..., c].ravel()) for c in range(3)]
+    sums = [np.bincount(labels.ravel(), image[..., c].ravel()) for c in range(3)]
     return (np.stack(sums, -1) / count[:, None])[labels].astype(np.uint8)
 
 

@@ -1,8 +1,8 @@
-"""The README's picture: what each step of a run makes of a few photos.
+"""The README's picture: what each step of a run makes of a few images.
 
-    python docs/make_picture.py runs/demo --out docs/demo.png --photos 2
+    python docs/make_picture.py runs/demo --out docs/demo.png --images 2
 
-Only for data that may be published: the README's is made of the generated photos of `make demo`.
+Only for data that may be published: the README's is made of the generated images of `make demo`.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from tag2mask.report.gallery import Picture, choose_photos, photo_rows
+from tag2mask.report.gallery import Picture, choose_images, image_rows
 from tag2mask.report.runs import read_runs
 
 WIDTH, GAP, TITLE = 190, 6, 16
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Draw the rows of pictures of a run's train photos into one PNG."""
-    parser = argparse.ArgumentParser(description="A picture of what each step of a run makes of some photos.")
+    """Draw the rows of pictures of a run's train images into one PNG."""
+    parser = argparse.ArgumentParser(description="A picture of what each step of a run makes of some images.")
     parser.add_argument("run", type=Path)
     parser.add_argument("--out", type=Path, default=Path("docs/demo.png"))
-    parser.add_argument("--photos", type=int, default=2, help="number of rows")
+    parser.add_argument("--images", type=int, default=2, help="number of rows")
     args = parser.parse_args(argv)
     runs = read_runs([args.run])
-    photos = [p for p in choose_photos(runs, 40) if p[0] == "train"]
-    rows = [row.pictures for found in photo_rows(runs, photos) for row in found]
-    # Photos with two tags show more of what the steps do.
+    images = [p for p in choose_images(runs, 40) if p[0] == "train"]
+    rows = [row.pictures for found in image_rows(runs, images) for row in found]
+    # Images with two tags show more of what the steps do.
     rows.sort(key=lambda pictures: -len(pictures))
-    _sheet(rows[: args.photos]).save(args.out, optimize=True)
+    _sheet(rows[: args.images]).save(args.out, optimize=True)
     print(args.out)
     return 0
 

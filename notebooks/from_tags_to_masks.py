@@ -28,9 +28,9 @@ from PIL import Image
 
 from tag2mask import cli
 from tag2mask.artifacts import load_labels, load_maps, read_manifest
-from tag2mask.data import PhotoSet
+from tag2mask.data import ImageSet
 from tag2mask.metrics import Confusion
-from tag2mask.modules.refinements import Background, DenseCRF, Photo, ScoreMaps
+from tag2mask.modules.refinements import Background, DenseCRF, ImageView, ScoreMaps
 from tag2mask.report.pictures import heat_picture, label_picture, resize_map
 
 BUDGET = "demo"
@@ -40,14 +40,14 @@ code = cli.main(["run", "psa", "--data", "shapes", "--budget", BUDGET, "--run-di
 assert code == 0
 
 # %% [markdown]
-# Every step is a folder with a `manifest.json` (what it was made of) and one small file per photo.
+# Every step is a folder with a `manifest.json` (what it was made of) and one small file per image.
 
 # %%
 manifest = read_manifest(RUN / "cam")
-photos = PhotoSet.from_description(manifest.data)
-image_id = next(i for i in manifest.image_ids if len(photos.tag_names(i)) == 2)
-photo, mask = photos.read_photo(image_id), photos.read_mask(image_id)
-print(image_id, "shows", " and ".join(photos.tag_names(image_id)))
+images = ImageSet.from_description(manifest.data)
+image_id = next(i for i in manifest.image_ids if len(images.tag_names(i)) == 2)
+image, mask = images.read_image(image_id), images.read_mask(image_id)
+print(image_id, "shows", " and ".join(images.tag_names(image_id)))
 
 
 # %%
@@ -57,21 +57,21 @@ def row(*pictures: np.ndarray) -> Image.Image:
 
 
 cam = load_maps(RUN / "cam" / "out" / f"{image_id}.npz")
-row(photo, *(heat_picture(photo, resize_map(m, photo.shape[:2])) for m in cam.maps))
+row(image, *(heat_picture(image, resize_map(m, image.shape[:2])) for m in cam.maps))
 
 # %% [markdown]
 # ## From the map to labels
 #
 # A CAM has no background. `Background` adds one: where all maps are low, background wins. Its level is
-# the score at which the two tie. A dense CRF then follows the colours of the photo.
+# the score at which the two tie. A dense CRF then follows the colours of the image.
 
 # %%
 ids = np.array([0, *cam.class_ids], np.uint8)
 scores = ScoreMaps(torch.from_numpy(cam.maps), list(range(1, len(ids))))
-pixels = Photo(torch.from_numpy(photo).permute(2, 0, 1))
-thresholded = Background(level=0.15)(scores, pixels).resized(photo.shape[:2])
+pixels = ImageView(torch.from_numpy(image).permute(2, 0, 1))
+thresholded = Background(level=0.15)(scores, pixels).resized(image.shape[:2])
 after_crf = DenseCRF(params="cam")(thresholded, pixels)
-row(*(label_picture(photo, ids[s.labels()]) for s in (thresholded, after_crf)))
+row(*(label_picture(image, ids[s.labels()]) for s in (thresholded, after_crf)))
 
 # %% [markdown]
 # The random walk does more: affinities that stage 2 has learned carry the scores of the telling part of an
@@ -80,11 +80,11 @@ row(*(label_picture(photo, ids[s.labels()]) for s in (thresholded, after_crf)))
 # %%
 walk = load_maps(RUN / "walk" / "out" / f"{image_id}.npz")
 walked = np.array(walk.class_ids, np.uint8)[
-    np.stack([resize_map(m, photo.shape[:2]) for m in walk.maps]).argmax(0)
+    np.stack([resize_map(m, image.shape[:2]) for m in walk.maps]).argmax(0)
 ]
 pseudo_label = load_labels(RUN / "pseudo_label" / "out" / f"{image_id}.png")
-truth = photos.classes.to_ids(mask)
-row(*(label_picture(photo, labels) for labels in (walked, pseudo_label, truth)))
+truth = images.classes.to_ids(mask)
+row(*(label_picture(image, labels) for labels in (walked, pseudo_label, truth)))
 
 # %% [markdown]
 # ## Which level?
@@ -95,14 +95,14 @@ row(*(label_picture(photo, labels) for labels in (walked, pseudo_label, truth)))
 
 # %%
 def miou(level: float) -> float:
-    """mIoU of the thresholded maps over all train photos."""
-    confusion = Confusion(len(photos.classes.names) + 1)
+    """mIoU of the thresholded maps over all train images."""
+    confusion = Confusion(len(images.classes.names) + 1)
     for name in manifest.image_ids:
-        stored, true = load_maps(RUN / "cam" / "out" / f"{name}.npz"), photos.read_mask(name)
-        index = [photos.classes.ids.index(i) + 1 for i in stored.class_ids]
+        stored, true = load_maps(RUN / "cam" / "out" / f"{name}.npz"), images.read_mask(name)
+        index = [images.classes.ids.index(i) + 1 for i in stored.class_ids]
         there = ScoreMaps(torch.from_numpy(stored.maps), index)
-        size = Photo(torch.zeros(3, *stored.photo_size))
-        confusion.update(Background(level=level)(there, size).resized(stored.photo_size).labels(), true)
+        size = ImageView(torch.zeros(3, *stored.image_size))
+        confusion.update(Background(level=level)(there, size).resized(stored.image_size).labels(), true)
     return float(confusion.compute())
 
 

@@ -1,4 +1,4 @@
-"""What several test modules share: the optional real photos, and a tiny data set in VOC layout."""
+"""What several test modules share: the optional real images, and a tiny data set in VOC layout."""
 
 from __future__ import annotations
 
@@ -48,25 +48,25 @@ def first_losses() -> Callable[[pl.LightningModule, Any, float], list[float]]:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with real photos and weights, beside the project or named by TAG2MASK_SHARED."""
+    """The folder with real images and weights, beside the project or named by TAG2MASK_SHARED."""
     folder = Path(os.environ.get("TAG2MASK_SHARED", ROOT.parent / "shared"))
     if not folder.is_dir():
-        pytest.skip(f"no real photos: {folder} does not exist (set TAG2MASK_SHARED)")
+        pytest.skip(f"no real images: {folder} does not exist (set TAG2MASK_SHARED)")
     return folder
 
 
 @pytest.fixture(scope="session")
 def animals(shared: Path) -> Path:
-    """Root of voc-animals: 750 real photos of 6 VOC classes in VOC layout, tags in image_labels.csv."""
+    """Root of voc-animals: 750 real images of 6 VOC classes in VOC layout, tags in image_labels.csv."""
     root = shared / "voc-animals"
     if not root.is_dir():
-        pytest.skip(f"no real photos: {root} does not exist")
+        pytest.skip(f"no real images: {root} does not exist")
     return root
 
 
 @pytest.fixture(scope="session")
 def tiny_voc(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Root of a VOC-layout data set of 12 generated photos, 64 x 48, 3 VOC classes; 8 train, 4 val.
+    """Root of a VOC-layout data set of 12 generated images, 64 x 48, 3 VOC classes; 8 train, 4 val.
 
     JPEGImages/<id>.jpg, SegmentationClass/<id>.png (palette, VOC ids, a 255 rim around each shape),
     ImageSets/Segmentation/{train,val}.txt and image_labels.csv (`image,labels`: file
@@ -81,8 +81,8 @@ def tiny_voc(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = ["image,labels"]
     for number, image_id in enumerate(ids):
         names = _tags_of(number)
-        photo, mask = _scene(names, rng)
-        Image.fromarray(photo).save(root / "JPEGImages" / f"{image_id}.jpg", quality=95)
+        image, mask = _scene(names, rng)
+        Image.fromarray(image).save(root / "JPEGImages" / f"{image_id}.jpg", quality=95)
         _save_palette(mask, root / "SegmentationClass" / f"{image_id}.png")
         rows.append(f"{image_id}.jpg,{' '.join(names)}")
     splits = {"train": ids[:TINY_TRAIN], "val": ids[TINY_TRAIN:]}
@@ -93,28 +93,28 @@ def tiny_voc(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _tags_of(number: int) -> list[str]:
-    """One class in most photos, two in every fourth, so that both cases occur in both splits."""
+    """One class in most images, two in every fourth, so that both cases occur in both splits."""
     names = list(TINY_CLASSES)
     first = names[number % len(names)]
     return [first, names[(number + 1) % len(names)]] if number % 4 == 3 else [first]
 
 
 def _scene(names: list[str], rng: np.random.Generator) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """A noisy grey ground with one shape per name, side by side: photo (H, W, 3) and mask (H, W)."""
+    """A noisy grey ground with one shape per name, side by side: image (H, W, 3) and mask (H, W)."""
     width, height = TINY_SIZE
     ground = rng.integers(90, 150, size=(height, width, 3), dtype=np.uint8)
-    photo, mask = Image.fromarray(ground), Image.new("L", TINY_SIZE, 0)
+    image, mask = Image.fromarray(ground), Image.new("L", TINY_SIZE, 0)
     slot = width // len(names)
     for place, name in enumerate(names):
         mask_id, colour = TINY_CLASSES[name]
         left, top = place * slot + int(rng.integers(3, 8)), int(rng.integers(4, 12))
         box = (left, top, left + min(slot, height) - 16, top + 28)
-        for image, fill, rim in ((photo, colour, colour), (mask, mask_id, 255)):
-            pen = ImageDraw.Draw(image)
+        for canvas, fill, rim in ((image, colour, colour), (mask, mask_id, 255)):
+            pen = ImageDraw.Draw(canvas)
             shape = pen.ellipse if name == "cat" else pen.rectangle
             shape(box, fill=fill, outline=rim)
     noise = rng.normal(0, 6, size=(height, width, 3))
-    noisy = np.clip(np.asarray(photo, dtype=np.float64) + noise, 0, 255).astype(np.uint8)
+    noisy = np.clip(np.asarray(image, dtype=np.float64) + noise, 0, 255).astype(np.uint8)
     return noisy, np.asarray(mask, dtype=np.uint8)
 
 

@@ -59,7 +59,7 @@ def _agreement(expected: Result, result: Result) -> Agreement:
 
 
 def _double_error() -> float:
-    """Largest gradient error of one photo in float64, where rounding is out of the way."""
+    """Largest gradient error of one image in float64, where rounding is out of the way."""
     features, labels = _problem()
     gradients = []
     for loss in (gather_loss, lambda x, y: affinity_loss(x, y)[0]):

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from benchmarks.harness import ROOT, Agreement, Case, Inputs, Photo
+from benchmarks.harness import RGB, ROOT, Agreement, Case, Inputs
 from benchmarks.reference.cam import multi_scale_cam as published
 from tag2mask.backbones import build_backbone, fold_batchnorm
 from tag2mask.ops import multi_scale_cam, normalise_cams
@@ -29,17 +29,17 @@ Model = Callable[[Tensor], Tensor]
 
 
 def cases(inputs: Inputs) -> list[Case]:
-    return [_case(inputs.photo(HEIGHT, WIDTH), stride) for stride in (16, 8)]
+    return [_case(inputs.image(HEIGHT, WIDTH), stride) for stride in (16, 8)]
 
 
-def _case(photo: Photo, stride: int) -> Case:
-    pixels = torch.tensor(photo).permute(2, 0, 1).contiguous()
+def _case(image: RGB, stride: int) -> Case:
+    pixels = torch.tensor(image).permute(2, 0, 1).contiguous()
     networks = partial(_networks, stride)
     return Case(
         name="cam",
         piece=f"CAM inference, 4 scales + flip, {NETWORK} at stride {stride}, {WIDTH}x{HEIGHT}",
         reference="float32, one image a pass",
-        run_reference=lambda: published(networks().plain, photo, SCALES),
+        run_reference=lambda: published(networks().plain, image, SCALES),
         run_ours=lambda: multi_scale_cam(networks().ours, pixels, SCALES, size=(HEIGHT, WIDTH)),
         agreement=_agreement,
         bar=2,
@@ -68,12 +68,12 @@ def _networks(stride: int) -> _Networks:
         rows = load_file(WEIGHTS)["classifier.weight"][::50]
         head.weight = nn.Parameter(rows[:, :, None, None], requires_grad=False)
     return _Networks(
-        lambda photos: head(plain.forward_features(photos)), lambda photos: head(folded(photos)["out"])
+        lambda images: head(plain.forward_features(images)), lambda images: head(folded(images)["out"])
     )
 
 
 def _agreement(expected: Tensor, result: Tensor) -> Agreement:
-    """Labels at the photo's size, of the classes with the strongest maps and the background."""
+    """Labels at the image's size, of the classes with the strongest maps and the background."""
     tagged = expected.amax((1, 2)).topk(TAGGED).indices
     share = float((_labels(expected[tagged]) == _labels(result[tagged])).double().mean())
     return Agreement(f"labels equal on {100 * share:.2f} %", share >= 0.99)

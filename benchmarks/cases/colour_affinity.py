@@ -18,14 +18,14 @@ Result = tuple[float, Tensor]
 
 
 def cases(inputs: Inputs) -> list[Case]:
-    stack = np.stack(inputs.photos(BATCH, SIDE, SIDE))
-    photos = torch.from_numpy(stack).permute(0, 3, 1, 2).float().contiguous()
+    stack = np.stack(inputs.images(BATCH, SIDE, SIDE))
+    images = torch.from_numpy(stack).permute(0, 3, 1, 2).float().contiguous()
     features = torch.from_numpy(np.random.default_rng(0).normal(size=(BATCH, 3, SIDE, SIDE))).float()
 
     def with_gradient(loss_of: Callable[[Tensor, Tensor], Tensor]) -> Callable[[], Result]:
         def run() -> Result:
             x = features.detach().requires_grad_()
-            loss = loss_of(x, photos)
+            loss = loss_of(x, images)
             (gradient,) = torch.autograd.grad(loss, x)
             return float(loss.detach()), gradient
 

@@ -9,18 +9,18 @@ from importlib.util import find_spec
 import numpy as np
 from PIL import Image
 
-from benchmarks.harness import Agreement, Case, Inputs, Photo
+from benchmarks.harness import RGB, Agreement, Case, Inputs
 from tag2mask.ops import CRF_CAM, dense_crf
 
 HEIGHT, WIDTH = 375, 500
 BATCH = 4
 
 Scores = np.ndarray
-Job = tuple[Photo, Scores]
+Job = tuple[RGB, Scores]
 
 
 def cases(inputs: Inputs) -> list[Case]:
-    jobs = [(photo, _scores(3, index)) for index, photo in enumerate(inputs.photos(BATCH, HEIGHT, WIDTH))]
+    jobs = [(image, _scores(3, index)) for index, image in enumerate(inputs.images(BATCH, HEIGHT, WIDTH))]
     return [_library(jobs[0]), _threads(jobs), _present(jobs[0][0])]
 
 
@@ -49,7 +49,7 @@ def _threads(jobs: list[Job]) -> Case:
 
     return Case(
         name="dense_crf_threads",
-        piece=f"dense CRF, {BATCH} photos on two threads",
+        piece=f"dense CRF, {BATCH} images on two threads",
         reference="the same on one thread",
         run_reference=partial(run, 1),
         run_ours=partial(run, 2),
@@ -58,16 +58,16 @@ def _threads(jobs: list[Job]) -> Case:
     )
 
 
-def _present(photo: Photo) -> Case:
+def _present(image: RGB) -> Case:
     scores = _scores(21, seed=0)
-    scores[3:] = 0  # classes that the photo's tags exclude
+    scores[3:] = 0  # classes that the image's tags exclude
 
     def all_labels() -> Scores:
-        return dense_crf(photo, scores, CRF_CAM)
+        return dense_crf(image, scores, CRF_CAM)
 
     def present_labels() -> Scores:
         refined = np.zeros_like(scores)
-        refined[:3] = dense_crf(photo, scores[:3], CRF_CAM)
+        refined[:3] = dense_crf(image, scores[:3], CRF_CAM)
         return refined
 
     return Case(

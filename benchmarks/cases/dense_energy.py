@@ -17,14 +17,14 @@ Result = tuple[float, Tensor]
 
 
 def cases(inputs: Inputs) -> list[Case]:
-    photos, probs, labels, roi = _problem(inputs)
+    images, probs, labels, roi = _problem(inputs)
 
     def ours() -> Result:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # as many as the reference has
         try:
             x = probs.detach().requires_grad_()
-            loss = dense_energy_loss(photos, x, labels, roi, SIGMA_RGB, SIGMA_XY, scale=1)
+            loss = dense_energy_loss(images, x, labels, roi, SIGMA_RGB, SIGMA_XY, scale=1)
             (gradient,) = torch.autograd.grad(loss, x)
         finally:
             torch.set_num_threads(threads)
@@ -35,7 +35,7 @@ def cases(inputs: Inputs) -> list[Case]:
             name="dense_energy",
             piece=f"dense energy loss, forward + backward, {BATCH} x {CLASSES} x {SIDE} x {SIDE}, one thread",
             reference="plain lattice in numba, class by class",
-            run_reference=lambda: dense_energy(photos, probs, labels, roi, SIGMA_RGB, SIGMA_XY),
+            run_reference=lambda: dense_energy(images, probs, labels, roi, SIGMA_RGB, SIGMA_XY),
             run_ours=ours,
             agreement=_agreement,
             bar=1.5,
@@ -44,17 +44,17 @@ def cases(inputs: Inputs) -> list[Case]:
 
 
 def _problem(inputs: Inputs) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Photos, smooth probabilities, labels on the upper half and a strip of padding."""
+    """Images, smooth probabilities, labels on the upper half and a strip of padding."""
     rng = np.random.default_rng(0)
-    stack = np.stack(inputs.photos(BATCH, SIDE, SIDE))
-    photos = torch.from_numpy(stack).permute(0, 3, 1, 2).float().contiguous()
+    stack = np.stack(inputs.images(BATCH, SIDE, SIDE))
+    images = torch.from_numpy(stack).permute(0, 3, 1, 2).float().contiguous()
     logits = torch.from_numpy(rng.normal(size=(BATCH, CLASSES, 10, 10)) * 3).float()
     probs = torch.nn.functional.interpolate(logits, (SIDE, SIDE), mode="bilinear").softmax(1)
     labels = probs.argmax(1)
     labels[:, SIDE // 2 :] = 255
     roi = torch.ones(BATCH, SIDE, SIDE)
     roi[:, :, -SIDE // 8 :] = 0
-    return photos, probs, labels, roi
+    return images, probs, labels, roi
 
 
 def _agreement(expected: Result, result: Result) -> Agreement:

@@ -16,7 +16,7 @@ SIDE, MAPS, WINDOW, EPS, ITERATIONS = 321, 3, 35, 1e-6, 15
 
 
 def cases(inputs: Inputs) -> list[Case]:
-    guide = cv2.cvtColor(inputs.photo(SIDE, SIDE), cv2.COLOR_RGB2GRAY) / 255.0
+    guide = cv2.cvtColor(inputs.image(SIDE, SIDE), cv2.COLOR_RGB2GRAY) / 255.0
     rng = np.random.default_rng(0)
     coarse = rng.random((MAPS, 11, 11)).astype(np.float32)
     maps = np.stack([cv2.resize(m, (SIDE, SIDE), interpolation=cv2.INTER_LINEAR) for m in coarse])

@@ -1,4 +1,4 @@
-"""The random walk beside powers of a dense matrix, at strides 8 and 4 and for a large photo."""
+"""The random walk beside powers of a dense matrix, at strides 8 and 4 and for a large image."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def cases(inputs: Inputs) -> list[Case]:
         ),
         Case(
             name="random_walk",
-            piece="random walk, 256x256 map (1024x1024 photo at stride 4), affinities included",
+            piece="random walk, 256x256 map (1024x1024 image at stride 4), affinities included",
             reference="dense matrix (needs more than 24 GB)",
             run_reference=None,
             run_ours=partial(_ours, large),
@@ -56,11 +56,11 @@ def cases(inputs: Inputs) -> list[Case]:
 
 @cache
 def _problem(inputs: Inputs, height: int, width: int) -> Problem:
-    """Features that follow a photo's colours, as an affinity network's follow its objects; random maps."""
+    """Features that follow an image's colours, as an affinity network's follow its objects; random maps."""
     rng = np.random.default_rng(0)
-    photo = torch.from_numpy(inputs.photo(height, width).astype(np.float32) / 255)
+    image = torch.from_numpy(inputs.image(height, width).astype(np.float32) / 255)
     mixing = torch.from_numpy(rng.normal(size=(CHANNELS, 3)).astype(np.float32))
-    features = torch.einsum("ck,hwk->chw", mixing, photo).contiguous()
+    features = torch.einsum("ck,hwk->chw", mixing, image).contiguous()
     return features, torch.from_numpy(rng.random((MAPS, height, width)).astype(np.float32))
 
 
@@ -79,7 +79,7 @@ def _ours(problem: Callable[[], Problem]) -> Tensor:
 
 
 def _agreement(expected: Tensor, result: Tensor, labels: bool = True) -> Agreement:
-    """Scores and, with `labels`, winning maps (on a large photo random maps come out nearly equal)."""
+    """Scores and, with `labels`, winning maps (on a large image random maps come out nearly equal)."""
     error = float((expected - result).abs().max())
     share = float((expected.argmax(0) == result.argmax(0)).double().mean())
     text = f"max error {error:.0e}, argmax equal on {100 * share:.3f} %"

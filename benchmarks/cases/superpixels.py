@@ -14,13 +14,13 @@ SETTINGS = {"scale": 100, "sigma": 0.8, "min_size": 50}
 
 
 def cases(inputs: Inputs) -> list[Case]:
-    photo = inputs.photo(HEIGHT, WIDTH)
+    image = inputs.image(HEIGHT, WIDTH)
 
     def theirs() -> Any:
         # Only the measurement needs the package, not the list of what can be measured.
         from skimage.segmentation import felzenszwalb as reference
 
-        return reference(photo, **SETTINGS)
+        return reference(image, **SETTINGS)
 
     return [
         Case(
@@ -28,7 +28,7 @@ def cases(inputs: Inputs) -> list[Case]:
             piece=f"Felzenszwalb superpixels, {WIDTH} x {HEIGHT}",
             reference="scikit-image",
             run_reference=theirs,
-            run_ours=lambda: felzenszwalb(photo, **SETTINGS),
+            run_ours=lambda: felzenszwalb(image, **SETTINGS),
             agreement=_agreement,
             bar=1.5,
         )

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 
-def colour_affinity_by_matrices(features: Tensor, photos: Tensor) -> Tensor:
-    """features (B, k, H, W), photos (B, 3, H, W) -> mean L1 distance of the rows of T and of M / row sums."""
+def colour_affinity_by_matrices(features: Tensor, images: Tensor) -> Tensor:
+    """features (B, k, H, W), images (B, 3, H, W) -> mean L1 distance of the rows of T and of M / row sums."""
     losses = []
-    for cells, colours in zip(features.flatten(2).mT, photos.flatten(2).mT, strict=True):
+    for cells, colours in zip(features.flatten(2).mT, images.flatten(2).mT, strict=True):
         # Distances by products of matrices would cancel for near cells.
         transitions = _distances(cells).neg().softmax(1)
         apart = _distances(colours)

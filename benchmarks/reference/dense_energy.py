@@ -18,28 +18,28 @@ D = 5
 
 
 def dense_energy(
-    photos: Tensor, probs: Tensor, labels: Tensor, roi: Tensor, sigma_rgb: float, sigma_xy: float
+    images: Tensor, probs: Tensor, labels: Tensor, roi: Tensor, sigma_rgb: float, sigma_xy: float
 ) -> tuple[float, Tensor]:
-    """Value and gradient by `probs` (B, K, H, W), at the resolution of the photos (B, 3, H, W)."""
+    """Value and gradient by `probs` (B, K, H, W), at the resolution of the images (B, 3, H, W)."""
     gate = roi - probs.amax(1)
     gate[labels == 255] = 1
     gate[gate < 0] = 0
     masked = (probs * roi[:, None]).numpy()
     filtered = np.empty_like(masked)
-    for image in range(len(photos)):
-        corners, weights, neighbours = lattice(features(photos[image].numpy(), sigma_rgb, sigma_xy))
+    for index in range(len(images)):
+        corners, weights, neighbours = lattice(features(images[index].numpy(), sigma_rgb, sigma_xy))
         for k in range(masked.shape[1]):
-            one = filter_one(corners, weights, neighbours, masked[image, k].ravel())
-            filtered[image, k] = one.reshape(masked.shape[2:])
+            one = filter_one(corners, weights, neighbours, masked[index, k].ravel())
+            filtered[index, k] = one.reshape(masked.shape[2:])
     gated = filtered * gate[:, None].numpy()
-    value = -np.sum(masked * gated, dtype=np.float64) / len(photos)
-    return float(value), torch.from_numpy(gated) * (-2 / len(photos)) * roi[:, None]
+    value = -np.sum(masked * gated, dtype=np.float64) / len(images)
+    return float(value), torch.from_numpy(gated) * (-2 / len(images)) * roi[:, None]
 
 
-def features(photo: np.ndarray, sigma_rgb: float, sigma_xy: float) -> np.ndarray:
-    """(N, 5) coordinates of a photo (3, H, W), one row a pixel."""
-    y, x = np.mgrid[: photo.shape[1], : photo.shape[2]]
-    rows = [x / sigma_xy, y / sigma_xy, *(photo / sigma_rgb)]
+def features(image: np.ndarray, sigma_rgb: float, sigma_xy: float) -> np.ndarray:
+    """(N, 5) coordinates of an image (3, H, W), one row a pixel."""
+    y, x = np.mgrid[: image.shape[1], : image.shape[2]]
+    rows = [x / sigma_xy, y / sigma_xy, *(image / sigma_rgb)]
     return np.stack(rows, -1).reshape(-1, D).astype(np.float32)
 
 

@@ -16,7 +16,7 @@ EXAMPLES = """examples:
   tag2mask run psa --data shapes --run-dir runs/demo --budget tiny
   tag2mask run psa --data voc --data-root /data/VOC2012 --run-dir runs/psa --dry-run
   tag2mask stage classifier fit --config conf/recipes/psa/cam.yaml
-  tag2mask predict photos/ --checkpoint runs/psa --out predictions --overlay
+  tag2mask predict images/ --checkpoint runs/psa --out predictions --overlay
   tag2mask score predictions/ /data/VOC2012/SegmentationClass --split val.txt
   tag2mask report runs/psa runs/other
 
@@ -47,7 +47,7 @@ COMMANDS: dict[str, _Command] = {
     "run": _Command("tag2mask.pipeline.command", "run a recipe, step by step"),
     "recipes": _Command("tag2mask.pipeline.command", "list the recipes and their steps"),
     "stage": _Command("tag2mask.stage_cli", "start one stage (a LightningCLI with all its options)"),
-    "predict": _Command("tag2mask.predict", "segment new photos with a trained model"),
+    "predict": _Command("tag2mask.predict", "segment new images with a trained model"),
     "score": _Command("tag2mask.evaluate.command", "score a folder of label PNGs against true masks"),
     "score-step": _Command("tag2mask.evaluate.command", None),
     "report": _Command("tag2mask.report.command", "write runs up as one HTML page"),

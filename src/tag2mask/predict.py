@@ -1,4 +1,4 @@
-"""``tag2mask predict``: segment new photos with a trained model; no tags are needed."""
+"""``tag2mask predict``: segment new images with a trained model; no tags are needed."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add ``predict`` to the command line."""
     parser = commands.add_parser(
         "predict",
-        help="segment new photos with a trained model",
-        description="Segment new photos of any size with the model of a run. No tags are needed.",
-        epilog="example: tag2mask predict photos/ --checkpoint runs/psa --out predictions --overlay",
+        help="segment new images with a trained model",
+        description="Segment new images of any size with the model of a run. No tags are needed.",
+        epilog="example: tag2mask predict images/ --checkpoint runs/psa --out predictions --overlay",
     )
-    parser.add_argument("photos", nargs="+", type=Path, help="photo files, or folders that are searched")
+    parser.add_argument("images", nargs="+", type=Path, help="image files, or folders that are searched")
     parser.add_argument(
         "--checkpoint", required=True, type=Path, help="a run folder, its segmentation step, or a .ckpt file"
     )
     parser.add_argument("--out", required=True, type=Path, help="folder for the label PNGs")
-    parser.add_argument("--overlay", action="store_true", help="also write the photo with coloured masks")
+    parser.add_argument("--overlay", action="store_true", help="also write the image with coloured masks")
     parser.add_argument("--multi-scale", action="store_true", help="average over scales and flips: slower")
     parser.add_argument("--crf", action="store_true", help="sharpen with a CRF (implies --multi-scale)")
     parser.add_argument(
@@ -41,38 +41,38 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=int,
         default=1024,
         metavar="PIXELS",
-        help="larger photos are shrunk to this side for the network; masks keep the photo's size",
+        help="larger images are shrunk to this side for the network; masks keep the image's size",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-    parser.add_argument("--overwrite", action="store_true", help="predict photos again that have a result")
+    parser.add_argument("--overwrite", action="store_true", help="predict images again that have a result")
     parser.set_defaults(handler=run)
 
 
 @dataclass(frozen=True)
 class _Job:
-    """A photo and where its results go (without ending)."""
+    """An image and where its results go (without ending)."""
 
-    photo: Path
+    image: Path
     name: str
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predict every photo that has no result yet.
+    """Predict every image that has no result yet.
 
     Raises:
-        UserError: no photo, an unreadable photo, or no usable checkpoint; found before the first
+        UserError: no image, an unreadable image, or no usable checkpoint; found before the first
             prediction is made.
     """
     from tqdm import tqdm
 
-    from tag2mask.data.images import image_size
+    from tag2mask.data.images import read_size
 
     keep_freed_memory()
     if args.max_side < 32:
         raise UserError(f"--max-side must be at least 32 pixels, got {args.max_side}")
-    jobs = list(_jobs(args.photos))
+    jobs = list(_jobs(args.images))
     for job in jobs:
-        image_size(job.photo)
+        read_size(job.image)
     model = load_model(args.checkpoint, args.device)
     assert model.classes is not None
     variant = "multi_scale_crf" if args.crf else "multi_scale" if args.multi_scale else "single_scale"
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     atomic_write_json(
         args.out / "classes.json", dict(zip(model.classes.all_names, model.classes.all_ids, strict=True))
     )
-    for job in tqdm(todo, desc="predicting", unit="photo"):
+    for job in tqdm(todo, desc="predicting", unit="image"):
         _predict(model, job, args.out, args.overlay, args.max_side)
     skipped = f", {len(jobs) - len(todo)} were there already" if len(todo) < len(jobs) else ""
     print(f"{len(todo)} label maps ({variant}{skipped}) in {args.out}")
@@ -128,10 +128,10 @@ def _checkpoint_file(given: Path) -> Path:
 
 
 def _jobs(given: Sequence[Path]) -> Iterator[_Job]:
-    """Every photo once, named relative to the folder that was given.
+    """Every image once, named relative to the folder that was given.
 
     Raises:
-        UserError: a path is missing, a folder holds no photo, or two photos would share a result.
+        UserError: a path is missing, a folder holds no image, or two images would share a result.
     """
     from tag2mask.data.images import PHOTO_SUFFIXES
 
@@ -140,17 +140,17 @@ def _jobs(given: Sequence[Path]) -> Iterator[_Job]:
         if path.is_dir():
             found = sorted(p for p in path.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES and p.is_file())
             if not found:
-                raise UserError(f"{path} holds no photo ({', '.join(PHOTO_SUFFIXES)})")
+                raise UserError(f"{path} holds no image ({', '.join(PHOTO_SUFFIXES)})")
         elif path.is_file():
             found = [path]
         else:
-            raise UserError(f"{path} does not exist: give photo files or folders")
-        for photo in found:
-            name = (photo.relative_to(path) if path.is_dir() else Path(photo.name)).with_suffix("").as_posix()
+            raise UserError(f"{path} does not exist: give image files or folders")
+        for image in found:
+            name = (image.relative_to(path) if path.is_dir() else Path(image.name)).with_suffix("").as_posix()
             if name in owner:
-                raise UserError(f"{owner[name]} and {photo} would both become {name}.png: rename one")
-            owner[name] = photo
-            yield _Job(photo, name)
+                raise UserError(f"{owner[name]} and {image} would both become {name}.png: rename one")
+            owner[name] = image
+            yield _Job(image, name)
 
 
 def _predict(model: SegmentationModel, job: _Job, out: Path, overlay: bool, max_side: int) -> None:
@@ -158,28 +158,28 @@ def _predict(model: SegmentationModel, job: _Job, out: Path, overlay: bool, max_
 
     from tag2mask.data.images import read_rgb
 
-    photo = read_rgb(job.photo)
-    small = _shrunk(photo, max_side)
+    image = read_rgb(job.image)
+    small = _shrunk(image, max_side)
     pixels = torch.from_numpy(np.ascontiguousarray(small.transpose(2, 0, 1))).to(model.device)
     with torch.inference_mode():
-        (result,) = model.predict_step([{"id": job.name, "photo": pixels}], 0)
+        (result,) = model.predict_step([{"id": job.name, "image": pixels}], 0)
     assert model.classes is not None
-    ids = _enlarged(model.classes.to_ids(next(iter(result.labels.values()))), photo.shape[:2])
+    ids = _enlarged(model.classes.to_ids(next(iter(result.labels.values()))), image.shape[:2])
     if overlay:
-        _save_overlay(safe_join(out / "overlay", f"{job.name}.jpg"), photo, ids)
-    # The label map is written last: where it is, everything of the photo is.
+        _save_overlay(safe_join(out / "overlay", f"{job.name}.jpg"), image, ids)
+    # The label map is written last: where it is, everything of the image is.
     save_labels(safe_join(out, f"{job.name}.png"), ids)
 
 
-def _shrunk(photo: Array, max_side: int) -> Array:
+def _shrunk(image: Array, max_side: int) -> Array:
     from PIL import Image
 
-    height, width = photo.shape[:2]
+    height, width = image.shape[:2]
     factor = max_side / max(height, width)
     if factor >= 1:
-        return photo
+        return image
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    return np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.BICUBIC))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
 
 
 def _enlarged(ids: Array, shape: Sequence[int]) -> Array:
@@ -190,7 +190,7 @@ def _enlarged(ids: Array, shape: Sequence[int]) -> Array:
     return np.asarray(Image.fromarray(ids).resize((shape[1], shape[0]), Image.Resampling.NEAREST))
 
 
-def _save_overlay(path: Path, photo: Array, ids: Array) -> None:
+def _save_overlay(path: Path, image: Array, ids: Array) -> None:
     from io import BytesIO
 
     from PIL import Image
@@ -198,6 +198,6 @@ def _save_overlay(path: Path, photo: Array, ids: Array) -> None:
     from tag2mask.report.pictures import label_picture
 
     stream = BytesIO()
-    Image.fromarray(label_picture(photo, ids)).save(stream, "JPEG", quality=90)
+    Image.fromarray(label_picture(image, ids)).save(stream, "JPEG", quality=90)
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write_bytes(path, stream.getvalue())

@@ -17,7 +17,7 @@ from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from tag2mask.artifacts import atomic_write_text, read_manifest
 from tag2mask.callbacks import CamPanels, PredictionWriter, StepRecorder
 from tag2mask.core import UserError, keep_freed_memory, unknown_name
-from tag2mask.data.base import PhotoData
+from tag2mask.data.base import ImageData
 from tag2mask.modules import PseudoLabelGenerator, Stage
 from tag2mask.stage_identity import config_hash, step_identity
 
@@ -47,7 +47,7 @@ class StageCLI(LightningCLI):
     def __init__(self, script: str, args: Sequence[str]) -> None:
         super().__init__(
             SCRIPTS[script],
-            PhotoData,
+            ImageData,
             subclass_mode_model=True,
             subclass_mode_data=True,
             save_config_callback=None,
@@ -146,7 +146,7 @@ class StageCLI(LightningCLI):
         self._save_config()
 
     def before_predict(self) -> None:
-        """Save the configuration, find the checkpoint and skip photos that are done."""
+        """Save the configuration, find the checkpoint and skip images that are done."""
         self._earlier_record()
         if isinstance(self.model, Stage) and self.call.ckpt_path is None:
             self.call.ckpt_path = str(self._trained_checkpoint())
@@ -184,7 +184,7 @@ class StageCLI(LightningCLI):
             atomic_write_text(Path(self.options.step_dir) / f"{self.subcommand}.yaml", text)
 
 
-def _count_classes(data: PhotoData) -> int:
+def _count_classes(data: ImageData) -> int:
     return len(data.classes)
 
 

@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 
 from tag2mask.artifacts import manifest_hash, require_step, sha256_json
 from tag2mask.callbacks import StepIdentity
-from tag2mask.data.base import PhotoData
+from tag2mask.data.base import ImageData
 from tag2mask.modules import Stage
 
 _NOT_IDENTITY = ("step_dir", "recipe", "fingerprint", "ckpt_path", "config")
@@ -24,7 +24,7 @@ _INPUTS = (
 
 
 def step_identity(
-    command: str, options: Any, config: Mapping[str, Any], model: pl.LightningModule, data: PhotoData
+    command: str, options: Any, config: Mapping[str, Any], model: pl.LightningModule, data: ImageData
 ) -> StepIdentity:
     """The facts that go into the step's manifest.
 

@@ -32,12 +32,12 @@ SMALL = {
 
 @pytest.fixture(scope="module")
 def earlier(tiny_voc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder with made-up maps, affinity labels and pseudo-labels of the tiny train photos."""
+    """A run folder with made-up maps, affinity labels and pseudo-labels of the tiny train images."""
     run = tmp_path_factory.mktemp("run")
-    photos = VOC(str(tiny_voc))
-    for image_id in photos.ids("train"):
-        height, width = photos.read_photo(image_id).shape[:2]
-        present = [photos.classes.ids[k] for k in photos.tags(image_id).nonzero()[0]]
+    images = VOC(str(tiny_voc))
+    for image_id in images.ids("train"):
+        height, width = images.read_image(image_id).shape[:2]
+        present = [images.classes.ids[k] for k in images.tags(image_id).nonzero()[0]]
         maps = np.random.default_rng(0).random((len(present), height // 8, width // 8), np.float32)
         save_maps(run / "cam" / "out" / f"{image_id}.npz", maps, present, (height, width))
         labels = np.zeros((height, width), np.uint8)
@@ -50,10 +50,10 @@ def earlier(tiny_voc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             step=step,
             kind=kind,
             recipe="psa",
-            classes=photos.classes.to_dict(),
-            data=photos.describe(),
+            classes=images.classes.to_dict(),
+            data=images.describe(),
             split="train",
-            image_ids=photos.ids("train"),
+            image_ids=images.ids("train"),
             commands={"predict": CommandRecord(complete=True)},
             complete=True,
         )

@@ -35,7 +35,7 @@ SMALL = {
     "regions": ["--data.init_args.batch_size", "1", "--model.init_args.hidden", "[32]"],
     "pairwise": [
         "--data.init_args.batch_size", "1", "--data.init_args.patches", "1", "--data.init_args.patch", "32",
-        "--data.init_args.energy_photos", "1", "--trainer.val_check_interval", "1",
+        "--data.init_args.energy_images", "1", "--trainer.val_check_interval", "1",
     ],
 }  # fmt: skip
 """Sizes that two cores manage; everything else is as shipped."""
@@ -45,10 +45,10 @@ SMALL = {
 def earlier(tiny_voc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with made-up results of the first round, and networks of random weights."""
     run = tmp_path_factory.mktemp("run")
-    photos = VOC(str(tiny_voc))
-    for image_id in photos.ids("train"):
-        height, width = photos.read_photo(image_id).shape[:2]
-        tagged = [photos.classes.ids[k] for k in photos.tags(image_id).nonzero()[0]]
+    images = VOC(str(tiny_voc))
+    for image_id in images.ids("train"):
+        height, width = images.read_image(image_id).shape[:2]
+        tagged = [images.classes.ids[k] for k in images.tags(image_id).nonzero()[0]]
         random = np.random.default_rng(0).random((len(tagged) + 1, height // 8, width // 8), np.float32)
         save_maps(run / "cam" / "out" / f"{image_id}.npz", random[1:], tagged, (height, width))
         save_maps(run / "maps_1" / "out" / f"{image_id}.npz", random, [0, *tagged], (height, width))
@@ -60,35 +60,35 @@ def earlier(tiny_voc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         save_regions(run / "superpixels" / "out" / f"{image_id}.png", cells)
     kinds = {"cam": "maps", "maps_1": "maps", "seeds": "labels", "regions_1": "labels"}
     for step, kind in {**kinds, "pairwise_1": "labels", "superpixels": "superpixels"}.items():
-        _manifest(run / step, kind, photos)
-    size = len(photos.classes)
+        _manifest(run / step, kind, images)
+    size = len(images.classes)
     light = {"backbone": "test_resnet", "weights": "none", "output_stride": 8}
     # The small budget's unary network starts from a classifier with its own backbone.
     classifier = Classifier(size, "mobilenetv2_100", weights="none", output_stride=16)
-    _network(run / "cam", classifier, "maps", photos)
-    _network(run / "unary_1", SegmentationModel(size, "deeplabv2", **light), "segmentation", photos)  # type: ignore[arg-type]
-    _network(run / "pairwise_1", PairwiseLearner(size, channels=4, **light), "labels", photos)  # type: ignore[arg-type]
+    _network(run / "cam", classifier, "maps", images)
+    _network(run / "unary_1", SegmentationModel(size, "deeplabv2", **light), "segmentation", images)  # type: ignore[arg-type]
+    _network(run / "pairwise_1", PairwiseLearner(size, channels=4, **light), "labels", images)  # type: ignore[arg-type]
     return run
 
 
-def _manifest(folder: Path, kind: str, photos: VOC, checkpoint: str = "") -> None:
+def _manifest(folder: Path, kind: str, images: VOC, checkpoint: str = "") -> None:
     record = CommandRecord(complete=True)
-    facts = {"data": photos.describe(), "split": "train", "image_ids": photos.ids("train")}
+    facts = {"data": images.describe(), "split": "train", "image_ids": images.ids("train")}
     commands = {"fit": record, "predict": record}
     manifest = Manifest(
-        folder.name, kind, "ial", photos.classes.to_dict(), **facts, commands=commands,
+        folder.name, kind, "ial", images.classes.to_dict(), **facts, commands=commands,
         checkpoint=checkpoint, complete=True,
     )  # fmt: skip
     write_manifest(folder, manifest)
 
 
-def _network(folder: Path, module: Stage, kind: str, photos: VOC) -> None:
+def _network(folder: Path, module: Stage, kind: str, images: VOC) -> None:
     checkpoint: dict[str, object] = {}
-    module.classes = photos.classes
+    module.classes = images.classes
     module.on_save_checkpoint(checkpoint)
     (folder / "checkpoints").mkdir(parents=True)
     torch.save({**checkpoint, "state_dict": module.state_dict()}, folder / "checkpoints" / "last.ckpt")
-    _manifest(folder, kind, photos, "checkpoints/last.ckpt")
+    _manifest(folder, kind, images, "checkpoints/last.ckpt")
 
 
 def _start(path: Path, root: Path, earlier: Path, step_dir: Path, command: str) -> int:

@@ -45,8 +45,8 @@ def test_region_smoothness():
 
 @pytest.mark.parametrize("reading", ["rows", "raw", "literal"])
 def test_colour_affinity(reading):
-    photos = noise(2, 3, 7, 8, seed=1).abs() * 50
-    assert_same(lambda f: colour_affinity_loss(f, photos.to(f.device), reading), noise(2, 3, 7, 8))
+    images = noise(2, 3, 7, 8, seed=1).abs() * 50
+    assert_same(lambda f: colour_affinity_loss(f, images.to(f.device), reading), noise(2, 3, 7, 8))
 
 
 def test_feature_walk():

@@ -21,37 +21,37 @@ SIGMAS = (20.0, 6.0)  # colour, position
 
 
 def problem(side: int = 8, classes: int = 3, batch: int = 2, dtype: torch.dtype = torch.float64):
-    """Photos with soft edges, probabilities, labels of all kinds, and padding in the last column."""
+    """Images with soft edges, probabilities, labels of all kinds, and padding in the last column."""
     generator = torch.Generator().manual_seed(side)
     coarse = torch.rand(batch, 3, side // 4, side // 4, generator=generator) * 200
-    photos = torch.nn.functional.interpolate(coarse, (side, side), mode="bilinear")
-    photos = (photos + 20 * torch.rand(photos.shape, generator=generator)).round().to(dtype)
+    images = torch.nn.functional.interpolate(coarse, (side, side), mode="bilinear")
+    images = (images + 20 * torch.rand(images.shape, generator=generator)).round().to(dtype)
     probs = torch.randn(batch, classes, side, side, generator=generator).softmax(1).to(dtype)
     labels = torch.randint(0, classes, (batch, side, side), generator=generator)
     labels[:, : side // 2] = 255
     roi = torch.ones(batch, side, side)
     roi[1:, :, -1] = 0
-    return photos, probs, labels, roi
+    return images, probs, labels, roi
 
 
-def weights_by_definition(photo: Tensor, sigma_rgb: float, sigma_xy: float) -> np.ndarray:
-    """(N, N) Gaussian of one photo, one pair of pixels at a time."""
-    height, width = photo.shape[1:]
+def weights_by_definition(image: Tensor, sigma_rgb: float, sigma_xy: float) -> np.ndarray:
+    """(N, N) Gaussian of one image, one pair of pixels at a time."""
+    height, width = image.shape[1:]
     pixels = list(itertools.product(range(height), range(width)))
     matrix = np.empty((len(pixels), len(pixels)))
     for i, (y, x) in enumerate(pixels):
         for j, (v, u) in enumerate(pixels):
-            colour = float((photo[:, y, x] - photo[:, v, u]).square().sum())
+            colour = float((image[:, y, x] - image[:, v, u]).square().sum())
             place = (y - v) ** 2 + (x - u) ** 2
             matrix[i, j] = math.exp(-colour / (2 * sigma_rgb**2) - place / (2 * sigma_xy**2))
     return matrix
 
 
-def weights_of_lattice(photo: Tensor, sigma_rgb: float, sigma_xy: float) -> np.ndarray:
-    """(N, N) matrix slice * blur * ... * splat of one photo's lattice, times 1 / (1 + 2^-5)."""
-    height, width = photo.shape[1:]
+def weights_of_lattice(image: Tensor, sigma_rgb: float, sigma_xy: float) -> np.ndarray:
+    """(N, N) matrix slice * blur * ... * splat of one image's lattice, times 1 / (1 + 2^-5)."""
+    height, width = image.shape[1:]
     y, x = np.mgrid[:height, :width]
-    rows = [x / sigma_xy, y / sigma_xy, *(photo.numpy() / sigma_rgb)]
+    rows = [x / sigma_xy, y / sigma_xy, *(image.numpy() / sigma_rgb)]
     lattice = build_lattice(np.stack(rows).reshape(5, -1).astype(np.float32))
     read = np.zeros((height * width, lattice.neighbours.shape[1]))
     np.put_along_axis(read, lattice.vertices.astype(np.int64), lattice.weights.astype(np.float64), axis=1)
@@ -63,8 +63,8 @@ def weights_of_lattice(photo: Tensor, sigma_rgb: float, sigma_xy: float) -> np.n
     return read @ spread * 32 / 33
 
 
-def energy_by_loops(photos, probs, labels, roi, matrices) -> tuple[float, np.ndarray]:
-    """Value and gradient as recipes write them, pixel by pixel, for given weights (N, N) of each photo."""
+def energy_by_loops(images, probs, labels, roi, matrices) -> tuple[float, np.ndarray]:
+    """Value and gradient as recipes write them, pixel by pixel, for given weights (N, N) of each image."""
     batch, classes, height, width = probs.shape
     value, gradient = 0.0, np.zeros(probs.shape)
     for b in range(batch):
@@ -79,16 +79,16 @@ def energy_by_loops(photos, probs, labels, roi, matrices) -> tuple[float, np.nda
     return value, gradient
 
 
-def loss_and_gradient(photos, probs, labels, roi, **settings) -> tuple[float, np.ndarray]:
+def loss_and_gradient(images, probs, labels, roi, **settings) -> tuple[float, np.ndarray]:
     x = probs.clone().requires_grad_()
-    loss = dense_energy_loss(photos, x, labels, roi, **settings)
+    loss = dense_energy_loss(images, x, labels, roi, **settings)
     (gradient,) = torch.autograd.grad(loss, x)
     return float(loss.detach()), gradient.double().cpu().numpy()
 
 
 def test_exact_value_and_gradient_equal_the_loops():
     data = problem()
-    matrices = [weights_by_definition(photo, *SIGMAS) for photo in data[0]]
+    matrices = [weights_by_definition(image, *SIGMAS) for image in data[0]]
     value, gradient = energy_by_loops(*data, matrices)
     settings = {"sigma_rgb": SIGMAS[0], "sigma_xy": SIGMAS[1], "scale": 1, "method": "exact"}
     ours, slope = loss_and_gradient(*data, **settings)
@@ -100,7 +100,7 @@ def test_exact_value_and_gradient_equal_the_loops():
 @pytest.mark.parametrize("engine", ["numba", "torch"])
 def test_lattice_value_and_gradient_equal_the_loops_over_its_matrix(engine):
     data = problem(dtype=torch.float32)
-    matrices = [weights_of_lattice(photo, *SIGMAS) for photo in data[0]]
+    matrices = [weights_of_lattice(image, *SIGMAS) for image in data[0]]
     value, gradient = energy_by_loops(*data, matrices)
     settings = {"sigma_rgb": SIGMAS[0], "sigma_xy": SIGMAS[1], "scale": 1, "engine": engine}
     ours, slope = loss_and_gradient(*data, **settings)
@@ -110,12 +110,12 @@ def test_lattice_value_and_gradient_equal_the_loops_over_its_matrix(engine):
 
 
 def test_half_scale_takes_each_second_pixel_and_the_mean_of_probabilities():
-    photos, probs, labels, roi = problem(16)
+    images, probs, labels, roi = problem(16)
     means = probs.unflatten(3, (8, 2)).unflatten(2, (8, 2)).mean((3, 5))
-    small = (photos[..., ::2, ::2], means, labels[:, ::2, ::2], roi[:, ::2, ::2])
+    small = (images[..., ::2, ::2], means, labels[:, ::2, ::2], roi[:, ::2, ::2])
     settings = {"sigma_rgb": 20, "method": "exact"}
     value, gradient = loss_and_gradient(*small, sigma_xy=3, scale=1, **settings)
-    ours, slope = loss_and_gradient(photos, probs, labels, roi, sigma_xy=6, scale=0.5, **settings)
+    ours, slope = loss_and_gradient(images, probs, labels, roi, sigma_xy=6, scale=0.5, **settings)
     assert ours == pytest.approx(value, rel=1e-12)  # float64
     spread = gradient.repeat(2, axis=2).repeat(2, axis=3) / 4
     np.testing.assert_allclose(slope, spread, rtol=1e-12, atol=1e-12)
@@ -124,19 +124,19 @@ def test_half_scale_takes_each_second_pixel_and_the_mean_of_probabilities():
 def test_gradcheck_where_the_gate_is_constant():
     # Nothing labelled: g = 1. Elsewhere the gradient is not the derivative by definition: the gate takes
     # none, and A diag(g) counts as symmetric; there it is compared with its formula, above and below.
-    photos, probs, labels, roi = problem(4, batch=2)
+    images, probs, labels, roi = problem(4, batch=2)
     labels.fill_(255)
     assert torch.autograd.gradcheck(
-        lambda x: dense_energy_loss(photos, x, labels, roi, *SIGMAS, scale=1, method="exact"),
+        lambda x: dense_energy_loss(images, x, labels, roi, *SIGMAS, scale=1, method="exact"),
         (probs.requires_grad_(),),
     )
 
 
 def test_gradient_with_a_gate_is_twice_the_difference_with_gate_and_sums_held():
-    photos, probs, labels, roi = problem(4, batch=1)
+    images, probs, labels, roi = problem(4, batch=1)
     settings = {"sigma_rgb": SIGMAS[0], "sigma_xy": SIGMAS[1], "scale": 1, "method": "exact"}
-    _, slope = loss_and_gradient(photos, probs, labels, roi, **settings)
-    matrix = torch.from_numpy(weights_by_definition(photos[0], *SIGMAS))
+    _, slope = loss_and_gradient(images, probs, labels, roi, **settings)
+    matrix = torch.from_numpy(weights_by_definition(images[0], *SIGMAS))
     held = (probs[0].flatten(1) @ matrix.t()).reshape(probs[0].shape)
     gate = torch.where(labels == 255, 1.0, (roi - probs.amax(1)).clamp(min=0))
     step = 1e-3
@@ -153,57 +153,57 @@ def test_gradient_with_a_gate_is_twice_the_difference_with_gate_and_sums_held():
 
 
 def test_chunks_of_the_exact_sum_do_not_change_it(monkeypatch):
-    photos, probs, _, _ = problem()
-    whole = bilateral_sums(photos, probs, *SIGMAS, method="exact")
+    images, probs, _, _ = problem()
+    whole = bilateral_sums(images, probs, *SIGMAS, method="exact")
     monkeypatch.setattr(bilateral, "_PAIRS", 5 * 64)  # chunks of 5 rows, the last of 4
-    parts = bilateral_sums(photos, probs, *SIGMAS, method="exact")
+    parts = bilateral_sums(images, probs, *SIGMAS, method="exact")
     assert torch.allclose(parts, whole, rtol=1e-13, atol=0)  # float64; BLAS may sum in another order
-    matrix = torch.from_numpy(weights_by_definition(photos[0], *SIGMAS))
+    matrix = torch.from_numpy(weights_by_definition(images[0], *SIGMAS))
     assert torch.allclose(whole[0].flatten(1), probs[0].flatten(1) @ matrix.t(), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("kind", ["textured", "gray", "flat", "noise"])
 def test_both_lattices_are_one(kind):
-    photos, probs, _, _ = problem(40, classes=5, batch=3, dtype=torch.float32)
+    images, probs, _, _ = problem(40, classes=5, batch=3, dtype=torch.float32)
     if kind == "gray":
-        photos = photos[:, :1].expand_as(photos)
+        images = images[:, :1].expand_as(images)
     elif kind == "flat":
-        photos = torch.full_like(photos, 128)
+        images = torch.full_like(images, 128)
     elif kind == "noise":
-        photos = torch.randint(0, 256, photos.shape, generator=torch.Generator().manual_seed(0)).float()
-    compiled = bilateral_sums(photos, probs, 15, 20, engine="numba")
-    torched = bilateral_sums(photos, probs, 15, 20, engine="torch")
+        images = torch.randint(0, 256, images.shape, generator=torch.Generator().manual_seed(0)).float()
+    compiled = bilateral_sums(images, probs, 15, 20, engine="numba")
+    torched = bilateral_sums(images, probs, 15, 20, engine="torch")
     # float32 sums in another order. A point in another simplex would change some by per cents.
     assert float((compiled - torched).abs().max()) < 2e-6 * float(compiled.abs().max())
 
 
-def test_photos_of_a_batch_do_not_touch_each_other_in_the_torch_lattice():
-    photos, probs, _, _ = problem(24, batch=3, dtype=torch.float32)
-    together = bilateral_sums(photos, probs, *SIGMAS, engine="torch")
-    for image in range(3):
-        one = slice(image, image + 1)
-        alone = bilateral_sums(photos[one], probs[one], *SIGMAS, engine="torch")
+def test_images_of_a_batch_do_not_touch_each_other_in_the_torch_lattice():
+    images, probs, _, _ = problem(24, batch=3, dtype=torch.float32)
+    together = bilateral_sums(images, probs, *SIGMAS, engine="torch")
+    for index in range(3):
+        one = slice(index, index + 1)
+        alone = bilateral_sums(images[one], probs[one], *SIGMAS, engine="torch")
         assert torch.allclose(together[one], alone, rtol=1e-5)  # float32 sums
 
 
-def _assert_published_scale(photos: Tensor, probs: Tensor) -> None:
-    args = (photos, probs, torch.full(photos[:, 0].shape, 255), torch.ones(photos[:, 0].shape), 15, 50, 1)
+def _assert_published_scale(images: Tensor, probs: Tensor) -> None:
+    args = (images, probs, torch.full(images[:, 0].shape, 255), torch.ones(images[:, 0].shape), 15, 50, 1)
     ratio = float(dense_energy_loss(*args)) / float(dense_energy_loss(*args, method="exact"))
-    # What the lattice's lower peak leaves; photos with few colours are near the lower end.
+    # What the lattice's lower peak leaves; images with few colours are near the lower end.
     assert 0.5 < ratio < 0.7
 
 
 def test_a_lattice_returns_part_of_the_exact_energy():
-    photos, probs, _, _ = problem(64, batch=1, dtype=torch.float32)
-    _assert_published_scale(photos, probs)
+    images, probs, _, _ = problem(64, batch=1, dtype=torch.float32)
+    _assert_published_scale(images, probs)
 
 
 @pytest.mark.real
-def test_a_lattice_returns_part_of_the_exact_energy_of_real_photos(animals: Path):
+def test_a_lattice_returns_part_of_the_exact_energy_of_real_images(animals: Path):
     for path in sorted((animals / "JPEGImages").glob("*.jpg"))[:200:100]:
         array = np.array(Image.open(path).convert("RGB").resize((80, 80)))
-        photos = torch.from_numpy(array).permute(2, 0, 1)[None].float()
-        _assert_published_scale(photos, problem(80, batch=1, dtype=torch.float32)[1])
+        images = torch.from_numpy(array).permute(2, 0, 1)[None].float()
+        _assert_published_scale(images, problem(80, batch=1, dtype=torch.float32)[1])
 
 
 @pytest.mark.gpu

@@ -63,10 +63,10 @@ def test_equals_pooling(iterations):
 
 
 @pytest.mark.real
-def test_equals_pooling_on_photos(animals: Path):
+def test_equals_pooling_on_images(animals: Path):
     for path in sorted((animals / "JPEGImages").glob("*.jpg"))[::300]:
         guide = np.asarray(Image.open(path).convert("L").resize((160, 120))) / 255.0
         maps = maps_like_cams(120, 160)
         expected = guided_filter_by_pooling(torch.from_numpy(guide), torch.from_numpy(maps), 35, 1e-6, 3)
-        # the promise is 1e-5; flat parts of photos, where eps counts, do not spoil float64
+        # the promise is 1e-5; flat parts of images, where eps counts, do not spoil float64
         np.testing.assert_allclose(guided_filter(guide, maps, 35, 1e-6, 3), expected, atol=1e-6)

@@ -39,7 +39,7 @@ def test_flat():
 
 
 @pytest.mark.real
-def test_real_photos(animals: Path):
+def test_real_images(animals: Path):
     for path in sorted((animals / "JPEGImages").glob("*.jpg"))[::150]:
         gray = np.asarray(Image.open(path).convert("L"))
         assert otsu_threshold(gray) == threshold_otsu(gray)

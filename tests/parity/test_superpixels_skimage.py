@@ -25,17 +25,17 @@ SETTINGS = [(100, 0.8, 50), (1, 0, 1), (50, 0, 20), (300, 2.0, 5), (30, 7.3, 0)]
     levels=st.sampled_from([256, 3]),
     gray=st.booleans(),
 )
-def test_noise_and_photos_of_few_colours(seed, height, width, settings_, levels, gray):
+def test_noise_and_images_of_few_colours(seed, height, width, settings_, levels, gray):
     rng = np.random.default_rng(seed)
     values = rng.integers(0, levels, (height, width, 1 if gray else 3)) * (255 // (levels - 1))
-    photo = np.broadcast_to(values, (height, width, 3)).astype(np.uint8)
-    np.testing.assert_array_equal(felzenszwalb(photo, *settings_), theirs(photo, *settings_))
+    image = np.broadcast_to(values, (height, width, 3)).astype(np.uint8)
+    np.testing.assert_array_equal(felzenszwalb(image, *settings_), theirs(image, *settings_))
 
 
 @pytest.mark.real
 @pytest.mark.parametrize("settings_", [SETTINGS[0], SETTINGS[2]])
-def test_real_photos(animals: Path, settings_):
+def test_real_images(animals: Path, settings_):
     for path in sorted((animals / "JPEGImages").glob("*.jpg"))[::250]:
-        photo = np.asarray(Image.open(path).convert("RGB"))
-        for one in (photo, photo // 64 * 64):  # the second has many equal edges
+        image = np.asarray(Image.open(path).convert("RGB"))
+        for one in (image, image // 64 * 64):  # the second has many equal edges
             np.testing.assert_array_equal(felzenszwalb(one, *settings_), theirs(one, *settings_))

@@ -22,20 +22,20 @@ rank, world, store, out = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.a
 if world > 1:
     distributed.init_process_group("gloo", init_method="file://" + store, rank=rank, world_size=world)
 generator = torch.Generator().manual_seed(0)
-photos = torch.randn(2, 3, 12, 12, generator=generator, dtype=torch.float64)
+images = torch.randn(2, 3, 12, 12, generator=generator, dtype=torch.float64)
 labels = torch.randint(0, 3, (2, 12, 12), generator=generator)
-labels[1, 6:] = 255  # the second photo has far fewer pairs
+labels[1, 6:] = 255  # the second image has far fewer pairs
 net = nn.Conv2d(3, 4, 1, bias=False).double()
 nn.init.constant_(net.weight, 0.5)
 net.weight.data[1:] *= torch.arange(2.0, 5.0).view(3, 1, 1, 1)
 net.weight.data[:, 0] += 1
 model = nn.parallel.DistributedDataParallel(net) if world > 1 else net
 mine = slice(rank, rank + 1) if world > 1 else slice(0, 2)
-loss, parts = affinity_loss(model(photos[mine]), labels[mine])
+loss, parts = affinity_loss(model(images[mine]), labels[mine])
 loss.backward()
 confusion, sweep = Confusion(3), ThresholdSweep(3, [0.2, 0.5])
-for photo, true in zip(photos[mine], labels[mine]):
-    scores = photo[:2].float().sigmoid()
+for image, true in zip(images[mine], labels[mine]):
+    scores = image[:2].float().sigmoid()
     sweep.update(scores, [1, 2], true)
     confusion.update((scores.argmax(0) + 1), true)
 result = {"loss": loss.item(), "gradient": net.weight.grad.flatten().tolist(),
@@ -58,7 +58,7 @@ def start(script: Path, rank: int) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.slow
-def test_two_processes_with_one_photo_equal_one_with_two(tmp_path, monkeypatch):
+def test_two_processes_with_one_image_equal_one_with_two(tmp_path, monkeypatch):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     processes = [start(script, rank) for rank in (0, 1)]

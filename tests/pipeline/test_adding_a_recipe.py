@@ -62,9 +62,9 @@ def test_its_unit_test_passes(project: Path) -> None:
 
 def test_the_recipe_is_listed_and_its_first_stage_runs(project: Path) -> None:
     assert "equivariant:no_equivariance" in run(project, [sys.executable, "-m", "tag2mask", "recipes"])
-    photos = Shapes(str(project / "shapes"), train=8, val=2, size=(64, 80))
+    images = Shapes(str(project / "shapes"), train=8, val=2, size=(64, 80))
     data = project / "data.yaml"
-    data.write_text(yaml.safe_dump({"data": {"init_args": {"dataset": photos.describe()}}}))
+    data.write_text(yaml.safe_dump({"data": {"init_args": {"dataset": images.describe()}}}))
     words = ["run", "equivariant", "--data", str(data), "--budget", "tiny", "--stage", "1"]
     words += ["--run-dir", "runs/try", "--step-args", "cam", "--trainer.log_every_n_steps 1"]
     run(project, [sys.executable, "-m", "tag2mask", *words])

@@ -1,4 +1,4 @@
-"""Every stage in two processes: each photo is written exactly once, and steps chain as with one."""
+"""Every stage in two processes: each image is written exactly once, and steps chain as with one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tag2mask.artifacts import read_manifest
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 PHOTOS = 7
-"""An odd number: a sampler that fills up its shares would write one photo twice."""
+"""An odd number: a sampler that fills up its shares would write one image twice."""
 
 DDP = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
 NETWORK = ["--model.init_args.backbone", "resnet10t", "--model.init_args.weights", "none"]
@@ -71,7 +71,7 @@ def _stage(run: Path, root: Path, step: str, command: str, launcher: list[str]) 
 
 @pytest.fixture(scope="module")
 def odd_voc(tiny_voc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny data set with one train and one val photo fewer."""
+    """The tiny data set with one train and one val image fewer."""
     root = tmp_path_factory.mktemp("odd") / "voc"
     root.mkdir()
     for name in ("JPEGImages", "SegmentationClass", "image_labels.csv"):
@@ -92,17 +92,17 @@ def test_every_stage_in_two_processes(odd_voc: Path, tmp_path: Path) -> None:
             printed = _stage(tmp_path, odd_voc, step, command, [sys.executable])
         manifest = read_manifest(tmp_path / step)
         assert manifest is not None and manifest.complete
-        photos = 3 if step == "segmentation" else PHOTOS
+        images = 3 if step == "segmentation" else PHOTOS
         if step != "affinity":
-            assert f"{photos} of {photos} photos written" in printed
-            assert len(manifest.image_ids) == photos
+            assert f"{images} of {images} images written" in printed
+            assert len(manifest.image_ids) == images
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_torchrun_writes_each_photo_once(odd_voc: Path, tmp_path: Path) -> None:
+def test_torchrun_writes_each_image_once(odd_voc: Path, tmp_path: Path) -> None:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     for command in ("fit", "predict"):
         printed = _stage(tmp_path, odd_voc, "cam", command, launcher)
-    assert f"{PHOTOS} of {PHOTOS} photos written" in printed
+    assert f"{PHOTOS} of {PHOTOS} images written" in printed
     assert len(list((tmp_path / "cam" / "out").glob("*.npz"))) == PHOTOS

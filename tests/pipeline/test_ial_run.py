@@ -1,4 +1,4 @@
-"""The whole IAL recipe on generated photos, with two rounds, through `tag2mask run`."""
+"""The whole IAL recipe on generated images, with two rounds, through `tag2mask run`."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class Run:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.photos = Shapes(str(folder / "shapes"), train=TRAIN, val=VAL, size=SIZE)
+        self.images = Shapes(str(folder / "shapes"), train=TRAIN, val=VAL, size=SIZE)
         self.folder = folder / "run"
         data = folder / "data.yaml"
-        data.write_text(yaml.safe_dump({"data": {"init_args": {"dataset": self.photos.describe()}}}))
+        data.write_text(yaml.safe_dump({"data": {"init_args": {"dataset": self.images.describe()}}}))
         words = ["run", "ial", "--run-dir", str(self.folder)]
         more = ["--data", str(data), "--budget", "tiny", "--rounds", "2", "--seed", "3"]
         first = cli.main([*words, *more])
@@ -82,9 +82,9 @@ def test_each_step_is_complete_and_knows_its_inputs(run: Run) -> None:
         assert manifest.parents == {name: manifest_hash(run.folder / name) for name in inputs}
 
 
-def test_results_are_of_the_photos_tags(run: Run) -> None:
-    for image_id in run.photos.ids("train"):
-        tagged = [run.photos.classes.ids[k] for k in run.photos.tags(image_id).nonzero()[0]]
+def test_results_are_of_the_images_tags(run: Run) -> None:
+    for image_id in run.images.ids("train"):
+        tagged = [run.images.classes.ids[k] for k in run.images.tags(image_id).nonzero()[0]]
         assert load_maps(run.folder / "maps_1" / "out" / f"{image_id}.npz").class_ids == [0, *tagged]
         for step, unknown in (("seeds", {255}), ("regions_1", {255}), ("pairwise_1", set())):
             labels = load_labels(run.folder / step / "out" / f"{image_id}.png")
@@ -92,7 +92,7 @@ def test_results_are_of_the_photos_tags(run: Run) -> None:
 
 
 def test_mined_regions_are_whole_superpixels(run: Run) -> None:
-    for image_id in run.photos.ids("train"):
+    for image_id in run.images.ids("train"):
         regions = load_regions(run.folder / "superpixels" / "out" / f"{image_id}.png")
         labels = load_labels(run.folder / "regions_1" / "out" / f"{image_id}.png")
         assert regions.shape == SIZE and len(set(regions.flat)) > 1
@@ -110,7 +110,7 @@ def test_model_and_both_networks_together_are_scored_on_val(run: Run) -> None:
     assert all(card[step]["split"] == "val" for step in ("unary_1", "segmentation", "unary_pairwise"))
     for step in ("segmentation", "unary_pairwise"):
         folder = run.folder / step / "out" / "single_scale"
-        assert sorted(p.stem for p in folder.iterdir()) == sorted(run.photos.ids("val"))
+        assert sorted(p.stem for p in folder.iterdir()) == sorted(run.images.ids("val"))
 
 
 def test_predict_takes_the_unary_network_of_the_last_round(run: Run) -> None:

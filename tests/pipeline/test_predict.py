@@ -1,4 +1,4 @@
-"""``tag2mask predict`` as a user starts it: new photos of any size, no tags."""
+"""``tag2mask predict`` as a user starts it: new images of any size, no tags."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    folder = tmp_path / "photos"
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
     (folder / "trip").mkdir(parents=True)
     rng = np.random.default_rng(0)
     for name, shape, mode in (
@@ -62,14 +62,14 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def _predict(photos: Path, run: Path, out: Path, *more: str) -> int:
+def _predict(images: Path, run: Path, out: Path, *more: str) -> int:
     return main(
-        ["predict", str(photos), "--checkpoint", str(run), "--out", str(out), "--device", "cpu", *more]
+        ["predict", str(images), "--checkpoint", str(run), "--out", str(out), "--device", "cpu", *more]
     )
 
 
-def test_photos_of_any_size_and_mode(run_folder: Path, photos: Path, tmp_path: Path) -> None:
-    assert _predict(photos, run_folder, tmp_path / "out", "--overlay") == 0
+def test_images_of_any_size_and_mode(run_folder: Path, images: Path, tmp_path: Path) -> None:
+    assert _predict(images, run_folder, tmp_path / "out", "--overlay") == 0
     for name, shape in (("a", (37, 53)), ("trip/b", (90, 40)), ("gray", (20, 25))):
         labels = load_labels(tmp_path / "out" / f"{name}.png")
         # the network's bias makes everything a dog: VOC's id 12, not the index 2
@@ -78,52 +78,52 @@ def test_photos_of_any_size_and_mode(run_folder: Path, photos: Path, tmp_path: P
             assert overlay.size == shape[::-1]
 
 
-def test_large_photos_are_shrunk_for_the_network_only(run_folder: Path, tmp_path: Path) -> None:
+def test_large_images_are_shrunk_for_the_network_only(run_folder: Path, tmp_path: Path) -> None:
     Image.new("RGB", (400, 100)).save(tmp_path / "wide.png")
     assert _predict(tmp_path / "wide.png", run_folder, tmp_path / "out", "--max-side", "64") == 0
     assert load_labels(tmp_path / "out" / "wide.png").shape == (100, 400)
 
 
 def test_results_that_are_there_are_kept(
-    run_folder: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    run_folder: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    assert _predict(photos, run_folder, tmp_path / "out") == 0
+    assert _predict(images, run_folder, tmp_path / "out") == 0
     before = (tmp_path / "out" / "a.png").stat().st_mtime_ns
-    assert _predict(photos, run_folder, tmp_path / "out") == 0
+    assert _predict(images, run_folder, tmp_path / "out") == 0
     assert "0 label maps (single_scale, 3 were there already)" in capsys.readouterr().out
     assert (tmp_path / "out" / "a.png").stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize("variant", ["--multi-scale", "--crf"])
-def test_other_variants(variant: str, run_folder: Path, photos: Path, tmp_path: Path) -> None:
-    assert _predict(photos / "a.jpg", run_folder, tmp_path / "out", variant) == 0
+def test_other_variants(variant: str, run_folder: Path, images: Path, tmp_path: Path) -> None:
+    assert _predict(images / "a.jpg", run_folder, tmp_path / "out", variant) == 0
     assert (load_labels(tmp_path / "out" / "a.png") == 12).all()
 
 
-def test_unreadable_photo_is_found_before_anything_is_predicted(
-    run_folder: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+def test_unreadable_image_is_found_before_anything_is_predicted(
+    run_folder: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    (photos / "z.jpg").write_bytes(b"not a picture")
-    assert _predict(photos, run_folder, tmp_path / "out") == 2
+    (images / "z.jpg").write_bytes(b"not a picture")
+    assert _predict(images, run_folder, tmp_path / "out") == 2
     assert "z.jpg" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
-def test_two_photos_for_one_result_are_refused(
-    run_folder: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+def test_two_images_for_one_result_are_refused(
+    run_folder: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    Image.new("RGB", (8, 8)).save(photos / "a.png")
-    assert _predict(photos, run_folder, tmp_path / "out") == 2
+    Image.new("RGB", (8, 8)).save(images / "a.png")
+    assert _predict(images, run_folder, tmp_path / "out") == 2
     assert "would both become a.png" in capsys.readouterr().err
 
 
 def test_what_is_no_segmentation_model_is_refused(
-    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     _save(Classifier(2, "resnet10t", "none", 16), tmp_path / "cam.ckpt")
-    assert _predict(photos, tmp_path / "cam.ckpt", tmp_path / "out") == 2
+    assert _predict(images, tmp_path / "cam.ckpt", tmp_path / "out") == 2
     assert "holds a Classifier" in capsys.readouterr().err
-    assert _predict(photos, tmp_path, tmp_path / "out") == 2
+    assert _predict(images, tmp_path, tmp_path / "out") == 2
     assert "no segmentation model" in capsys.readouterr().err
     assert _predict(tmp_path / "missing", tmp_path, tmp_path / "out") == 2
     assert "does not exist" in capsys.readouterr().err

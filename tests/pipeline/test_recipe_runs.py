@@ -1,4 +1,4 @@
-"""The recipes on generated photos: a tiny run of each from end to end, and every configuration started."""
+"""The recipes on generated images: a tiny run of each from end to end, and every configuration started."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TinyRun:
     Attributes:
         recipe: what was run.
         folder: the run folder.
-        data: configuration of the photos.
+        data: configuration of the images.
         codes: exit codes of the run and of the same command again.
         idle: what the second one printed.
     """
@@ -58,9 +58,9 @@ def _in_this_process(words: Sequence[str], log: Path | None = None, keep_open: S
 @pytest.fixture(scope="module", params=RECIPES)
 def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     folder, rounds = tmp_path_factory.mktemp(request.param), RECIPES[request.param]
-    photos = Shapes(str(folder / "shapes"), train=TRAIN, val=VAL, size=SIZE)
+    images = Shapes(str(folder / "shapes"), train=TRAIN, val=VAL, size=SIZE)
     data = folder / "data.yaml"
-    data.write_text(yaml.safe_dump({"data": {"init_args": {"dataset": photos.describe()}}}))
+    data.write_text(yaml.safe_dump({"data": {"init_args": {"dataset": images.describe()}}}))
     words = ["run", request.param, "--run-dir", str(folder / "run")]
     more = ["--data", str(data), "--budget", "tiny", "--seed", "3"]
     more += ["--rounds", str(rounds)] if rounds else []
@@ -95,7 +95,7 @@ def test_the_model_predicts_without_tags(tiny: TinyRun) -> None:
     assert manifest is not None and manifest.split == "val" and len(manifest.image_ids) == VAL
 
 
-def test_maps_of_val_stand_beside_the_network_of_the_same_photos(
+def test_maps_of_val_stand_beside_the_network_of_the_same_images(
     tiny: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(val_cams, "run_child", _in_this_process)
@@ -124,7 +124,7 @@ def test_maps_of_another_split_are_those_of_the_runs_own_classifier(
     val_cams.predict(maps, "train")
     own = sorted((maps.source / "out").glob("*.npz"))
     assert len(own) == TRAIN
-    for path in own:  # the same network on the same photos on the same machine: equal to the bit
+    for path in own:  # the same network on the same images on the same machine: equal to the bit
         assert load_maps(path)[0].tobytes() == load_maps(maps.folder / "out" / path.name)[0].tobytes()
 
 

@@ -138,14 +138,14 @@ def test_command_line_of_a_stage(bench: Bench, tmp_path: Path) -> None:
     weights.write_bytes(b"w")
     extras = Extras(2, "csv", {"label": ["--model.init_args.x", "1"]}, ["--trainer.precision", "32"])
     asked = {
-        "data_root": "photos", "budget": "tiny", "backbone": "resnet50", "weights": "w.safetensors",
+        "data_root": "images", "budget": "tiny", "backbone": "resnet50", "weights": "w.safetensors",
         "seed": 7, "variant": "bare",
     }  # fmt: skip
     assert bench.run(asked=asked, extras=extras) == 0
     stages = {_named(c): c for c in bench.calls() if c[0] == "stage"}
     run, conf, recipe = bench.run_dir, bench.conf, bench.recipe
     fingerprint = bench.manifest("cam")["commands"]["fit"]["fingerprint"]
-    root = ["--data.init_args.dataset.init_args.root", str(tmp_path / "photos")]
+    root = ["--data.init_args.dataset.init_args.root", str(tmp_path / "images")]
     assert stages["cam:fit"] == [
         "stage", "classifier", "fit",
         "--config", f"{recipe}/cam.yaml", "--config", f"{recipe}/cam.tiny.yaml",

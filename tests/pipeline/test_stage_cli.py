@@ -105,11 +105,11 @@ def test_best_checkpoint_is_kept_and_used_when_asked_for(tiny_voc: Path, tmp_pat
 
 def test_prediction_uses_the_trained_weights(fitted: Path, tiny_voc: Path) -> None:
     module = load_stage(fitted / "checkpoints" / "last.ckpt")
-    photos = VOC(str(tiny_voc))
-    image_id = photos.ids("train")[0]
-    photo = torch.from_numpy(photos.read_photo(image_id)).permute(2, 0, 1)
-    tags = torch.from_numpy(photos.tags(image_id))
-    (expected,) = module.predict_step([{"id": image_id, "photo": photo, "tags": tags}], 0)
+    images = VOC(str(tiny_voc))
+    image_id = images.ids("train")[0]
+    image = torch.from_numpy(images.read_image(image_id)).permute(2, 0, 1)
+    tags = torch.from_numpy(images.tags(image_id))
+    (expected,) = module.predict_step([{"id": image_id, "image": image, "tags": tags}], 0)
     stored = load_maps(fitted / "out" / f"{image_id}.npz")
     # float16 on disk keeps 11 bits, so values up to 1 differ by at most 2**-11
     np.testing.assert_allclose(stored.maps, expected.maps, atol=2**-11)

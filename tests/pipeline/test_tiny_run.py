@@ -1,4 +1,4 @@
-"""The whole psa recipe on generated photos: killed in the middle, gone on with, and done only once."""
+"""The whole psa recipe on generated images: killed in the middle, gone on with, and done only once."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ class TinyRun:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.photos = Shapes(str(folder / "shapes"), train=TRAIN, val=VAL, size=SIZE)
+        self.images = Shapes(str(folder / "shapes"), train=TRAIN, val=VAL, size=SIZE)
         self.run_dir = folder / "run"
         self.data = folder / "data.yaml"
-        self.data.write_text(yaml.safe_dump({"data": {"init_args": {"dataset": self.photos.describe()}}}))
+        self.data.write_text(yaml.safe_dump({"data": {"init_args": {"dataset": self.images.describe()}}}))
         self.early: dict[str, int] = {}
         self.killed, first = self._call(kill=True)
         self.resumed, second = self._call()
@@ -126,7 +126,7 @@ def test_resumed_maps_are_those_of_a_run_that_was_not_killed(run: TinyRun, tmp_p
     for config in (PSA / "cam.yaml", PSA / "cam.tiny.yaml", run.data):
         words += ["--config", str(config)]
     subprocess.run(words, check=True, env=environment(), capture_output=True)
-    for image_id in run.photos.ids("train"):
+    for image_id in run.images.ids("train"):
         name = f"out/{image_id}.npz"
         assert (again / name).read_bytes() == (run.run_dir / "cam" / name).read_bytes()
 
@@ -144,29 +144,29 @@ def test_each_step_is_complete_and_knows_its_inputs(run: TinyRun) -> None:
         manifest = read_manifest(run.run_dir / step)
         assert manifest is not None and manifest.complete
         assert (manifest.step, manifest.kind, manifest.recipe) == (step, kind, "psa")
-        assert manifest.class_list() == run.photos.classes
+        assert manifest.class_list() == run.images.classes
         assert all(r.complete and r.fingerprint and r.seconds > 0 for r in manifest.commands.values())
         assert manifest.parents == {name: manifest_hash(run.run_dir / name) for name in inputs[step]}
         if kind != "checkpoint":
             split = "val" if step == "segmentation" else "train"
-            assert (manifest.split, manifest.image_ids) == (split, run.photos.ids(split))
+            assert (manifest.split, manifest.image_ids) == (split, run.images.ids(split))
 
 
 def test_maps_are_compact_and_of_the_tagged_classes(run: TinyRun) -> None:
-    for image_id in run.photos.ids("train"):
-        tagged = [run.photos.classes.ids[k] for k in run.photos.tags(image_id).nonzero()[0]]
+    for image_id in run.images.ids("train"):
+        tagged = [run.images.classes.ids[k] for k in run.images.tags(image_id).nonzero()[0]]
         for step, expected in (("cam", tagged), ("walk", [0, *tagged])):
             path = run.run_dir / step / "out" / f"{image_id}.npz"
             stored = load_maps(path)
             assert list(stored.class_ids) == expected
             assert stored.maps.shape == (len(expected), SIZE[0] // 8, SIZE[1] // 8)
-            assert tuple(stored.photo_size) == SIZE
+            assert tuple(stored.image_size) == SIZE
             assert path.stat().st_size < 50_000
 
 
-def test_labels_have_the_size_of_the_photo_and_ids_of_its_tags(run: TinyRun) -> None:
-    for image_id in run.photos.ids("train"):
-        tagged = {run.photos.classes.ids[k] for k in run.photos.tags(image_id).nonzero()[0]}
+def test_labels_have_the_size_of_the_image_and_ids_of_its_tags(run: TinyRun) -> None:
+    for image_id in run.images.ids("train"):
+        tagged = {run.images.classes.ids[k] for k in run.images.tags(image_id).nonzero()[0]}
         for folder in ("pseudo_label/out", "affinity_labels/out/fg", "affinity_labels/out/bg"):
             labels = load_labels(run.run_dir / folder / f"{image_id}.png")
             assert labels.shape == SIZE
@@ -177,14 +177,14 @@ def test_labels_have_the_size_of_the_photo_and_ids_of_its_tags(run: TinyRun) -> 
 def test_model_predicts_the_val_split_in_three_ways(run: TinyRun) -> None:
     for way in ("single_scale", "multi_scale", "multi_scale_crf"):
         folder = run.run_dir / "segmentation" / "out" / way
-        assert sorted(p.stem for p in folder.iterdir()) == sorted(run.photos.ids("val"))
+        assert sorted(p.stem for p in folder.iterdir()) == sorted(run.images.ids("val"))
         labels = [load_labels(path) for path in folder.iterdir()]
-        assert all(x.shape == SIZE and set(x.flat) <= {0, *run.photos.classes.ids} for x in labels)
+        assert all(x.shape == SIZE and set(x.flat) <= {0, *run.images.classes.ids} for x in labels)
 
 
 def test_half_written_file_is_no_result(run: TinyRun) -> None:
     names = {p.name for p in (run.run_dir / "cam" / "out").iterdir()} - {STRAY}
-    assert names == {f"{image_id}.npz" for image_id in run.photos.ids("train")}
+    assert names == {f"{image_id}.npz" for image_id in run.images.ids("train")}
 
 
 def test_scorecard_and_report_have_every_step(run: TinyRun) -> None:

@@ -86,13 +86,13 @@ def test_maps_come_back(tmp_path_factory: pytest.TempPathFactory, m: int, h: int
     ids = [0, 20, 254][:m]
     artifacts.save_maps(path, maps, ids, (8 * h, 8 * w))
     stored = artifacts.load_maps(path)
-    assert stored.class_ids == ids and stored.photo_size == (8 * h, 8 * w)
+    assert stored.class_ids == ids and stored.image_size == (8 * h, 8 * w)
     assert stored.maps.dtype == np.float32 and stored.maps.shape == maps.shape
     # half floats in [0.5, 1) lie 2^-11 apart, so rounding moves a score by at most 2^-12
     np.testing.assert_allclose(stored.maps, maps, atol=2**-12)
 
 
-def test_maps_of_a_photo_are_small(tmp_path: Path) -> None:
+def test_maps_of_a_image_are_small(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).random((3, 47, 63), np.float32)  # 500x375 at stride 8
     artifacts.save_maps(tmp_path / "x.npz", noise, [1, 2, 3], (375, 500))
     assert (tmp_path / "x.npz").stat().st_size < 50_000  # even noise, which does not compress
@@ -124,7 +124,7 @@ class _Bomb:
 def test_load_maps_never_unpickles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     objects = np.array([_Bomb()], dtype=object)
-    np.savez("x.npz", maps=objects, class_ids=objects, photo_size=objects)
+    np.savez("x.npz", maps=objects, class_ids=objects, image_size=objects)
     Path("y.npz").write_bytes(pickle.dumps(_Bomb()))
     for name in ("x.npz", "y.npz"):
         with pytest.raises(UserError, match=name):
@@ -139,7 +139,7 @@ def test_load_maps_tells_what_is_wrong(tmp_path: Path) -> None:
     np.save(tmp_path / "array.npz.npy", np.zeros(3))
     os.rename(tmp_path / "array.npz.npy", tmp_path / "array.npz")
     np.savez(tmp_path / "keys.npz", maps=np.zeros((1, 2, 2)))
-    np.savez(tmp_path / "shape.npz", maps=np.zeros((2, 2)), class_ids=[1], photo_size=[2, 2])
+    np.savez(tmp_path / "shape.npz", maps=np.zeros((2, 2)), class_ids=[1], image_size=[2, 2])
     for name in ("cut", "array", "keys", "shape"):
         with pytest.raises(UserError, match=f"{name}.npz"):
             artifacts.load_maps(tmp_path / f"{name}.npz")

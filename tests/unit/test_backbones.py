@@ -21,7 +21,7 @@ def assert_same(value: Tensor, expected: Tensor) -> None:
     assert (value - expected).abs().max() < 1e-4 * expected.abs().max()
 
 
-def photos(height: int = 64, width: int = 64, batch: int = 2) -> Tensor:
+def images(height: int = 64, width: int = 64, batch: int = 2) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     return torch.randint(0, 256, (batch, 3, height, width), dtype=torch.uint8, generator=generator)
 
@@ -58,9 +58,9 @@ def vgg16() -> Iterator[Backbone]:
 @pytest.mark.parametrize(
     "name", ["mobilenetv2_100", "resnet18", "resnet50", "efficientnet_b0", "convnext_atto"]
 )
-def test_timm_maps_cover_the_whole_photo(name: str, stride: int) -> None:
+def test_timm_maps_cover_the_whole_image(name: str, stride: int) -> None:
     backbone = build_backbone(name, "none", stride).eval()
-    maps = backbone(photos(70, 93, batch=1))
+    maps = backbone(images(70, 93, batch=1))
     assert list(maps) == list(backbone.taps)
     assert list(maps)[-1] == "out" and backbone.taps["out"].stride == stride
     for tap, value in maps.items():
@@ -78,14 +78,14 @@ def test_affinity_taps_of_timm_models_start_at_stride_8() -> None:
 
 
 @pytest.mark.parametrize("shape", [(3, 64, 64), (1, 1, 64, 64), (1, 64, 64, 3)])
-def test_photos_of_another_shape_are_refused(shape: tuple[int, ...], vgg16: Backbone) -> None:
-    with pytest.raises(ValueError, match=r"photos must be \(B, 3, H, W\)"):
+def test_images_of_another_shape_are_refused(shape: tuple[int, ...], vgg16: Backbone) -> None:
+    with pytest.raises(ValueError, match=r"images must be \(B, 3, H, W\)"):
         vgg16(torch.zeros(shape))
 
 
-def test_uint8_and_float_photos_give_the_same(vgg16: Backbone) -> None:
+def test_uint8_and_float_images_give_the_same(vgg16: Backbone) -> None:
     vgg16.eval()
-    assert torch.equal(vgg16(photos())["out"], vgg16(photos().double())["out"])
+    assert torch.equal(vgg16(images())["out"], vgg16(images().double())["out"])
 
 
 # --- timm ---------------------------------------------------------------------------------------
@@ -103,19 +103,19 @@ def test_timm_maps_are_those_of_timm(name: str) -> None:
     own = pyramid.state_dict()
     renamed = {k.replace(".", "_"): v for k, v in state.items()}
     pyramid.load_state_dict({k: renamed[k.replace(".", "_")] for k in own})
-    x = photos(64, 96).float() / 255
+    x = images(64, 96).float() / 255
     x = normalize(x, plain.pretrained_cfg["mean"], plain.pretrained_cfg["std"])
     with torch.no_grad():
-        maps = backbone(photos(64, 96))
+        maps = backbone(images(64, 96))
         assert_same(maps["out"], plain.forward_features(x))
         for i, expected in enumerate(pyramid(x), 1):
             assert_same(maps[f"level{i}"], expected)
 
 
 def test_incomplete_patches_at_the_rim_are_not_lost() -> None:
-    """ConvNeXt cuts 4 x 4 patches: without padding, row 65 of a photo would change nothing."""
+    """ConvNeXt cuts 4 x 4 patches: without padding, row 65 of an image would change nothing."""
     backbone = build_backbone("convnext_atto", "none", 16).eval()
-    one, other = photos(65, 65, batch=1), photos(65, 65, batch=1)
+    one, other = images(65, 65, batch=1), images(65, 65, batch=1)
     other[..., 64, :] = 255 - other[..., 64, :]
     with torch.no_grad():
         assert not torch.equal(backbone(one)["out"], backbone(other)["out"])
@@ -125,7 +125,7 @@ def test_incomplete_patches_at_the_rim_are_not_lost() -> None:
 def test_every_trainable_weight_gets_a_gradient_from_out(name: str) -> None:
     """DDP waits for the gradients of all trainable weights."""
     backbone = build_backbone(name, "none", 16, freeze_batchnorm=False).eval()
-    backbone(photos())["out"].sum().backward()
+    backbone(images())["out"].sum().backward()
     assert [n for n, p in backbone.named_parameters() if p.requires_grad and p.grad is None] == []
 
 
@@ -154,7 +154,7 @@ def test_frozen_batchnorm_survives_train(name: str) -> None:
     before = {k: v.clone() for k, v in backbone.state_dict().items()}
     for _ in range(2):
         backbone.train()
-        backbone(photos())["out"].mean().backward()
+        backbone(images())["out"].mean().backward()
     norms = [m for m in backbone.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     assert norms and not any(m.training for m in norms)
     assert all(p.grad is None for m in norms for p in m.parameters())
@@ -165,7 +165,7 @@ def test_frozen_batchnorm_survives_train(name: str) -> None:
 def test_batchnorm_trains_where_it_is_not_frozen() -> None:
     backbone = build_backbone("resnet18", "none", 16, freeze_batchnorm=False).train()
     before = backbone.model.bn1.running_mean.clone()
-    backbone(photos())
+    backbone(images())
     assert not torch.equal(before, backbone.model.bn1.running_mean)
     assert backbone.model.bn1.weight.requires_grad
 
@@ -173,7 +173,7 @@ def test_batchnorm_trains_where_it_is_not_frozen() -> None:
 def test_frozen_layers_do_not_train_and_keep_their_statistics() -> None:
     backbone = build_backbone("resnet18", "none", 16, frozen=["conv1", "bn1"], freeze_batchnorm=False).train()
     before = backbone.model.bn1.running_mean.clone()
-    backbone(photos())["out"].sum().backward()
+    backbone(images())["out"].sum().backward()
     assert torch.equal(before, backbone.model.bn1.running_mean)
     assert backbone.model.conv1.weight.grad is None and backbone.model.bn1.weight.grad is None
     assert backbone.model.layer1[0].conv1.weight.grad is not None
@@ -230,7 +230,7 @@ def test_resnet38_computes_what_its_table_says(resnet38: Backbone) -> None:
         pad = dilation if kernel.shape[-1] == 3 else 0
         return F.conv2d(x, kernel, None, stride, pad, dilation)
 
-    x = conv(normalize(photos().float() / 255, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]), "conv1a")
+    x = conv(normalize(images().float() / 255, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]), "conv1a")
     expected = {}
     for level, blocks, *_, stride in RESNET38:
         for i in range(blocks):
@@ -253,7 +253,7 @@ def test_resnet38_computes_what_its_table_says(resnet38: Backbone) -> None:
     expected["out"] = bn_relu(x, "bn7")
 
     with torch.no_grad():
-        maps = resnet38(photos())
+        maps = resnet38(images())
     for name, tap in resnet38.taps.items():
         assert maps[name].shape == (2, tap.channels, 64 // tap.stride, 64 // tap.stride)
         assert_same(maps[name], expected[name])
@@ -303,10 +303,10 @@ def vgg16_reference(w: dict[str, Tensor], x: Tensor, fov: int, pool5: bool) -> d
 def test_vgg16_computes_what_its_table_says(role: str, fov: int, pool5: bool, vgg16: Backbone) -> None:
     backbone = build_backbone("vgg16", "none", role=role).eval()  # type: ignore[arg-type]
     backbone.load_state_dict(vgg16.state_dict())
-    rgb = photos(61, 75).float()
+    rgb = images(61, 75).float()
     bgr = torch.stack([rgb[:, 2] - 104.008, rgb[:, 1] - 116.669, rgb[:, 0] - 122.675], 1)
     with torch.no_grad():
-        maps = backbone(photos(61, 75))
+        maps = backbone(images(61, 75))
         expected = vgg16_reference(backbone.state_dict(), bgr, fov, pool5)
     for name, tap in backbone.taps.items():
         assert maps[name].shape == (2, tap.channels, -(-61 // tap.stride), -(-75 // tap.stride))

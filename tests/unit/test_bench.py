@@ -80,11 +80,11 @@ def test_memory_bar() -> None:
     assert not result.reached
 
 
-def test_generated_photos_are_repeatable_and_differ() -> None:
+def test_generated_images_are_repeatable_and_differ() -> None:
     inputs = Inputs()
-    first, second = inputs.photos(2, 48, 64)
+    first, second = inputs.images(2, 48, 64)
     assert first.shape == (48, 64, 3) and first.dtype == np.uint8
-    assert np.array_equal(first, inputs.photo(48, 64)) and not np.array_equal(first, second)
+    assert np.array_equal(first, inputs.image(48, 64)) and not np.array_equal(first, second)
 
 
 def test_command_prints_and_writes(
@@ -127,14 +127,14 @@ def test_installed_without_repository(monkeypatch: pytest.MonkeyPatch, tmp_path:
 def test_scaling_measures_and_makes_a_table_per_varied_thing(tmp_path: Path) -> None:
     calls: list[str] = []
     points = [
-        scaling.Point("walk", "photo size", at, lambda at=at: calls.append(at)) for at in ("8x8", "9x9")
+        scaling.Point("walk", "image size", at, lambda at=at: calls.append(at)) for at in ("8x8", "9x9")
     ]
     costs = [scaling.measure(point, repeats=3) for point in points]
     # a first call for caches, one for the memory, three that are timed
     assert calls == ["8x8"] * 5 + ["9x9"] * 5
     costs.append(scaling.Cost("CRF", "threads", "2", 0.25, 12.4))
     first, second = scaling.markdown(costs).split("\n\n")
-    assert first.splitlines()[0] == "| ms (peak MB) by photo size | 8x8 | 9x9 |"
+    assert first.splitlines()[0] == "| ms (peak MB) by image size | 8x8 | 9x9 |"
     assert second.splitlines()[2] == "| CRF | 250 (12) |"
 
 
@@ -142,4 +142,4 @@ def test_scaling_reaches_the_sizes_that_it_promises() -> None:
     named = {(point.operator, point.at) for point in scaling.points(Inputs(None))}
     for operator in ("random walk, stride 8", "random walk, stride 4", "dense CRF, 3 labels"):
         assert (operator, "2048x1024") in named
-    assert ("dense CRF, 500x375", "21") in named and ("dense CRF, 8 photos", "8") in named
+    assert ("dense CRF, 500x375", "21") in named and ("dense CRF, 8 images", "8") in named

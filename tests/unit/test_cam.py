@@ -8,12 +8,12 @@ from torch.nn import functional as F
 from tag2mask.ops import alpha_for_level, background_score, multi_scale_cam, normalise_cams
 
 
-def colours(photos: torch.Tensor) -> torch.Tensor:
+def colours(images: torch.Tensor) -> torch.Tensor:
     """A stand-in for a network of stride 8: signed mean colours."""
-    return F.avg_pool2d(photos, 8, ceil_mode=True) - 100
+    return F.avg_pool2d(images, 8, ceil_mode=True) - 100
 
 
-def noise_photo(height: int, width: int) -> torch.Tensor:
+def noise_image(height: int, width: int) -> torch.Tensor:
     return torch.randint(0, 256, (3, height, width), generator=torch.Generator().manual_seed(0)).byte()
 
 
@@ -29,7 +29,7 @@ def test_a_smaller_alpha_gives_more_background():
 
 
 @pytest.mark.parametrize("kind", [torch.zeros(0, 2, 3), np.zeros((0, 2, 3), np.float32)])
-def test_a_photo_without_tags_is_background(kind):
+def test_a_image_without_tags_is_background(kind):
     assert background_score(kind, 4).tolist() == [[1, 1, 1], [1, 1, 1]]
     assert tuple(normalise_cams(kind).shape) == (0, 2, 3)
 
@@ -53,52 +53,52 @@ def test_normalised_maps_reach_one_and_never_more():
 
 
 def test_one_pass_at_scale_one_is_the_plain_network():
-    photo = noise_photo(32, 48)
-    single = multi_scale_cam(colours, photo, scales=(1,), flip=False)
+    image = noise_image(32, 48)
+    single = multi_scale_cam(colours, image, scales=(1,), flip=False)
     # scale 1 and a grid of the network's own size resample nothing
-    assert torch.allclose(single, colours(photo.float()[None])[0].relu())
+    assert torch.allclose(single, colours(image.float()[None])[0].relu())
 
 
 def test_flipped_pass_is_flipped_back():
-    photo = noise_photo(32, 48)
-    single = multi_scale_cam(colours, photo, scales=(1,), flip=False)
-    both = multi_scale_cam(colours, photo, scales=(1,), flip=True)
+    image = noise_image(32, 48)
+    single = multi_scale_cam(colours, image, scales=(1,), flip=False)
+    both = multi_scale_cam(colours, image, scales=(1,), flip=True)
     # the stand-in commutes with flips, so both passes see the same maps up to rounding
     assert torch.allclose(both, 2 * single, atol=1e-4)
 
 
 def test_passes_are_cut_at_zero_before_they_are_summed():
-    def sign_by_size(photos: torch.Tensor) -> torch.Tensor:
-        side = 1.0 if photos.shape[2] == 16 else -5.0
-        return photos.new_full((len(photos), 1, 2, 2), side)
+    def sign_by_size(images: torch.Tensor) -> torch.Tensor:
+        side = 1.0 if images.shape[2] == 16 else -5.0
+        return images.new_full((len(images), 1, 2, 2), side)
 
-    assert float(multi_scale_cam(sign_by_size, noise_photo(16, 16), scales=(1, 2)).max()) == 2
+    assert float(multi_scale_cam(sign_by_size, noise_image(16, 16), scales=(1, 2)).max()) == 2
 
 
 def test_scales_sizes_and_batches_that_the_network_sees():
     seen = []
 
-    def spy(photos: torch.Tensor) -> torch.Tensor:
-        seen.append(tuple(photos.shape))
-        assert float(photos.min()) >= 0 and float(photos.max()) <= 255
-        return colours(photos)
+    def spy(images: torch.Tensor) -> torch.Tensor:
+        seen.append(tuple(images.shape))
+        assert float(images.min()) >= 0 and float(images.max()) <= 255
+        return colours(images)
 
-    result = multi_scale_cam(spy, noise_photo(30, 41), scales=(0.5, 1, 2))
+    result = multi_scale_cam(spy, noise_image(30, 41), scales=(0.5, 1, 2))
     # on the CPU the mirrored copy is a pass of its own
     assert seen == [(1, 3, h, w) for h, w in ((15, 20), (30, 41), (60, 82)) for _ in range(2)]
     assert result.shape == (3, 4, 6) and result.dtype == torch.float32
 
 
 def test_a_given_size_is_the_size_of_the_result():
-    assert multi_scale_cam(colours, noise_photo(30, 41), size=(30, 41)).shape == (3, 30, 41)
+    assert multi_scale_cam(colours, noise_image(30, 41), size=(30, 41)).shape == (3, 30, 41)
 
 
 def test_resizing_is_pillows_bicubic():
     from PIL import Image
 
-    photo = noise_photo(40, 32)
-    small = Image.fromarray(photo.permute(1, 2, 0).numpy()).resize((16, 20), Image.Resampling.BICUBIC)
-    result = multi_scale_cam(lambda x: x, photo, scales=(0.5,), flip=False, size=(20, 16))
+    image = noise_image(40, 32)
+    small = Image.fromarray(image.permute(1, 2, 0).numpy()).resize((16, 20), Image.Resampling.BICUBIC)
+    result = multi_scale_cam(lambda x: x, image, scales=(0.5,), flip=False, size=(20, 16))
     difference = result.permute(1, 2, 0).numpy() - np.asarray(small, np.float32)
     # Pillow rounds after each of its two directions
     assert np.abs(difference).max() <= 1.01
@@ -111,7 +111,7 @@ def test_resizing_is_pillows_bicubic():
         (lambda: background_score(torch.zeros(1, 2, 2), 0), "alpha must be above 0"),
         (lambda: normalise_cams(torch.zeros(2, 2)), "cams must be"),
         (lambda: alpha_for_level(1.0), "level must lie"),
-        (lambda: multi_scale_cam(colours, torch.zeros(1, 8, 8)), "photo must be"),
+        (lambda: multi_scale_cam(colours, torch.zeros(1, 8, 8)), "image must be"),
         (lambda: multi_scale_cam(colours, torch.zeros(3, 8, 8), scales=()), "scales must be"),
         (lambda: multi_scale_cam(colours, torch.zeros(3, 8, 8), scales=(0,)), "scales must be"),
     ],

@@ -164,7 +164,7 @@ def test_report_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert (tmp_path / "both.html").read_text().startswith("<!DOCTYPE html>")
     assert cli.main(["report", str(tmp_path / "none")]) == 2
     with pytest.raises(SystemExit) as stop:
-        cli.main(["report", str(run), "--photos", "-1"])
+        cli.main(["report", str(run), "--images", "-1"])
     assert stop.value.code == 2
 
 

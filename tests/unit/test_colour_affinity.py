@@ -19,11 +19,11 @@ def problem(height: int = 3, width: int = 4, batch: int = 2, seed: int = 0):
     return features, torch.randint(0, 256, (batch, 3, height, width), generator=generator)
 
 
-def by_pairs(features: torch.Tensor, photos: torch.Tensor, reading: str, norm: str) -> float:
+def by_pairs(features: torch.Tensor, images: torch.Tensor, reading: str, norm: str) -> float:
     """The definition, one pair of cells at a time."""
     losses = []
-    for maps, photo in zip(features.flatten(2).tolist(), photos.double().flatten(2).tolist(), strict=True):
-        cells, colours = list(zip(*maps, strict=True)), list(zip(*photo, strict=True))
+    for maps, image in zip(features.flatten(2).tolist(), images.double().flatten(2).tolist(), strict=True):
+        cells, colours = list(zip(*maps, strict=True)), list(zip(*image, strict=True))
         largest = max(math.dist(a, b) for a in colours for b in colours)
         divisor = math.sqrt(3) * 255 if norm == "range" else largest or 1
         total, n = 0.0, len(cells)
@@ -43,18 +43,18 @@ def by_pairs(features: torch.Tensor, photos: torch.Tensor, reading: str, norm: s
 @pytest.mark.parametrize("norm", ["image", "range"])
 @pytest.mark.parametrize("reading", READINGS)
 def test_every_reading_equals_the_loop(reading, norm):
-    features, photos = problem()
-    found = float(colour_affinity_loss(features, photos, reading, norm))
+    features, images = problem()
+    found = float(colour_affinity_loss(features, images, reading, norm))
     # float64 against Python's own floats; colour distances pass through float32 (7 digits)
-    assert found == pytest.approx(by_pairs(features, photos, reading, norm), rel=1e-6)
+    assert found == pytest.approx(by_pairs(features, images, reading, norm), rel=1e-6)
 
 
 @pytest.mark.parametrize("reading", READINGS)
 def test_gradcheck(reading):
-    features, photos = problem()
+    features, images = problem()
     # steps of 1e-6 stay clear of the kinks of |T - M|
     assert torch.autograd.gradcheck(
-        lambda x: colour_affinity_loss(x, photos, reading), (features.requires_grad_(),)
+        lambda x: colour_affinity_loss(x, images, reading), (features.requires_grad_(),)
     )
 
 
@@ -65,11 +65,11 @@ def test_compiled_loops_equal_float64_matrices(shape, reading, norm):
     generator = torch.Generator().manual_seed(1)
     features = torch.randn(2, *shape, generator=generator)
     features[1, :, -1] = features[1, :, 0]  # equal cells, where the slope is 0
-    photos = torch.randint(0, 256, (2, 3, *shape[1:]), generator=generator)
+    images = torch.randint(0, 256, (2, 3, *shape[1:]), generator=generator)
     results = []
     for x, engine in ((features.clone(), "numba"), (features.double(), "torch")):
         x.requires_grad_()
-        loss = colour_affinity_loss(x, photos, reading, norm, engine=engine)
+        loss = colour_affinity_loss(x, images, reading, norm, engine=engine)
         results.append((loss, *torch.autograd.grad(3 * loss, x)))
     # float32: rounding of sums over up to 192 cells; of the printed loss the slopes cancel to 0 nearly
     value = float(results[1][0].detach())
@@ -81,19 +81,19 @@ def test_compiled_loops_equal_float64_matrices(shape, reading, norm):
 @pytest.mark.parametrize("reading", READINGS)
 @pytest.mark.parametrize("wrong", [math.nan, math.inf])
 def test_compiled_loops_hide_no_nan(reading, wrong):
-    features, photos = problem(3, 5)
+    features, images = problem(3, 5)
     features[1, 2, 1, 1] = wrong
-    assert bool(colour_affinity_loss(features.float(), photos, reading, engine="numba").isnan())
+    assert bool(colour_affinity_loss(features.float(), images, reading, engine="numba").isnan())
 
 
 def test_compiled_loops_on_threads_are_the_same():
-    features, photos = problem(6, 6, batch=4)
+    features, images = problem(6, 6, batch=4)
     found = []
     for threads in (1, 3):
         before = torch.get_num_threads()
         torch.set_num_threads(threads)
         x = features.float().requires_grad_()
-        loss = colour_affinity_loss(x, photos)
+        loss = colour_affinity_loss(x, images)
         found.append((loss, *torch.autograd.grad(loss, x)))
         torch.set_num_threads(before)
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
@@ -101,12 +101,12 @@ def test_compiled_loops_on_threads_are_the_same():
 
 @pytest.mark.parametrize("reading", READINGS)
 def test_stripes_do_not_change_the_numbers(reading, monkeypatch):
-    features, photos = problem(5, 6)
+    features, images = problem(5, 6)
     results = []
     for rows in (1024, 7):
         monkeypatch.setattr("tag2mask.ops.feature_affinity._ROWS", rows)
         x = features.clone().requires_grad_()
-        loss = colour_affinity_loss(x, photos, reading)
+        loss = colour_affinity_loss(x, images, reading)
         results.append((loss, *torch.autograd.grad(loss, x)))
     # float64 sums in another order
     for whole, striped in zip(*results, strict=True):
@@ -114,9 +114,9 @@ def test_stripes_do_not_change_the_numbers(reading, monkeypatch):
 
 
 def test_the_printed_loss_teaches_nothing_and_the_others_do():
-    features, photos = problem(20, 20, batch=1)
+    features, images = problem(20, 20, batch=1)
     losses = {
-        r: [float(colour_affinity_loss(features * s, photos, r)) for s in (0.5, 1, 2)] for r in READINGS
+        r: [float(colour_affinity_loss(features * s, images, r)) for s in (0.5, 1, 2)] for r in READINGS
     }
     # T is below M but where two colours are nearly as far apart as any: hardly ever in 400 cells
     assert max(losses["literal"]) == pytest.approx(min(losses["literal"]), rel=2e-3)
@@ -125,24 +125,24 @@ def test_the_printed_loss_teaches_nothing_and_the_others_do():
 
 @settings(max_examples=20)
 @given(seed=st.integers(0, 10**6), reading=st.sampled_from(READINGS))
-def test_flips_and_photo_brightness_do_not_matter(seed, reading):
-    features, photos = problem(seed=seed)
-    loss = colour_affinity_loss(features, photos, reading)
-    flipped = colour_affinity_loss(features.flip(3), photos.flip(3), reading)
+def test_flips_and_image_brightness_do_not_matter(seed, reading):
+    features, images = problem(seed=seed)
+    loss = colour_affinity_loss(features, images, reading)
+    flipped = colour_affinity_loss(features.flip(3), images.flip(3), reading)
     assert torch.allclose(flipped, loss, rtol=1e-6)  # colour distances are float32
-    assert torch.allclose(colour_affinity_loss(features, photos / 2 + 10, reading), loss, rtol=1e-5)
+    assert torch.allclose(colour_affinity_loss(features, images / 2 + 10, reading), loss, rtol=1e-5)
     assert float(loss) <= {"rows": 2, "raw": 1, "literal": math.inf}[reading]
 
 
 def test_training_draws_equal_colours_together():
-    photos = torch.zeros(1, 3, 4, 6)
-    photos[..., 3:] = 200
+    images = torch.zeros(1, 3, 4, 6)
+    images[..., 3:] = 200
     features = problem(4, 6, batch=1)[0].float().requires_grad_()
     optimizer = torch.optim.Adam([features], lr=0.1)
-    first = float(colour_affinity_loss(features, photos).detach())
+    first = float(colour_affinity_loss(features, images).detach())
     for _ in range(150):
         optimizer.zero_grad()
-        loss = colour_affinity_loss(features, photos)
+        loss = colour_affinity_loss(features, images)
         loss.backward()
         optimizer.step()
     assert float(loss.detach()) < 0.3 * first
@@ -150,7 +150,7 @@ def test_training_draws_equal_colours_together():
 
 @pytest.mark.parametrize("reading", READINGS)
 @pytest.mark.parametrize("norm", ["image", "range"])
-def test_flat_photos_and_equal_features_are_finite(reading, norm):
+def test_flat_images_and_equal_features_are_finite(reading, norm):
     features = torch.zeros(1, 3, 4, 4, requires_grad=True)
     loss = colour_affinity_loss(features, torch.full((1, 3, 4, 4), 9), reading, norm)
     loss.backward()
@@ -160,8 +160,8 @@ def test_flat_photos_and_equal_features_are_finite(reading, norm):
 
 
 def test_size_resizes_both():
-    features, photos = problem(8, 8)
-    large = photos.repeat_interleave(3, 2).repeat_interleave(3, 3)
+    features, images = problem(8, 8)
+    large = images.repeat_interleave(3, 2).repeat_interleave(3, 3)
     colours = F.interpolate(large.float(), (4, 5), mode="bilinear", antialias=True)
     maps = F.interpolate(features, (4, 5), mode="bilinear", antialias=True)
     expected = colour_affinity_loss(maps, colours)
@@ -171,29 +171,29 @@ def test_size_resizes_both():
 
 
 def test_types():
-    features, photos = problem()
+    features, images = problem()
     half = features.bfloat16().requires_grad_()
-    loss = colour_affinity_loss(half, photos.byte())
+    loss = colour_affinity_loss(half, images.byte())
     loss.backward()
     assert loss.dtype == torch.float32 and half.grad.dtype == torch.bfloat16
-    assert float(loss.detach()) == float(colour_affinity_loss(half.detach().float(), photos.float()))
+    assert float(loss.detach()) == float(colour_affinity_loss(half.detach().float(), images.float()))
 
 
 def test_nan_is_not_hidden():
-    features, photos = problem()
+    features, images = problem()
     features[0, 0, 0, 0] = torch.nan
-    assert bool(colour_affinity_loss(features, photos).isnan())
+    assert bool(colour_affinity_loss(features, images).isnan())
 
 
 @pytest.mark.parametrize(
-    ("features", "photos", "more", "message"),
+    ("features", "images", "more", "message"),
     [
         (torch.zeros(3, 4, 5), torch.zeros(1, 3, 4, 5), {}, "features must be"),
         (torch.zeros(1, 0, 4, 5), torch.zeros(1, 3, 4, 5), {}, "features must be .* not empty"),
         (torch.zeros(1, 3, 4, 5).long(), torch.zeros(1, 3, 4, 5), {}, "features must be floating"),
-        (torch.zeros(1, 3, 4, 5), torch.zeros(2, 3, 4, 5), {}, r"photos must be \(1, 3, H, W\)"),
-        (torch.zeros(1, 3, 4, 5), torch.zeros(1, 1, 4, 5), {}, "photos must be"),
-        (torch.zeros(1, 3, 4, 5), torch.zeros(1, 3, 8, 10), {}, "photos must have one size.*`size`"),
+        (torch.zeros(1, 3, 4, 5), torch.zeros(2, 3, 4, 5), {}, r"images must be \(1, 3, H, W\)"),
+        (torch.zeros(1, 3, 4, 5), torch.zeros(1, 1, 4, 5), {}, "images must be"),
+        (torch.zeros(1, 3, 4, 5), torch.zeros(1, 3, 8, 10), {}, "images must have one size.*`size`"),
         (torch.zeros(1, 3, 4, 5), torch.zeros(1, 3, 4, 5), {"size": (0, 5)}, "size must be"),
         (torch.zeros(1, 3, 4, 5), torch.zeros(1, 3, 4, 5), {"reading": "row"}, "reading must be one of"),
         (torch.zeros(1, 3, 4, 5), torch.zeros(1, 3, 4, 5), {"norm": "max"}, "norm must be one of"),
@@ -201,6 +201,6 @@ def test_nan_is_not_hidden():
         (torch.zeros(1, 3, 4, 5).double(), torch.zeros(1, 3, 4, 5), {"engine": "numba"}, "takes float32"),
     ],
 )
-def test_wrong_arguments_are_named(features, photos, more, message):
+def test_wrong_arguments_are_named(features, images, more, message):
     with pytest.raises(ValueError, match=message):
-        colour_affinity_loss(features, photos, **more)
+        colour_affinity_loss(features, images, **more)

@@ -54,11 +54,11 @@ def test_matrix_counts_pairs_of_true_and_predicted():
         assert metric.matrix[c].tolist() == [pairs[c, p] for p in (0, 1, 2, 3, 4, 255)]
 
 
-def test_one_confusion_for_the_data_set_and_no_mean_of_photos():
+def test_one_confusion_for_the_data_set_and_no_mean_of_images():
     metric = Confusion(2)
     metric.update(np.array([1, 1, 1, 1]), np.array([1, 1, 1, 0]))
     metric.update(np.array([0]), np.array([1]))
-    # class 1 over both photos: 3 hits, union 5; class 0: no hit, union 2
+    # class 1 over both images: 3 hits, union 5; class 0: no hit, union 2
     assert metric.per_class_iou.tolist() == pytest.approx([0.0, 0.6])
 
 
@@ -91,7 +91,7 @@ def test_reset_and_empty():
     assert math.isnan(metric.miou) and math.isnan(metric.coverage) and math.isnan(metric.precision)
 
 
-def test_all_ignored_photo_adds_nothing():
+def test_all_ignored_image_adds_nothing():
     metric = Confusion(2)
     metric.update(np.zeros((2, 2), int), np.full((2, 2), 255))
     assert int(metric.matrix.sum()) == 0

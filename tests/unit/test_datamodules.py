@@ -23,7 +23,7 @@ from tag2mask.data import (
     SegmentationData,
     Shapes,
 )
-from tag2mask.data.base import PhotoData
+from tag2mask.data.base import ImageData
 from tag2mask.data.samples import as_list
 
 SMALL: dict[str, Any] = {"crop": 48, "num_workers": 0}
@@ -93,27 +93,27 @@ def test_classification(shapes: Shapes) -> None:
     assert data.classes == shapes.classes
     data.setup("fit")
     batches = list(data.train_dataloader())
-    assert len(batches) == 1  # 6 photos: the last two do not fill a batch
-    assert batches[0].keys() == {"id", "photo", "tags"}
-    assert batches[0]["photo"].shape == (4, 3, 48, 48) and batches[0]["photo"].dtype == torch.uint8
+    assert len(batches) == 1  # 6 images: the last two do not fill a batch
+    assert batches[0].keys() == {"id", "image", "tags"}
+    assert batches[0]["image"].shape == (4, 3, 48, 48) and batches[0]["image"].dtype == torch.uint8
     assert batches[0]["tags"].shape == (4, 4) and batches[0]["tags"].dtype == torch.float32
     for image_id, tags in zip(batches[0]["id"], batches[0]["tags"], strict=True):
         assert tags.tolist() == shapes.tags(image_id).tolist()
 
 
-def test_classification_validates_on_whole_photos(shapes: Shapes) -> None:
+def test_classification_validates_on_whole_images(shapes: Shapes) -> None:
     data = ClassificationData(shapes, batch_size=4, **SMALL)
     data.setup("validate")
     samples = [sample for batch in data.val_dataloader() for sample in batch]
     assert [s["id"] for s in samples] == shapes.ids("val")
     first = samples[0]
-    assert first["photo"].shape == (3, 96, 128) and first["mask"].shape == (96, 128)
+    assert first["image"].shape == (3, 96, 128) and first["mask"].shape == (96, 128)
     assert (first["mask"].numpy() == shapes.read_mask(first["id"])).all()
     smaller = ClassificationData(shapes, batch_size=4, eval_long_side=64, **SMALL)
     first = next(iter(smaller.val_dataloader()))[0]
-    assert first["photo"].shape == (3, 48, 64) and first["mask"].shape == (48, 64)
+    assert first["image"].shape == (3, 48, 64) and first["mask"].shape == (48, 64)
     predicted = next(iter(smaller.predict_dataloader()))[0]
-    assert predicted["photo"].shape == (3, 96, 128)  # results refer to the photo as it is
+    assert predicted["image"].shape == (3, 96, 128)  # results refer to the image as it is
     assert "mask" not in predicted and predicted["tags"].shape == (4,)
     assert smaller.predict_split_name == "train"
 
@@ -122,13 +122,13 @@ def test_affinity(shapes: Shapes, affinity_labels: Path) -> None:
     data = AffinityData(shapes, str(affinity_labels), batch_size=3, **{**SMALL, "crop": 160})
     data.setup("fit")
     batch = next(iter(data.train_dataloader()))
-    assert batch.keys() == {"id", "photo", "fg_labels", "bg_labels"}
+    assert batch.keys() == {"id", "image", "fg_labels", "bg_labels"}
     assert batch["fg_labels"].shape == batch["bg_labels"].shape == (3, 160, 160)
     assert batch["fg_labels"].dtype == torch.uint8
     outside = batch["fg_labels"] == 255
     assert outside.sum() == 3 * (160 * 160 - 96 * 128)  # the scale is kept
     assert (batch["bg_labels"][outside] == 255).all()
-    assert (batch["photo"].permute(0, 2, 3, 1)[outside] == 0).all()  # black
+    assert (batch["image"].permute(0, 2, 3, 1)[outside] == 0).all()  # black
     assert set(batch["bg_labels"].unique().tolist()) == {0, 255}
 
 
@@ -138,8 +138,8 @@ def test_segmentation_on_pseudo_labels(shapes: Shapes, labels: Path) -> None:
     data = SegmentationData(shapes, str(labels), batch_size=4, **SMALL)
     data.setup("fit")
     batch = next(iter(data.train_dataloader()))
-    assert sorted(batch["id"]) == ids  # the photos of the labels, not the split
-    assert batch.keys() == {"id", "photo", "label"}  # no tags: the network must not see any
+    assert sorted(batch["id"]) == ids  # the images of the labels, not the split
+    assert batch.keys() == {"id", "image", "label"}  # no tags: the network must not see any
     assert batch["label"].shape == (4, 48, 48) and batch["label"].dtype == torch.int64
     sample = next(iter(data.val_dataloader()))[0]
     assert sample["tags"].sum() >= 1 and sample["mask"].shape == (96, 128)
@@ -156,10 +156,10 @@ def test_segmentation_reads_ids_and_gives_indices(shapes: Shapes, tmp_path: Path
     (root / "ImageSets" / "Segmentation").symlink_to(shapes.root / "ImageSets" / "Segmentation")
     rows = "".join(f"{i},dog sheep\n" for split in ("train", "val") for i in shapes.ids(split))
     (root / "image_labels.csv").write_text("image,labels\n" + rows)
-    photos = VOC(str(root))
+    images = VOC(str(root))
     write_label_maps(tmp_path / "pl" / "out", shapes, value=17)
-    step = write_step(tmp_path / "pl", "labels", shapes, classes=photos.classes.to_dict())
-    data = SegmentationData(photos, str(step), batch_size=2, scale=None, **SMALL)
+    step = write_step(tmp_path / "pl", "labels", shapes, classes=images.classes.to_dict())
+    data = SegmentationData(images, str(step), batch_size=2, scale=None, **SMALL)
     data.setup("fit")
     assert next(iter(data.train_dataloader()))["label"].unique().tolist() == [2]
     assert "mask" not in next(iter(data.val_dataloader()))[0]  # this set has none, and that is fine
@@ -185,13 +185,13 @@ def test_pseudo_label(shapes: Shapes, maps: Path) -> None:
     assert sample["map_classes"] == [0, 3]
     assert sample["maps"].shape == (2, 3, 4) and sample["maps"].dtype == torch.float32
     assert sample["maps"][:, 0, 0].tolist() == [0.5, 1.0]
-    assert sample["photo"].shape == (3, 96, 128) and "mask" not in sample
+    assert sample["image"].shape == (3, 96, 128) and "mask" not in sample
     with pytest.raises(UserError, match="nothing to train on"):
         data.setup("fit")
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".png"])
-def test_photos_with_a_result_are_not_decoded(
+def test_images_with_a_result_are_not_decoded(
     shapes: Shapes, maps: Path, tmp_path: Path, suffix: str
 ) -> None:
     done = shapes.ids("train")[1]
@@ -204,15 +204,15 @@ def test_photos_with_a_result_are_not_decoded(
         samples = {s["id"]: s for batch in data.predict_dataloader() for s in batch}
         assert samples.pop(done) == {"id": done, "done": True}
         assert len(samples) == 5
-        assert all(s["done"] is False and "photo" in s for s in samples.values())
+        assert all(s["done"] is False and "image" in s for s in samples.values())
 
 
 # ------------------------------------------------------------------ what is refused
 
 
-def test_too_few_photos_for_a_batch(shapes: Shapes) -> None:
+def test_too_few_images_for_a_batch(shapes: Shapes) -> None:
     with pytest.raises(
-        UserError, match=r"6 training photos do not fill a batch of 8 .* data.batch_size to 6"
+        UserError, match=r"6 training images do not fill a batch of 8 .* data.batch_size to 6"
     ):
         ClassificationData(shapes, batch_size=8, **SMALL).setup("fit")
 
@@ -223,26 +223,26 @@ def test_numbers_out_of_range(shapes: Shapes, name: str) -> None:
         ClassificationData(shapes, **{name: -1})
 
 
-def test_setup_checks_the_photos_of_every_stage(
+def test_setup_checks_the_images_of_every_stage(
     shapes: Shapes, labels: Path, maps: Path, tmp_path: Path
 ) -> None:
     class Broken(Shapes):
         broken = ""
 
-        def photo_path(self, image_id: str) -> Path:
-            good = super().photo_path(image_id)
+        def image_path(self, image_id: str) -> Path:
+            good = super().image_path(image_id)
             return good.with_name("gone.jpg") if image_id == self.broken else good
 
-    photos = Broken(str(shapes.root), train=6, val=3)
-    classification = ClassificationData(photos, batch_size=2, **SMALL)
-    segmentation = SegmentationData(photos, str(labels), batch_size=2, **SMALL)
-    masks = SegmentationData(photos, supervision="masks", batch_size=2, **SMALL)
-    pseudo = PseudoLabelData(photos, str(maps))
-    for photos.broken in ("train_00001", "val_00001"):
+    images = Broken(str(shapes.root), train=6, val=3)
+    classification = ClassificationData(images, batch_size=2, **SMALL)
+    segmentation = SegmentationData(images, str(labels), batch_size=2, **SMALL)
+    masks = SegmentationData(images, supervision="masks", batch_size=2, **SMALL)
+    pseudo = PseudoLabelData(images, str(maps))
+    for images.broken in ("train_00001", "val_00001"):
         for data in (classification, segmentation, masks):
             with pytest.raises(UserError, match=r"gone\.jpg does not exist"):
                 data.setup("fit")
-    for photos.broken, data in (
+    for images.broken, data in (
         ("train_00001", classification),
         ("train_00001", pseudo),
         ("val_00001", segmentation),
@@ -276,7 +276,7 @@ def test_missing_labels_are_named(shapes: Shapes, labels: Path, affinity_labels:
     with pytest.raises(UserError, match=r"bg/train_00003\.png does not exist"):
         AffinityData(shapes, str(affinity_labels), batch_size=2, **SMALL).setup("fit")
     write_step(maps, "maps", shapes, image_ids=shapes.ids("train")[:3])
-    with pytest.raises(UserError, match="no result for photo train_00003"):
+    with pytest.raises(UserError, match="no result for image train_00003"):
         PseudoLabelData(shapes, str(maps)).setup("predict")
 
 
@@ -285,7 +285,7 @@ def test_labels_of_another_size_are_named(shapes: Shapes, labels: Path) -> None:
         save_labels(labels / "out" / f"{image_id}.png", np.zeros((90, 128), np.uint8))
     data = SegmentationData(shapes, str(labels), batch_size=2, **SMALL)
     data.setup("fit")
-    with pytest.raises(UserError, match="128x90, the photo 128x96"):
+    with pytest.raises(UserError, match="128x90, the image 128x96"):
         next(iter(data.train_dataloader()))
 
 
@@ -294,9 +294,9 @@ def test_true_masks_must_be_there(shapes: Shapes, tmp_path: Path) -> None:
         def mask_path(self, image_id: str) -> Path | None:
             return None
 
-    photos = Maskless(str(shapes.root), train=6, val=3)
+    images = Maskless(str(shapes.root), train=6, val=3)
     with pytest.raises(UserError, match="train_00000 of split train has no mask"):
-        SegmentationData(photos, supervision="masks", batch_size=2, **SMALL).setup("fit")
+        SegmentationData(images, supervision="masks", batch_size=2, **SMALL).setup("fit")
 
 
 # ------------------------------------------------------------------ Lightning
@@ -309,7 +309,7 @@ def test_seed_everything_makes_runs_repeat(shapes: Shapes, workers: int) -> None
         data = ClassificationData(shapes, batch_size=2, crop=48, num_workers=workers)
         data.setup("fit")
         loader = data.train_dataloader()
-        return [batch["photo"] for _ in range(2) for batch in loader]
+        return [batch["image"] for _ in range(2) for batch in loader]
 
     first, again, other = run(1), run(1), run(2)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
@@ -326,7 +326,7 @@ class Probe(pl.LightningModule):
         self.seen: list[str] = []
 
     def training_step(self, batch: dict[str, Any], _: int) -> torch.Tensor:
-        return self.weight * batch["photo"].float().mean()
+        return self.weight * batch["image"].float().mean()
 
     def validation_step(self, batch: list[dict[str, Any]], _: int) -> None:
         self.seen += [sample["id"] for sample in batch]
@@ -366,7 +366,7 @@ def test_shipped_configurations_fit_every_data_module(
     arguments += ["--data.init_args.dataset.init_args.root", str(tmp_path / "elsewhere")]
     arguments += [f"--data.init_args.{step}", "some/step"] if step else []
     cli = LightningCLI(
-        Probe, PhotoData, subclass_mode_data=True, run=False, args=arguments, save_config_callback=None,
+        Probe, ImageData, subclass_mode_data=True, run=False, args=arguments, save_config_callback=None,
         trainer_defaults={"logger": False, "accelerator": "cpu"},
     )  # fmt: skip
     assert type(cli.datamodule).__name__ == data
@@ -374,14 +374,14 @@ def test_shipped_configurations_fit_every_data_module(
     assert str(tmp_path / "elsewhere") in str(described)
 
 
-def test_collating_keeps_photos_of_different_sizes_apart() -> None:
-    samples: Any = [{"id": "a", "photo": torch.zeros(3, 4, 5)}, {"id": "b", "photo": torch.zeros(3, 6, 5)}]
+def test_collating_keeps_images_of_different_sizes_apart() -> None:
+    samples: Any = [{"id": "a", "image": torch.zeros(3, 4, 5)}, {"id": "b", "image": torch.zeros(3, 6, 5)}]
     assert as_list(samples) is samples
 
 
 def test_reading_masks_needs_neither_lightning_nor_albumentations() -> None:
     """Scores are counted in a process per step: what it imports is what everyone waits for."""
-    code = "import sys, tag2mask.data; tag2mask.data.VOC; tag2mask.data.PhotoSet; print(*sys.modules)"
+    code = "import sys, tag2mask.data; tag2mask.data.VOC; tag2mask.data.ImageSet; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert not {"pytorch_lightning", "albumentations", "cv2"} & loaded

@@ -19,7 +19,7 @@ from tag2mask.ops.mean_field import mean_field
 from tag2mask.ops.permutohedral import Lattice, build_lattice
 
 
-def _photo(height: int = 24, width: int = 31, seed: int = 0) -> npt.NDArray[np.uint8]:
+def _image(height: int = 24, width: int = 31, seed: int = 0) -> npt.NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
 
 
@@ -126,7 +126,7 @@ def test_exp_of_four_numbers() -> None:
 
 @pytest.mark.parametrize("labels", [1, 2, 5, 21])
 def test_probabilities(labels: int) -> None:
-    q = dense_crf(_photo(), _scores(labels))
+    q = dense_crf(_image(), _scores(labels))
     assert q.shape == (labels, 24, 31)
     assert q.dtype == np.float32
     assert q.flags.c_contiguous
@@ -141,53 +141,53 @@ def test_without_messages_it_is_the_clipped_scores_normalised(params: CRFParams)
     scores[1, 3:9] = 1.7
     clipped = np.clip(scores, 1e-5, 1)
     # exp and log of float32: 3e-7 and, through logs of size 11, 1e-6.
-    np.testing.assert_allclose(dense_crf(_photo(), scores, params), clipped / clipped.sum(axis=0), atol=3e-6)
+    np.testing.assert_allclose(dense_crf(_image(), scores, params), clipped / clipped.sum(axis=0), atol=3e-6)
 
 
 @pytest.mark.parametrize("engine", ["lattice", "pydensecrf"])
-def test_labels_move_to_the_edge_of_the_photo(engine: str) -> None:
+def test_labels_move_to_the_edge_of_the_image(engine: str) -> None:
     if engine == "pydensecrf":
         pytest.importorskip("pydensecrf")
-    photo = np.full((40, 60, 3), 30, np.uint8)
-    photo[:, 37:] = (200, 120, 90)
+    image = np.full((40, 60, 3), 30, np.uint8)
+    image[:, 37:] = (200, 120, 90)
     ramp = np.clip((np.arange(60) - 20) / 20, 0.05, 0.95)  # crosses 0.5 at column 30, 7 away from the edge
     scores = np.broadcast_to(np.stack([1 - ramp, ramp])[:, None], (2, 40, 60))
-    labels = dense_crf(photo, scores, CRF_CAM, engine).argmax(axis=0)
+    labels = dense_crf(image, scores, CRF_CAM, engine).argmax(axis=0)
     np.testing.assert_array_equal(labels, np.broadcast_to(np.arange(60) >= 37, (40, 60)))
 
 
 def test_input_of_any_layout_is_read_and_left_alone() -> None:
-    photo, scores = _photo(), _scores(3)
-    expected = dense_crf(photo, scores)
+    image, scores = _image(), _scores(3)
+    expected = dense_crf(image, scores)
     strided = np.asfortranarray(scores.astype(np.float64))
-    frozen = np.asfortranarray(photo)
+    frozen = np.asfortranarray(image)
     for array in (strided, frozen):
         array.flags.writeable = False
     # The logs are rounded from float64 here: one unit in the last place, 1e-6, in numbers up to 11.
     np.testing.assert_allclose(dense_crf(frozen, strided), expected, atol=1e-5)
-    np.testing.assert_array_equal(dense_crf(photo, scores), expected)
+    np.testing.assert_array_equal(dense_crf(image, scores), expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
 def test_tensors_in_tensors_out(dtype: torch.dtype) -> None:
-    photo, scores = torch.from_numpy(_photo()), torch.from_numpy(_scores(3)).to(dtype).requires_grad_()
-    q = dense_crf(photo, scores)
+    image, scores = torch.from_numpy(_image()), torch.from_numpy(_scores(3)).to(dtype).requires_grad_()
+    q = dense_crf(image, scores)
     assert isinstance(q, torch.Tensor) and q.dtype == torch.float32 and not q.requires_grad
-    expected = dense_crf(_photo(), scores.detach().float().numpy())
+    expected = dense_crf(_image(), scores.detach().float().numpy())
     # The same numbers as float32; only float64 has more digits, see above, and float16 a coarse 1e-5.
     np.testing.assert_allclose(q.numpy(), expected, atol=1e-5)
-    by_hand = np.asfortranarray(_photo())
+    by_hand = np.asfortranarray(_image())
     np.testing.assert_array_equal(dense_crf(torch.from_numpy(by_hand), scores).numpy(), q.numpy())
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 1), (3, 200)])
-def test_thin_photos(size: tuple[int, int]) -> None:
-    q = dense_crf(_photo(*size), _scores(2, *size), CRF_DEEPLAB)
+def test_thin_images(size: tuple[int, int]) -> None:
+    q = dense_crf(_image(*size), _scores(2, *size), CRF_DEEPLAB)
     np.testing.assert_allclose(q.sum(axis=0), 1, atol=1e-6)
 
 
 def test_threads_give_what_one_gives() -> None:
-    jobs = [(_photo(40 + i % 3, 50, i), _scores(2 + i % 2, 40 + i % 3, 50, i)) for i in range(12)]
+    jobs = [(_image(40 + i % 3, 50, i), _scores(2 + i % 2, 40 + i % 3, 50, i)) for i in range(12)]
     alone = [dense_crf(*job) for job in jobs]
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda job: dense_crf(*job), jobs))
@@ -197,40 +197,40 @@ def test_threads_give_what_one_gives() -> None:
 
 def test_noise_fills_and_grows_the_vertex_table() -> None:
     # 50 000 random colours at a narrow width have about 6 vertices each, more than the first table holds.
-    q = dense_crf(_photo(200, 250), _scores(2, 200, 250), CRF_DEEPLAB)
+    q = dense_crf(_image(200, 250), _scores(2, 200, 250), CRF_DEEPLAB)
     np.testing.assert_allclose(q.sum(axis=0), 1, atol=1e-6)
 
 
 @pytest.mark.parametrize(
-    ("photo", "scores", "name"),
+    ("image", "scores", "name"),
     [
-        (_photo().astype(np.float32), _scores(2), "photo: .*float32"),
-        (_photo()[..., 0], _scores(2), "photo"),
-        (np.zeros((24, 31, 4), np.uint8), _scores(2), "photo"),
-        (np.zeros((0, 31, 3), np.uint8), np.zeros((2, 0, 31), np.float32), "photo"),
-        (_photo(), _scores(2, 31, 24), "scores"),
-        (_photo(), _scores(2)[0], "scores"),
-        (_photo(), _scores(2)[:0], "scores"),
-        (_photo(), np.ones((2, 24, 31), np.int64), "scores: .*int64"),
-        (_photo(), np.full((2, 24, 31), np.nan, np.float32), "scores: .*NaN"),
-        (_photo(), np.full((2, 24, 31), np.inf, np.float32), "scores"),
-        (_photo().tolist(), _scores(2), "photo: .*list"),
-        (_photo(), None, "scores: .*NoneType"),
-        (torch.from_numpy(_photo()).float(), torch.from_numpy(_scores(2)), "photo: .*float32"),
-        (_photo(), torch.ones(2, 24, 31, dtype=torch.long), "scores: .*int64"),
+        (_image().astype(np.float32), _scores(2), "image: .*float32"),
+        (_image()[..., 0], _scores(2), "image"),
+        (np.zeros((24, 31, 4), np.uint8), _scores(2), "image"),
+        (np.zeros((0, 31, 3), np.uint8), np.zeros((2, 0, 31), np.float32), "image"),
+        (_image(), _scores(2, 31, 24), "scores"),
+        (_image(), _scores(2)[0], "scores"),
+        (_image(), _scores(2)[:0], "scores"),
+        (_image(), np.ones((2, 24, 31), np.int64), "scores: .*int64"),
+        (_image(), np.full((2, 24, 31), np.nan, np.float32), "scores: .*NaN"),
+        (_image(), np.full((2, 24, 31), np.inf, np.float32), "scores"),
+        (_image().tolist(), _scores(2), "image: .*list"),
+        (_image(), None, "scores: .*NoneType"),
+        (torch.from_numpy(_image()).float(), torch.from_numpy(_scores(2)), "image: .*float32"),
+        (_image(), torch.ones(2, 24, 31, dtype=torch.long), "scores: .*int64"),
     ],
 )
-def test_wrong_arrays_are_named(photo: Any, scores: Any, name: str) -> None:
+def test_wrong_arrays_are_named(image: Any, scores: Any, name: str) -> None:
     with pytest.raises(ValueError, match=name):
-        dense_crf(photo, scores)
+        dense_crf(image, scores)
 
 
 def test_unknown_engine_and_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="unknown CRF engine 'latice'; did you mean lattice"):
-        dense_crf(_photo(), _scores(2), engine="latice")
+        dense_crf(_image(), _scores(2), engine="latice")
     monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
     with pytest.raises(UserError, match="pip install pydensecrf2"):
-        dense_crf(_photo(), _scores(2), engine="pydensecrf")
+        dense_crf(_image(), _scores(2), engine="pydensecrf")
 
 
 def test_works_without_the_library_and_names_its_engine_once(
@@ -241,7 +241,7 @@ def test_works_without_the_library_and_names_its_engine_once(
     monkeypatch.setattr(sys.modules["tag2mask.ops.dense_crf"], "_named", set())
     with caplog.at_level(logging.INFO, "tag2mask"):
         for _ in range(3):
-            assert dense_crf(_photo(), _scores(2)).shape == (2, 24, 31)
+            assert dense_crf(_image(), _scores(2)).shape == (2, 24, 31)
     assert [record.getMessage() for record in caplog.records] == ["dense CRF: engine lattice"]
 
 
@@ -260,9 +260,9 @@ def test_wrong_settings_are_named(setting: str, value: float) -> None:
         CRFParams(**{setting: value})
 
 
-def test_too_narrow_kernel_for_the_photo() -> None:
+def test_too_narrow_kernel_for_the_image() -> None:
     with pytest.raises(ValueError, match="larger standard deviations"):
-        dense_crf(_photo(), _scores(2), CRFParams(bilateral_sxy=1e-3, bilateral_srgb=1e-3))
+        dense_crf(_image(), _scores(2), CRFParams(bilateral_sxy=1e-3, bilateral_srgb=1e-3))
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,9 @@ CAT, DOG = 8, 12  # VOC's ids
 CLASSES = ClassList.voc(["cat", "dog"])
 U = 255
 
-# the true mask of photo "a": 8 background pixels, 6 cat, 1 dog, 1 not scored
+# the true mask of image "a": 8 background pixels, 6 cat, 1 dog, 1 not scored
 TRUTH_A = np.array([[0, 0, 8, 8], [0, 0, 8, 8], [0, 0, 8, 8], [0, 0, 12, U]], np.uint8)
-# photo "b": 12 background pixels, 4 dog
+# image "b": 12 background pixels, 4 dog
 TRUTH_B = np.array([[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [12, 12, 12, 12]], np.uint8)
 # one cat pixel missed, one background pixel called dog; the pixel that is not scored says cat
 PRED_A = np.array([[0, 0, 8, 8], [0, 0, 8, 8], [0, 12, 8, 0], [0, 0, 12, 8]], np.uint8)
@@ -86,13 +86,13 @@ def test_scores_by_hand(preds: Path, masks: Path) -> None:
     assert (scores.images, scores.unknown, scores.missing) == (2, "ignore", 0)
 
 
-def test_one_confusion_over_the_data_set_not_one_per_photo(preds: Path, masks: Path) -> None:
+def test_one_confusion_over_the_data_set_not_one_per_image(preds: Path, masks: Path) -> None:
     together = score_folder(preds, masks, classes=CLASSES)
     apart = [score_folder(preds, masks, ids=[i], classes=CLASSES) for i in "ab"]
     assert together.per_class["dog"] == pytest.approx(3 / 6)
     assert [s.per_class["dog"] for s in apart] == [pytest.approx(1 / 2), pytest.approx(2 / 4)]
-    mean_of_photos = sum(s.miou or 0 for s in apart) / 2
-    assert together.miou != pytest.approx(mean_of_photos, abs=0.01)
+    mean_of_images = sum(s.miou or 0 for s in apart) / 2
+    assert together.miou != pytest.approx(mean_of_images, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_scores_on_the_pixels_that_other_labels_know(tmp_path: Path, preds: Path
     right[:, 2:] = 0  # whatever its class, a pixel counts where it is known
     partial = write_labels(tmp_path / "partial", a=right, b=np.full((4, 4), U, np.uint8))
     scores = score_folder(preds, masks, known_in=partial)
-    # of photo a: 6 cat pixels, 5 called so; 1 dog pixel, found; no true background, one call of it
+    # of image a: 6 cat pixels, 5 called so; 1 dog pixel, found; no true background, one call of it
     assert scores.per_class["cat"] == pytest.approx(5 / 6) and scores.per_class["dog"] == 1
     assert scores.per_class["background"] is None
     assert scores.coverage == 1
@@ -208,7 +208,7 @@ def test_split_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="twice"):
         read_split_file(path)
     path.write_text("\n")
-    with pytest.raises(UserError, match="names no photo"):
+    with pytest.raises(UserError, match="names no image"):
         read_split_file(path)
     with pytest.raises(UserError, match="cannot read the split file"):
         read_split_file(tmp_path / "none.txt")
@@ -226,7 +226,7 @@ def test_table_of_scores(preds: Path, masks: Path) -> None:
     assert lines["cat"] == ["83.3"]
     assert lines["boat"] == ["-"]
     assert lines["coverage"] == ["93.5"]
-    assert "2 photos" in text and "unknown pixels: ignore" in text
+    assert "2 images" in text and "unknown pixels: ignore" in text
 
 
 # --- score_maps ---------------------------------------------------------------------------------
@@ -283,7 +283,7 @@ def test_small_maps_are_enlarged_bilinearly(tmp_path: Path) -> None:
     assert at_half.per_class["cat"] == pytest.approx(3 / 4)
 
 
-def test_a_photo_without_maps_is_background(tmp_path: Path) -> None:
+def test_a_image_without_maps_is_background(tmp_path: Path) -> None:
     dataset = make_voc(tmp_path / "voc", a=TRUTH_A, b=TRUTH_B)
     save_maps(tmp_path / "out" / "b.npz", np.zeros((0, 2, 2), np.float32), [], (4, 4))
     save_maps(tmp_path / "out" / "a.npz", cat_map()[None], [CAT], (4, 4))
@@ -296,7 +296,7 @@ def test_maps_that_do_not_fit(tmp_path: Path) -> None:
     dataset = make_voc(tmp_path / "voc", a=TRUTH_A, b=TRUTH_B)
     out = tmp_path / "out"
     save_maps(out / "a.npz", np.zeros((1, 2, 2), np.float32), [CAT], (5, 4))
-    with pytest.raises(UserError, match=r"a\.npz belongs to a photo of 4x5"):
+    with pytest.raises(UserError, match=r"a\.npz belongs to an image of 4x5"):
         score_maps(out, dataset, ["a"])
     save_maps(out / "a.npz", np.zeros((1, 2, 2), np.float32), [3], (4, 4))
     with pytest.raises(UserError, match="class id 3"):

@@ -33,10 +33,10 @@ def test_same_maps_with_fewer_layers(name: str, left: int | None) -> None:
     backbone = build_backbone(name, "none", 16 if name not in ("resnet38", "vgg16") else 8)
     randomise(backbone)
     before = {k: v.clone() for k, v in backbone.state_dict().items()}
-    photos = torch.randint(0, 256, (2, 3, 64, 80), dtype=torch.uint8)
+    images = torch.randint(0, 256, (2, 3, 64, 80), dtype=torch.uint8)
     folded = fold_batchnorm(backbone, torch.zeros(1, 3, 64, 64))
     with torch.no_grad():
-        expected, found = backbone(photos)["out"], folded(photos)["out"]
+        expected, found = backbone(images)["out"], folded(images)["out"]
     # float32 through the whole network, with products taken in another order
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
     if left is None:  # pre-activation units: most norms come before their convolution

@@ -23,7 +23,7 @@ TAPS = {"a": Tap(16, 8), "b": Tap(24, 16), "out": Tap(40, 16)}
 CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
 
-def photos(height: int = 64, width: int = 64, batch: int = 2) -> Tensor:
+def images(height: int = 64, width: int = 64, batch: int = 2) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     return torch.randint(0, 256, (batch, 3, height, width), dtype=torch.uint8, generator=generator)
 
@@ -110,7 +110,7 @@ def test_only_networks_without_norm_get_group_norm(name: str, normalised: bool) 
     backbone = build_backbone(name, "none", 16).eval()
     head = AffinityHead.for_backbone(backbone)
     assert any(isinstance(m, nn.GroupNorm) for m in head.modules()) == normalised
-    assert head(backbone(photos(45, 70))).shape == (2, 448, 6, 9)
+    assert head(backbone(images(45, 70))).shape == (2, 448, 6, 9)
 
 
 def test_wrong_taps_are_refused() -> None:
@@ -126,11 +126,11 @@ def test_wrong_taps_are_refused() -> None:
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_every_head_trains_on_any_photo_size(head: str) -> None:
-    """Also on one photo: no batch statistics over a single value."""
+def test_every_head_trains_on_any_image_size(head: str) -> None:
+    """Also on one image: no batch statistics over a single value."""
     backbone = build_backbone("mobilenetv2_100", "none", 16)
     model = build_segmenter(head, backbone, num_classes=4).train()
-    logits = model(photos(50, 70, batch=1))
+    logits = model(images(50, 70, batch=1))
     stride = 4 if head == "deeplabv3plus" else 16
     assert logits.shape == (1, 5, -(-50 // stride), -(-70 // stride))
     logits.square().sum().backward()
@@ -195,7 +195,7 @@ def test_deeplab_classifiers_start_small(head: str) -> None:
 
 def test_largefov_is_linear_on_the_last_map() -> None:
     model = build_segmenter("largefov", build_backbone("vgg16", "none", role="segmentation"), 3).eval()
-    x = photos(40, 40)
+    x = images(40, 40)
     weight, bias = model.head.classifier.weight[..., 0, 0], model.head.classifier.bias
     with torch.no_grad():
         expected = torch.einsum("oi,bihw->bohw", weight, model.backbone(x)["out"]) + bias[:, None, None]
@@ -204,7 +204,7 @@ def test_largefov_is_linear_on_the_last_map() -> None:
 
 def test_multi_scale_takes_the_largest_logit() -> None:
     model = MultiScaleMax(build_segmenter("deeplabv2", build_backbone("resnet18", "none", 8), 3)).eval()
-    x = photos(64, 48).float()
+    x = images(64, 48).float()
     with torch.no_grad():
         expected = model.segmenter(x)
         for scale in (0.5, 0.75):
@@ -230,7 +230,7 @@ def test_an_unknown_head_is_named() -> None:
 @pytest.mark.parametrize("encoder", ["resnet18", "tu-mobilenetv2_100"])
 def test_smp_network_normalises_pads_and_crops(encoder: str) -> None:
     model = SmpSegmenter("unet", encoder, "none", num_classes=3).eval()
-    x = photos(50, 70)
+    x = images(50, 70)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     normal = (x / 255 - mean[:, None, None]) / std[:, None, None]
     padded = torch.zeros(2, 3, 64, 96)
@@ -277,6 +277,6 @@ def test_smp_without_network(monkeypatch: pytest.MonkeyPatch) -> None:
         SmpSegmenter("unet", "resnet18", "imagenet", 3)
 
 
-def test_smp_photos_of_another_shape_are_refused() -> None:
-    with pytest.raises(ValueError, match="photos must be"):
+def test_smp_images_of_another_shape_are_refused() -> None:
+    with pytest.raises(ValueError, match="images must be"):
         SmpSegmenter("unet", "resnet18", "none", 3)(torch.zeros(3, 8, 8))

@@ -22,7 +22,7 @@ PAIRWISE_LOSSES = [1.140202, 1.138259, 1.136492]
 TOLERANCE = 2e-4
 
 
-def photos(count: int) -> torch.Tensor:
+def images(count: int) -> torch.Tensor:
     return torch.randint(0, 256, (count, 3, 32, 32), generator=torch.Generator().manual_seed(0)).float()
 
 
@@ -35,8 +35,8 @@ def test_first_losses_of_the_region_network(first_losses: Any) -> None:
     torch.manual_seed(0)
     module = RegionClassifier(2, hidden=[8], dropout=0.0, **LIGHT)
     batch = [
-        {"id": str(i), "photo": photo, "superpixels": blocks(), "label": (blocks() + i) % 3}
-        for i, photo in enumerate(photos(2))
+        {"id": str(i), "image": image, "superpixels": blocks(), "label": (blocks() + i) % 3}
+        for i, image in enumerate(images(2))
     ]
     assert first_losses(module, batch, 0.01) == pytest.approx(REGION_LOSSES, abs=TOLERANCE)
 
@@ -47,7 +47,7 @@ def test_first_losses_of_the_pairwise_network(first_losses: Any) -> None:
     labels = (blocks() % 3).expand(2, 2, 32, 32)
     maps = torch.rand(2, 2, 3, 32, 32, generator=torch.Generator().manual_seed(1)).softmax(2)
     batch = {
-        "photo": photos(4).view(2, 2, 3, 32, 32),
+        "image": images(4).view(2, 2, 3, 32, 32),
         "maps": maps,
         "label": labels,
         "superpixels": blocks().expand(2, 2, 32, 32),

@@ -30,7 +30,7 @@ def network(channels: int, **changes: Any) -> PropagationNetwork:
     return PropagationNetwork(backbone, 3, channels, [8, 8, 8], **changes).eval()
 
 
-def photo(height: int = 48, width: int = 64, seed: int = 0) -> torch.Tensor:
+def image(height: int = 48, width: int = 64, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (3, height, width), dtype=torch.uint8, generator=generator)
 
@@ -61,11 +61,11 @@ def test_guide_of_any_backbone_goes_from_deep_to_shallow(name: str, stride: int)
 
 @pytest.mark.parametrize("size", [(32, 32), (31, 45)])
 @pytest.mark.parametrize("channels", [0, 4])
-def test_refined_maps_have_the_size_of_the_photo(size: tuple[int, int], channels: int) -> None:
-    photos, maps = photo(*size)[None], torch.rand(1, 3, *size).softmax(1)
+def test_refined_maps_have_the_size_of_the_image(size: tuple[int, int], channels: int) -> None:
+    images, maps = image(*size)[None], torch.rand(1, 3, *size).softmax(1)
     net = network(channels)
     with torch.no_grad():
-        logits, gates = net(photos, maps)
+        logits, gates = net(images, maps)
     assert logits.shape == (1, 3, *size)
     assert gates.shape == (1, 4, 3, channels or 3, size[0] // 2, size[1] // 2)
 
@@ -73,7 +73,7 @@ def test_refined_maps_have_the_size_of_the_photo(size: tuple[int, int], channels
 def test_affinities_are_normalised() -> None:
     net = network(4)
     with torch.no_grad():
-        _, gates = net(photo()[None], torch.rand(1, 3, 48, 64))
+        _, gates = net(image()[None], torch.rand(1, 3, 48, 64))
     total = gates.abs().sum(2)
     # float32: three quotients add up to 1 within a few units of the last digit; places on the first
     # line of a direction have no neighbour, and gates of 0.
@@ -84,16 +84,16 @@ def test_direct_propagation_keeps_constant_maps() -> None:
     maps = torch.tensor([0.2, 0.5, 0.3])[:, None, None].expand(3, 48, 64)[None]
     net = network(0)
     with torch.no_grad():
-        logits, _ = net(photo()[None], maps)
+        logits, _ = net(image()[None], maps)
     # A constant stays constant whatever the gates (SPN); float32 scans of up to 32 steps, twice.
     torch.testing.assert_close(logits.softmax(1), maps, atol=1e-3, rtol=0)
 
 
-def test_refinement_depends_on_the_photo() -> None:
+def test_refinement_depends_on_the_image() -> None:
     maps = torch.rand(1, 3, 48, 64).softmax(1)
     net = network(4)
     with torch.no_grad():
-        assert not torch.equal(net(photo()[None], maps)[0], net(photo(seed=1)[None], maps)[0])
+        assert not torch.equal(net(image()[None], maps)[0], net(image(seed=1)[None], maps)[0])
 
 
 def pairwise_batch(known: bool = True) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def pairwise_batch(known: bool = True) -> dict[str, Any]:
     label = torch.randint(0, 3, (2, 2, 32, 32), generator=generator)
     return {
         "id": ["a", "b"],
-        "photo": torch.stack([torch.stack([photo(32, 32, s).float() for s in (0, 1)])] * 2),
+        "image": torch.stack([torch.stack([image(32, 32, s).float() for s in (0, 1)])] * 2),
         "maps": torch.rand(2, 2, 3, 32, 32, generator=generator).softmax(2),
         "label": label if known else torch.full_like(label, 255),
         "superpixels": blocks(32, 32).long().expand(2, 2, 32, 32),
@@ -129,8 +129,8 @@ def test_smoothness_is_added_with_its_weight() -> None:
     assert losses[3.0] - losses[0.0] == pytest.approx(3 * (losses[1.0] - losses[0.0]), abs=1e-5)
 
 
-def test_refined_labels_are_among_the_photos_classes() -> None:
-    sample = {"id": "a", "photo": photo(), "maps": torch.rand(2, 6, 8), "map_classes": [0, 2], "done": False}
+def test_refined_labels_are_among_the_images_classes() -> None:
+    sample = {"id": "a", "image": image(), "maps": torch.rand(2, 6, 8), "map_classes": [0, 2], "done": False}
     module = pairwise().eval()
     with torch.no_grad():
         (result,) = module.predict_step([sample, {"id": "b", "done": True}], 0)
@@ -141,7 +141,7 @@ def test_refined_labels_are_among_the_photos_classes() -> None:
 def region_sample(label: int = 1) -> dict[str, Any]:
     tags = torch.tensor([1.0, 0.0])
     labels = torch.full((48, 64), label)
-    return {"id": "a", "photo": photo(), "superpixels": blocks(), "label": labels, "tags": tags}
+    return {"id": "a", "image": image(), "superpixels": blocks(), "label": labels, "tags": tags}
 
 
 def test_region_batch_without_a_sample_has_no_nan() -> None:
@@ -184,8 +184,8 @@ def test_rates_of_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unary_probabilities_are_over_the_chosen_classes() -> None:
     unary = SegmentationModel(2, "deeplabv2", None, "test_resnet", "none", output_stride=8).eval()
     with torch.no_grad():
-        every = class_probabilities(unary, photo(30, 44), 4)
-        some = class_probabilities(unary, photo(30, 44), 4, [0, 2])
+        every = class_probabilities(unary, image(30, 44), 4)
+        some = class_probabilities(unary, image(30, 44), 4, [0, 2])
     assert every.shape == (3, 8, 11) and some.shape == (2, 8, 11)
     # Leaving a class out of a softmax leaves the ratios of the others as they are (float32 rounding).
     torch.testing.assert_close(some, every[[0, 2]] / every[[0, 2]].sum(0), atol=1e-6, rtol=1e-5)
@@ -214,10 +214,10 @@ def test_superpixel_settings_are_checked() -> None:
 def energy_sample(label: int) -> dict[str, Any]:
     maps = torch.rand(2, 6, 8, generator=torch.Generator().manual_seed(0)).softmax(0)
     label_map = torch.full((48, 64), label)
-    return {"id": "a", "photo": photo(), "maps": maps, "map_classes": [0, 2], "label": label_map}
+    return {"id": "a", "image": image(), "maps": maps, "map_classes": [0, 2], "label": label_map}
 
 
-def test_energy_leaves_out_photos_without_a_mined_region() -> None:
+def test_energy_leaves_out_images_without_a_mined_region() -> None:
     module, seen = pairwise().eval(), {}
     module.log = lambda name, value, **_: seen.__setitem__(name, float(value))  # type: ignore[method-assign]
     with torch.no_grad():
@@ -226,14 +226,14 @@ def test_energy_leaves_out_photos_without_a_mined_region() -> None:
         alone = dict(seen)
         module.validation_step([energy_sample(2), energy_sample(255)], 0)
         module.on_validation_epoch_end()
-    # The same photo twice, once with nothing mined: float32 rounding of the means.
+    # The same image twice, once with nothing mined: float32 rounding of the means.
     assert seen["val/energy_before"] == pytest.approx(alone["val/energy_before"], abs=1e-6)
     assert seen["val/energy_after"] == pytest.approx(alone["val/energy_after"], abs=1e-6)
     half = alone["val/energy_after_all_pixels"] / 2
     assert seen["val/energy_after_all_pixels"] == pytest.approx(half, abs=1e-6)
 
 
-def test_energy_of_photos_without_any_mined_region_is_not_logged() -> None:
+def test_energy_of_images_without_any_mined_region_is_not_logged() -> None:
     module, seen = pairwise().eval(), {}
     module.log = lambda name, value, **_: seen.__setitem__(name, float(value))  # type: ignore[method-assign]
     with torch.no_grad():

@@ -122,15 +122,15 @@ def test_dense_maps_put_each_map_to_its_class() -> None:
     assert dense.flatten().tolist() == [2, 0, 3, 0]
 
 
-def test_patch_without_changes_is_a_piece_of_the_photo() -> None:
-    photo = noise(3, 40, 60) * 255
+def test_patch_without_changes_is_a_piece_of_the_image() -> None:
+    image = noise(3, 40, 60) * 255
     regions = torch.arange(40 * 60).view(40, 60)
     sampler = PatchSampler(size=20, scale=0, rotation=0, flip=0)
     theta = sampler.transform(40, 60)
     theta[:, 2] = torch.tensor([2 * 30 / 60 - 1, 2 * 14 / 40 - 1])  # centre at column 30, row 14
     grid = F.affine_grid(theta[None], [1, 1, 20, 20], align_corners=False)
     # float32 coordinates miss the pixel centres by 1e-6 of a pixel, of values up to 255.
-    torch.testing.assert_close(smooth(photo, grid), photo[:, 4:24, 20:40], atol=2e-3, rtol=0)
+    torch.testing.assert_close(smooth(image, grid), image[:, 4:24, 20:40], atol=2e-3, rtol=0)
     assert nearest(regions, grid, NO_REGION).tolist() == regions[4:24, 20:40].tolist()
 
 
@@ -143,7 +143,7 @@ def test_patch_reads_maps_of_any_size_at_the_same_place() -> None:
     assert float((smooth(maps, grid) - smooth(full, grid)).abs().max()) < 0.15
 
 
-def test_patch_beyond_the_photo_is_unknown() -> None:
+def test_patch_beyond_the_image_is_unknown() -> None:
     grid = PatchSampler(size=32, scale=0, rotation=0, flip=0).grid(torch.zeros(16, 64, dtype=torch.long))
     labels = nearest(torch.zeros(16, 64, dtype=torch.long), grid, 255)
     assert (labels == 255).sum() == 16 * 32 and (labels == 0).sum() == 16 * 32

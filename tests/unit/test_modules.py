@@ -32,12 +32,12 @@ def _classifier(**changes: Any) -> Classifier:
 
 def _crops(count: int = 8) -> DataLoader:
     generator = torch.Generator().manual_seed(0)
-    photos = torch.randint(0, 256, (count, 3, 64, 64), dtype=torch.uint8, generator=generator)
+    images = torch.randint(0, 256, (count, 3, 64, 64), dtype=torch.uint8, generator=generator)
     tags = torch.eye(2)[torch.arange(count) % 2]
     labels = torch.randint(0, 3, (count, 64, 64), generator=generator)
     samples = [
-        {"id": str(i), "photo": p, "tags": t, "label": k}
-        for i, (p, t, k) in enumerate(zip(photos, tags, labels, strict=True))
+        {"id": str(i), "image": p, "tags": t, "label": k}
+        for i, (p, t, k) in enumerate(zip(images, tags, labels, strict=True))
     ]
     return DataLoader(samples, batch_size=4)
 
@@ -95,14 +95,14 @@ def test_rates_follow_the_poly_schedule_over_all_steps() -> None:
 
 def test_cam_head_and_pooled_logits_agree() -> None:
     module = _classifier().eval()
-    photos = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
+    images = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
     # Both are sums of the same products in another order: float32 rounding only.
-    torch.testing.assert_close(module.cam(photos).mean((2, 3)), module(photos), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(module.cam(images).mean((2, 3)), module(images), atol=1e-5, rtol=1e-4)
 
 
 def test_segmentation_step_without_a_labelled_pixel_has_no_nan() -> None:
     module = SegmentationModel(2, "deeplabv2", None, "resnet10t", "none", 16)
-    batch = {"photo": torch.zeros(2, 3, 64, 64, dtype=torch.uint8), "label": torch.full((2, 64, 64), 255)}
+    batch = {"image": torch.zeros(2, 3, 64, 64, dtype=torch.uint8), "label": torch.full((2, 64, 64), 255)}
     loss = module.training_step(batch, 0)
     loss.backward()
     assert float(loss) == 0
@@ -117,14 +117,14 @@ def test_segmentation_learns_a_constant_label() -> None:
     for sample in loader.dataset:
         sample["label"] = torch.full((64, 64), 2)
     _fit(module, epochs=6, loader=loader)
-    photo = loader.dataset[0]["photo"]
+    image = loader.dataset[0]["image"]
     module.variants = ("single_scale",)
     with torch.no_grad():
-        (result,) = module.eval().predict_step([{"id": "a", "photo": photo}], 0)
+        (result,) = module.eval().predict_step([{"id": "a", "image": image}], 0)
     assert (result.labels["single_scale"] == 2).mean() > 0.95
 
 
-def test_variants_give_probabilities_of_the_photos_size() -> None:
+def test_variants_give_probabilities_of_the_images_size() -> None:
     module = SegmentationModel(
         2, "deeplabv3plus", None, "resnet10t", "none", 16, test_scales=[0.5, 1.5]
     ).eval()
@@ -194,7 +194,7 @@ def test_segmentation_refuses_a_classifier_with_another_backbone(tmp_path: Path)
 
 
 @pytest.mark.parametrize(("long_side", "shown"), [(None, (60, 96)), (48, (30, 48))])
-def test_photos_are_shown_at_the_long_side_of_training(long_side: int | None, shown: tuple[int, int]) -> None:
+def test_images_are_shown_at_the_long_side_of_training(long_side: int | None, shown: tuple[int, int]) -> None:
     model = SegmentationModel(
         2,
         "deeplabv2",
@@ -220,16 +220,16 @@ def test_msc_has_a_loss_for_each_size_and_for_their_maximum() -> None:
     torch.manual_seed(0)
     light = {"backbone": "test_resnet", "weights": "none", "head": "deeplabv2", "freeze_batchnorm": False}
     module = SegmentationModel(num_classes=2, msc_scales=[0.5], **light).eval()  # type: ignore[arg-type]
-    photo = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    image = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
     label = torch.randint(0, 3, (2, 32, 32))
-    half = F.interpolate(photo.float(), (16, 16), mode="bilinear", align_corners=False)
+    half = F.interpolate(image.float(), (16, 16), mode="bilinear", align_corners=False)
     with torch.no_grad():
-        found = module.training_step({"photo": photo, "label": label}, 0)
-        full, small = (module.network.segmenter(x) for x in (photo, half))  # type: ignore[operator, union-attr]
+        found = module.training_step({"image": image, "label": label}, 0)
+        full, small = (module.network.segmenter(x) for x in (image, half))  # type: ignore[operator, union-attr]
         aligned = F.interpolate(small, full.shape[-2:], mode="bilinear", align_corners=False)
         maps = [F.interpolate(m, (32, 32), mode="bilinear") for m in (full, small, full.maximum(aligned))]
         expected = sum(F.cross_entropy(m, label) for m in maps)
-        tested = module(photo)
+        tested = module(image)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(tested, maps[2])
     assert module.network_args()["msc_scales"] == [0.5]

@@ -11,16 +11,16 @@ from tag2mask.callbacks.panels import cam_panel
 class LeftOfTheTwo:
     """Class 0 fires on the left half, class 1 on the right one, class 2 nowhere."""
 
-    def cam(self, photos: torch.Tensor) -> torch.Tensor:
+    def cam(self, images: torch.Tensor) -> torch.Tensor:
         maps = torch.zeros(1, 3, 1, 2)
         maps[0, 0, 0, 0] = 5
         maps[0, 1, 0, 1] = 2
         return maps
 
 
-def test_panel_shows_the_photo_and_one_map_per_tag() -> None:
-    photo = torch.full((3, 8, 16), 100, dtype=torch.uint8)
-    panel = cam_panel(LeftOfTheTwo(), {"id": "a", "photo": photo, "tags": torch.tensor([1.0, 0.0, 1.0])})
+def test_panel_shows_the_image_and_one_map_per_tag() -> None:
+    image = torch.full((3, 8, 16), 100, dtype=torch.uint8)
+    panel = cam_panel(LeftOfTheTwo(), {"id": "a", "image": image, "tags": torch.tensor([1.0, 0.0, 1.0])})
     assert panel.shape == (8, 48, 3) and panel.dtype == np.uint8
     assert (panel[:, :16] == 100).all()
     first, third = panel[:, 16:32], panel[:, 32:]

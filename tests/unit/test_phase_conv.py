@@ -49,10 +49,10 @@ def test_backbone_keeps_its_names_and_its_result() -> None:
     backbone = build_backbone("mobilenetv2_100", "none", 16).eval()
     replaced = [n for n, m in backbone.named_modules() if isinstance(m, PhaseDepthwiseConv2d)]
     assert replaced
-    photos = torch.randint(0, 256, (1, 3, 70, 90), dtype=torch.uint8)
-    found = backbone(photos)["out"]
+    images = torch.randint(0, 256, (1, 3, 70, 90), dtype=torch.uint8)
+    found = backbone(images)["out"]
     with torch.no_grad():  # where nothing learns the layers are plain ones
-        expected = backbone(photos)["out"]
+        expected = backbone(images)["out"]
     # float32 through 50 layers, summed in another order
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-3)
 

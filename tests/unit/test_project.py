@@ -135,10 +135,10 @@ def test_make_passes_only_the_given_variables() -> None:
     line = next(line for line in make(*quiet).splitlines() if " run " in line)
     assert line.split()[1:] == ["run", "psa", "--stage", "2", "--data", '"shapes"', "--run-dir", '"runs/psa"']
 
-    given = ("DATA=voc", "DATA_ROOT=/data/my photos", "BUDGET=small", "ARGS=--trainer.max_epochs 1")
+    given = ("DATA=voc", "DATA_ROOT=/data/my images", "BUDGET=small", "ARGS=--trainer.max_epochs 1")
     line = next(line for line in make(*quiet, *given).splitlines() if " run " in line)
     assert '--data "voc"' in line
-    assert '--data-root "/data/my photos"' in line
+    assert '--data-root "/data/my images"' in line
     assert '--budget "small"' in line
     assert line.endswith(" -- --trainer.max_epochs 1")
     assert "--backbone" not in line

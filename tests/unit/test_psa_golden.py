@@ -24,7 +24,7 @@ def batch() -> dict[str, Any]:
     place = torch.arange(96) // 16
     labels = ((place[:, None] * 6 + place) % 3).expand(2, 96, 96).clone()
     return {
-        "photo": torch.randint(0, 256, (2, 3, 96, 96), dtype=torch.uint8),
+        "image": torch.randint(0, 256, (2, 3, 96, 96), dtype=torch.uint8),
         "tags": torch.tensor([[1.0, 0.0], [1.0, 1.0]]),
         "label": labels,
         "fg_labels": labels,

@@ -10,18 +10,18 @@ import torch
 
 from tag2mask.core import UserError
 from tag2mask.modules import Background, DenseCRF, PseudoLabelGenerator, RandomWalk
-from tag2mask.modules.refinements import Photo, ScoreMaps, unknown_below
+from tag2mask.modules.refinements import ImageView, ScoreMaps, unknown_below
 
 
-def _photo(height: int = 16, width: int = 24) -> Photo:
+def _image(height: int = 16, width: int = 24) -> ImageView:
     pixels = torch.zeros(3, height, width, dtype=torch.uint8)
     pixels[:, :, width // 2 :] = 255
-    return Photo(pixels)
+    return ImageView(pixels)
 
 
 def test_background_with_alpha_against_equation_2() -> None:
     scores = ScoreMaps(torch.tensor([[[0.2, 0.9]], [[0.5, 0.1]]]), [1, 3])
-    out = Background(alpha=4)(scores, _photo())
+    out = Background(alpha=4)(scores, _image())
     assert out.classes == [0, 1, 3]
     assert out.maps[0, 0].tolist() == pytest.approx([(1 - 0.5) ** 4, (1 - 0.9) ** 4])
 
@@ -29,12 +29,12 @@ def test_background_with_alpha_against_equation_2() -> None:
 def test_background_level_is_where_class_and_background_tie() -> None:
     level = 0.3
     scores = ScoreMaps(torch.tensor([[[level - 0.01, level + 0.01]]]), [2])
-    assert Background(level=level)(scores, _photo()).labels().tolist() == [[0, 2]]
+    assert Background(level=level)(scores, _image()).labels().tolist() == [[0, 2]]
 
 
 def test_background_is_not_added_twice() -> None:
     scores = ScoreMaps(torch.rand(2, 3, 3), [0, 1])
-    assert Background(alpha=1)(scores, _photo()) is scores
+    assert Background(alpha=1)(scores, _image()) is scores
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,8 @@ def test_background_refuses_senseless_settings(arguments: dict, message: str) ->
 
 
 def test_walk_on_equal_features_spreads_a_map_evenly() -> None:
-    photo = Photo(torch.zeros(3, 24, 24, dtype=torch.uint8), lambda pixels: torch.zeros(4, 3, 3))
-    spread = RandomWalk(steps=256)(ScoreMaps(torch.eye(3)[None], [1]), photo).maps
+    image = ImageView(torch.zeros(3, 24, 24, dtype=torch.uint8), lambda pixels: torch.zeros(4, 3, 3))
+    spread = RandomWalk(steps=256)(ScoreMaps(torch.eye(3)[None], [1]), image).maps
     # All affinities are 1 and the 3x3 grid is within the radius, so each cell becomes the
     # average weighted by the number of neighbours; 1e-4 is ten times the walk's own tolerance.
     assert float(spread.max() - spread.min()) < 1e-4
@@ -64,13 +64,13 @@ def test_walk_without_a_network_says_what_to_give() -> None:
         PseudoLabelGenerator([RandomWalk()])
 
 
-def test_crf_moves_a_blurred_border_to_the_edge_of_the_photo() -> None:
-    photo = _photo(32, 48)
+def test_crf_moves_a_blurred_border_to_the_edge_of_the_image() -> None:
+    image = _image(32, 48)
     ramp = torch.linspace(0, 1, 48).repeat(32, 1)
-    shifted = (ramp * 1.4).clamp(0.02, 0.98)  # the tie lies 7 pixels left of the photo's edge
+    shifted = (ramp * 1.4).clamp(0.02, 0.98)  # the tie lies 7 pixels left of the image's edge
     scores = ScoreMaps(torch.stack([1 - shifted, shifted]), [0, 5])
     before = scores.labels()
-    after = DenseCRF("cam")(scores, photo).labels()
+    after = DenseCRF("cam")(scores, image).labels()
     truth = np.where(np.arange(48) < 24, 0, 5)[None].repeat(32, 0)
     assert (before != truth).mean() > 0.1
     assert (after != truth).mean() < 0.02
@@ -78,7 +78,7 @@ def test_crf_moves_a_blurred_border_to_the_edge_of_the_photo() -> None:
 
 def test_crf_from_labels_sharpens_flat_scores() -> None:
     scores = ScoreMaps(torch.full((2, 8, 12), 0.5) + torch.tensor([0.0, 0.01]).view(2, 1, 1), [0, 1])
-    out = DenseCRF("labels", unary="labels", probability=0.7)(scores, _photo())
+    out = DenseCRF("labels", unary="labels", probability=0.7)(scores, _image())
     assert out.maps.shape == (2, 16, 24)
     assert (out.labels() == 1).all()
     assert float(out.maps[1].min()) > 0.7
@@ -97,7 +97,7 @@ def test_unknown_below_marks_uncertain_pixels() -> None:
 def test_disabled_links_are_left_out() -> None:
     sample = {
         "id": "a",
-        "photo": torch.zeros(3, 8, 8, dtype=torch.uint8),
+        "image": torch.zeros(3, 8, 8, dtype=torch.uint8),
         "maps": torch.tensor([[[0.8]]]),
         "map_classes": [1],
     }
@@ -112,7 +112,7 @@ def test_disabled_links_are_left_out() -> None:
 def test_labels_without_a_background_are_refused() -> None:
     sample = {
         "id": "a",
-        "photo": torch.zeros(3, 8, 8, dtype=torch.uint8),
+        "image": torch.zeros(3, 8, 8, dtype=torch.uint8),
         "maps": torch.ones(1, 1, 1),
         "map_classes": [1],
     }

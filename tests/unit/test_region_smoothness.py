@@ -50,7 +50,7 @@ def test_names_of_regions_and_flips_do_not_matter(seed):
     gates, superpixels = problem(seed)
     loss = region_smoothness_loss(gates, superpixels)
     renamed = torch.tensor([7, 2**40, 3, 0, 99])[superpixels]
-    renamed[1] += 1  # a number in one photo says nothing about another photo
+    renamed[1] += 1  # a number in one image says nothing about another image
     assert torch.allclose(region_smoothness_loss(gates, renamed), loss, rtol=1e-12)  # float64 sums
     flipped = region_smoothness_loss(gates.flip(-1), superpixels.flip(-1))
     assert torch.allclose(flipped, loss, rtol=1e-12)

@@ -15,8 +15,8 @@ from PIL import Image
 
 from tag2mask.artifacts import CommandRecord, Manifest, save_labels, save_maps, write_manifest
 from tag2mask.core import ClassList, UserError
-from tag2mask.data import VOC, PhotoSet
-from tag2mask.data import Table as PhotoTable
+from tag2mask.data import VOC, ImageSet
+from tag2mask.data import Table as ImageTable
 from tag2mask.report import (
     Table,
     build_page,
@@ -26,7 +26,7 @@ from tag2mask.report import (
     score_table,
     settings_table,
 )
-from tag2mask.report.gallery import choose_photos, photo_rows
+from tag2mask.report.gallery import choose_images, image_rows
 from tag2mask.report.pictures import heat_picture, hex_colour, label_picture, shrink
 from tag2mask.report.tables import duration, percent
 
@@ -34,7 +34,7 @@ CAT, DOG = 8, 12
 SIZE = (20, 30)
 
 
-def make_photos(root: Path, count: int = 3, masks: bool = True, files: bool = True) -> VOC:
+def make_images(root: Path, count: int = 3, masks: bool = True, files: bool = True) -> VOC:
     rng = np.random.default_rng(0)
     names = [f"p{i}" for i in range(count)]
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
@@ -55,7 +55,7 @@ def add_step(
     run: Path,
     name: str,
     kind: str,
-    data: PhotoSet,
+    data: ImageSet,
     split: str = "train",
     parent: str = "",
     score: dict[str, object] | None = None,
@@ -78,7 +78,7 @@ def numbers(miou: float, **more: object) -> dict[str, object]:
     return {"scored": True, "miou": miou, "per_class": per_class, "precision": 0.8, "coverage": 0.95, **more}
 
 
-def make_run(run: Path, data: PhotoSet, cam: float = 0.4) -> Path:
+def make_run(run: Path, data: ImageSet, cam: float = 0.4) -> Path:
     """Four steps, named against the order of the alphabet, with a score each."""
     swept = {"threshold": 0.3, "best_threshold": 0.37, "best_miou": 0.55, "metrics": {"mAP": 0.93}}
     variants = {"single_scale": numbers(0.7), "multi_scale": numbers(0.72)}
@@ -99,13 +99,13 @@ def make_run(run: Path, data: PhotoSet, cam: float = 0.4) -> Path:
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> VOC:
-    return make_photos(tmp_path / "photos")
+def images(tmp_path: Path) -> VOC:
+    return make_images(tmp_path / "images")
 
 
 @pytest.fixture
-def run(tmp_path: Path, photos: VOC) -> Path:
-    return make_run(tmp_path / "runs" / "one", photos)
+def run(tmp_path: Path, images: VOC) -> Path:
+    return make_run(tmp_path / "runs" / "one", images)
 
 
 class _Page(HTMLParser):
@@ -147,8 +147,8 @@ def test_what_a_step_held_before_is_left_out(run: Path) -> None:
     assert [step.name for step in read_runs([run])[0].steps] == ["labels", "a_model", "z_cam"]
 
 
-def test_runs_of_one_name_are_told_apart(tmp_path: Path, photos: VOC) -> None:
-    folders = [make_run(tmp_path / where / "psa", photos) for where in ("x", "y")]
+def test_runs_of_one_name_are_told_apart(tmp_path: Path, images: VOC) -> None:
+    folders = [make_run(tmp_path / where / "psa", images) for where in ("x", "y")]
     assert [run.name for run in read_runs(folders)] == [str(folder) for folder in folders]
 
 
@@ -185,8 +185,8 @@ def test_scores_of_one_run(run: Path) -> None:
     assert "upper bound" in score_table(read_runs([run])).note
 
 
-def test_runs_side_by_side(tmp_path: Path, photos: VOC, run: Path) -> None:
-    other = make_run(tmp_path / "runs" / "two", photos, cam=0.45)
+def test_runs_side_by_side(tmp_path: Path, images: VOC, run: Path) -> None:
+    other = make_run(tmp_path / "runs" / "two", images, cam=0.45)
     (other / "walk" / "manifest.json").unlink()
     table = score_table(read_runs([run, other]))
     assert table.header == ["", "one", "two"]
@@ -212,7 +212,7 @@ def test_metrics_and_settings(run: Path) -> None:
     assert rows["versions"] == "torch 9.9"
 
 
-def test_settings_come_from_the_saved_configuration(run: Path, photos: VOC) -> None:
+def test_settings_come_from_the_saved_configuration(run: Path, images: VOC) -> None:
     manifest = read_runs([run])[0].steps[0].manifest
     manifest.commands["fit"] = CommandRecord(True)
     write_manifest(run / "z_cam", manifest)
@@ -238,19 +238,19 @@ def test_numbers_as_text() -> None:
 
 
 def test_label_colours_and_background() -> None:
-    photo = np.full((6, 6, 3), 100, np.uint8)
+    image = np.full((6, 6, 3), 100, np.uint8)
     ids = np.zeros((6, 6), np.uint8)
     ids[:, 3:] = CAT  # VOC's colour of 8 is (64, 0, 0)
-    picture = label_picture(photo, ids)
+    picture = label_picture(image, ids)
     assert picture[0, 0].tolist() == [100, 100, 100]
-    assert picture[0, 5].tolist() == [75, 30, 30]  # 0.3 photo and 0.7 colour
+    assert picture[0, 5].tolist() == [75, 30, 30]  # 0.3 image and 0.7 colour
     assert picture[0, 3].tolist() == [20, 20, 20]  # the outline
     assert hex_colour(CAT) == "#400000"
 
 
 def test_heat_goes_from_blue_to_red() -> None:
-    photo = np.full((1, 3, 3), 100, np.uint8)
-    cold, _, hot = heat_picture(photo, np.array([[-0.5, 0.5, 1.5]], np.float32))[0].astype(int)
+    image = np.full((1, 3, 3), 100, np.uint8)
+    cold, _, hot = heat_picture(image, np.array([[-0.5, 0.5, 1.5]], np.float32))[0].astype(int)
     assert cold[2] > cold[0] and hot[0] > hot[2]
 
 
@@ -259,25 +259,25 @@ def test_shrinking_keeps_the_form_and_never_enlarges() -> None:
     assert shrink(np.zeros((10, 5, 3), np.uint8), 20).shape == (10, 5, 3)
 
 
-def test_photos_are_spread_and_always_the_same(tmp_path: Path) -> None:
-    data = make_photos(tmp_path / "many", count=100, files=False)
+def test_images_are_spread_and_always_the_same(tmp_path: Path) -> None:
+    data = make_images(tmp_path / "many", count=100, files=False)
     add_step(tmp_path / "run", "labels", "labels", data)
     add_step(tmp_path / "run", "model", "segmentation", data, split="val", parent="labels")
     runs = read_runs([tmp_path / "run"])
-    chosen = choose_photos(runs, 10)
-    assert chosen == choose_photos(runs, 10)
+    chosen = choose_images(runs, 10)
+    assert chosen == choose_images(runs, 10)
     assert [split for split, _ in chosen] == ["train"] * 5 + ["val"] * 5
     places = [int(name[1:]) for _, name in chosen[:5]]
-    assert set(np.diff(places)) == {20}  # 100 photos, five of them: 20 apart (the list is in order)
-    assert choose_photos(runs, 0) == []
-    assert len(set(choose_photos(runs, 500))) == 200
+    assert set(np.diff(places)) == {20}  # 100 images, five of them: 20 apart (the list is in order)
+    assert choose_images(runs, 0) == []
+    assert len(set(choose_images(runs, 500))) == 200
 
 
 def test_row_of_pictures(run: Path) -> None:
-    (train, *_), (val, *_) = photo_rows(read_runs([run]), [("train", "p0"), ("val", "p0")])
+    (train, *_), (val, *_) = image_rows(read_runs([run]), [("train", "p0"), ("val", "p0")])
     captions = [picture.caption for picture in train.pictures]
-    assert captions == ["photo", "z cam: cat", "z cam: dog", "walk", "labels", "truth"]
-    assert [picture.caption for picture in val.pictures] == ["photo", "a model", "truth"]
+    assert captions == ["image", "z cam: cat", "z cam: dog", "walk", "labels", "truth"]
+    assert [picture.caption for picture in val.pictures] == ["image", "a model", "truth"]
     assert train.tags == "cat, dog"
     for picture in train.pictures:
         data = base64.b64decode(picture.uri.removeprefix("data:image/jpeg;base64,"))
@@ -288,12 +288,13 @@ def test_row_of_pictures(run: Path) -> None:
 
 
 def test_page_is_whole_and_loads_nothing(run: Path) -> None:
-    page = build_page(read_runs([run]), photos=4)
+    page = build_page(read_runs([run]), images=4)
     parsed = _Page(page)
-    images = parsed.all("img")
-    assert len(images) == 2 * 6 + 2 * 3
+    pictures = parsed.all("img")
+    assert len(pictures) == 2 * 6 + 2 * 3
     assert all(
-        (image["src"] or "").startswith("data:image/jpeg;base64,") and image["alt"] for image in images
+        (picture["src"] or "").startswith("data:image/jpeg;base64,") and picture["alt"]
+        for picture in pictures
     )
     assert not {"script", "link", "iframe"} & {tag for tag, _ in parsed.tags}
     text = re.sub(r"data:image/jpeg;base64,[\w+/=]*", "", page)
@@ -303,12 +304,12 @@ def test_page_is_whole_and_loads_nothing(run: Path) -> None:
 
 def test_names_are_escaped(tmp_path: Path) -> None:
     evil = "<script>alert(1)</script>"
-    root = tmp_path / "photos"
+    root = tmp_path / "images"
     root.mkdir()
     for name in ("a&b.jpg", "c&d.jpg"):
         Image.new("RGB", SIZE[::-1]).save(root / name)
     (tmp_path / "t.csv").write_text(f"image,labels\na&b.jpg,{evil}\nc&d.jpg,{evil}\n")
-    data = PhotoTable(str(root), str(tmp_path / "t.csv"), classes=[evil], val_fraction=0.5)
+    data = ImageTable(str(root), str(tmp_path / "t.csv"), classes=[evil], val_fraction=0.5)
     run = tmp_path / "<i>run"
     out = add_step(run, "cam", "maps", data, score={**numbers(0.4), "per_class": {evil: 0.5}})
     save_maps(out / f"{data.ids('train')[0]}.npz", np.ones((1, 2, 2)), [1], SIZE)
@@ -320,9 +321,9 @@ def test_names_are_escaped(tmp_path: Path) -> None:
 
 
 def test_run_without_masks(tmp_path: Path) -> None:
-    data = make_photos(tmp_path / "photos", masks=False)
+    data = make_images(tmp_path / "images", masks=False)
     run = tmp_path / "run"
-    why = {"scored": False, "why": "the data set has no masks for these photos"}
+    why = {"scored": False, "why": "the data set has no masks for these images"}
     out = add_step(run, "labels", "labels", data, score=why)
     for name in data.ids("train"):
         save_labels(out / f"{name}.png", np.zeros(SIZE, np.uint8))
@@ -339,29 +340,29 @@ def test_unfinished_run_with_missing_and_broken_files(run: Path) -> None:
     manifest.complete = False
     write_manifest(run / "walk", manifest)
     (run / "walk" / "score.json").unlink()
-    words = _Page(build_page(read_runs([run]), photos=2)).words
+    words = _Page(build_page(read_runs([run]), images=2)).words
     assert "not finished" in words
     assert any("no maps at" in word for word in words)
     assert any("cannot read the label map" in word for word in words)
 
 
-def test_photos_that_are_gone_leave_the_tables(run: Path, photos: VOC) -> None:
-    for path in (photos.root / "JPEGImages").iterdir():
+def test_images_that_are_gone_leave_the_tables(run: Path, images: VOC) -> None:
+    for path in (images.root / "JPEGImages").iterdir():
         path.unlink()
     parsed = _Page(build_page(read_runs([run])))
     assert "55.0" in parsed.words and not parsed.all("img")
 
 
-def test_several_runs_have_rows_of_their_own(tmp_path: Path, photos: VOC, run: Path) -> None:
-    other = make_run(tmp_path / "runs" / "two", photos)
-    parsed = _Page(build_page(read_runs([run, other]), photos=2))
+def test_several_runs_have_rows_of_their_own(tmp_path: Path, images: VOC, run: Path) -> None:
+    other = make_run(tmp_path / "runs" / "two", images)
+    parsed = _Page(build_page(read_runs([run, other]), images=2))
     assert len(parsed.all("img")) == 2 * (6 + 3)
     headings = [item for item in parsed.all("p") if item.get("class") == "run"]
     assert len(headings) == 2 * 2
 
 
 def test_legend_names_every_class(run: Path) -> None:
-    parsed = _Page(build_page(read_runs([run]), photos=1))
+    parsed = _Page(build_page(read_runs([run]), images=1))
     colours = [str(item["style"]) for item in parsed.all("span") if item.get("class") == "swatch"]
     assert colours == [f"background:{hex_colour(i)}" for i in (0, CAT, DOG, 255)]
     assert ClassList.voc(["cat", "dog"]).ids == (CAT, DOG)

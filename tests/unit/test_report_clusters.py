@@ -21,9 +21,9 @@ COUNT = 10
 
 
 @pytest.fixture
-def photos(tmp_path: Path) -> VOC:
-    """Ten photos: even ones show a cat and are red, odd ones show a dog and are blue."""
-    root = tmp_path / "photos"
+def images(tmp_path: Path) -> VOC:
+    """Ten images: even ones show a cat and are red, odd ones show a dog and are blue."""
+    root = tmp_path / "images"
     for folder in ("JPEGImages", "ImageSets/Segmentation"):
         (root / folder).mkdir(parents=True)
     lines = ["image,labels"]
@@ -39,19 +39,19 @@ def photos(tmp_path: Path) -> VOC:
     return VOC(str(root), classes=["cat", "dog"])
 
 
-def add_round(run: Path, number: int, photos: VOC) -> None:
-    """Cats fall apart into photo 0 and the rest, dogs stay together."""
+def add_round(run: Path, number: int, images: VOC) -> None:
+    """Cats fall apart into image 0 and the rest, dogs stay together."""
     folder = run / f"clusters_{number}"
-    manifest = Manifest(folder.name, "sub_labels", "sc_cam", photos.classes.to_dict(), photos.describe())
-    manifest.split, manifest.image_ids = "train", photos.ids("train")
+    manifest = Manifest(folder.name, "sub_labels", "sc_cam", images.classes.to_dict(), images.describe())
+    manifest.split, manifest.image_ids = "train", images.ids("train")
     manifest.parents = {f"clusters_{number - 1}": "0"} if number > 1 else {}
     manifest.commands, manifest.complete = {"predict": CommandRecord(True)}, True
     write_manifest(folder, manifest)
-    for image_id in photos.ids("train"):
-        (index,) = photos.tags(image_id).nonzero()[0]
+    for image_id in images.ids("train"):
+        (index,) = images.tags(image_id).nonzero()[0]
         save_sub_labels(
             folder / "out" / f"{image_id}.json",
-            {photos.classes.ids[index]: int(image_id != "p0" and index == 0)},
+            {images.classes.ids[index]: int(image_id != "p0" and index == 0)},
         )
 
 
@@ -66,10 +66,10 @@ def sheets(page: str) -> dict[str, np.ndarray]:
     }
 
 
-def test_one_sheet_per_class_with_a_row_of_photos_for_each_sub_category(tmp_path: Path, photos: VOC) -> None:
-    add_round(tmp_path / "run", 1, photos)
+def test_one_sheet_per_class_with_a_row_of_images_for_each_sub_category(tmp_path: Path, images: VOC) -> None:
+    add_round(tmp_path / "run", 1, images)
     found = sheets(build_page(read_runs([tmp_path / "run"])))
-    cats, dogs = found["cat: 2 sub-categories of 1, 4 photos"], found["dog: 1 sub-categories of 5 photos"]
+    cats, dogs = found["cat: 2 sub-categories of 1, 4 images"], found["dog: 1 sub-categories of 5 images"]
     cell = SIDE + 2
     assert cats.shape == (2 * cell, ACROSS * cell, 3) and dogs.shape == (cell, ACROSS * cell, 3)
 
@@ -82,18 +82,18 @@ def test_one_sheet_per_class_with_a_row_of_photos_for_each_sub_category(tmp_path
     assert shown(cats, 0) == ["cat"] and shown(cats, 1) == ["cat"] * 4 and shown(dogs, 0) == ["dog"] * 5
 
 
-def test_each_round_has_its_sheets(tmp_path: Path, photos: VOC) -> None:
+def test_each_round_has_its_sheets(tmp_path: Path, images: VOC) -> None:
     for number in (1, 2):
-        add_round(tmp_path / "run", number, photos)
+        add_round(tmp_path / "run", number, images)
     page = build_page(read_runs([tmp_path / "run"]))
     assert page.index("clusters_1</summary>") < page.index("clusters_2</summary>")
-    assert page.count("cat: 2 sub-categories of 1, 4 photos</figcaption>") == 2
+    assert page.count("cat: 2 sub-categories of 1, 4 images</figcaption>") == 2
     # the last round is the one that the maps were made with: only it is unfolded
     assert page.count("<details open>") == 1 and "<details open><summary>clusters_2" in page
 
 
-def test_page_is_written_without_the_photos(tmp_path: Path, photos: VOC) -> None:
-    add_round(tmp_path / "run", 1, photos)
-    (tmp_path / "photos" / "JPEGImages" / "p1.jpg").unlink()
+def test_page_is_written_without_the_images(tmp_path: Path, images: VOC) -> None:
+    add_round(tmp_path / "run", 1, images)
+    (tmp_path / "images" / "JPEGImages" / "p1.jpg").unlink()
     page = build_page(read_runs([tmp_path / "run"]))
     assert "cat: 2 sub-categories" in page and '<div class="problem">' in page and "p1.jpg" in page

@@ -28,7 +28,7 @@ PHOTO = np.zeros((10, 10, 3), np.uint8)
 def no_crf(monkeypatch: pytest.MonkeyPatch) -> None:
     """A CRF that only normalises: what the rule itself does can be worked out by hand."""
 
-    def normalise(photo: np.ndarray, scores: np.ndarray, params: CRFParams) -> np.ndarray:
+    def normalise(image: np.ndarray, scores: np.ndarray, params: CRFParams) -> np.ndarray:
         return scores / scores.sum(0)
 
     monkeypatch.setattr(mining, "dense_crf", normalise)
@@ -74,7 +74,7 @@ def test_pixels_that_the_crf_doubts_are_left_out() -> None:
 def test_agreement_leaves_out_pixels_whose_map_and_crf_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     cams = np.concatenate([ramp(), ramp()[:, ::-1, ::-1]])
 
-    def swapped(photo: np.ndarray, scores: np.ndarray, params: CRFParams) -> np.ndarray:
+    def swapped(image: np.ndarray, scores: np.ndarray, params: CRFParams) -> np.ndarray:
         mixed = scores / scores.sum(0)
         mixed[1:, :, :5] = mixed[:0:-1, :, :5]  # in the left half the CRF names the other class
         return mixed
@@ -88,7 +88,7 @@ def test_agreement_leaves_out_pixels_whose_map_and_crf_differ(monkeypatch: pytes
 
 
 def test_labels_of_the_maps_alone_run_no_crf(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(photo: np.ndarray, scores: np.ndarray, params: CRFParams) -> np.ndarray:
+    def refuse(image: np.ndarray, scores: np.ndarray, params: CRFParams) -> np.ndarray:
         raise AssertionError("a CRF ran")
 
     monkeypatch.setattr(mining, "dense_crf", refuse)
@@ -130,12 +130,12 @@ def module(**more: Any) -> JointModel:
 
 
 def batch() -> dict[str, Any]:
-    photos = torch.randint(
+    images = torch.randint(
         0, 256, (2, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
     )
     inside = torch.zeros(2, 32, 32, dtype=torch.long)
     inside[1, :, 24:] = 255
-    return {"photo": photos, "tags": torch.tensor([[1.0, 0], [1, 1]]), "label": inside}
+    return {"image": images, "tags": torch.tensor([[1.0, 0], [1, 1]]), "label": inside}
 
 
 def test_two_means_of_cross_entropy_and_the_scaled_energy() -> None:
@@ -144,19 +144,19 @@ def test_two_means_of_cross_entropy_and_the_scaled_energy() -> None:
     labels = torch.randint(0, 3, (2, 32, 32), generator=torch.Generator().manual_seed(2))
     labels[0, :8] = 255
     inside = torch.ones(2, 32, 32, dtype=torch.bool)
-    photos = batch()["photo"]
-    found = net._segmentation_losses(photos, logits, labels, inside)
+    images = batch()["image"]
+    found = net._segmentation_losses(images, logits, labels, inside)
     full = F.interpolate(logits, (32, 32), mode="bilinear")
     log = full.log_softmax(1)
     for name, classes in (("background", [0]), ("foreground", [1, 2])):
         picked = [-log[b, k, y, x] for k in classes for b, y, x in (labels == k).nonzero().tolist()]
         torch.testing.assert_close(found[name], torch.stack(picked).mean())
     # the weight belongs to 160 x 160 pixels, here there are 16 x 16
-    energy = net.energy(photos.float(), full.softmax(1), labels, inside)
+    energy = net.energy(images.float(), full.softmax(1), labels, inside)
     torch.testing.assert_close(found["energy"], 1e-7 * (160 * 160 / 256) ** 2 * energy)
-    nothing = net._segmentation_losses(photos, logits, torch.full_like(labels, 255), inside)
+    nothing = net._segmentation_losses(images, logits, torch.full_like(labels, 255), inside)
     assert nothing["background"] == nothing["foreground"] == 0 and bool(nothing["energy"].isfinite())
-    assert "energy" not in module(energy_weight=0.0)._segmentation_losses(photos, logits, labels, inside)
+    assert "energy" not in module(energy_weight=0.0)._segmentation_losses(images, logits, labels, inside)
 
 
 def test_labels_never_lie_in_the_padding_and_follow_the_tags(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +171,7 @@ def test_labels_never_lie_in_the_padding_and_follow_the_tags(monkeypatch: pytest
     loss = net.training_step(data, 0)  # type: ignore[arg-type]
     loss.backward()
     assert (seen[0][1, :, 24:] == 255).all() and (seen[0] != 255).any()
-    assert not (seen[0][0] == 2).any()  # the first photo lacks the second class
+    assert not (seen[0][0] == 2).any()  # the first image lacks the second class
     assert all(p.grad is not None for p in net.network.head.parameters())
 
 
@@ -203,7 +203,7 @@ def test_classification_alone_comes_first_and_leaves_no_parameter_without_a_grad
     loss = net.training_step(data, 0)  # type: ignore[arg-type]
     loss.backward()
     torch.testing.assert_close(
-        loss, net.class_loss(net.class_head(net.backbone(data["photo"])["out"]), data["tags"])
+        loss, net.class_loss(net.class_head(net.backbone(data["image"])["out"]), data["tags"])
     )
     trained = [p for p in net.parameters() if p.requires_grad]
     assert all(p.grad is not None for p in trained)

@@ -24,17 +24,17 @@ LIGHT: dict[str, Any] = {
 
 
 def blobs(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sixty photos of two classes; each class's features lie around three far places."""
+    """Sixty images of two classes; each class's features lie around three far places."""
     rng = np.random.default_rng(seed)
     place = np.arange(60) % 3
     tags = np.zeros((60, 3), np.float32)
-    tags[:40, 0] = 1  # photos 20 to 39 show both
+    tags[:40, 0] = 1  # images 20 to 39 show both
     tags[20:, 1] = 1
     features = np.eye(3)[place] * 10 + rng.normal(0, 0.1, (60, 3))
     return features.astype(np.float32), tags, place
 
 
-def test_each_class_is_clustered_among_its_own_photos() -> None:
+def test_each_class_is_clustered_among_its_own_images() -> None:
     features, tags, place = blobs()
     numbers = cluster_classes(features, tags, sub_categories=3)
     assert (numbers[tags == 0] == -1).all() and (numbers[tags > 0] >= 0).all()
@@ -42,10 +42,10 @@ def test_each_class_is_clustered_among_its_own_photos() -> None:
         members = tags[:, index] > 0
         pairs = set(zip(place[members], numbers[members, index], strict=True))
         assert len(pairs) == 3  # one number per place
-    assert (numbers[:, 2] == -1).all()  # a class without a photo
+    assert (numbers[:, 2] == -1).all()  # a class without an image
 
 
-def test_same_numbers_every_time_and_few_photos_get_few_sub_categories() -> None:
+def test_same_numbers_every_time_and_few_images_get_few_sub_categories() -> None:
     features, tags, _ = blobs()
     assert np.array_equal(cluster_classes(features, tags), cluster_classes(features, tags))
     few = cluster_classes(features[:2], tags[:2], sub_categories=10)
@@ -78,19 +78,19 @@ def module(**more: Any) -> SubCategoryClassifier:
 
 
 def batch() -> dict[str, Any]:
-    photos = torch.randint(0, 256, (4, 3, 32, 32), generator=torch.Generator().manual_seed(0)).float()
+    images = torch.randint(0, 256, (4, 3, 32, 32), generator=torch.Generator().manual_seed(0)).float()
     tags = torch.tensor([[1.0, 0], [0, 1], [1, 1], [1, 0]])
     sub_tags = torch.zeros(4, 2, 3)
-    for photo, index in tags.nonzero().tolist():
-        sub_tags[photo, index, photo % 3] = 1
-    return {"photo": photos, "tags": tags, "sub_tags": sub_tags.flatten(1)}
+    for image, index in tags.nonzero().tolist():
+        sub_tags[image, index, image % 3] = 1
+    return {"image": images, "tags": tags, "sub_tags": sub_tags.flatten(1)}
 
 
 def test_loss_is_that_of_the_classes_and_five_times_that_of_the_sub_categories() -> None:
     net, data = module(), batch()
     net.eval()
     with torch.no_grad():
-        pooled = net.backbone(data["photo"])["out"].mean((2, 3))
+        pooled = net.backbone(data["image"])["out"].mean((2, 3))
         parent = pooled @ net.head.classifier.weight[:, :, 0, 0].T
         sub = pooled @ net.sub_classifier.weight[:, :, 0, 0].T
         found = net.training_step(data, 0)  # type: ignore[arg-type]

@@ -28,26 +28,26 @@ from tag2mask.recipes.sc_cam import (
 LIGHT: dict[str, Any] = {"backbone": "test_resnet", "weights": "none", "output_stride": 8}
 
 
-def step(folder: Path, kind: str, photos: VOC, checkpoint: str = "") -> Path:
-    ids, done = photos.ids("train"), CommandRecord(complete=True)
+def step(folder: Path, kind: str, images: VOC, checkpoint: str = "") -> Path:
+    ids, done = images.ids("train"), CommandRecord(complete=True)
     manifest = Manifest(
-        folder.name, kind, "sc_cam", photos.classes.to_dict(), photos.describe(), "train", ids,
+        folder.name, kind, "sc_cam", images.classes.to_dict(), images.describe(), "train", ids,
         commands={"fit": done, "predict": done}, checkpoint=checkpoint, complete=True,
     )  # fmt: skip
     write_manifest(folder, manifest)
     return folder
 
 
-def trained(folder: Path, module: Stage, photos: VOC) -> Path:
+def trained(folder: Path, module: Stage, images: VOC) -> Path:
     checkpoint: dict[str, Any] = {}
-    module.classes = photos.classes
+    module.classes = images.classes
     module.on_save_checkpoint(checkpoint)
     folder.mkdir()
     torch.save({**checkpoint, "state_dict": module.state_dict()}, folder / "last.ckpt")
-    return step(folder, "maps", photos, "last.ckpt")
+    return step(folder, "maps", images, "last.ckpt")
 
 
-def test_clusters_are_the_closest_possible_of_few_photos() -> None:
+def test_clusters_are_the_closest_possible_of_few_images() -> None:
     features = np.random.default_rng(3).normal(size=(7, 2)).astype(np.float32)
 
     def spread(numbers: Any) -> float:  # equation 2 without its constant 1 / N
@@ -84,37 +84,37 @@ def test_clustering_runs_in_one_thread_and_leaves_the_limit_as_it_was(
 def test_features_are_the_mean_maps_of_the_classifier_before(
     round_0: bool, tiny_voc: Path, tmp_path: Path
 ) -> None:
-    photos, size = VOC(str(tiny_voc)), len(VOC(str(tiny_voc)).classes)
+    images, size = VOC(str(tiny_voc)), len(VOC(str(tiny_voc)).classes)
     torch.manual_seed(0)
     net = Classifier(size, **LIGHT) if round_0 else SubCategoryClassifier(4, num_classes=size, **LIGHT)
-    extractor = FeatureExtractor(str(trained(tmp_path / "cam", net, photos))).eval()
-    photo = torch.from_numpy(photos.read_photo(photos.ids("train")[0])).permute(2, 0, 1)
+    extractor = FeatureExtractor(str(trained(tmp_path / "cam", net, images))).eval()
+    image = torch.from_numpy(images.read_image(images.ids("train")[0])).permute(2, 0, 1)
     with torch.no_grad():
-        (found,) = extractor.predict_step([{"id": "a", "photo": photo}, {"id": "b", "done": True}], 0)
-        maps = net.eval().backbone(photo[None])["out"][0]
+        (found,) = extractor.predict_step([{"id": "a", "image": image}, {"id": "b", "done": True}], 0)
+        maps = net.eval().backbone(image[None])["out"][0]
     assert found.id == "a" and found.features.shape == (len(maps),)
     # the sum over a map in numpy's order: float32 rounding
     np.testing.assert_allclose(found.features, maps.flatten(1).numpy().mean(1), rtol=1e-4, atol=1e-6)
 
 
 def test_a_round_network_is_rebuilt_with_its_sub_categories(tiny_voc: Path, tmp_path: Path) -> None:
-    photos = VOC(str(tiny_voc))
-    net = SubCategoryClassifier(4, cam_from="sub_category", num_classes=len(photos.classes), **LIGHT)
-    again = load_stage(trained(tmp_path / "cam_1", net, photos) / "last.ckpt")
+    images = VOC(str(tiny_voc))
+    net = SubCategoryClassifier(4, cam_from="sub_category", num_classes=len(images.classes), **LIGHT)
+    again = load_stage(trained(tmp_path / "cam_1", net, images) / "last.ckpt")
     assert isinstance(again, SubCategoryClassifier) and again.cam_from == "sub_category"
     assert torch.equal(again.sub_classifier.weight, net.sub_classifier.weight)
 
 
-def test_table_of_features_follows_the_list_of_photos(tiny_voc: Path, tmp_path: Path) -> None:
-    photos = VOC(str(tiny_voc))
-    folder, ids = step(tmp_path / "features_1", "features", photos), photos.ids("train")
+def test_table_of_features_follows_the_list_of_images(tiny_voc: Path, tmp_path: Path) -> None:
+    images = VOC(str(tiny_voc))
+    folder, ids = step(tmp_path / "features_1", "features", images), images.ids("train")
     for number, image_id in enumerate(ids):
         save_features(folder / "out" / f"{image_id}.npy", np.full(3, number, np.float32))
-    data = FeatureData(photos, str(folder))
+    data = FeatureData(images, str(folder))
     data.setup("predict")
     named, features, tags = data.table()
     assert named == ids and features[:, 0].tolist() == list(range(len(ids)))
-    assert all((tags[n] == photos.tags(image_id)).all() for n, image_id in enumerate(ids))
+    assert all((tags[n] == images.tags(image_id)).all() for n, image_id in enumerate(ids))
     save_features(folder / "out" / f"{ids[2]}.npy", np.zeros(4, np.float32))
     with pytest.raises(UserError, match=r"has 4 numbers, .* 3: these are features of different networks"):
         data.table()
@@ -128,19 +128,19 @@ def test_sub_categories_need_features() -> None:
 
 
 def test_crops_carry_the_sub_category_of_each_tag(tiny_voc: Path, tmp_path: Path) -> None:
-    photos = VOC(str(tiny_voc))
-    folder = step(tmp_path / "clusters_1", "sub_labels", photos)
-    for image_id in photos.ids("train"):
-        tagged = photos.tags(image_id).nonzero()[0]
-        numbers = {photos.classes.ids[k]: (int(k) + 1) % 3 for k in tagged}
+    images = VOC(str(tiny_voc))
+    folder = step(tmp_path / "clusters_1", "sub_labels", images)
+    for image_id in images.ids("train"):
+        tagged = images.tags(image_id).nonzero()[0]
+        numbers = {images.classes.ids[k]: (int(k) + 1) % 3 for k in tagged}
         save_sub_labels(folder / "out" / f"{image_id}.json", numbers)
-    crops = SubCategoryData(photos, str(folder), sub_categories=3, crop=32).train_crops()
+    crops = SubCategoryData(images, str(folder), sub_categories=3, crop=32).train_crops()
     for sample in (crops[n] for n in range(len(crops))):
-        table = sample["sub_tags"].view(len(photos.classes), 3)
+        table = sample["sub_tags"].view(len(images.classes), 3)
         assert torch.equal(table.sum(1), sample["tags"])  # one of each present class, none of the others
         assert all(table[k, (k + 1) % 3] == 1 for k in sample["tags"].nonzero().flatten().tolist())
     with pytest.raises(UserError, match=r"has sub-category 2, but data\.init_args\.sub_categories is 2"):
-        few = SubCategoryData(photos, str(folder), sub_categories=2, crop=32).train_crops()
+        few = SubCategoryData(images, str(folder), sub_categories=2, crop=32).train_crops()
         [few[n] for n in range(len(few))]
 
 

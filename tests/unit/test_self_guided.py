@@ -32,22 +32,22 @@ def module(**more: Any) -> SelfGuidedModel:
 
 def batch() -> dict[str, Any]:
     generator = torch.Generator().manual_seed(0)
-    photos = torch.randint(0, 256, (2, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    images = torch.randint(0, 256, (2, 3, 32, 32), generator=generator, dtype=torch.uint8)
     label = torch.randint(0, 3, (2, 32, 32), generator=generator)
-    return {"photo": photos, "tags": torch.tensor([[1.0, 0], [1, 1]]), "label": label}
+    return {"image": images, "tags": torch.tensor([[1.0, 0], [1, 1]]), "label": label}
 
 
 def test_localising_sums_the_classes_and_the_affinities() -> None:
     net, data = module(affinity_weight=0.5), batch()
     net.eval()
     with torch.no_grad():
-        features = net.backbone(data["photo"])
+        features = net.backbone(data["image"])
         logits = net.network.head(features)
         weight = net.localisation.weight[:, :, 0, 0]
         means = torch.einsum("kc,bchw->bkhw", weight, logits).mean((2, 3)) + net.localisation.bias
         classes = F.binary_cross_entropy_with_logits(means, data["tags"])
         early = net.aggregation(features[net.tap])
-        affinity = colour_affinity_loss(early, data["photo"], size=(50, 50))
+        affinity = colour_affinity_loss(early, data["image"], size=(50, 50))
         found = net.training_step(data, 0)  # type: ignore[arg-type]
     # float32: the means are taken before or after a 1x1 convolution
     torch.testing.assert_close(found, classes + 0.5 * affinity, rtol=1e-4, atol=1e-5)
@@ -56,7 +56,7 @@ def test_localising_sums_the_classes_and_the_affinities() -> None:
 def test_maps_may_start_as_the_logits_of_their_classes() -> None:
     net = module(localisation_start="identity").eval()
     with torch.no_grad():
-        logits, maps, _ = net.forward_all(batch()["photo"])
+        logits, maps, _ = net.forward_all(batch()["image"])
     # A 1x1 convolution with ones and zeros copies: float32 sums of one term and zeros are exact.
     torch.testing.assert_close(maps, logits[:, 1:], rtol=0, atol=0)
 
@@ -73,7 +73,7 @@ def test_what_each_phase_trains() -> None:
     # with the loss of the affinities alone, "layer" leaves the backbone as it is
     for reading, moves in (("all", True), ("layer", False)):
         net = module(affinity_trains=reading)
-        _, _, features = net.forward_all(batch()["photo"])
+        _, _, features = net.forward_all(batch()["image"])
         features.sum().backward()
         assert any(p.grad is not None for p in net.backbone.parameters()) is moves
     assert module().kind == "maps" and module(phase="segment").kind == "segmentation"
@@ -84,7 +84,7 @@ def test_segmenting_is_cross_entropy_over_every_pixel() -> None:
     net.eval()
     with torch.no_grad():
         found = net.training_step(data, 0)  # type: ignore[arg-type]
-        scores = net(data["photo"]).log_softmax(1)
+        scores = net(data["image"]).log_softmax(1)
     expected = -scores.gather(1, data["label"][:, None]).mean()
     torch.testing.assert_close(found, expected)  # float32, the default tolerance
 
@@ -174,9 +174,9 @@ def test_the_highest_map_above_its_own_threshold_wins() -> None:
 
 
 def test_guides() -> None:
-    photo = torch.tensor([255, 0, 0], dtype=torch.uint8)[:, None, None].expand(3, 2, 4)
-    assert labels.guide_of(photo, "gray")[0, 0] == pytest.approx(0.299)
-    assert labels.guide_of(photo, "colour").shape == (2, 4, 3)
+    image = torch.tensor([255, 0, 0], dtype=torch.uint8)[:, None, None].expand(3, 2, 4)
+    assert labels.guide_of(image, "gray")[0, 0] == pytest.approx(0.299)
+    assert labels.guide_of(image, "colour").shape == (2, 4, 3)
 
 
 LOSSES = [0.832189, 0.825317, 0.818762]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tag2mask.cli import main
 from tag2mask.core import UserError
-from tag2mask.data import PhotoSet, Shapes
+from tag2mask.data import ImageSet, Shapes
 from tag2mask.data.shapes_draw import NAMES, Creature, draw_scene
 
 
@@ -31,7 +31,7 @@ def test_is_a_whole_set_in_voc_layout(shapes: Shapes) -> None:
     assert (len(shapes.ids("train")), len(shapes.ids("val"))) == (24, 8)
     assert shapes.classes.names == NAMES and shapes.classes.ids == (1, 2, 3, 4)
     assert shapes.has_masks("train") and shapes.has_masks("val")
-    assert shapes.read_photo("train_00000").shape == (96, 128, 3)
+    assert shapes.read_image("train_00000").shape == (96, 128, 3)
     with Image.open(shapes.root / "SegmentationClass" / "val_00000.png") as mask:
         assert mask.mode == "P"
     # nothing hidden is left over from writing
@@ -48,8 +48,8 @@ def test_tags_are_what_the_masks_show(shapes: Shapes) -> None:
         for kind in shown:
             assert (mask == kind).sum() > 100  # large enough to be learned from
         seen += shapes.tags(image_id)
-    assert (seen >= 6).all()  # each class comes first in every fourth photo
-    assert seen.sum() > 24  # and some photos have several tags
+    assert (seen >= 6).all()  # each class comes first in every fourth image
+    assert seen.sum() > 24  # and some images have several tags
 
 
 def test_heads_are_small_and_bodies_are_shared() -> None:
@@ -67,9 +67,9 @@ def test_heads_are_small_and_bodies_are_shared() -> None:
 
 def test_only_the_head_tells_the_class_within_a_pair() -> None:
     for one, other in ((0, 1), (2, 3)):
-        photo, mask = draw_scene([one], (96, 128), 0.5, np.random.default_rng(5))
+        image, mask = draw_scene([one], (96, 128), 0.5, np.random.default_rng(5))
         changed, _ = draw_scene([other], (96, 128), 0.5, np.random.default_rng(5))
-        differs = np.abs(photo.astype(int) - changed).max(2) > 8
+        differs = np.abs(image.astype(int) - changed).max(2) > 8
         assert 0 < differs.sum() < 0.3 * (mask > 0).sum()
         # a pixel on the rim is drawn at twice the size and then shrunk: allow the rim
         assert (differs & (mask == 0)).sum() <= 0.05 * differs.sum()
@@ -77,11 +77,11 @@ def test_only_the_head_tells_the_class_within_a_pair() -> None:
 
 def test_bodies_stand_out_from_the_ground(shapes: Shapes) -> None:
     for image_id in shapes.ids("train"):
-        photo, mask = shapes.read_photo(image_id).astype(float), shapes.read_mask(image_id)
+        image, mask = shapes.read_image(image_id).astype(float), shapes.read_mask(image_id)
         assert mask is not None
-        ground = np.median(photo[mask == 0], axis=0)
+        ground = np.median(image[mask == 0], axis=0)
         for kind in set(np.unique(mask)) - {0}:
-            distance = np.abs(np.median(photo[mask == kind], axis=0) - ground).max()
+            distance = np.abs(np.median(image[mask == kind], axis=0) - ground).max()
             assert distance > 20, image_id  # noise has a deviation of 5
 
 
@@ -90,19 +90,19 @@ def test_the_seed_tells_every_byte(shapes: Shapes, tmp_path: Path) -> None:
     again.make()
     assert contents(again.root) == contents(shapes.root)
     other = Shapes(str(tmp_path / "other"), train=1, val=1, seed=1)
-    assert (other.ids("train"), other.read_photo("train_00000").shape) == (["train_00000"], (96, 128, 3))
-    assert not (other.read_photo("train_00000") == shapes.read_photo("train_00000")).all()
+    assert (other.ids("train"), other.read_image("train_00000").shape) == (["train_00000"], (96, 128, 3))
+    assert not (other.read_image("train_00000") == shapes.read_image("train_00000")).all()
 
 
-def test_more_photos_leave_the_earlier_ones(shapes: Shapes, tmp_path: Path) -> None:
+def test_more_images_leave_the_earlier_ones(shapes: Shapes, tmp_path: Path) -> None:
     fewer = Shapes(str(tmp_path / "fewer"), train=2, val=1)
     for image_id in (*fewer.ids("train"), *fewer.ids("val")):
-        assert (fewer.read_photo(image_id) == shapes.read_photo(image_id)).all()
+        assert (fewer.read_image(image_id) == shapes.read_image(image_id)).all()
 
 
 def test_size_and_difficulty(tmp_path: Path) -> None:
     made = Shapes(str(tmp_path / "s"), train=1, val=1, size=(60, 50), difficulty=1)
-    assert made.read_photo(made.ids("train")[0]).shape == (60, 50, 3)
+    assert made.read_image(made.ids("train")[0]).shape == (60, 50, 3)
     for bad in ({"size": (20, 60)}, {"difficulty": 2}, {"train": 0}):
         with pytest.raises(UserError, match="shapes need"):
             Shapes(str(tmp_path / "t"), **bad)  # type: ignore[arg-type]
@@ -146,14 +146,14 @@ def test_processes_that_start_together_agree(tmp_path: Path) -> None:
 
 def test_description(shapes: Shapes) -> None:
     plain = json.loads(json.dumps(shapes.describe()))
-    again = PhotoSet.from_description(plain)
+    again = ImageSet.from_description(plain)
     assert again.ids("val") == shapes.ids("val") and again.describe() == plain
 
 
 def test_prepare_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["data", "prepare", "shapes", "--root", str(tmp_path / "s"), "--train", "2", "--val", "1"]
     assert main(arguments) == 0
-    assert "2 + 1 photos" in capsys.readouterr().out
+    assert "2 + 1 images" in capsys.readouterr().out
     assert main(arguments) == 0
     assert "there already" in capsys.readouterr().out
     assert main([*arguments, "--seed", "9"]) == 2

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tag2mask.ops import felzenszwalb
 
 
-def photo(height: int = 40, width: int = 50, seed: int = 0) -> npt.NDArray[np.uint8]:
+def image(height: int = 40, width: int = 50, seed: int = 0) -> npt.NDArray[np.uint8]:
     """Blocks of colour with noise."""
     rng = np.random.default_rng(seed)
     blocks = rng.integers(0, 256, (-(-height // 10), -(-width // 10), 3)).repeat(10, 0).repeat(10, 1)
@@ -40,7 +40,7 @@ def pieces(labels: npt.NDArray[np.int64]) -> int:
 @settings(max_examples=8)
 @given(seed=st.integers(0, 10**6), scale=st.sampled_from([1, 50, 300]), least=st.sampled_from([0, 1, 7, 60]))
 def test_regions_are_in_one_piece_numbered_and_large_enough(seed, scale, least):
-    labels = felzenszwalb(photo(seed=seed), scale, 0.8, least)
+    labels = felzenszwalb(image(seed=seed), scale, 0.8, least)
     assert labels.shape == (40, 50) and labels.dtype == np.int64
     names, first, sizes = np.unique(labels, return_index=True, return_counts=True)
     assert names.tolist() == list(range(len(names))) and (np.diff(first) > 0).all()
@@ -56,49 +56,49 @@ def test_blocks_are_found():
 
 
 def test_larger_scales_give_larger_regions():
-    counts = [felzenszwalb(photo(), scale, 0.8, 0).max() for scale in (1, 30, 1000)]
+    counts = [felzenszwalb(image(), scale, 0.8, 0).max() for scale in (1, 30, 1000)]
     assert counts[0] > counts[1] > counts[2]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 7), (7, 1), (2, 2)])
 @pytest.mark.parametrize("sigma", [0, 1e-20, 0.8, 30])
-def test_small_photos(size, sigma):
-    labels = felzenszwalb(photo(*size), 1, sigma, 0)
+def test_small_images(size, sigma):
+    labels = felzenszwalb(image(*size), 1, sigma, 0)
     assert labels.shape == size and labels[0, 0] == 0
     assert not felzenszwalb(np.full((*size, 3), 7, np.uint8), 1, sigma).any()
-    assert not felzenszwalb(photo(*size), min_size=10**9).any()
+    assert not felzenszwalb(image(*size), min_size=10**9).any()
 
 
-def test_strided_and_read_only_photos():
-    expected = felzenszwalb(photo())
-    other = np.asfortranarray(photo())
+def test_strided_and_read_only_images():
+    expected = felzenszwalb(image())
+    other = np.asfortranarray(image())
     other.flags.writeable = False
     np.testing.assert_array_equal(felzenszwalb(other), expected)
-    np.testing.assert_array_equal(felzenszwalb(photo()[::-1][::-1]), expected)
+    np.testing.assert_array_equal(felzenszwalb(image()[::-1][::-1]), expected)
 
 
 def test_threads():
-    expected = felzenszwalb(photo())
+    expected = felzenszwalb(image())
     with ThreadPoolExecutor(4) as pool:
-        assert all(np.array_equal(r, expected) for r in pool.map(lambda _: felzenszwalb(photo()), range(8)))
+        assert all(np.array_equal(r, expected) for r in pool.map(lambda _: felzenszwalb(image()), range(8)))
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((np.zeros((4, 5, 3)),), "photo must be uint8 RGB"),
-        ((np.zeros((4, 5), np.uint8),), "photo must be"),
-        ((np.zeros((4, 5, 4), np.uint8),), "photo must be"),
-        ((np.zeros((0, 5, 3), np.uint8),), "photo must be"),
-        ((np.broadcast_to(np.zeros(3, np.uint8), (1 << 15, 1 << 15, 3)),), "photo has 32768 x 32768 pixels"),
-        ((photo(), 0), "scale must be above 0"),
-        ((photo(), np.nan), "scale must be above 0"),
-        ((photo(), np.inf), "scale must be above 0"),
-        ((photo(), 1, -0.1), "sigma must lie in"),
-        ((photo(), 1, 1e9), "sigma must lie in"),
-        ((photo(), 1, np.nan), "sigma must lie in"),
-        ((photo(), 1, 1, -1), "min_size must be"),
-        ((photo(), 1, 1, 2.5), "min_size must be"),
+        ((np.zeros((4, 5, 3)),), "image must be uint8 RGB"),
+        ((np.zeros((4, 5), np.uint8),), "image must be"),
+        ((np.zeros((4, 5, 4), np.uint8),), "image must be"),
+        ((np.zeros((0, 5, 3), np.uint8),), "image must be"),
+        ((np.broadcast_to(np.zeros(3, np.uint8), (1 << 15, 1 << 15, 3)),), "image has 32768 x 32768 pixels"),
+        ((image(), 0), "scale must be above 0"),
+        ((image(), np.nan), "scale must be above 0"),
+        ((image(), np.inf), "scale must be above 0"),
+        ((image(), 1, -0.1), "sigma must lie in"),
+        ((image(), 1, 1e9), "sigma must lie in"),
+        ((image(), 1, np.nan), "sigma must lie in"),
+        ((image(), 1, 1, -1), "min_size must be"),
+        ((image(), 1, 1, 2.5), "min_size must be"),
     ],
 )
 def test_wrong_arguments_are_named(arguments, message):

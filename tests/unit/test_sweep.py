@@ -9,7 +9,7 @@ from tag2mask.metrics import Confusion, ThresholdSweep
 LEVELS = [0.0, 0.15, 0.2, 0.35, 0.5, 0.9, 1.0]
 
 
-def photo(seed: int, present: list[int], steps: int = 20) -> tuple[torch.Tensor, list[int], np.ndarray]:
+def image(seed: int, present: list[int], steps: int = 20) -> tuple[torch.Tensor, list[int], np.ndarray]:
     """Coarse scores, so that many pixels tie and lie exactly on a threshold."""
     rng = np.random.default_rng(seed)
     scores = rng.integers(0, steps + 1, (len(present), 19, 23)) / steps
@@ -18,13 +18,13 @@ def photo(seed: int, present: list[int], steps: int = 20) -> tuple[torch.Tensor,
 
 
 def test_every_threshold_equals_a_pass_of_its_own():
-    photos = [photo(0, [1, 3]), photo(1, [2]), photo(2, []), photo(3, [3, 1, 2])]
+    images = [image(0, [1, 3]), image(1, [2]), image(2, []), image(3, [3, 1, 2])]
     sweep = ThresholdSweep(4, LEVELS)
-    for item in photos:
+    for item in images:
         sweep.update(*item)
     for threshold in LEVELS:
         single = Confusion(4)
-        for cams, present, true in photos:
+        for cams, present, true in images:
             single.update(thresholded(cams.numpy(), present, threshold, true.shape), true)
         assert torch.equal(sweep.confusion(threshold), single.matrix[:, :4])
         assert sweep.miou_at(threshold) == pytest.approx(single.miou)
@@ -39,7 +39,7 @@ def thresholded(cams: np.ndarray, present: list[int], threshold: float, shape: t
 
 def test_best_is_the_highest_of_all():
     sweep = ThresholdSweep(4, LEVELS)
-    sweep.update(*photo(0, [1, 3]))
+    sweep.update(*image(0, [1, 3]))
     scores = {t: sweep.miou_at(t) for t in LEVELS}
     threshold, miou = sweep.best()
     assert miou == max(scores.values()) == scores[threshold]
@@ -65,7 +65,7 @@ def test_a_threshold_outside_the_sweep_is_refused():
         (torch.full((1, 2, 2), torch.nan), [1], "NaN"),
     ],
 )
-def test_wrong_photos_are_named(cams, present, message):
+def test_wrong_images_are_named(cams, present, message):
     with pytest.raises(ValueError, match=message):
         ThresholdSweep(3, [0.5]).update(cams, present, np.zeros((2, 2), int))
 

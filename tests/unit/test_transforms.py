@@ -15,7 +15,7 @@ COLOURS = np.array([[20, 40, 60], [200, 40, 60], [20, 200, 60], [20, 40, 240]], 
 
 
 def blocks(height: int, width: int, seed: int = 0, size: int = 24) -> tuple[np.ndarray, np.ndarray]:
-    """A photo whose colour tells its label, in blocks that survive resizing."""
+    """An image whose colour tells its label, in blocks that survive resizing."""
     coarse = np.random.default_rng(seed).integers(0, 4, (height // size + 1, width // size + 1))
     label = np.kron(coarse, np.ones((size, size), int))[:height, :width].astype(np.uint8)
     return COLOURS[label], label
@@ -45,14 +45,14 @@ def inner(label: np.ndarray, margin: int = 5) -> np.ndarray:
     pad=st.sampled_from(["mean", "black"]),
     seed=st.integers(0, 10**6),
 )
-def test_labels_move_with_their_photo(
+def test_labels_move_with_their_image(
     height: int, width: int, crop: int, how: str, pad: str, seed: int
 ) -> None:
-    photo, label = blocks(height, width, seed)
+    image, label = blocks(height, width, seed)
     size = {"long_side": {"long_side": (60, 130)}, "scale": {"scale": (0.5, 1.5)}, "none": {}}[how]
     augment = Augment(crop, jitter=0, hue=0, pad=pad, **size)  # type: ignore[arg-type]
     torch.manual_seed(seed)
-    out, maps = augment(photo, {"fg_labels": label, "bg_labels": 3 - label})
+    out, maps = augment(image, {"fg_labels": label, "bg_labels": 3 - label})
     got = maps["fg_labels"]
     assert out.shape == (crop, crop, 3) and out.dtype == np.uint8
     assert got.shape == (crop, crop) and got.dtype == np.uint8
@@ -66,13 +66,13 @@ def test_labels_move_with_their_photo(
     assert np.abs(out.astype(int) - wanted)[sure].max(initial=0) <= 2
 
 
-def test_padding_is_at_a_random_place_and_keeps_the_whole_photo() -> None:
-    photo, label = blocks(40, 50)
+def test_padding_is_at_a_random_place_and_keeps_the_whole_image() -> None:
+    image, label = blocks(40, 50)
     augment = Augment(64, jitter=0, hue=0)
     corners = set()
     for seed in range(30):
         torch.manual_seed(seed)
-        _, maps = augment(photo, {"label": label})
+        _, maps = augment(image, {"label": label})
         rows, columns = np.nonzero(maps["label"] != 255)
         assert len(rows) == 40 * 50
         corners.add((rows.min(), columns.min()))
@@ -80,14 +80,14 @@ def test_padding_is_at_a_random_place_and_keeps_the_whole_photo() -> None:
 
 
 def test_flip_does_not_depend_on_the_crop() -> None:
-    """Seeding each step alike would tie them: the crop's place would tell whether the photo is flipped."""
+    """Seeding each step alike would tie them: the crop's place would tell whether the image is flipped."""
     width = 256
-    photo = np.repeat(np.arange(width, dtype=np.uint8)[None, :, None], 3, 2).repeat(64, 0)
+    image = np.repeat(np.arange(width, dtype=np.uint8)[None, :, None], 3, 2).repeat(64, 0)
     augment = Augment(64, jitter=0, hue=0)
     places: dict[bool, list[int]] = {True: [], False: []}
     for seed in range(400):
         torch.manual_seed(seed)
-        row = augment(photo, {})[0][0, :, 0].astype(int)
+        row = augment(image, {})[0][0, :, 0].astype(int)
         flipped = bool(row[1] < row[0])
         places[flipped].append(width - 1 - row[0] if flipped else row[0])
     # a fair coin, 400 times: standard deviation 10
@@ -98,12 +98,12 @@ def test_flip_does_not_depend_on_the_crop() -> None:
 
 
 def test_long_side_covers_its_whole_range() -> None:
-    photo, label = blocks(60, 80)
+    image, label = blocks(60, 80)
     augment = Augment(40, long_side=(20, 23), jitter=0, hue=0)
     seen = set()
     for seed in range(60):
         torch.manual_seed(seed)
-        _, maps = augment(photo, {"label": label})
+        _, maps = augment(image, {"label": label})
         valid = maps["label"] != 255
         seen.add((int(valid.any(1).sum()), int(valid.any(0).sum())))
     assert seen == {(15, 20), (16, 21), (16, 22), (17, 23)}
@@ -111,23 +111,23 @@ def test_long_side_covers_its_whole_range() -> None:
 
 
 def test_jitter_changes_colours_only() -> None:
-    photo, label = blocks(64, 64)
+    image, label = blocks(64, 64)
     torch.manual_seed(0)
-    changed, maps = Augment(64, flip=0)(photo, {"label": label})
+    changed, maps = Augment(64, flip=0)(image, {"label": label})
     assert (maps["label"] == label).all()
-    assert not (changed == photo).all()
+    assert not (changed == image).all()
     torch.manual_seed(0)
-    same, _ = Augment(64, flip=0, jitter=0, hue=0)(photo, {})
-    assert (same == photo).all()
+    same, _ = Augment(64, flip=0, jitter=0, hue=0)(image, {})
+    assert (same == image).all()
 
 
 def test_torch_seeds_repeat_and_differ() -> None:
-    photo, label = blocks(90, 100)
+    image, label = blocks(90, 100)
     augment = Augment(48, scale=(0.5, 1.5))
 
     def run(seed: int) -> list[np.ndarray]:
         torch.manual_seed(seed)
-        return [augment(photo, {"label": label})[0] for _ in range(3)]
+        return [augment(image, {"label": label})[0] for _ in range(3)]
 
     first, again, other = run(1), run(1), run(2)
     assert all((a == b).all() for a, b in zip(first, again, strict=True))
@@ -136,13 +136,13 @@ def test_torch_seeds_repeat_and_differ() -> None:
 
 
 def test_augment_can_be_sent_to_spawned_workers() -> None:
-    photo, _ = blocks(50, 50)
+    image, _ = blocks(50, 50)
     augment = Augment(32)
     copy = pickle.loads(pickle.dumps(augment))
     torch.manual_seed(3)
-    first = augment(photo, {})[0]
+    first = augment(image, {})[0]
     torch.manual_seed(3)
-    assert (copy(photo, {})[0] == first).all()
+    assert (copy(image, {})[0] == first).all()
 
 
 def test_bad_arguments_are_named() -> None:
@@ -152,17 +152,17 @@ def test_bad_arguments_are_named() -> None:
         Augment(32, long_side=(40, 50), scale=(0.5, 1))
     with pytest.raises(UserError, match="pad must be"):
         Augment(32, pad="grey")  # type: ignore[arg-type]
-    photo, label = blocks(40, 40)
+    image, label = blocks(40, 40)
     with pytest.raises(ValueError, match=r"labels\['label'\] has shape"):
-        Augment(32)(photo, {"label": label[1:]})
+        Augment(32)(image, {"label": label[1:]})
     with pytest.raises(ValueError, match="mask"):
-        Augment(32)(photo, {"mask": label})
+        Augment(32)(image, {"mask": label})
 
 
 @pytest.mark.parametrize(("size", "shape"), [(40, (20, 40)), (160, (80, 160))])
 def test_resize_long_side(size: int, shape: tuple[int, int]) -> None:
-    photo, label = blocks(40, 80)
-    out, maps = resize_long_side(photo, {"label": label}, size)
+    image, label = blocks(40, 80)
+    out, maps = resize_long_side(image, {"label": label}, size)
     assert out.shape == (*shape, 3)
     assert maps["label"].shape == shape
     sure = inner(maps["label"])

@@ -151,11 +151,11 @@ def test_published_mobilenet_weights(shared: Path) -> None:
         pytest.skip(f"no published weights: {path} does not exist")
     backbone = build_backbone("mobilenetv2_100", str(path), 32).eval()
     theirs = timm.create_model("mobilenetv2_100", checkpoint_path=str(path)).eval()
-    photo = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
-    x = normalize(photo.float() / 255, theirs.pretrained_cfg["mean"], theirs.pretrained_cfg["std"])
+    image = torch.randint(0, 256, (1, 3, 64, 64), dtype=torch.uint8)
+    x = normalize(image.float() / 255, theirs.pretrained_cfg["mean"], theirs.pretrained_cfg["std"])
     with torch.no_grad():
         # float32 rounding through 53 layers, on values of about 1
-        torch.testing.assert_close(backbone(photo)["out"], theirs.forward_features(x), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(backbone(image)["out"], theirs.forward_features(x), rtol=1e-4, atol=1e-4)
 
 
 # --- ResNet38 and VGG16 -------------------------------------------------------------------------
@@ -194,10 +194,10 @@ def test_the_backbone_of_a_segmentation_network_of_torchvision(tmp_path: Path) -
     network = torchvision.models.segmentation.deeplabv3_resnet50(weights_backbone=None, num_classes=21)
     torch.save(network.state_dict(), tmp_path / "coco.pth")
     ours = build_backbone("resnet50", str(tmp_path / "coco.pth"), output_stride=8).eval()
-    photo = torch.rand(1, 3, 64, 64) * 255
-    scaled = normalize(photo / 255, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    image = torch.rand(1, 3, 64, 64) * 255
+    scaled = normalize(image / 255, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     with torch.no_grad():
-        theirs, mine = network.backbone.eval()(scaled)["out"], ours(photo)["out"]
+        theirs, mine = network.backbone.eval()(scaled)["out"], ours(image)["out"]
     # float32 rounds at 6e-8, which fifty layers with untrained norms let grow.
     torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4 * float(theirs.abs().max()))
 
@@ -210,15 +210,15 @@ def test_torchvision_vgg16_gives_torchvisions_maps(caffe_scale: bool, tmp_path: 
     state["classifier.0.weight"] = torch.full((4, 4), float("nan") if caffe_scale else 0.0)
     torch.save(state, tmp_path / "w.pth")
     ours = VGG16(str(tmp_path / "w.pth"))
-    photo = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
+    image = torch.randint(0, 256, (1, 3, 32, 32), dtype=torch.uint8)
     transform = torchvision.models.VGG16_Weights.IMAGENET1K_V1.transforms()
     mean, std = transform.mean, transform.std
     if caffe_scale:
         transform = torchvision.models.VGG16_Weights.IMAGENET1K_FEATURES.transforms()
         mean, std = transform.mean, transform.std
-    x = normalize(photo.float() / 255, mean, std)
+    x = normalize(image.float() / 255, mean, std)
     with torch.no_grad():
-        mine = ours.conv1_1(ours.normalise(photo))[..., 1:-1, 1:-1]
+        mine = ours.conv1_1(ours.normalise(image))[..., 1:-1, 1:-1]
         expected = theirs[0](x)[..., 1:-1, 1:-1]
     # Values up to 200 x 27 products in float32: rounding of the sums, relative to the largest.
     assert (mine - expected).abs().max() < 1e-5 * expected.abs().max()

@@ -1,4 +1,4 @@
-"""Feature vectors and sub-category labels of one photo on disk."""
+"""Feature vectors and sub-category labels of one image on disk."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def load_features(path: str | Path) -> npt.NDArray[np.float32]:
 
 
 def save_sub_labels(path: str | Path, clusters: Mapping[int, int]) -> None:
-    """Write the sub-category of each class of a photo as JSON, atomically.
+    """Write the sub-category of each class of an image as JSON, atomically.
 
     Args:
         path: file to write, ending in ``.json``.

@@ -22,7 +22,7 @@ KINDS = (
 """What a step's folder can hold."""
 
 RESULT_SUFFIXES = {"maps": ".npz", "features": ".npy", "sub_labels": ".json"}
-"""Ending of the file of each photo, by kind; the others leave ``.png``."""
+"""Ending of the file of each image, by kind; the others leave ``.png``."""
 
 MANIFEST_NAME = "manifest.json"
 
@@ -60,9 +60,9 @@ class Manifest:
         kind: one of `KINDS`.
         recipe: name of the recipe, "" when started by hand.
         classes: `ClassList.to_dict()`.
-        data: description of the photo set.
+        data: description of the image set.
         split: name of the split that was predicted, "" if none.
-        image_ids: photos with a result in ``out/``.
+        image_ids: images with a result in ``out/``.
         parents: folder name of each input step -> `manifest_hash` of it.
         commands: one record per command.
         checkpoint: the network that was made, relative to the step's folder, "" if none.

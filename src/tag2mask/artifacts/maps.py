@@ -1,4 +1,4 @@
-"""Score maps of one photo on disk: small, exact enough, and safe to open."""
+"""Score maps of one image on disk: small, exact enough, and safe to open."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from tag2mask.artifacts.files import atomic_write_bytes
 from tag2mask.core.errors import UserError
 
-_KEYS = ("maps", "class_ids", "photo_size")
+_KEYS = ("maps", "class_ids", "image_size")
 
 
 class StoredMaps(NamedTuple):
@@ -23,19 +23,19 @@ class StoredMaps(NamedTuple):
     Attributes:
         maps: float32 (M, h, w), one score map per class.
         class_ids: (M,) mask id of each map; 0 is background.
-        photo_size: (H, W) of the photo that the maps belong to.
+        image_size: (H, W) of the image that the maps belong to.
     """
 
     maps: npt.NDArray[np.float32]
     class_ids: list[int]
-    photo_size: tuple[int, int]
+    image_size: tuple[int, int]
 
 
 def save_maps(
     path: str | Path,
     maps: npt.NDArray[np.floating],
     class_ids: Sequence[int],
-    photo_size: tuple[int, int],
+    image_size: tuple[int, int],
 ) -> None:
     """Write maps as a compressed ``.npz`` of half floats, atomically.
 
@@ -43,9 +43,9 @@ def save_maps(
 
     Args:
         path: file to write, ending in ``.npz``.
-        maps: (M, h, w) scores; M may be 0 for a photo without tags.
+        maps: (M, h, w) scores; M may be 0 for an image without tags.
         class_ids: (M,) mask id of each map, each once, in 0..254.
-        photo_size: (H, W) of the photo.
+        image_size: (H, W) of the image.
 
     Raises:
         ValueError: wrong shape, ids that do not fit the maps, or scores that are not finite.
@@ -60,7 +60,7 @@ def save_maps(
         raise ValueError(f"maps must be finite and below 65504, got {maps.min()}..{maps.max()}")
     buffer = io.BytesIO()
     np.savez_compressed(
-        buffer, maps=half, class_ids=np.array(ids, np.uint8), photo_size=np.array(photo_size, np.int32)
+        buffer, maps=half, class_ids=np.array(ids, np.uint8), image_size=np.array(image_size, np.int32)
     )
     atomic_write_bytes(path, buffer.getvalue())
 

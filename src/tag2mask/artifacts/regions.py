@@ -1,4 +1,4 @@
-"""Superpixels of one photo on disk."""
+"""Superpixels of one image on disk."""
 
 from __future__ import annotations
 

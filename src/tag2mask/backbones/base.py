@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from tag2mask.core import unknown_name
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
-"""Mean RGB of ImageNet photos in 0..1."""
+"""Mean RGB of ImageNet images in 0..1."""
 
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Standard deviation of ImageNet's RGB values in 0..1."""
@@ -26,7 +26,7 @@ class Tap:
 
     Attributes:
         channels: its number of channels.
-        stride: photo pixels per feature pixel; a photo of H x W gives ceil(H / stride) rows and
+        stride: image pixels per feature pixel; an image of H x W gives ceil(H / stride) rows and
             ceil(W / stride) columns.
     """
 
@@ -36,7 +36,7 @@ class Tap:
 
 @dataclass(frozen=True)
 class Normalisation:
-    """How photos in RGB 0..255 become what the pretrained weights expect.
+    """How images in RGB 0..255 become what the pretrained weights expect.
 
     Attributes:
         mean: RGB mean in 0..255.
@@ -56,7 +56,7 @@ class Normalisation:
 
 
 class Backbone(nn.Module, ABC):
-    """A network that turns photos into named feature maps.
+    """A network that turns images into named feature maps.
 
     Attributes:
         taps: feature maps from shallow to deep; the last is ``"out"``, which the CAM head reads.
@@ -81,32 +81,32 @@ class Backbone(nn.Module, ABC):
         self.register_buffer("_mean", torch.tensor(n.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("_std", torch.tensor(n.std).view(1, 3, 1, 1), persistent=False)
 
-    def forward(self, photos: Tensor) -> dict[str, Tensor]:
-        """Feature maps of a batch of photos of any size.
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Feature maps of a batch of images of any size.
 
         Args:
-            photos: (B, 3, H, W) RGB in 0..255, integer or float.
+            images: (B, 3, H, W) RGB in 0..255, integer or float.
 
         Returns:
             for each name in `taps` a float map (B, channels, ceil(H/stride), ceil(W/stride)).
 
         Raises:
-            ValueError: photos has another shape.
+            ValueError: images has another shape.
         """
-        if photos.ndim != 4 or photos.shape[1] != 3:
-            raise ValueError(f"photos must be (B, 3, H, W), got {tuple(photos.shape)}")
-        return self.features(self.normalise(photos))
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"images must be (B, 3, H, W), got {tuple(images.shape)}")
+        return self.features(self.normalise(images))
 
-    def normalise(self, photos: Tensor) -> Tensor:
-        """Photos (B, 3, H, W) RGB 0..255 as the weights expect them."""
+    def normalise(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) RGB 0..255 as the weights expect them."""
         mean, std = self.get_buffer("_mean"), self.get_buffer("_std")
-        out = (photos.to(mean.dtype) - mean) / std
+        out = (images.to(mean.dtype) - mean) / std
         # Depthwise and 1x1 convolutions run several times faster with the channels last.
         return (out.flip(1) if self._bgr else out).contiguous(memory_format=torch.channels_last)
 
     @abstractmethod
     def features(self, x: Tensor) -> dict[str, Tensor]:
-        """Feature maps of normalised photos (B, 3, H, W)."""
+        """Feature maps of normalised images (B, 3, H, W)."""
 
     def use_only(self, names: Collection[str]) -> None:
         """Keep some of the taps, and stop training of layers that none of them depends on.

@@ -36,7 +36,7 @@ def build_backbone(
         name: ``"resnet38"``, ``"vgg16"`` (the networks of the papers, always at stride 8) or the
             name of a timm model.
         weights: ``"imagenet"``, ``"none"`` or the path of a weight file.
-        output_stride: 8, 16 or 32; photo pixels per pixel of the last map of a timm model.
+        output_stride: 8, 16 or 32; image pixels per pixel of the last map of a timm model.
         frozen: layers that are not trained, named as in the model's ``named_modules()``. None freezes
             what the papers freeze (the layers before stride 4 of ResNet38 and VGG16, nothing of a
             timm model) unless weights is ``"none"``; an empty list freezes nothing.

@@ -113,7 +113,7 @@ class ResNet38(Backbone):
             load_into(self, load_state(weights), weights, ignored=("linear1000", "fc8"))
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
-        """The four taps of normalised photos (B, 3, H, W)."""
+        """The four taps of normalised images (B, 3, H, W)."""
         x = self.conv1a(x)
         x, _ = self._level(2, x)
         x, _ = self._level(3, x)

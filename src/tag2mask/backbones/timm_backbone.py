@@ -16,7 +16,7 @@ from tag2mask.backbones.weights import backbone_part, load_into, load_state
 from tag2mask.core import UserError
 
 _PROBE = 65
-"""Side of the photo that `_probe` sends through: one more than a multiple of every stride in use."""
+"""Side of the image that `_probe` sends through: one more than a multiple of every stride in use."""
 
 
 class _Intermediates(Protocol):
@@ -39,7 +39,7 @@ class TimmBackbone(Backbone):
         name: timm model name, with or without a pretrained tag.
         weights: ``"imagenet"`` (downloads timm's), ``"none"`` or the path of a weight file, of the model
             or of a segmentation network of torchvision on it.
-        output_stride: 8, 16 or 32: photo pixels per pixel of ``out``.
+        output_stride: 8, 16 or 32: image pixels per pixel of ``out``.
 
     Raises:
         UserError: the model has no feature maps at this output stride, its weights cannot be
@@ -66,7 +66,7 @@ class TimmBackbone(Backbone):
         self.affinity_taps = (*stages[-3:-1], "out")
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
-        """Stage outputs and ``out`` of normalised photos (B, 3, H, W)."""
+        """Stage outputs and ``out`` of normalised images (B, 3, H, W)."""
         height, width = x.shape[-2:]
         maps = self._run(F.pad(x, (0, -width % self._multiple, 0, -height % self._multiple)))
         return {
@@ -88,9 +88,9 @@ class TimmBackbone(Backbone):
         self._freeze_unused()
 
     def _probe(self, name: str, output_stride: int) -> dict[str, Tap]:
-        """Channels and strides as one small photo shows them, and what padding the model needs.
+        """Channels and strides as one small image shows them, and what padding the model needs.
 
-        Models that cut the photo into patches drop the pixels of an incomplete one; photos for
+        Models that cut the image into patches drop the pixels of an incomplete one; images for
         them are padded with the mean colour.
         """
         self.model.eval()
@@ -98,7 +98,7 @@ class TimmBackbone(Backbone):
             maps = self._run(torch.zeros(1, 3, _PROBE, _PROBE))
         except AssertionError as error:
             raise UserError(
-                f"backbone {name} takes photos of one size only ({error}): choose a convolutional model"
+                f"backbone {name} takes images of one size only ({error}): choose a convolutional model"
             ) from error
         if any(m.ndim != 4 for m in maps.values()):
             raise UserError(f"backbone {name} gives tokens, not feature maps: choose a convolutional model")
@@ -174,5 +174,5 @@ def _classifier_keys(cfg: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _nearest_stride(side: int) -> int:
-    """The power of two nearest to photo side / map side: maps are rounded up or down."""
+    """The power of two nearest to image side / map side: maps are rounded up or down."""
     return min((1, 2, 4, 8, 16, 32, 64), key=lambda s: abs(side - _PROBE / s))

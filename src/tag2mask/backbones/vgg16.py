@@ -33,7 +33,7 @@ class VGG16(Backbone):
     maps of this network need a square root (`cam_sqrt`). Taps: ``conv2_2`` (128 channels, stride 2),
     ``conv3_3`` (256, stride 4), ``conv4_3`` (512), ``conv5_3`` (512) and ``out`` (fc7, 1024).
 
-    Photos are reduced to BGR minus the Caffe means. Weights of torchvision expect another scale;
+    Images are reduced to BGR minus the Caffe means. Weights of torchvision expect another scale;
     it is folded into the first convolution, so that the stored weights always have one meaning.
 
     Args:
@@ -82,7 +82,7 @@ class VGG16(Backbone):
             self._load(weights)
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
-        """The five taps of normalised photos (B, 3, H, W)."""
+        """The five taps of normalised images (B, 3, H, W)."""
         maps: dict[str, Tensor] = {}
         for level, (count, _) in enumerate(_LEVELS, 1):
             if level > 1:
@@ -122,7 +122,7 @@ class VGG16(Backbone):
 
 
 def from_torchvision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Torchvision's VGG16 weights under Caffe's names, for BGR photos minus the Caffe means.
+    """Torchvision's VGG16 weights under Caffe's names, for BGR images minus the Caffe means.
 
     The first convolution takes over the difference of scale, channel order and mean. That is exact
     but for the outermost pixels, where padding means another colour.

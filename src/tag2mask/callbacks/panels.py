@@ -13,25 +13,25 @@ from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 from torch import Tensor
 from torch.nn import functional as F
 
-from tag2mask.core import PhotoSample
+from tag2mask.core import ImageSample
 
 
 class _MakesMaps(Protocol):
-    def cam(self, photos: Tensor) -> Tensor: ...
+    def cam(self, images: Tensor) -> Tensor: ...
 
 
 class CamPanels(pl.Callback):
-    """Logs class activation maps of the first validation photos after each validation.
+    """Logs class activation maps of the first validation images after each validation.
 
     Works with TensorBoard and wandb; other loggers take no pictures and are left alone.
 
     Args:
-        photos: how many photos to show.
+        images: how many images to show.
     """
 
-    def __init__(self, photos: int = 4) -> None:
-        self.photos = photos
-        self._kept: list[PhotoSample] = []
+    def __init__(self, images: int = 4) -> None:
+        self.images = images
+        self._kept: list[ImageSample] = []
 
     def on_validation_batch_end(
         self,
@@ -42,9 +42,9 @@ class CamPanels(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep the first photos."""
-        if trainer.is_global_zero and len(self._kept) < self.photos and hasattr(pl_module, "cam"):
-            self._kept.extend(cast(Sequence[PhotoSample], batch)[: self.photos - len(self._kept)])
+        """Keep the first images."""
+        if trainer.is_global_zero and len(self._kept) < self.images and hasattr(pl_module, "cam"):
+            self._kept.extend(cast(Sequence[ImageSample], batch)[: self.images - len(self._kept)])
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Draw and log them."""
@@ -57,22 +57,22 @@ class CamPanels(pl.Callback):
 
 
 @torch.no_grad()
-def cam_panel(network: _MakesMaps, sample: PhotoSample) -> npt.NDArray[np.uint8]:
-    """The photo beside the map of each of its tags.
+def cam_panel(network: _MakesMaps, sample: ImageSample) -> npt.NDArray[np.uint8]:
+    """The image beside the map of each of its tags.
 
     Args:
-        network: has ``cam(photos (1, 3, H, W)) -> (1, K, h, w)``.
-        sample: photo and tags.
+        network: has ``cam(images (1, 3, H, W)) -> (1, K, h, w)``.
+        sample: image and tags.
 
     Returns:
         (H, (1 + number of tags) * W, 3) uint8 RGB.
     """
-    photo = sample["photo"]
-    size = (int(photo.shape[-2]), int(photo.shape[-1]))
-    maps = network.cam(photo[None]).float().clamp(min=0)[:, sample["tags"] > 0]
+    image = sample["image"]
+    size = (int(image.shape[-2]), int(image.shape[-1]))
+    maps = network.cam(image[None]).float().clamp(min=0)[:, sample["tags"] > 0]
     maps = F.interpolate(maps, size, mode="bilinear", align_corners=False)[0]
     strength = (maps / maps.amax((1, 2), keepdim=True).clamp(min=1e-5)).cpu().numpy()
-    pixels = photo.permute(1, 2, 0).cpu().numpy()
+    pixels = image.permute(1, 2, 0).cpu().numpy()
     red = np.array([255.0, 40.0, 0.0])
     shown = [pixels] + [(pixels * (1 - 0.7 * s[..., None]) + 0.7 * s[..., None] * red) for s in strength]
     panel: npt.NDArray[np.uint8] = np.concatenate(shown, 1).clip(0, 255).astype(np.uint8)

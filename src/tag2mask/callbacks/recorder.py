@@ -37,9 +37,9 @@ class StepIdentity:
         kind: kind of artifact (see `Manifest`).
         recipe: name of the recipe, "" when started by hand.
         classes: the classes of the data.
-        data: description of the photo set.
+        data: description of the image set.
         split: split that is predicted, "" for fit.
-        image_ids: photos that predict has to cover.
+        image_ids: images that predict has to cover.
         done_folder: folder below ``out/`` whose file is written last.
         parents: input step's folder name -> hash of its manifest.
         fingerprint: what the runner gave.
@@ -64,7 +64,7 @@ class StepIdentity:
     checkpoint: str = ""
 
     def missing(self) -> list[str]:
-        """Photos without a result."""
+        """Images without a result."""
         folder = self.folder / "out" / self.done_folder
         suffix = RESULT_SUFFIXES.get(self.kind, ".png")
         return [i for i in self.image_ids if not (folder / f"{i}{suffix}").is_file()]
@@ -98,10 +98,10 @@ class StepRecorder(pl.Callback):
             write_manifest(self.identity.folder, self._manifest(complete=True))
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Mark the prediction as complete once every process has written its photos.
+        """Mark the prediction as complete once every process has written its images.
 
         Raises:
-            UserError: photos are missing, e.g. because of ``limit_predict_batches``.
+            UserError: images are missing, e.g. because of ``limit_predict_batches``.
         """
         written = torch.tensor(self.writer.written if self.writer else 0, device=pl_module.device)
         written = trainer.strategy.reduce(written, reduce_op="sum")
@@ -111,13 +111,13 @@ class StepRecorder(pl.Callback):
         self._write_metrics(self.identity.settings)
         if missing := self.identity.missing():
             raise UserError(
-                f"{len(missing)} of {len(self.identity.image_ids)} photos have no result in "
+                f"{len(missing)} of {len(self.identity.image_ids)} images have no result in "
                 f"{self.identity.folder / 'out'} (first: {missing[0]}): run the same command again, "
                 "without limit_predict_batches"
             )
         write_manifest(self.identity.folder, self._manifest(complete=True))
         out, total = self.identity.folder / "out", len(self.identity.image_ids)
-        print(f"{int(written)} of {total} photos written to {out}")
+        print(f"{int(written)} of {total} images written to {out}")
 
     def _write_metrics(self, values: Mapping[str, float]) -> None:
         path = self.identity.folder / "metrics.json"

@@ -1,4 +1,4 @@
-"""Writes predictions to disk, photo by photo."""
+"""Writes predictions to disk, image by image."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tag2mask.core import (
 
 
 class PredictionWriter(BasePredictionWriter):
-    """Writes each photo's result under its id as soon as it is there; a file that exists is whole.
+    """Writes each image's result under its id as soon as it is there; a file that exists is whole.
 
     Results are named by image id, never by batch index: under DDP each process writes its own share.
 
@@ -39,7 +39,7 @@ class PredictionWriter(BasePredictionWriter):
         classes: to turn indices into mask ids.
 
     Attributes:
-        written: photos that this process has written.
+        written: images that this process has written.
     """
 
     def __init__(self, out: Path, classes: ClassList) -> None:
@@ -80,7 +80,7 @@ class PredictionWriter(BasePredictionWriter):
 
     def _write_maps(self, result: MapsResult) -> None:
         ids = [self.classes.all_ids[k] for k in result.classes]
-        save_maps(safe_join(self.out, f"{result.id}.npz"), result.maps, ids, result.photo_size)
+        save_maps(safe_join(self.out, f"{result.id}.npz"), result.maps, ids, result.image_size)
 
     def _write_labels(self, result: LabelsResult) -> None:
         if result.confidence is not None:

@@ -2,9 +2,9 @@
 
 from tag2mask.core.batch import (
     FeaturesResult,
+    ImageSample,
     LabelsResult,
     MapsResult,
-    PhotoSample,
     RegionsResult,
     Result,
     SubLabelsResult,
@@ -19,9 +19,9 @@ __all__ = [
     "VOC_NAMES",
     "ClassList",
     "FeaturesResult",
+    "ImageSample",
     "LabelsResult",
     "MapsResult",
-    "PhotoSample",
     "RegionsResult",
     "Result",
     "SubLabelsResult",

@@ -14,23 +14,23 @@ if TYPE_CHECKING:
 class TrainBatch(TypedDict, total=False):
     """A batch of B crops. Only the keys that a stage trains on are there.
 
-    Photos are RGB in 0..255; normalisation belongs to the backbone.
+    Images are RGB in 0..255; normalisation belongs to the backbone.
     """
 
     id: list[str]
-    photo: Tensor  # uint8 (B, 3, H, W)
-    tags: Tensor  # float32 (B, K), 1 for each class in the photo
+    image: Tensor  # uint8 (B, 3, H, W)
+    tags: Tensor  # float32 (B, K), 1 for each class in the image
     fg_labels: Tensor  # uint8 (B, H, W): confident foreground, 0..K, 255 in padding
     bg_labels: Tensor  # uint8 (B, H, W): confident background, 0..K, 255 in padding
     label: Tensor  # int64 (B, H, W): pseudo-label (or true mask) as index 0..K or 255
 
 
-class PhotoSample(TypedDict, total=False):
-    """One whole photo for validation or prediction (the batch is a list of these)."""
+class ImageSample(TypedDict, total=False):
+    """One whole image for validation or prediction (the batch is a list of these)."""
 
     id: str
-    photo: Tensor  # uint8 (3, H, W), RGB
-    tags: Tensor  # float32 (K,); not there for new photos
+    image: Tensor  # uint8 (3, H, W), RGB
+    tags: Tensor  # float32 (K,); not there for new images
     mask: Tensor  # uint8 (H, W) true mask as index 0..K or 255; only for scoring, where it exists
     maps: Tensor  # float32 (M, h, w) maps of an earlier step
     map_classes: list[int]  # (M,) index 0..K of each map
@@ -38,23 +38,23 @@ class PhotoSample(TypedDict, total=False):
 
 
 class MapsResult(NamedTuple):
-    """Score maps of one photo, for the maps writer.
+    """Score maps of one image, for the maps writer.
 
     Attributes:
         id: image id.
         maps: (M, h, w) float scores in [0, 1].
         classes: (M,) index 0..K of each map (0 is background).
-        photo_size: (H, W) of the photo.
+        image_size: (H, W) of the image.
     """
 
     id: str
     maps: npt.NDArray[np.float32]
     classes: list[int]
-    photo_size: tuple[int, int]
+    image_size: tuple[int, int]
 
 
 class RegionsResult(NamedTuple):
-    """A photo cut into regions, for the writer.
+    """An image cut into regions, for the writer.
 
     Attributes:
         id: image id.
@@ -66,7 +66,7 @@ class RegionsResult(NamedTuple):
 
 
 class FeaturesResult(NamedTuple):
-    """Features of one photo, for the writer.
+    """Features of one image, for the writer.
 
     Attributes:
         id: image id.
@@ -78,11 +78,11 @@ class FeaturesResult(NamedTuple):
 
 
 class SubLabelsResult(NamedTuple):
-    """Sub-categories of one photo, for the writer.
+    """Sub-categories of one image, for the writer.
 
     Attributes:
         id: image id.
-        clusters: index 1..K of each class in the photo -> number of its sub-category, from 0 on.
+        clusters: index 1..K of each class in the image -> number of its sub-category, from 0 on.
     """
 
     id: str
@@ -90,7 +90,7 @@ class SubLabelsResult(NamedTuple):
 
 
 class LabelsResult(NamedTuple):
-    """Label maps of one photo, for the labels writer.
+    """Label maps of one image, for the labels writer.
 
     Attributes:
         id: image id.
@@ -105,4 +105,4 @@ class LabelsResult(NamedTuple):
 
 
 Result = MapsResult | LabelsResult | RegionsResult | FeaturesResult | SubLabelsResult
-"""What a step can say about a photo."""
+"""What a step can say about an image."""

@@ -13,7 +13,7 @@ def keep_freed_memory() -> bool:
     """Let malloc hand out large freed blocks again rather than return them to the system.
 
     glibc returns blocks above 32 MB at once, and a new one is filled page by page, at a few
-    microseconds each: for the first feature maps of a photo that takes longer than the convolution.
+    microseconds each: for the first feature maps of an image that takes longer than the convolution.
     The process keeps what it needed at its peak, of which other sizes are made too.
 
     Returns:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tag2mask.data.affinity import AffinityData
     from tag2mask.data.classification import ClassificationData
-    from tag2mask.data.photo_set import PhotoSet
+    from tag2mask.data.image_set import ImageSet
     from tag2mask.data.pseudo_label import PseudoLabelData
     from tag2mask.data.segmentation import SegmentationData
     from tag2mask.data.shapes import Shapes
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tag2mask.data.voc import VOC
 
 _HOME = {
-    "PhotoSet": "photo_set",
+    "ImageSet": "image_set",
     "VOC": "voc",
     "Table": "table",
     "Shapes": "shapes",
@@ -33,7 +33,7 @@ __all__ = [
     "VOC",
     "AffinityData",
     "ClassificationData",
-    "PhotoSet",
+    "ImageSet",
     "PseudoLabelData",
     "SegmentationData",
     "Shapes",

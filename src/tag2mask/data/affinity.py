@@ -1,24 +1,24 @@
-"""Photos and the confident labels that an affinity learner trains on."""
+"""Images and the confident labels that an affinity learner trains on."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from tag2mask.artifacts.manifest import require_step
-from tag2mask.data.base import PhotoData, require_photos
-from tag2mask.data.photo_set import PhotoSet
+from tag2mask.data.base import ImageData, require_images
+from tag2mask.data.image_set import ImageSet
 from tag2mask.data.samples import StepLabels, TrainCrops
 from tag2mask.data.transforms import Augment, Pad
 
 
-class AffinityData(PhotoData):
+class AffinityData(ImageData):
     """Crops with confident foreground and background labels (PSA, Ahn and Kwak, CVPR 2018, section 3.2).
 
-    Photos keep their scale, for affinities are about fixed pixel distances; padding is black, and 255
+    Images keep their scale, for affinities are about fixed pixel distances; padding is black, and 255
     in the labels.
 
     Args:
-        dataset: the photos.
+        dataset: the images.
         labels_dir: folder of a step of kind affinity_labels (with ``out/fg`` and ``out/bg``).
         batch_size: crops per process and step.
         crop: side of the crop in pixels.
@@ -27,13 +27,13 @@ class AffinityData(PhotoData):
         hue: largest turn of the hue (0..0.5).
         pad: colour of padding, "mean" or "black".
         predict_split: split to predict.
-        predict_batch: whole photos per batch.
+        predict_batch: whole images per batch.
         num_workers: loader processes.
     """
 
     def __init__(
         self,
-        dataset: PhotoSet,
+        dataset: ImageSet,
         labels_dir: str,
         batch_size: int = 8,
         crop: int = 448,
@@ -50,10 +50,10 @@ class AffinityData(PhotoData):
         self.labels_dir = labels_dir
 
     def train_crops(self) -> TrainCrops:
-        """The photos that the labels were made for."""
+        """The images that the labels were made for."""
         step = Path(self.labels_dir)
         manifest = require_step(step, kinds=("affinity_labels",), classes=self.classes)
-        require_photos(step, manifest, self.dataset)
+        require_images(step, manifest, self.dataset)
         labels = StepLabels(
             self.classes, {"fg_labels": step / "out" / "fg", "bg_labels": step / "out" / "bg"}
         )

@@ -10,29 +10,29 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from tag2mask.artifacts.manifest import Manifest
-from tag2mask.core import ClassList, PhotoSample, UserError
-from tag2mask.data.photo_set import PhotoSet
-from tag2mask.data.samples import TrainCrops, WholePhotos, as_list
+from tag2mask.core import ClassList, ImageSample, UserError
+from tag2mask.data.image_set import ImageSet
+from tag2mask.data.samples import TrainCrops, WholeImages, as_list
 
 
-class PhotoData(LightningDataModule):
-    """A photo set cut into loaders; the subclasses say what is in them.
+class ImageData(LightningDataModule):
+    """An image set cut into loaders; the subclasses say what is in them.
 
     Attributes:
-        dataset: the photos.
+        dataset: the images.
         predict_split_name: the split that `predict` reads.
-        out_dir: set by the command line before `predict`: photos with a result there are not decoded.
+        out_dir: set by the command line before `predict`: images with a result there are not decoded.
 
     Args:
-        dataset: the photos.
+        dataset: the images.
         batch_size: crops per process and step.
         predict_split: split to predict.
-        predict_batch: whole photos per batch.
+        predict_batch: whole images per batch.
         num_workers: loader processes.
     """
 
     def __init__(
-        self, dataset: PhotoSet, batch_size: int, predict_split: str, predict_batch: int, num_workers: int
+        self, dataset: ImageSet, batch_size: int, predict_split: str, predict_batch: int, num_workers: int
     ) -> None:
         super().__init__()
         for name, value, least in (
@@ -80,7 +80,7 @@ class PhotoData(LightningDataModule):
         """Checks what validation reads; nothing unless overridden."""
 
     def check_predict(self) -> None:
-        """Checks the photos of the predict split."""
+        """Checks the images of the predict split."""
         self.dataset.check(self.predict_split_name, need_tags=False)
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
@@ -97,18 +97,18 @@ class PhotoData(LightningDataModule):
             pin_memory=self._on_gpu(),
         )
 
-    def predict_dataloader(self) -> DataLoader[PhotoSample]:
-        """Whole photos of the predict split, in the order of its list, as lists of `PhotoSample`."""
-        return self.whole_loader(self.predict_photos(), self.predict_batch)
+    def predict_dataloader(self) -> DataLoader[ImageSample]:
+        """Whole images of the predict split, in the order of its list, as lists of `ImageSample`."""
+        return self.whole_loader(self.predict_images(), self.predict_batch)
 
-    def predict_photos(self) -> WholePhotos:
-        """The photos to predict, at the size they have."""
-        return WholePhotos(self.dataset, self.dataset.ids(self.predict_split_name), out_dir=self.out_dir)
+    def predict_images(self) -> WholeImages:
+        """The images to predict, at the size they have."""
+        return WholeImages(self.dataset, self.dataset.ids(self.predict_split_name), out_dir=self.out_dir)
 
-    def whole_loader(self, photos: WholePhotos, batch_size: int = 1) -> DataLoader[PhotoSample]:
-        """A loader in list order whose batches are lists of `PhotoSample`."""
+    def whole_loader(self, images: WholeImages, batch_size: int = 1) -> DataLoader[ImageSample]:
+        """A loader in list order whose batches are lists of `ImageSample`."""
         return DataLoader(
-            photos,
+            images,
             batch_size=batch_size,
             num_workers=self.num_workers,
             collate_fn=as_list,
@@ -122,15 +122,15 @@ class PhotoData(LightningDataModule):
         processes = 1 if self.trainer is None else self.trainer.world_size
         if len(crops) < self.batch_size * processes:
             raise UserError(
-                f"{len(crops)} training photos do not fill a batch of {self.batch_size} on each of "
+                f"{len(crops)} training images do not fill a batch of {self.batch_size} on each of "
                 f"{processes} process(es): set data.batch_size to {max(1, len(crops) // processes)} or less"
             )
 
 
-def require_photos(
-    step_dir: Path, manifest: Manifest, dataset: PhotoSet, wanted: Sequence[str] | None = None
+def require_images(
+    step_dir: Path, manifest: Manifest, dataset: ImageSet, wanted: Sequence[str] | None = None
 ) -> None:
-    """Checks that a step was made from photos of this data set.
+    """Checks that a step was made from images of this data set.
 
     Args:
         step_dir: the step's folder, for the message.
@@ -139,18 +139,18 @@ def require_photos(
         wanted: ids that the step must have results for, or None.
 
     Raises:
-        UserError: a photo of one is missing in the other.
+        UserError: an image of one is missing in the other.
     """
     there = set(dataset.ids(manifest.split))
     for image_id in manifest.image_ids:
         if image_id not in there:
             raise UserError(
-                f"{step_dir} was made from photo {image_id}, which the split {manifest.split} of this "
+                f"{step_dir} was made from image {image_id}, which the split {manifest.split} of this "
                 "data set does not have: use the data set of that run, or another run folder"
             )
     made = set(manifest.image_ids)
     for image_id in wanted or ():
         if image_id not in made:
             raise UserError(
-                f"{step_dir} has no result for photo {image_id}: run that step again for this split"
+                f"{step_dir} has no result for image {image_id}: run that step again for this split"
             )

@@ -1,26 +1,26 @@
-"""Photos and tags for the classifier, and for the class activation maps made with it."""
+"""Images and tags for the classifier, and for the class activation maps made with it."""
 
 from __future__ import annotations
 
 from torch.utils.data import DataLoader
 
-from tag2mask.core import PhotoSample
-from tag2mask.data.base import PhotoData
-from tag2mask.data.photo_set import PhotoSet
-from tag2mask.data.samples import TrainCrops, WholePhotos
+from tag2mask.core import ImageSample
+from tag2mask.data.base import ImageData
+from tag2mask.data.image_set import ImageSet
+from tag2mask.data.samples import TrainCrops, WholeImages
 from tag2mask.data.transforms import Augment, Pad
 
 
-class ClassificationData(PhotoData):
-    """Crops with tags to train on; whole photos with tags (and masks, where there are any) to validate on.
+class ClassificationData(ImageData):
+    """Crops with tags to train on; whole images with tags (and masks, where there are any) to validate on.
 
     The defaults are those of PSA (Ahn and Kwak, CVPR 2018).
 
     Args:
-        dataset: the photos.
+        dataset: the images.
         batch_size: crops per process and step.
         crop: side of the crop in pixels.
-        long_side: range of the photo's long side before the crop, or null to keep the size.
+        long_side: range of the image's long side before the crop, or null to keep the size.
         flip: probability of a horizontal flip.
         jitter: brightness, contrast and saturation change by factors in 1 -+ jitter.
         hue: largest turn of the hue (0..0.5).
@@ -28,15 +28,15 @@ class ClassificationData(PhotoData):
         train_split: split to train on.
         val_split: split to validate on.
         predict_split: split to predict.
-        predict_batch: whole photos per batch.
-        eval_long_side: validation photos are resized to this long side; null keeps their size. Predicted
-            photos always keep it.
+        predict_batch: whole images per batch.
+        eval_long_side: validation images are resized to this long side; null keeps their size. Predicted
+            images always keep it.
         num_workers: loader processes.
     """
 
     def __init__(
         self,
-        dataset: PhotoSet,
+        dataset: ImageSet,
         batch_size: int = 16,
         crop: int = 448,
         long_side: tuple[int, int] | None = (256, 512),
@@ -63,17 +63,17 @@ class ClassificationData(PhotoData):
         return TrainCrops(self.dataset, self.dataset.ids(self.train_split_name), self.augment, with_tags=True)
 
     def check_val(self) -> None:
-        """Checks photos and tags of the validation split."""
+        """Checks images and tags of the validation split."""
         self.dataset.check(self.val_split_name)
 
     def check_predict(self) -> None:
-        """Checks photos and tags of the predict split."""
+        """Checks images and tags of the predict split."""
         self.dataset.check(self.predict_split_name)
 
-    def val_dataloader(self) -> DataLoader[PhotoSample]:
-        """Whole validation photos with tags, and with masks where there are any."""
+    def val_dataloader(self) -> DataLoader[ImageSample]:
+        """Whole validation images with tags, and with masks where there are any."""
         return self.whole_loader(
-            WholePhotos(
+            WholeImages(
                 self.dataset,
                 self.dataset.ids(self.val_split_name),
                 with_tags=True,
@@ -82,8 +82,8 @@ class ClassificationData(PhotoData):
             )
         )
 
-    def predict_photos(self) -> WholePhotos:
-        """Whole photos with tags."""
-        photos = super().predict_photos()
-        photos.with_tags = True
-        return photos
+    def predict_images(self) -> WholeImages:
+        """Whole images with tags."""
+        images = super().predict_images()
+        images.with_tags = True
+        return images

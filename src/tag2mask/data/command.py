@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from tag2mask.core import UserError, unknown_name
-from tag2mask.data.photo_set import PhotoSet
+from tag2mask.data.image_set import ImageSet
 from tag2mask.data.shapes import Shapes
 from tag2mask.data.shipped import conf_folder
 
@@ -19,7 +19,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser("data", help="check or prepare a data set")
     actions = parser.add_subparsers(dest="action", required=True)
 
-    check = actions.add_parser("check", help="check photos, lists, tags and masks without training")
+    check = actions.add_parser("check", help="check images, lists, tags and masks without training")
     check.add_argument("--data", default="voc", help="name in conf/data, or a YAML file (default: voc)")
     check.add_argument("--data-root", help="folder of the data set (default: the configuration's)")
     check.add_argument("--tags", help="CSV image,labels or cls_labels.npy (default: what the root holds)")
@@ -36,7 +36,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     prepare.set_defaults(handler=_prepare)
 
 
-def dataset_from_config(data: str, root: str | None = None, tags: str | None = None) -> PhotoSet:
+def dataset_from_config(data: str, root: str | None = None, tags: str | None = None) -> ImageSet:
     """The data set of a data configuration.
 
     Args:
@@ -61,7 +61,7 @@ def dataset_from_config(data: str, root: str | None = None, tags: str | None = N
     if tags is not None:
         key = "csv" if "csv" in arguments else "tags"
         arguments[key] = str(Path(tags).absolute())
-    return PhotoSet.from_description({"class_path": class_path, "init_args": arguments})
+    return ImageSet.from_description({"class_path": class_path, "init_args": arguments})
 
 
 def _read_config(data: str) -> Any:
@@ -88,15 +88,15 @@ def _check(args: argparse.Namespace) -> int:
     return 0
 
 
-def _summary(dataset: PhotoSet, split: str) -> str:
+def _summary(dataset: ImageSet, split: str) -> str:
     ids = dataset.ids(split)
     tags = sum(len(dataset.tag_names(i)) for i in ids) / len(ids)
     masks = sum(dataset.mask_path(i) is not None for i in ids)
-    return f"{split} {len(ids)} photos, {tags:.2f} tags each, {masks} masks"
+    return f"{split} {len(ids)} images, {tags:.2f} tags each, {masks} masks"
 
 
 def _prepare(args: argparse.Namespace) -> int:
     shapes = Shapes(args.root, train=args.train, val=args.val, seed=args.seed)
     done = "written" if shapes.make() else "there already"
-    print(f"shapes: {args.train} + {args.val} photos in {args.root}, {done}")
+    print(f"shapes: {args.train} + {args.val} images in {args.root}, {done}")
     return 0

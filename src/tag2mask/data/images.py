@@ -1,4 +1,4 @@
-"""Reading photos and the size of pictures."""
+"""Reading images and the size of pictures."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from PIL import Image, ImageOps
 from tag2mask.core import UserError
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-"""File name endings that are taken for photos."""
+"""File name endings that are taken for images."""
 
 _ORIENTATION = 0x0112
 _LAST_BYTES = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 
 
 def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
-    """Decodes a photo of any mode to RGB uint8 (H, W, 3), upright by its EXIF orientation.
+    """Decodes an image of any mode to RGB uint8 (H, W, 3), upright by its EXIF orientation.
 
     Raises:
         UserError: the file is missing or cannot be decoded.
@@ -30,7 +30,7 @@ def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
         raise _unreadable(path, error) from None
 
 
-def image_size(path: Path) -> tuple[int, int]:
+def read_size(path: Path) -> tuple[int, int]:
     """(H, W) of a picture after its EXIF orientation, from the header; finds cut-off files too.
 
     Raises:
@@ -48,7 +48,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def _ends_well(path: Path, form: str | None) -> bool:
-    """Whether the last bytes are those of a whole file (cheaper than decoding every photo)."""
+    """Whether the last bytes are those of a whole file (cheaper than decoding every image)."""
     end = _LAST_BYTES.get(form or "")
     if end is None:
         return True

@@ -1,29 +1,29 @@
-"""Whole photos with the maps of an earlier step, for the pseudo-label generator."""
+"""Whole images with the maps of an earlier step, for the pseudo-label generator."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from tag2mask.artifacts.manifest import require_step
-from tag2mask.data.base import PhotoData, require_photos
-from tag2mask.data.photo_set import PhotoSet
-from tag2mask.data.samples import WholePhotos
+from tag2mask.data.base import ImageData, require_images
+from tag2mask.data.image_set import ImageSet
+from tag2mask.data.samples import WholeImages
 
 
-class PseudoLabelData(PhotoData):
-    """Whole photos with their tags and the maps to refine; there is nothing to train.
+class PseudoLabelData(ImageData):
+    """Whole images with their tags and the maps to refine; there is nothing to train.
 
     Args:
-        dataset: the photos.
+        dataset: the images.
         maps_dir: folder of a step of kind maps (with ``out/<id>.npz``).
-        split: the photos to make labels for; the maps must cover it.
-        predict_batch: whole photos per batch.
+        split: the images to make labels for; the maps must cover it.
+        predict_batch: whole images per batch.
         num_workers: loader processes.
     """
 
     def __init__(
         self,
-        dataset: PhotoSet,
+        dataset: ImageSet,
         maps_dir: str,
         split: str = "train",
         predict_batch: int = 8,
@@ -33,15 +33,15 @@ class PseudoLabelData(PhotoData):
         self.maps_dir = maps_dir
 
     def check_predict(self) -> None:
-        """Checks the photos, their tags, and that the maps are those of these photos."""
+        """Checks the images, their tags, and that the maps are those of these images."""
         self.dataset.check(self.predict_split_name)
         step = Path(self.maps_dir)
         manifest = require_step(step, kinds=("maps",), classes=self.classes)
-        require_photos(step, manifest, self.dataset, self.dataset.ids(self.predict_split_name))
+        require_images(step, manifest, self.dataset, self.dataset.ids(self.predict_split_name))
 
-    def predict_photos(self) -> WholePhotos:
-        """Whole photos with tags and maps."""
-        photos = super().predict_photos()
-        photos.with_tags = True
-        photos.maps_dir = Path(self.maps_dir) / "out"
-        return photos
+    def predict_images(self) -> WholeImages:
+        """Whole images with tags and maps."""
+        images = super().predict_images()
+        images.with_tags = True
+        images.maps_dir = Path(self.maps_dir) / "out"
+        return images

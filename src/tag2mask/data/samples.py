@@ -1,4 +1,4 @@
-"""Torch datasets over a photo set: random crops for training, whole photos for the rest."""
+"""Torch datasets over an image set: random crops for training, whole images for the rest."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tag2mask.artifacts.files import safe_join
 from tag2mask.artifacts.labels import load_labels
 from tag2mask.artifacts.manifest import RESULT_SUFFIXES
 from tag2mask.artifacts.maps import load_maps
-from tag2mask.core import ClassList, PhotoSample, UserError
-from tag2mask.data.photo_set import PhotoSet
+from tag2mask.core import ClassList, ImageSample, UserError
+from tag2mask.data.image_set import ImageSet
 from tag2mask.data.transforms import Augment, resize_long_side
 
 LabelReader = Callable[[str], dict[str, npt.NDArray[np.uint8]]]
@@ -26,11 +26,11 @@ LabelReader = Callable[[str], dict[str, npt.NDArray[np.uint8]]]
 
 
 class TrainCrops(Dataset[dict[str, Any]]):
-    """One random crop per photo, with its tags and label maps; collates to a `TrainBatch`.
+    """One random crop per image, with its tags and label maps; collates to a `TrainBatch`.
 
     Args:
-        photos: the data set.
-        image_ids: the photos to train on.
+        images: the data set.
+        image_ids: the images to train on.
         augment: the random changes.
         with_tags: also give the tags.
         labels: reads the label maps, or None.
@@ -38,13 +38,13 @@ class TrainCrops(Dataset[dict[str, Any]]):
 
     def __init__(
         self,
-        photos: PhotoSet,
+        images: ImageSet,
         image_ids: Sequence[str],
         augment: Augment,
         with_tags: bool = False,
         labels: LabelReader | None = None,
     ) -> None:
-        self.photos = photos
+        self.images = images
         self.image_ids = list(image_ids)
         self._augment = augment
         self._with_tags = with_tags
@@ -55,18 +55,18 @@ class TrainCrops(Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         image_id = self.image_ids[index]
-        photo = self.photos.read_photo(image_id)
+        image = self.images.read_image(image_id)
         labels = self._labels(image_id) if self._labels else {}
         for name, value in labels.items():
-            if value.shape != photo.shape[:2]:
+            if value.shape != image.shape[:2]:
                 raise UserError(
-                    f"{name} of photo {image_id} is {value.shape[1]}x{value.shape[0]}, the photo "
-                    f"{photo.shape[1]}x{photo.shape[0]}: these are labels of other photos; make them again"
+                    f"{name} of image {image_id} is {value.shape[1]}x{value.shape[0]}, the image "
+                    f"{image.shape[1]}x{image.shape[0]}: these are labels of other images; make them again"
                 )
-        photo, labels = self._augment(photo, labels)
-        sample: dict[str, Any] = {"id": image_id, "photo": to_chw(photo)}
+        image, labels = self._augment(image, labels)
+        sample: dict[str, Any] = {"id": image_id, "image": to_chw(image)}
         if self._with_tags:
-            sample["tags"] = torch.from_numpy(self.photos.tags(image_id))
+            sample["tags"] = torch.from_numpy(self.images.tags(image_id))
         for name, value in labels.items():
             tensor = torch.from_numpy(np.ascontiguousarray(value))
             sample[name] = tensor.long() if name == "label" else tensor
@@ -74,20 +74,20 @@ class TrainCrops(Dataset[dict[str, Any]]):
 
 
 @dataclass
-class WholePhotos(Dataset[PhotoSample]):
-    """Whole photos for validation and prediction.
+class WholeImages(Dataset[ImageSample]):
+    """Whole images for validation and prediction.
 
     Attributes:
-        photos: the data set.
-        image_ids: which photos.
+        images: the data set.
+        image_ids: which images.
         with_tags: give the tags.
         with_masks: give the true mask where there is one (validation only).
-        long_side: resize photo and mask to this long side, or None for the size they have.
+        long_side: resize image and mask to this long side, or None for the size they have.
         maps_dir: folder of ``<id>.npz`` maps to give along, or None.
-        out_dir: a photo whose result lies here (``<id>.npz``, ``<id>.png``, ...) is only marked as done.
+        out_dir: an image whose result lies here (``<id>.npz``, ``<id>.png``, ...) is only marked as done.
     """
 
-    photos: PhotoSet
+    images: ImageSet
     image_ids: Sequence[str]
     with_tags: bool = False
     with_masks: bool = False
@@ -98,26 +98,26 @@ class WholePhotos(Dataset[PhotoSample]):
     def __len__(self) -> int:
         return len(self.image_ids)
 
-    def __getitem__(self, index: int) -> PhotoSample:
+    def __getitem__(self, index: int) -> ImageSample:
         image_id = self.image_ids[index]
         if self._is_done(image_id):
             return {"id": image_id, "done": True}
         sample = self._picture(image_id)
         if self.with_tags:
-            sample["tags"] = torch.from_numpy(self.photos.tags(image_id))
+            sample["tags"] = torch.from_numpy(self.images.tags(image_id))
         if self.maps_dir is not None:
             stored = load_maps(safe_join(self.maps_dir, f"{image_id}.npz"))
             sample["maps"] = torch.from_numpy(stored.maps)
-            sample["map_classes"] = to_indices(self.photos.classes, stored.class_ids)
+            sample["map_classes"] = to_indices(self.images.classes, stored.class_ids)
         return sample
 
-    def _picture(self, image_id: str) -> PhotoSample:
-        photo = self.photos.read_photo(image_id)
-        mask = self.photos.read_mask(image_id) if self.with_masks else None
+    def _picture(self, image_id: str) -> ImageSample:
+        image = self.images.read_image(image_id)
+        mask = self.images.read_mask(image_id) if self.with_masks else None
         labels = {} if mask is None else {"label": mask}
         if self.long_side is not None:
-            photo, labels = resize_long_side(photo, labels, self.long_side)
-        sample: PhotoSample = {"id": image_id, "photo": to_chw(photo), "done": False}
+            image, labels = resize_long_side(image, labels, self.long_side)
+        sample: ImageSample = {"id": image_id, "image": to_chw(image), "done": False}
         if labels:
             sample["mask"] = torch.from_numpy(labels["label"])
         return sample
@@ -144,11 +144,11 @@ class StepLabels:
         return safe_join(self.folders[name], f"{image_id}.png")
 
     def __call__(self, image_id: str) -> dict[str, npt.NDArray[np.uint8]]:
-        """The maps (H, W) of one photo as indices."""
+        """The maps (H, W) of one image as indices."""
         return {n: self.classes.to_index(load_labels(self.path(n, image_id))) for n in self.folders}
 
     def check(self, image_ids: Sequence[str]) -> None:
-        """Raises a `UserError` for the first photo whose file is missing."""
+        """Raises a `UserError` for the first image whose file is missing."""
         for name in self.folders:
             for image_id in image_ids:
                 if not self.path(name, image_id).is_file():
@@ -161,19 +161,19 @@ class StepLabels:
 class TrueMasks:
     """The data set's own masks as labels: for the upper bound only."""
 
-    photos: PhotoSet
+    images: ImageSet
 
     def __call__(self, image_id: str) -> dict[str, npt.NDArray[np.uint8]]:
-        """The mask (H, W) of one photo as indices."""
-        mask = self.photos.read_mask(image_id)
+        """The mask (H, W) of one image as indices."""
+        mask = self.images.read_mask(image_id)
         if mask is None:
-            raise UserError(f"photo {image_id} has no mask to train on")
+            raise UserError(f"image {image_id} has no mask to train on")
         return {"label": mask}
 
 
-def to_chw(photo: npt.NDArray[np.uint8]) -> Tensor:
+def to_chw(image: npt.NDArray[np.uint8]) -> Tensor:
     """(H, W, 3) array to a contiguous (3, H, W) tensor."""
-    return torch.from_numpy(np.ascontiguousarray(photo.transpose(2, 0, 1)))
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
 
 
 def to_indices(classes: ClassList, mask_ids: Sequence[int]) -> list[int]:
@@ -185,6 +185,6 @@ def to_indices(classes: ClassList, mask_ids: Sequence[int]) -> list[int]:
     return [known[mask_id] for mask_id in mask_ids]
 
 
-def as_list(samples: list[PhotoSample]) -> list[PhotoSample]:
-    """Collates whole photos: they differ in size, so a batch stays a list."""
+def as_list(samples: list[ImageSample]) -> list[ImageSample]:
+    """Collates whole images: they differ in size, so a batch stays a list."""
     return samples

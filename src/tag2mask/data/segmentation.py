@@ -1,4 +1,4 @@
-"""Photos and pseudo-labels (or true masks, for the upper bound) for the segmentation model."""
+"""Images and pseudo-labels (or true masks, for the upper bound) for the segmentation model."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Literal
 from torch.utils.data import DataLoader
 
 from tag2mask.artifacts.manifest import require_step
-from tag2mask.core import PhotoSample, UserError
-from tag2mask.data.base import PhotoData, require_photos
-from tag2mask.data.photo_set import PhotoSet
-from tag2mask.data.samples import LabelReader, StepLabels, TrainCrops, TrueMasks, WholePhotos
+from tag2mask.core import ImageSample, UserError
+from tag2mask.data.base import ImageData, require_images
+from tag2mask.data.image_set import ImageSet
+from tag2mask.data.samples import LabelReader, StepLabels, TrainCrops, TrueMasks, WholeImages
 from tag2mask.data.transforms import Augment, Pad
 
 
-class SegmentationData(PhotoData):
-    """Crops with dense labels to train on; whole photos to validate on (with tags) and to predict (without).
+class SegmentationData(ImageData):
+    """Crops with dense labels to train on; whole images to validate on (with tags) and to predict (without).
 
     Args:
-        dataset: the photos.
-        labels_dir: folder of a step of kind labels (with ``out/<id>.png``); its photos are trained on.
+        dataset: the images.
+        labels_dir: folder of a step of kind labels (with ``out/<id>.png``); its images are trained on.
         supervision: "pseudo" trains on these labels, "masks" on the data set's true masks.
         batch_size: crops per process and step.
         crop: side of the crop in pixels.
-        scale: range of the factor by which a photo is resized before the crop, or null.
+        scale: range of the factor by which an image is resized before the crop, or null.
         flip: probability of a horizontal flip.
         jitter: brightness, contrast and saturation change by factors in 1 -+ jitter.
         hue: largest turn of the hue (0..0.5).
@@ -33,13 +33,13 @@ class SegmentationData(PhotoData):
         train_split: split to train on with supervision "masks".
         val_split: split to validate on.
         predict_split: split to predict.
-        predict_batch: whole photos per batch.
+        predict_batch: whole images per batch.
         num_workers: loader processes.
     """
 
     def __init__(
         self,
-        dataset: PhotoSet,
+        dataset: ImageSet,
         labels_dir: str | None = None,
         supervision: Literal["pseudo", "masks"] = "pseudo",
         batch_size: int = 10,
@@ -63,19 +63,19 @@ class SegmentationData(PhotoData):
         self.val_split_name = val_split
 
     def train_crops(self) -> TrainCrops:
-        """The photos of the pseudo-labels, or the train split with its true masks."""
+        """The images of the pseudo-labels, or the train split with its true masks."""
         ids, labels = self._true_masks() if self.supervision == "masks" else self._pseudo_labels()
         self.dataset.check_ids(ids, need_tags=False)
         return TrainCrops(self.dataset, ids, self.augment, labels=labels)
 
     def check_val(self) -> None:
-        """Checks photos and tags of the validation split."""
+        """Checks images and tags of the validation split."""
         self.dataset.check(self.val_split_name)
 
-    def val_dataloader(self) -> DataLoader[PhotoSample]:
-        """Whole validation photos with tags, and with masks where there are any."""
+    def val_dataloader(self) -> DataLoader[ImageSample]:
+        """Whole validation images with tags, and with masks where there are any."""
         ids = self.dataset.ids(self.val_split_name)
-        return self.whole_loader(WholePhotos(self.dataset, ids, with_tags=True, with_masks=True))
+        return self.whole_loader(WholeImages(self.dataset, ids, with_tags=True, with_masks=True))
 
     def _pseudo_labels(self) -> tuple[Sequence[str], LabelReader]:
         if self.labels_dir is None:
@@ -85,7 +85,7 @@ class SegmentationData(PhotoData):
             )
         step = Path(self.labels_dir)
         manifest = require_step(step, kinds=("labels",), classes=self.classes)
-        require_photos(step, manifest, self.dataset)
+        require_images(step, manifest, self.dataset)
         labels = StepLabels(self.classes, {"label": step / "out"})
         labels.check(manifest.image_ids)
         return manifest.image_ids, labels
@@ -95,7 +95,7 @@ class SegmentationData(PhotoData):
         for image_id in ids:
             if self.dataset.mask_path(image_id) is None:
                 raise UserError(
-                    f"supervision masks: photo {image_id} of split {self.train_split_name} has no mask; "
-                    "train on pseudo-labels or on a split whose photos all have masks"
+                    f"supervision masks: image {image_id} of split {self.train_split_name} has no mask; "
+                    "train on pseudo-labels or on a split whose images all have masks"
                 )
         return ids, TrueMasks(self.dataset)

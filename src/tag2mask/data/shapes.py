@@ -31,10 +31,10 @@ class Shapes(VOC):
 
     Args:
         root: folder to write to and read from; made on first use.
-        train: number of training photos.
-        val: number of validation photos.
-        size: (height, width) of the photos in pixels, at least 48 each.
-        seed: the same numbers give the same photos.
+        train: number of training images.
+        val: number of validation images.
+        size: (height, width) of the images in pixels, at least 48 each.
+        seed: the same numbers give the same images.
         difficulty: 0..1, see `draw_scene`.
     """
 
@@ -116,20 +116,20 @@ class Shapes(VOC):
         for split_number, split in enumerate(_SPLITS):
             ids = [f"{split}_{number:05d}" for number in range(self._counts[split])]
             for number, image_id in enumerate(ids):
-                # A generator per photo: more photos leave the earlier ones as they are.
+                # A generator per image: more images leave the earlier ones as they are.
                 rng = np.random.default_rng([self._args["seed"], split_number, number])
-                rows.append(f"{image_id}.jpg,{self._write_photo(folder, image_id, number, rng)}")
+                rows.append(f"{image_id}.jpg,{self._write_image(folder, image_id, number, rng)}")
             atomic_write_text(folder / "ImageSets" / "Segmentation" / f"{split}.txt", "\n".join(ids) + "\n")
         atomic_write_text(folder / "image_labels.csv", "\n".join(rows) + "\n")
         atomic_write_json(folder / _MARKER, {"version": _VERSION, **self._args})
 
-    def _write_photo(self, folder: Path, image_id: str, number: int, rng: np.random.Generator) -> str:
-        """Writes a photo and its mask; returns its tags."""
+    def _write_image(self, folder: Path, image_id: str, number: int, rng: np.random.Generator) -> str:
+        """Writes an image and its mask; returns its tags."""
         kinds = _draw_kinds(number, rng)
         height, width = self._args["size"]
-        photo, mask = draw_scene(kinds, (height, width), self._args["difficulty"], rng)
+        image, mask = draw_scene(kinds, (height, width), self._args["difficulty"], rng)
         stream = BytesIO()
-        Image.fromarray(photo).save(stream, "JPEG", quality=92)
+        Image.fromarray(image).save(stream, "JPEG", quality=92)
         atomic_write_bytes(folder / "JPEGImages" / f"{image_id}.jpg", stream.getvalue())
         save_labels(folder / "SegmentationClass" / f"{image_id}.png", mask)
         return " ".join(NAMES[k] for k in sorted(kinds))

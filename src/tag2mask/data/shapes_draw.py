@@ -64,12 +64,12 @@ def draw_scene(
 
     Args:
         kinds: index into `NAMES` of each creature, at most three.
-        size: (H, W) of the photo.
+        size: (H, W) of the image.
         difficulty: 0..1; more means stronger ground texture, more stones and noise, paler bodies.
         rng: all randomness comes from here.
 
     Returns:
-        photo RGB (H, W, 3), and mask (H, W) of class ids (0 ground).
+        image RGB (H, W, 3), and mask (H, W) of class ids (0 ground).
     """
     shape = (size[0] * _SUPERSAMPLE, size[1] * _SUPERSAMPLE)
     canvas = _ground(shape, difficulty, rng)

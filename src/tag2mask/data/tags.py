@@ -15,12 +15,12 @@ from tag2mask.data.safe_npy import load_label_dict
 
 
 class TagSource(Protocol):
-    """Where the tags of photos come from."""
+    """Where the tags of images come from."""
 
     where: str
 
     def get(self, image_id: str) -> tuple[str, ...] | None:
-        """The names of the photo's classes, or None if it is not there."""
+        """The names of the image's classes, or None if it is not there."""
 
 
 @dataclass
@@ -31,7 +31,7 @@ class TagTable:
     names: Mapping[str, tuple[str, ...]]
 
     def get(self, image_id: str) -> tuple[str, ...] | None:
-        """The names of the photo's classes, or None if it has no row."""
+        """The names of the image's classes, or None if it has no row."""
         return self.names.get(image_id)
 
 
@@ -45,7 +45,7 @@ class XmlTags:
         self._cache: dict[str, tuple[str, ...] | None] = {}
 
     def get(self, image_id: str) -> tuple[str, ...] | None:
-        """The names of the photo's objects, or None if it has no XML file."""
+        """The names of the image's objects, or None if it has no XML file."""
         if image_id not in self._cache:
             path = self._folder / f"{image_id}.xml"
             self._cache[image_id] = read_xml(path, self._known) if path.is_file() else None
@@ -117,11 +117,11 @@ def csv_tags(path: Path, known: Sequence[str]) -> TagTable:
     """Tags of a CSV ``image,labels``, by file name without its ending.
 
     Raises:
-        UserError: an unknown class or a photo listed twice, with file and line.
+        UserError: an unknown class or an image listed twice, with file and line.
     """
     names: dict[str, tuple[str, ...]] = {}
     for row in read_csv(path):
-        image_id = photo_stem(row["image"])
+        image_id = image_stem(row["image"])
         if image_id in names:
             raise UserError(f"{path}, line {row['line']}: {row['image']} is listed twice; keep one row")
         names[image_id] = split_labels(row, path, known)
@@ -136,8 +136,8 @@ def npy_tags(path: Path, known: Sequence[str]) -> TagTable:
     )
 
 
-def photo_stem(name: str) -> str:
-    """File name without folder and photo ending: ``"a/2007_000032.jpg"`` -> ``"2007_000032"``."""
+def image_stem(name: str) -> str:
+    """File name without folder and image ending: ``"a/2007_000032.jpg"`` -> ``"2007_000032"``."""
     base = name.strip().replace("\\", "/").rpartition("/")[2]
     stem, dot, ending = base.rpartition(".")
     return stem if dot and f".{ending.lower()}" in PHOTO_SUFFIXES else base

@@ -1,4 +1,4 @@
-"""Random changes of training photos; label maps always move with their photo."""
+"""Random changes of training images; label maps always move with their image."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ PAD_COLOURS: dict[str, tuple[int, int, int]] = {"mean": (124, 116, 104), "black"
 """RGB of padding; "mean" is ImageNet's mean colour, which normalises to about zero."""
 
 LABEL_NAMES = ("label", "fg_labels", "bg_labels")
-"""Label maps that may move with a photo."""
+"""Label maps that may move with an image."""
 
-Photo = npt.NDArray[np.uint8]
+Image = npt.NDArray[np.uint8]
 Labels = dict[str, npt.NDArray[np.uint8]]
 
 
 class Augment:
     """Resize, flip, colour jitter, crop; seeded from torch, so that each worker differs and runs repeat.
 
-    Photos are resized smoothly (area when shrinking, else bicubic), label maps by nearest neighbour.
-    What lies outside the photo becomes the padding colour, and 255 in label maps.
+    Images are resized smoothly (area when shrinking, else bicubic), label maps by nearest neighbour.
+    What lies outside the image becomes the padding colour, and 255 in label maps.
 
     Args:
-        crop: side of the square crop in pixels; a smaller photo is padded, at a random place.
-        long_side: the photo's long side is resized to a uniform integer of this range (both ends).
-        scale: or the photo is resized by a uniform factor of this range; not both.
+        crop: side of the square crop in pixels; a smaller image is padded, at a random place.
+        long_side: the image's long side is resized to a uniform integer of this range (both ends).
+        scale: or the image is resized by a uniform factor of this range; not both.
         flip: probability of a horizontal flip.
         jitter: brightness, contrast and saturation change by factors in 1 -+ jitter; 0 turns the
             colour jitter off.
@@ -72,24 +72,24 @@ class Augment:
         )
         self._compose = A.Compose(steps, additional_targets=dict.fromkeys(LABEL_NAMES, "mask"))
 
-    def __call__(self, photo: Photo, labels: Mapping[str, npt.NDArray[np.uint8]]) -> tuple[Photo, Labels]:
-        """Changes one photo and its label maps alike.
+    def __call__(self, image: Image, labels: Mapping[str, npt.NDArray[np.uint8]]) -> tuple[Image, Labels]:
+        """Changes one image and its label maps alike.
 
         Args:
-            photo: RGB (H, W, 3).
+            image: RGB (H, W, 3).
             labels: name (of `LABEL_NAMES`) -> (H, W).
 
         Returns:
             the crop (crop, crop, 3) and the label maps (crop, crop).
 
         Raises:
-            ValueError: a label map has another size than the photo, or an unknown name.
+            ValueError: a label map has another size than the image, or an unknown name.
         """
         for name, value in labels.items():
-            if name not in LABEL_NAMES or value.shape != photo.shape[:2]:
-                raise ValueError(f"labels[{name!r}] has shape {value.shape}, photo {photo.shape}")
+            if name not in LABEL_NAMES or value.shape != image.shape[:2]:
+                raise ValueError(f"labels[{name!r}] has shape {value.shape}, image {image.shape}")
         self._reseed()
-        done: dict[str, Any] = self._compose(image=photo, **labels)
+        done: dict[str, Any] = self._compose(image=image, **labels)
         return done["image"], {name: done[name] for name in labels}
 
     def _reseed(self) -> None:
@@ -122,12 +122,12 @@ def _resize(long_side: tuple[int, int] | None, scale: tuple[float, float] | None
 
 
 def resize_long_side(
-    photo: Photo, labels: Mapping[str, npt.NDArray[np.uint8]], size: int
-) -> tuple[Photo, Labels]:
-    """Resizes a photo (H, W, 3) and its label maps so that the long side has `size` pixels."""
-    height, width = photo.shape[:2]
+    image: Image, labels: Mapping[str, npt.NDArray[np.uint8]], size: int
+) -> tuple[Image, Labels]:
+    """Resizes an image (H, W, 3) and its label maps so that the long side has `size` pixels."""
+    height, width = image.shape[:2]
     factor = size / max(height, width)
     to = (max(1, round(width * factor)), max(1, round(height * factor)))
     smooth = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
     out = {name: cv2.resize(value, to, interpolation=cv2.INTER_NEAREST) for name, value in labels.items()}
-    return cv2.resize(photo, to, interpolation=smooth), out  # type: ignore[return-value]
+    return cv2.resize(image, to, interpolation=smooth), out  # type: ignore[return-value]

@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tag2mask.core import ClassList, UserError, unknown_name
-from tag2mask.data.photo_set import PhotoSet
+from tag2mask.data.image_set import ImageSet
 from tag2mask.data.shipped import shipped_file
-from tag2mask.data.tags import TagSource, XmlTags, csv_tags, npy_tags, photo_stem
+from tag2mask.data.tags import TagSource, XmlTags, csv_tags, image_stem, npy_tags
 
 _LISTS = "ImageSets/Segmentation"
 _CLASS_SPLITS = ("train", "train_aug", "trainaug", "trainval")
 _SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-class VOC(PhotoSet):
-    """Photos in ``JPEGImages``, masks in ``SegmentationClass``, lists in ``ImageSets/Segmentation``.
+class VOC(ImageSet):
+    """Images in ``JPEGImages``, masks in ``SegmentationClass``, lists in ``ImageSets/Segmentation``.
 
-    Masks of SBD in ``SegmentationClassAug`` are taken for photos that VOC itself has no mask for.
+    Masks of SBD in ``SegmentationClassAug`` are taken for images that VOC itself has no mask for.
     Tags come from `tags` if given, else from ``image_labels.csv`` in the root, else from
     ``Annotations/*.xml``.
 
@@ -71,7 +71,7 @@ class VOC(PhotoSet):
             self._ids[split] = self._read_list(split)
         return list(self._ids[split])
 
-    def photo_path(self, image_id: str) -> Path:
+    def image_path(self, image_id: str) -> Path:
         """``JPEGImages/<id>.jpg`` (or .jpeg, .png)."""
         paths = [self.root / "JPEGImages" / f"{image_id}{suffix}" for suffix in _SUFFIXES]
         return next((p for p in paths if p.is_file()), paths[0])
@@ -82,15 +82,15 @@ class VOC(PhotoSet):
         return next((p for p in paths if p.is_file()), None)
 
     def tag_names(self, image_id: str) -> tuple[str, ...]:
-        """The photo's tags that are in the class list (empty if it only shows other VOC classes)."""
+        """The image's tags that are in the class list (empty if it only shows other VOC classes)."""
         return tuple(name for name in self._all_tags(image_id) if name in self.classes.names)
 
     def _all_tags(self, image_id: str) -> tuple[str, ...]:
         names = self._tags.get(image_id)
         if not names:
             raise UserError(
-                f"photo {self.photo_path(image_id)} has no tags in {self._tags.where}: "
-                "add them or take the photo off the list"
+                f"image {self.image_path(image_id)} has no tags in {self._tags.where}: "
+                "add them or take the image off the list"
             )
         return names
 
@@ -125,9 +125,9 @@ class VOC(PhotoSet):
         if not path.is_file():
             there = {p.stem for p in (self.root / _LISTS).glob("*.txt")} | set(self._split_files)
             raise unknown_name("split", split, there, f"({path} does not exist)")
-        ids = [photo_stem(line.split()[0]) for line in path.read_text("utf-8").splitlines() if line.strip()]
+        ids = [image_stem(line.split()[0]) for line in path.read_text("utf-8").splitlines() if line.strip()]
         if not ids:
-            raise UserError(f"{path} lists no photos")
+            raise UserError(f"{path} lists no images")
         if len(set(ids)) != len(ids):
             twice = next(i for n, i in enumerate(ids) if i in ids[:n])
             raise UserError(f"{path} lists {twice} twice; keep one line")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 SCORE_HELP = """Compare label PNGs with true masks, whatever produced them.
 
 Both folders hold <id>.png, palette or gray, whose values are mask ids (0 background, 255 not
-scored). One confusion is built over all photos, as PASCAL VOC scores; a class without a true
+scored). One confusion is built over all images, as PASCAL VOC scores; a class without a true
 pixel has no place in the mean."""
 
 SCORE_EXAMPLES = """examples:
@@ -133,7 +133,7 @@ def score_table(scores: Mapping[str, Any]) -> str:
     missing = f", {scores['missing']} without a prediction left out" if scores["missing"] else ""
     of_split = f" of {scores['split']}" if scores["split"] else ""
     only = f"; only pixels known in {scores['known_in']}" if "known_in" in scores else ""
-    lines.append(f"{scores['images']} photos{of_split}{missing}; unknown pixels: {scores['unknown']}{only}")
+    lines.append(f"{scores['images']} images{of_split}{missing}; unknown pixels: {scores['unknown']}{only}")
     return "\n".join(lines)
 
 
@@ -149,7 +149,7 @@ def step_line(score: Mapping[str, Any]) -> str:
         text += f" ({score['variant']})"
     if score["coverage"] is not None and score["coverage"] < 1:
         text += f", coverage {percent(score['coverage']).strip()}"
-    return f"{text}, {score['images']} photos of {score['split']}"
+    return f"{text}, {score['images']} images of {score['split']}"
 
 
 def percent(share: float | None) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from tag2mask.artifacts import load_labels, safe_join
 from tag2mask.core import IGNORE, VOC_NAMES, ClassList, UserError
-from tag2mask.data import PhotoSet
+from tag2mask.data import ImageSet
 from tag2mask.evaluate.loop import load_ahead
 from tag2mask.evaluate.scores import Labels, LabelTally, Scores
 from tag2mask.metrics.confusion import Unknown
@@ -20,7 +20,7 @@ Missing = Literal["error", "skip"]
 
 def score_folder(
     pred_dir: str | Path,
-    truth: str | Path | PhotoSet,
+    truth: str | Path | ImageSet,
     ids: Sequence[str] | None = None,
     classes: ClassList | None = None,
     unknown: Unknown = "ignore",
@@ -29,25 +29,25 @@ def score_folder(
     missing: Missing = "error",
     known_in: str | Path | None = None,
 ) -> Scores:
-    """Score ``pred_dir/<id>.png`` against true masks, with one confusion over all photos.
+    """Score ``pred_dir/<id>.png`` against true masks, with one confusion over all images.
 
     Both are palette or gray PNGs of mask ids. Pixels whose truth is 255 are not scored; a true id
     that `classes` does not name is background.
 
     Args:
         pred_dir: folder of predicted labels.
-        truth: folder of true masks ``<id>.png``, or a photo set with masks.
-        ids: photos to score; None takes all masks of the folder (needed for a photo set).
-        classes: classes to score; None takes those of the photo set, or the ids in the folder's masks.
+        truth: folder of true masks ``<id>.png``, or an image set with masks.
+        ids: images to score; None takes all masks of the folder (needed for an image set).
+        classes: classes to score; None takes those of the image set, or the ids in the folder's masks.
         unknown: what a prediction of 255 counts as: ``"ignore"``, ``"wrong"`` or ``"background"``.
-        split: name of the set of photos, kept in the result.
-        missing: ``"skip"`` leaves photos without a prediction (or other labels) out and counts them.
+        split: name of the set of images, kept in the result.
+        missing: ``"skip"`` leaves images without a prediction (or other labels) out and counts them.
         known_in: folder of other labels; pixels that are 255 there are not scored. Partial labels cover
             the easy pixels: this scores others on the same ones.
 
     Raises:
         UserError: a folder, mask or prediction is missing or unreadable, or sizes differ.
-        ValueError: `ids` is missing for a photo set.
+        ValueError: `ids` is missing for an image set.
     """
     chosen = _ids(truth, ids)
     found, lost = _predictions(_folder(pred_dir), chosen, missing)
@@ -56,7 +56,7 @@ def score_folder(
         others, more = _predictions(_folder(known_in), list(found), missing)
         found, lost = {image_id: found[image_id] for image_id in others}, lost + more
     wanted = classes or (
-        truth.classes if isinstance(truth, PhotoSet) else classes_in_masks(truth, list(found))
+        truth.classes if isinstance(truth, ImageSet) else classes_in_masks(truth, list(found))
     )
     tally = LabelTally(wanted, unknown)
 
@@ -92,7 +92,7 @@ def read_split_file(path: str | Path) -> list[str]:
     """The image ids of a list file: the first word of every line that is not empty.
 
     Raises:
-        UserError: the file cannot be read, or names no photo or one photo twice.
+        UserError: the file cannot be read, or names no image or one image twice.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
@@ -100,18 +100,18 @@ def read_split_file(path: str | Path) -> list[str]:
         raise UserError(f"cannot read the split file {path}: {error}") from error
     ids = [line.split()[0] for line in lines if line.strip()]
     if not ids:
-        raise UserError(f"the split file {path} names no photo")
+        raise UserError(f"the split file {path} names no image")
     if len(set(ids)) != len(ids):
         twice = next(i for i in ids if ids.count(i) > 1)
         raise UserError(f"the split file {path} names {twice!r} twice: remove one")
     return ids
 
 
-def _ids(truth: str | Path | PhotoSet, ids: Sequence[str] | None) -> list[str]:
+def _ids(truth: str | Path | ImageSet, ids: Sequence[str] | None) -> list[str]:
     if ids is not None:
         return list(ids)
-    if isinstance(truth, PhotoSet):
-        raise ValueError("ids must be given with a photo set")
+    if isinstance(truth, ImageSet):
+        raise ValueError("ids must be given with an image set")
     found = sorted(p.stem for p in _folder(truth).glob("*.png"))
     if not found:
         raise UserError(f"{truth} holds no PNG masks")
@@ -132,17 +132,17 @@ def _predictions(pred_dir: Path, ids: Sequence[str], missing: Missing) -> tuple[
         first = ", ".join(lost[:3]) + (", ..." if len(lost) > 3 else "")
         raise UserError(
             f"{len(lost)} of {len(ids)} predictions are missing in {pred_dir} ({first}): "
-            "name the photos to score with --split FILE, or leave them out with --missing skip"
+            "name the images to score with --split FILE, or leave them out with --missing skip"
         )
     return found, len(lost)
 
 
-def _mask(masks: str | Path | PhotoSet, image_id: str) -> Path:
-    if not isinstance(masks, PhotoSet):
+def _mask(masks: str | Path | ImageSet, image_id: str) -> Path:
+    if not isinstance(masks, ImageSet):
         return safe_join(masks, f"{image_id}.png")
     path = masks.mask_path(image_id)
     if path is None:
-        raise UserError(f"photo {image_id!r} has no mask to score against")
+        raise UserError(f"image {image_id!r} has no mask to score against")
     return path
 
 

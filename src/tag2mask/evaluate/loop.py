@@ -1,4 +1,4 @@
-"""Going over the photos of a data set: a few files ahead, with a progress bar."""
+"""Going over the images of a data set: a few files ahead, with a progress bar."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Loaded = TypeVar("Loaded")
 def load_ahead(load: Callable[[str], Loaded], ids: Sequence[str], what: str) -> Iterator[tuple[str, Loaded]]:
     """Yield ``(id, load(id))`` in the order of `ids`, with a few loads running ahead in threads.
 
-    Memory stays bounded: only a handful of photos are held at any time.
+    Memory stays bounded: only a handful of images are held at any time.
 
     Args:
         load: reads what belongs to an image id; its errors are raised here, at that id.

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from tag2mask.artifacts import load_maps, safe_join
 from tag2mask.core import ClassList, UserError
-from tag2mask.data import PhotoSet
+from tag2mask.data import ImageSet
 from tag2mask.evaluate.loop import load_ahead
 from tag2mask.evaluate.scores import Labels, Scores, known, read_scores
 from tag2mask.metrics import Confusion, ThresholdSweep
@@ -51,16 +51,16 @@ class MapScores:
 
 
 @dataclass(frozen=True)
-class _Photo:
-    maps: Tensor  # (M, H, W) at photo size
+class _Image:
+    maps: Tensor  # (M, H, W) at image size
     classes: list[int]  # (M,) indices
     truth: Labels  # (H, W)
 
 
 def score_maps(
-    maps_dir: str | Path, dataset: PhotoSet, ids: Sequence[str], threshold: float = 0.3, split: str = ""
+    maps_dir: str | Path, dataset: ImageSet, ids: Sequence[str], threshold: float = 0.3, split: str = ""
 ) -> MapScores:
-    """Score ``maps_dir/<id>.npz``, enlarged bilinearly to photo size.
+    """Score ``maps_dir/<id>.npz``, enlarged bilinearly to image size.
 
     Maps without a background channel (CAMs): a pixel has the class of its highest map where that
     exceeds the threshold, else background; a sweep over `THRESHOLDS` is scored beside the fixed one.
@@ -69,9 +69,9 @@ def score_maps(
     Args:
         maps_dir: folder of stored maps.
         dataset: has the true masks of all `ids`.
-        ids: photos to score.
+        ids: images to score.
         threshold: the fixed threshold, in map units.
-        split: name of the set of photos, kept in the result.
+        split: name of the set of images, kept in the result.
 
     Raises:
         UserError: maps or masks are missing, broken, of other classes or sizes, or only some of
@@ -81,19 +81,19 @@ def score_maps(
     sweep = ThresholdSweep(len(classes) + 1, sorted({*THRESHOLDS, threshold}))
     argmax = Confusion(len(classes) + 1)
     background: dict[bool, str] = {}
-    for image_id, photo in load_ahead(lambda i: _load(Path(maps_dir), dataset, i), ids, "scoring maps"):
-        if photo.classes:
-            background.setdefault(0 in photo.classes, image_id)
+    for image_id, image in load_ahead(lambda i: _load(Path(maps_dir), dataset, i), ids, "scoring maps"):
+        if image.classes:
+            background.setdefault(0 in image.classes, image_id)
         if len(background) > 1:
             raise UserError(
                 f"in {maps_dir}, the maps of {background[True]} have background and those of "
                 f"{background[False]} have none: run the step that made them again"
             )
-        # a photo without any map is background in both kinds of folder
-        if 0 in photo.classes or not photo.classes:
-            argmax.update(_argmax(photo), photo.truth)
-        if 0 not in photo.classes:
-            sweep.update(photo.maps, photo.classes, photo.truth)
+        # an image without any map is background in both kinds of folder
+        if 0 in image.classes or not image.classes:
+            argmax.update(_argmax(image), image.truth)
+        if 0 not in image.classes:
+            sweep.update(image.maps, image.classes, image.truth)
     if True in background:
         return MapScores(read_scores(argmax, classes, len(ids), split))
     return _at_threshold(sweep, threshold, classes, len(ids), split)
@@ -107,15 +107,15 @@ def enlarge(maps: npt.NDArray[np.float32], size: tuple[int, int]) -> Tensor:
     return functional.interpolate(tensor[None], size=size, mode="bilinear", align_corners=False)[0]
 
 
-def _load(maps_dir: Path, dataset: PhotoSet, image_id: str) -> _Photo:
+def _load(maps_dir: Path, dataset: ImageSet, image_id: str) -> _Image:
     path = safe_join(maps_dir, f"{image_id}.npz")
     stored = load_maps(path)
     truth = dataset.read_mask(image_id)
     if truth is None:
-        raise UserError(f"photo {image_id!r} has no mask to score against")
-    if stored.photo_size != truth.shape:
+        raise UserError(f"image {image_id!r} has no mask to score against")
+    if stored.image_size != truth.shape:
         raise UserError(
-            f"{path} belongs to a photo of {stored.photo_size[1]}x{stored.photo_size[0]}, but "
+            f"{path} belongs to an image of {stored.image_size[1]}x{stored.image_size[0]}, but "
             f"{dataset.mask_path(image_id)} is {truth.shape[1]}x{truth.shape[0]}: the data set has changed, "
             "run the step again"
         )
@@ -123,15 +123,15 @@ def _load(maps_dir: Path, dataset: PhotoSet, image_id: str) -> _Photo:
     foreign = [i for i in stored.class_ids if i not in indices]
     if foreign:
         raise UserError(f"{path} has a map of class id {foreign[0]}, which the data set does not have")
-    maps = enlarge(stored.maps, stored.photo_size)
-    return _Photo(maps, [indices[i] for i in stored.class_ids], truth)
+    maps = enlarge(stored.maps, stored.image_size)
+    return _Image(maps, [indices[i] for i in stored.class_ids], truth)
 
 
-def _argmax(photo: _Photo) -> Tensor:
-    if not photo.classes:
-        return torch.zeros(photo.truth.shape, dtype=torch.int64)
+def _argmax(image: _Image) -> Tensor:
+    if not image.classes:
+        return torch.zeros(image.truth.shape, dtype=torch.int64)
     # the same as argmax(0), which is 25 times slower on the CPU
-    return torch.tensor(photo.classes)[photo.maps.max(0).indices]
+    return torch.tensor(image.classes)[image.maps.max(0).indices]
 
 
 def _at_threshold(

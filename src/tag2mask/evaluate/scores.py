@@ -18,7 +18,7 @@ Labels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores over a whole set of photos; all are shares in [0, 1], None where nothing defines them.
+    """Scores over a whole set of images; all are shares in [0, 1], None where nothing defines them.
 
     Attributes:
         miou: mean of `per_class`, over the classes that have a true pixel.
@@ -26,9 +26,9 @@ class Scores:
         precision: mean over the predicted classes of the share of right pixels, unknown ones left out.
         coverage: share of the scored pixels that the prediction gives a class (not 255).
         unknown: what an unknown prediction (255) counted as: ``"ignore"``, ``"wrong"`` or ``"background"``.
-        split: name of the set of photos.
-        images: photos scored.
-        missing: photos left out because they had no prediction.
+        split: name of the set of images.
+        images: images scored.
+        missing: images left out because they had no prediction.
     """
 
     miou: float | None
@@ -46,7 +46,7 @@ class Scores:
 
 
 class LabelTally:
-    """Counts predicted against true labels over photos; the scores are read off at the end.
+    """Counts predicted against true labels over images; the scores are read off at the end.
 
     A predicted mask id that is none of `classes` is wrong wherever the truth has a class: it is
     counted as one more class, which has no true pixel and therefore no place in the mean.
@@ -65,7 +65,7 @@ class LabelTally:
         self._index[~np.isin(np.arange(256), listed)] = len(classes) + 1
 
     def add(self, predicted_ids: Labels, truth: Labels) -> None:
-        """Count one photo.
+        """Count one image.
 
         Args:
             predicted_ids: uint8 (H, W) of mask ids; 255 is unknown.
@@ -78,7 +78,7 @@ class LabelTally:
         self.images += 1
 
     def scores(self, split: str = "", missing: int = 0) -> Scores:
-        """The scores of all photos counted so far."""
+        """The scores of all images counted so far."""
         return read_scores(self.confusion, self.classes, self.images, split, missing)
 
 

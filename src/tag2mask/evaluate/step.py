@@ -10,7 +10,7 @@ import numpy as np
 
 from tag2mask.artifacts import Manifest, atomic_write_json, load_labels, require_step, safe_join
 from tag2mask.core import UserError
-from tag2mask.data import PhotoSet
+from tag2mask.data import ImageSet
 from tag2mask.evaluate.labels import score_folder
 from tag2mask.evaluate.loop import load_ahead
 from tag2mask.evaluate.maps import score_maps
@@ -58,18 +58,18 @@ def score_step(step_dir: str | Path) -> dict[str, Any]:
     if manifest.kind in UNSCORED:
         score = {"scored": False, "why": f"{UNSCORED[manifest.kind]} no label maps", **score}
     else:
-        dataset = PhotoSet.from_description(manifest.data)
+        dataset = ImageSet.from_description(manifest.data)
         ids = [i for i in manifest.image_ids if dataset.mask_path(i) is not None]
         if ids:
             score = {"scored": True, **score, **_score(folder, manifest, dataset, ids, metrics)}
         else:
-            score = {"scored": False, "why": "the data set has no masks for these photos", **score}
+            score = {"scored": False, "why": "the data set has no masks for these images", **score}
     atomic_write_json(folder / SCORE_NAME, score)
     return score
 
 
 def _score(
-    folder: Path, manifest: Manifest, dataset: PhotoSet, ids: list[str], metrics: dict[str, Any]
+    folder: Path, manifest: Manifest, dataset: ImageSet, ids: list[str], metrics: dict[str, Any]
 ) -> dict[str, Any]:
     if dataset.classes != manifest.class_list():
         raise UserError(f"{folder} was made for other classes than its data set has now: run the step again")
@@ -84,7 +84,7 @@ def _score(
     return _segmentation(out, dataset, ids, split)
 
 
-def _segmentation(out: Path, dataset: PhotoSet, ids: list[str], split: str) -> dict[str, Any]:
+def _segmentation(out: Path, dataset: ImageSet, ids: list[str], split: str) -> dict[str, Any]:
     names = [name for name in VARIANTS if (out / name).is_dir()]
     if not names:
         raise UserError(f"{out} holds none of the folders {', '.join(VARIANTS)}: run the step again")
@@ -92,7 +92,7 @@ def _segmentation(out: Path, dataset: PhotoSet, ids: list[str], split: str) -> d
     return {**variants[names[0]], "variant": names[0], "variants": variants}
 
 
-def _affinity(out: Path, dataset: PhotoSet, ids: list[str], split: str) -> dict[str, Any]:
+def _affinity(out: Path, dataset: ImageSet, ids: list[str], split: str) -> dict[str, Any]:
     """Scores of the joined labels, and the share of right pixels of each side on its own."""
     classes = dataset.classes
     tally = LabelTally(classes)
@@ -111,12 +111,12 @@ def _affinity(out: Path, dataset: PhotoSet, ids: list[str], split: str) -> dict[
     }
 
 
-def _affinity_pair(out: Path, dataset: PhotoSet, image_id: str) -> tuple[Labels, Labels]:
+def _affinity_pair(out: Path, dataset: ImageSet, image_id: str) -> tuple[Labels, Labels]:
     paths = [safe_join(out / side, f"{image_id}.png") for side in ("fg", "bg")]
     sides = [dataset.classes.to_index(load_labels(path)) for path in paths]
     truth = dataset.read_mask(image_id)
     if truth is None:
-        raise UserError(f"photo {image_id!r} has no mask to score against")
+        raise UserError(f"image {image_id!r} has no mask to score against")
     for path, side in zip(paths, sides, strict=True):
         if side.shape != truth.shape:
             raise UserError(

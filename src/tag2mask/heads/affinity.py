@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from tag2mask.backbones import Backbone, Tap
 
 GRID_STRIDE = 8
-"""Photo pixels per pixel of the affinity grid."""
+"""Image pixels per pixel of the affinity grid."""
 
 _CHANNELS_PER_GROUP = 8
 
@@ -70,7 +70,7 @@ class AffinityHead(nn.Module):
         return cls(backbone.taps, backbone.affinity_taps, group_norm=group_norm)
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
-        """Affinity features of a photo H x W.
+        """Affinity features of an image H x W.
 
         Args:
             features: the backbone's maps, each (B, C, h, w).

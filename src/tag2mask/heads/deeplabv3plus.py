@@ -19,7 +19,7 @@ class DeepLabV3PlusHead(nn.Module):
 
     Source: Chen et al., ECCV 2018, figure 2. The atrous rates are 6, 12, 18 for features of stride
     16, and grow as the stride shrinks. The image-pooling branch has a bias instead of batch
-    normalisation, so that a batch of one photo can be trained.
+    normalisation, so that a batch of one image can be trained.
 
     Args:
         taps: the backbone's taps, the last is ``"out"``. The head reads the deepest map that is

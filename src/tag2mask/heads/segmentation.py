@@ -69,12 +69,12 @@ class DeepLabV2Head(nn.Module):
     """Sum of four atrous 3x3 classifiers (ASPP-L).
 
     Source: Chen et al., TPAMI 2018, section 3.2. The dilations are 6, 12, 18 and 24 for features of
-    stride 8; coarser features take smaller ones, which see as much of the photo.
+    stride 8; coarser features take smaller ones, which see as much of the image.
 
     Args:
         in_channels: channels of the features.
         num_outputs: number of logits, background included.
-        stride: photo pixels per cell of the features.
+        stride: image pixels per cell of the features.
     """
 
     def __init__(self, in_channels: int, num_outputs: int, stride: int = 8) -> None:
@@ -114,27 +114,27 @@ class Segmenter(nn.Module):
         """The parts that train with the rate of new layers."""
         return [self.head]
 
-    def forward(self, photos: Tensor) -> Tensor:
-        """Logits of photos.
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of images.
 
         Args:
-            photos: (B, 3, H, W) RGB in 0..255.
+            images: (B, 3, H, W) RGB in 0..255.
 
         Returns:
             (B, K + 1, h, w) on the head's grid (stride 4 for deeplabv3plus, else that of ``out``);
-            interpolate to the photo before taking the argmax.
+            interpolate to the image before taking the argmax.
         """
-        logits: Tensor = self.head(self.backbone(photos))
+        logits: Tensor = self.head(self.backbone(images))
         return logits
 
 
 class MultiScaleMax(nn.Module):
-    """Element-wise maximum of a segmenter's logits over several photo sizes.
+    """Element-wise maximum of a segmenter's logits over several image sizes.
 
     Source: Chen et al., TPAMI 2018, section 4.1.1 (MSC).
 
     Args:
-        segmenter: photos -> logits.
+        segmenter: images -> logits.
         scales: further sizes beside 1.
     """
 
@@ -155,25 +155,25 @@ class MultiScaleMax(nn.Module):
         """The parts that train with the rate of new layers."""
         return self.segmenter.new
 
-    def all_logits(self, photos: Tensor) -> list[Tensor]:
+    def all_logits(self, images: Tensor) -> list[Tensor]:
         """Logits at scale 1, at each further scale on its own grid, and their maximum.
 
         The paper sums the loss over all of them in training.
         """
-        full = self.segmenter(photos)
-        smaller = [self.segmenter(self._scaled(photos, scale)) for scale in self.scales]
+        full = self.segmenter(images)
+        smaller = [self.segmenter(self._scaled(images, scale)) for scale in self.scales]
         size = full.shape[-2:]
         aligned = [F.interpolate(m, size, mode="bilinear", align_corners=False) for m in smaller]
         return [full, *smaller, torch.stack([full, *aligned]).amax(0)]
 
-    def forward(self, photos: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """The maximum (B, K + 1, h, w) on the grid of scale 1; see `Segmenter.forward`."""
-        return self.all_logits(photos)[-1]
+        return self.all_logits(images)[-1]
 
     @staticmethod
-    def _scaled(photos: Tensor, scale: float) -> Tensor:
-        size = [max(1, round(side * scale)) for side in photos.shape[-2:]]
-        return F.interpolate(photos.float(), size, mode="bilinear", align_corners=False)
+    def _scaled(images: Tensor, scale: float) -> Tensor:
+        size = [max(1, round(side * scale)) for side in images.shape[-2:]]
+        return F.interpolate(images.float(), size, mode="bilinear", align_corners=False)
 
 
 _HEADS: dict[str, Callable[..., nn.Module]] = {

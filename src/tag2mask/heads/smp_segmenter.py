@@ -14,7 +14,7 @@ from tag2mask.backbones.base import IMAGENET_MEAN, IMAGENET_STD
 from tag2mask.core import UserError, unknown_name
 
 _MULTIPLE = 32
-"""Photos are padded to a multiple of this, the deepest stride of the encoders."""
+"""Images are padded to a multiple of this, the deepest stride of the encoders."""
 
 _CLASSIFIERS = ("fc", "last_linear", "classifier", "head", "conv_head", "bn2")
 
@@ -56,17 +56,17 @@ class SmpSegmenter(nn.Module):
         """The parts that train with the rate of new layers."""
         return [m for name, m in self.model.named_children() if name != "encoder"]
 
-    def forward(self, photos: Tensor) -> Tensor:
-        """Logits (B, K + 1, H, W) of photos (B, 3, H, W), RGB in 0..255, of any size.
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, K + 1, H, W) of images (B, 3, H, W), RGB in 0..255, of any size.
 
         Raises:
-            ValueError: photos has another shape.
+            ValueError: images has another shape.
         """
-        if photos.ndim != 4 or photos.shape[1] != 3:
-            raise ValueError(f"photos must be (B, 3, H, W), got {tuple(photos.shape)}")
-        height, width = photos.shape[-2:]
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"images must be (B, 3, H, W), got {tuple(images.shape)}")
+        height, width = images.shape[-2:]
         mean = self.get_buffer("_mean")
-        x = photos.to(mean.dtype)
+        x = images.to(mean.dtype)
         x = ((x.flip(1) if self._bgr else x) - mean) / self.get_buffer("_std")
         logits: Tensor = self.model(F.pad(x, (0, -width % _MULTIPLE, 0, -height % _MULTIPLE)))
         return logits[..., :height, :width]

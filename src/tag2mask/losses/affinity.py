@@ -57,8 +57,8 @@ def affinity_loss(
 
     Under torch.distributed the sums and counts are those of all processes, and the gradient of the
     local pairs is multiplied by the number of processes, because DDP averages gradients: 8 processes
-    with 1 photo give the loss and the gradient of 1 process with 8. Otherwise each process would
-    divide by its own count, and the photos with few pairs would weigh too much.
+    with 1 image give the loss and the gradient of 1 process with 8. Otherwise each process would
+    divide by its own count, and the images with few pairs would weigh too much.
 
     Args:
         features: (B, C, H, W) floating point; bfloat16 is computed as float32.

@@ -1,4 +1,4 @@
-"""Loss that makes feature affinities follow the colours of the photo."""
+"""Loss that makes feature affinities follow the colours of the image."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from tag2mask.ops.pairs import Engine
 Reading = Literal["rows", "raw", "literal"]
 """What is compared, see `colour_affinity_loss`."""
 Norm = Literal["image", "range"]
-"""By what colour distances are divided: the photo's largest one, or the largest that there can be."""
+"""By what colour distances are divided: the image's largest one, or the largest that there can be."""
 
 
 def colour_affinity_loss(
     features: Tensor,
-    photos: Tensor,
+    images: Tensor,
     reading: Reading = "rows",
     norm: Norm = "image",
     size: tuple[int, int] | None = None,
     engine: Engine = "auto",
 ) -> Tensor:
-    """L1 distance between the affinities of features and the colour similarities of the photo.
+    """L1 distance between the affinities of features and the colour similarities of the image.
 
     With W_pq = exp(-||F_p - F_q||_2), T = D^-1 W and M_pq = 1 - norm(||I_p - I_q||_2) over all pairs of
     the N cells (Ke and Hsu 2018, eq. 2 to 4). The printed loss ||T - M||_1 teaches nothing: rows of T
@@ -39,7 +39,7 @@ def colour_affinity_loss(
     - ``"rows"`` (default): T against M with rows divided by their sums; mean over rows of the L1
       distance of the row, 0 to 2.
     - ``"raw"``: mean of |W - M|, 0 to 1.
-    - ``"literal"``: sum of |T - M|, as printed, mean over photos.
+    - ``"literal"``: sum of |T - M|, as printed, mean over images.
 
     To train only the layer that makes the features, as a variant of "jointly", detach that layer's
     input. Memory grows with N, not with its square: stripes of the matrices are computed again for the
@@ -47,13 +47,13 @@ def colour_affinity_loss(
 
     Args:
         features: (B, k, H, W) floating point; half precision is computed as float32. NaN gives NaN.
-        photos: (B, 3, H, W) RGB 0..255, integers or floating point.
+        images: (B, 3, H, W) RGB 0..255, integers or floating point.
         reading: ``"rows"``, ``"raw"`` or ``"literal"``.
-        norm: what divides colour distances: ``"image"`` the largest distance in the photo, ``"range"``
+        norm: what divides colour distances: ``"image"`` the largest distance in the image, ``"range"``
             sqrt(3) * 255.
         size: (height, width) to which both are resized first (bilinear, antialiased); the paper takes
             (50, 50). Default: as they are, then of one size.
-        engine: ``"numba"`` (float32 on the CPU, photos on threads), ``"torch"``, or ``"auto"``: numba
+        engine: ``"numba"`` (float32 on the CPU, images on threads), ``"torch"``, or ``"auto"``: numba
             where it can be.
 
     Returns:
@@ -65,26 +65,26 @@ def colour_affinity_loss(
             or not float32.
 
     Example:
-        >>> photos = torch.tensor([0.0, 0.0, 255.0]).expand(1, 3, 1, 3)  # black, black, white
+        >>> images = torch.tensor([0.0, 0.0, 255.0]).expand(1, 3, 1, 3)  # black, black, white
         >>> alike, apart = torch.zeros(1, 1, 1, 3), torch.tensor([[[[0.0, 0.0, 20.0]]]])
         >>> for features in (alike, apart):
-        ...     print(round(float(colour_affinity_loss(features, photos)), 3))
+        ...     print(round(float(colour_affinity_loss(features, images)), 3))
         0.889
         0.0
     """
-    _check(features, photos, reading, norm, size)
-    maps, colours = (v.to(torch.promote_types(v.dtype, torch.float32)) for v in (features, photos))
+    _check(features, images, reading, norm, size)
+    maps, colours = (v.to(torch.promote_types(v.dtype, torch.float32)) for v in (features, images))
     if size is not None:
         maps, colours = (F.interpolate(v, size, mode="bilinear", antialias=True) for v in (maps, colours))
     if _compiled(engine, maps, colours):
         return _PairLoss.apply(maps, colours, reading, norm)  # type: ignore[no-any-return]
     total = maps.new_zeros(())
-    for image in range(len(maps)):
-        one, photo = maps[image : image + 1], colours[image : image + 1]
-        largest = _largest(photo) if norm == "image" else colours.new_tensor(math.sqrt(3) * 255)
+    for index in range(len(maps)):
+        one, image = maps[index : index + 1], colours[index : index + 1]
+        largest = _largest(image) if norm == "image" else colours.new_tensor(math.sqrt(3) * 255)
         for rows in row_stripes(one[0, 0].numel()):
             total = total + checkpoint(
-                _stripe, one, photo, largest, rows, reading, use_reentrant=False, preserve_rng_state=False
+                _stripe, one, image, largest, rows, reading, use_reentrant=False, preserve_rng_state=False
             )
     return total / len(maps)
 
@@ -104,20 +104,20 @@ class _PairLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, maps: Tensor, colours: Tensor, reading: Reading, norm: Norm) -> Tensor:
         cells = np.ascontiguousarray(maps.detach().flatten(2).numpy())
-        photos = np.ascontiguousarray(colours.detach().flatten(2).numpy())
+        images = np.ascontiguousarray(colours.detach().flatten(2).numpy())
         count = cells.shape[2]
         grad = np.zeros_like(cells if ctx.needs_input_grad[0] else cells[:, :, :0])
         values = np.empty(len(cells))
         kind = get_args(Reading).index(reading)
 
-        def work(image: int) -> None:
+        def work(index: int) -> None:
             largest = np.float32(math.sqrt(3) * 255)
             if norm == "image":
-                # A flat photo has no distance to divide by: all of them are 0.
-                largest = kernels.largest_distance(photos[image]) or np.float32(1)
-            values[image] = kernels.pair_loss(cells[image], photos[image], largest, kind, grad[image])
+                # A flat image has no distance to divide by: all of them are 0.
+                largest = kernels.largest_distance(images[index]) or np.float32(1)
+            values[index] = kernels.pair_loss(cells[index], images[index], largest, kind, grad[index])
 
-        on_threads(work, [(image,) for image in range(len(cells))])
+        on_threads(work, [(index,) for index in range(len(cells))])
         terms = {"rows": count, "raw": count**2, "literal": 1}[reading] * len(cells)
         ctx.save_for_backward(torch.from_numpy(grad).div_(terms))
         ctx.shape = maps.shape
@@ -130,10 +130,10 @@ class _PairLoss(torch.autograd.Function):
         return grad * slopes.reshape(ctx.shape), None, None, None
 
 
-def _stripe(features: Tensor, photo: Tensor, largest: Tensor, rows: slice, reading: Reading) -> Tensor:
-    """What some rows of the matrices of one photo add to its loss."""
+def _stripe(features: Tensor, image: Tensor, largest: Tensor, rows: slice, reading: Reading) -> Tensor:
+    """What some rows of the matrices of one image add to its loss."""
     distances = feature_distances(features, rows)
-    similar = (1 - feature_distances(photo, rows) / largest).to(distances.dtype)
+    similar = (1 - feature_distances(image, rows) / largest).to(distances.dtype)
     cells = distances.shape[-1]
     if reading == "raw":
         return (distances.neg().exp() - similar).abs().sum() / cells**2
@@ -144,25 +144,25 @@ def _stripe(features: Tensor, photo: Tensor, largest: Tensor, rows: slice, readi
 
 
 @torch.no_grad()
-def _largest(photo: Tensor) -> Tensor:
-    """The largest colour distance in a photo; any number where it is flat, since all of them are 0."""
-    stripes = [feature_distances(photo, rows).max() for rows in row_stripes(photo[0, 0].numel())]
+def _largest(image: Tensor) -> Tensor:
+    """The largest colour distance in an image; any number where it is flat, since all of them are 0."""
+    stripes = [feature_distances(image, rows).max() for rows in row_stripes(image[0, 0].numel())]
     largest = torch.stack(stripes).max()
     return torch.where(largest > 0, largest, torch.ones_like(largest))
 
 
-def _check(features: Tensor, photos: Tensor, reading: str, norm: str, size: tuple[int, int] | None) -> None:
+def _check(features: Tensor, images: Tensor, reading: str, norm: str, size: tuple[int, int] | None) -> None:
     if features.ndim != 4 or features.numel() == 0 or not features.is_floating_point():
         raise ValueError(
             "features must be floating point (B, k, H, W) and not empty, got "
             f"{features.dtype} {tuple(features.shape)}"
         )
-    if photos.ndim != 4 or photos.shape[:2] != (len(features), 3) or photos.numel() == 0:
-        raise ValueError(f"photos must be ({len(features)}, 3, H, W), got {tuple(photos.shape)}")
-    if size is None and photos.shape[2:] != features.shape[2:]:
+    if images.ndim != 4 or images.shape[:2] != (len(features), 3) or images.numel() == 0:
+        raise ValueError(f"images must be ({len(features)}, 3, H, W), got {tuple(images.shape)}")
+    if size is None and images.shape[2:] != features.shape[2:]:
         raise ValueError(
-            f"features and photos must have one size, got {tuple(features.shape[2:])} and "
-            f"{tuple(photos.shape[2:])}; or give `size`, to which both are resized"
+            f"features and images must have one size, got {tuple(features.shape[2:])} and "
+            f"{tuple(images.shape[2:])}; or give `size`, to which both are resized"
         )
     if size is not None and min(size) < 1:
         raise ValueError(f"size must be (height, width) from 1 on, got {size}")
@@ -174,7 +174,7 @@ def _check(features: Tensor, photos: Tensor, reading: str, norm: str, size: tupl
 class ColourAffinityLoss(nn.Module):
     """`colour_affinity_loss` as a module, by default on the paper's grid of 50 x 50 cells.
 
-    Shape: features (B, k, h, w), photos (B, 3, H, W) -> scalar; with `size` None of one size.
+    Shape: features (B, k, h, w), images (B, 3, H, W) -> scalar; with `size` None of one size.
     """
 
     def __init__(
@@ -188,6 +188,6 @@ class ColourAffinityLoss(nn.Module):
         self.norm: Norm = norm
         self.size = size
 
-    def forward(self, features: Tensor, photos: Tensor) -> Tensor:
+    def forward(self, features: Tensor, images: Tensor) -> Tensor:
         """The loss."""
-        return colour_affinity_loss(features, photos, self.reading, self.norm, self.size)
+        return colour_affinity_loss(features, images, self.reading, self.norm, self.size)

@@ -14,7 +14,7 @@ from tag2mask.ops.pairs import Engine
 
 
 def dense_energy_loss(
-    photos: Tensor,
+    images: Tensor,
     probs: Tensor,
     labels: Tensor,
     roi: Tensor,
@@ -33,7 +33,7 @@ def dense_energy_loss(
     label is 255, otherwise max(0, roi_i - max_k probs_ik): sure pixels with a label count little.
 
     With g = 1 this is the paper's sum of G(i, j) P(1 - P) up to a constant. All of it is computed on
-    photos, labels and roi (nearest) and probs (bilinear) resized by `scale`, where sigma_xy shrinks alike.
+    images, labels and roi (nearest) and probs (bilinear) resized by `scale`, where sigma_xy shrinks alike.
 
     The gradient by s is -2 g (A s) / B: the gate takes no gradient, and A diag(g) is treated as symmetric.
     It is the derivative only where g is constant; published results were trained with it.
@@ -44,18 +44,18 @@ def dense_energy_loss(
     the weight is meant for that scale.
 
     Args:
-        photos: (B, 3, H, W) RGB, 0..255, uint8 or floating point; not normalised.
+        images: (B, 3, H, W) RGB, 0..255, uint8 or floating point; not normalised.
         probs: (B, K, H, W) floating point, softmax probabilities over K; bfloat16 and float16 are computed
             as float32.
         labels: (B, H, W) integers, 0..K-1, 255 = unlabelled.
-        roi: (B, H, W) 1 inside the photo, 0 in its padding; bool or a number type.
+        roi: (B, H, W) 1 inside the image, 0 in its padding; bool or a number type.
         sigma_rgb: standard deviation in colour, of 0..255, above 0.
         sigma_xy: standard deviation in position, pixels before scaling, above 0. The paper prints the
             two sigmas in each other's place; these defaults are those of the code.
         scale: resolution of the energy, in (0, 1].
         method: ``"lattice"``, or ``"exact"`` for the sum over all pairs of pixels in chunks, about 1.7
             times as large; slow on a CPU beyond 100 x 100 pixels.
-        engine: ``"numba"`` (CPU, photos on threads), ``"torch"``, or ``"auto"``: numba on the CPU and
+        engine: ``"numba"`` (CPU, images on threads), ``"torch"``, or ``"auto"``: numba on the CPU and
             torch elsewhere.
 
     Returns:
@@ -65,38 +65,38 @@ def dense_energy_loss(
         ValueError: wrong shapes, types, devices or ranges, NaN, sigmas or a scale outside their range.
 
     Example:
-        >>> photos = torch.full((1, 3, 4, 4), 100.0)
+        >>> images = torch.full((1, 3, 4, 4), 100.0)
         >>> probs = torch.full((1, 2, 4, 4), 0.5)
         >>> labels, roi = torch.full((1, 4, 4), 255), torch.ones(1, 4, 4)
-        >>> loss = dense_energy_loss(photos, probs, labels, roi, sigma_xy=1e6, scale=1, method="exact")
+        >>> loss = dense_energy_loss(images, probs, labels, roi, sigma_xy=1e6, scale=1, method="exact")
         >>> round(float(loss))  # 16 * 16 pairs of equal pixels, each 2 * 0.5 * 0.5
         -128
     """
-    _check(photos, probs, labels, roi, scale)
+    _check(images, probs, labels, roi, scale)
     with torch.autocast(probs.device.type, enabled=False):
         kind = torch.float64 if probs.dtype == torch.float64 else torch.float32
-        aside = torch.cat([photos.to(kind), labels[:, None].to(kind), roi[:, None].to(kind)], 1).detach()
+        aside = torch.cat([images.to(kind), labels[:, None].to(kind), roi[:, None].to(kind)], 1).detach()
         probs = probs.to(kind)
         if scale != 1:
             aside = F.interpolate(aside, scale_factor=scale, mode="nearest")
             probs = F.interpolate(probs, scale_factor=scale, mode="bilinear", align_corners=False)
-        photos, labels, roi = aside[:, :3], aside[:, 3], aside[:, 4:]
+        images, labels, roi = aside[:, :3], aside[:, 3], aside[:, 4:]
         top = probs.detach().amax(1, keepdim=True)
-        _check_values(photos, top, labels, roi, probs.shape[1])
+        _check_values(images, top, labels, roi, probs.shape[1])
         gate = torch.where(labels[:, None] == IGNORE, 1.0, (roi - top).clamp_(min=0))
-        sums = bilateral_sums(photos, probs.detach() * roi, sigma_rgb, sigma_xy * scale, method, engine)
-        slope = sums.mul_(gate * roi * (-2 / len(photos)))
+        sums = bilateral_sums(images, probs.detach() * roi, sigma_rgb, sigma_xy * scale, method, engine)
+        slope = sums.mul_(gate * roi * (-2 / len(images)))
         # Half the sum is the value, and all of `slope` is the gradient.
         twice = (probs * slope).sum()
         return twice - twice.detach() / 2
 
 
-def _check(photos: Tensor, probs: Tensor, labels: Tensor, roi: Tensor, scale: float) -> None:
+def _check(images: Tensor, probs: Tensor, labels: Tensor, roi: Tensor, scale: float) -> None:
     if probs.ndim != 4 or probs.numel() == 0 or not probs.is_floating_point():
         raise ValueError(f"probs must be floating point (B, K, H, W), got {probs.dtype} {tuple(probs.shape)}")
     batch, _, height, width = probs.shape
     for name, tensor, shape in (
-        ("photos", photos, (batch, 3, height, width)),
+        ("images", images, (batch, 3, height, width)),
         ("labels", labels, (batch, height, width)),
         ("roi", roi, (batch, height, width)),
     ):
@@ -110,12 +110,12 @@ def _check(photos: Tensor, probs: Tensor, labels: Tensor, roi: Tensor, scale: fl
         raise ValueError(f"scale must lie in (0, 1] and leave a pixel of {height} x {width}, got {scale}")
 
 
-def _check_values(photos: Tensor, top: Tensor, labels: Tensor, roi: Tensor, classes: int) -> None:
+def _check_values(images: Tensor, top: Tensor, labels: Tensor, roi: Tensor, classes: int) -> None:
     """After resizing, where the values are few and the largest probability of each pixel is known."""
     known = labels[labels != IGNORE]
     for name, values, high, expected in (
-        ("photos", photos, 255, "colours 0..255, not normalised"),
-        ("roi", roi, 1, "1 inside the photo and 0 in its padding"),
+        ("images", images, 255, "colours 0..255, not normalised"),
+        ("roi", roi, 1, "1 inside the image and 0 in its padding"),
         ("labels", known, classes - 1, f"0..{classes - 1}, or {IGNORE} where unlabelled"),
         ("probs", top, 1 + 1e-3, "probabilities, which sum to 1 over K"),  # a softmax may round up
     ):
@@ -129,7 +129,7 @@ def _check_values(photos: Tensor, top: Tensor, labels: Tensor, roi: Tensor, clas
 class DenseEnergyLoss(nn.Module):
     """`dense_energy_loss` as a module; see there for the arguments.
 
-    Shape: photos (B, 3, H, W), probs (B, K, H, W), labels (B, H, W), roi (B, H, W) -> scalar.
+    Shape: images (B, 3, H, W), probs (B, K, H, W), labels (B, H, W), roi (B, H, W) -> scalar.
     """
 
     def __init__(
@@ -147,8 +147,8 @@ class DenseEnergyLoss(nn.Module):
         self.method: Method = method
         self.engine: Engine = engine
 
-    def forward(self, photos: Tensor, probs: Tensor, labels: Tensor, roi: Tensor) -> Tensor:
+    def forward(self, images: Tensor, probs: Tensor, labels: Tensor, roi: Tensor) -> Tensor:
         """The loss."""
         return dense_energy_loss(
-            photos, probs, labels, roi, self.sigma_rgb, self.sigma_xy, self.scale, self.method, self.engine
+            images, probs, labels, roi, self.sigma_rgb, self.sigma_xy, self.scale, self.method, self.engine
         )

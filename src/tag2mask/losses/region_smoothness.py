@@ -17,7 +17,7 @@ def region_smoothness_loss(gates: Tensor, superpixels: Tensor) -> Tensor:
     Args:
         gates: (B, ..., H, W) floating point, for example (B, 4, 3, C, H, W); float16 and bfloat16 are
             computed as float32. NaN in gives NaN out.
-        superpixels: (B, h, w) integers, a number for each superpixel of a photo; resized to (H, W) by
+        superpixels: (B, h, w) integers, a number for each superpixel of an image; resized to (H, W) by
             taking the nearest. Places with a negative number belong to none and are left out.
 
     Returns:
@@ -69,10 +69,10 @@ def _nearest(labels: Tensor, height: int, width: int) -> Tensor:
 
 
 def _number(labels: Tensor) -> tuple[Tensor, int]:
-    """A number for each region of each photo, (B * H * W,) with -1 for none, and a bound on them."""
+    """A number for each region of each image, (B * H * W,) with -1 for none, and a bound on them."""
     names, ranks = torch.unique(labels.long(), return_inverse=True)
-    photo = torch.arange(len(labels), device=labels.device)[:, None, None]
-    numbers = (photo * len(names) + ranks).masked_fill(labels < 0, -1)
+    image = torch.arange(len(labels), device=labels.device)[:, None, None]
+    numbers = (image * len(names) + ranks).masked_fill(labels < 0, -1)
     return numbers.flatten(), len(labels) * len(names)
 
 

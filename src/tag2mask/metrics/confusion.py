@@ -59,7 +59,7 @@ def iou_per_class(matrix: Tensor) -> Tensor:
 
 
 class Confusion(Metric):
-    """Confusion matrix over all pixels of a data set, never averaged per photo (as PASCAL VOC scores).
+    """Confusion matrix over all pixels of a data set, never averaged per image (as PASCAL VOC scores).
 
     A pixel is scored when its true label is not `ignore_index`. A prediction of `ignore_index` means
     "unknown"; published code treats it in three ways, and the score depends on which:
@@ -113,7 +113,7 @@ class Confusion(Metric):
         self.add_state("counts", empty, dist_reduce_fx="sum")
 
     def update(self, pred: Labels, target: Labels) -> None:
-        """Add the pixels of one photo or of a batch.
+        """Add the pixels of one image or of a batch.
 
         Args:
             pred: integer labels 0..C-1 or `ignore_index` (unknown), any shape; array or tensor.

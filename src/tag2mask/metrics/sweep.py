@@ -61,7 +61,7 @@ class ThresholdSweep(Metric):
         self.add_state("counts", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, cams: Tensor, class_indices: Sequence[int], target: Labels) -> None:
-        """Add one photo.
+        """Add one image.
 
         Args:
             cams: (K', H, W) scores of the present classes, in the size of the mask; K' may be 0.

@@ -16,7 +16,7 @@ from tag2mask.ops import affinity_labels, pool_labels
 
 
 class AffinityLearner(Stage):
-    """Photos -> features whose distances are semantic affinities (Ahn and Kwak, CVPR 2018, 3.3).
+    """Images -> features whose distances are semantic affinities (Ahn and Kwak, CVPR 2018, 3.3).
 
     The loss balances pairs within background, within foreground and across classes (equations
     5 to 10), read from two label maps: one with confident foreground, one with confident
@@ -105,21 +105,21 @@ class AffinityLearner(Stage):
             "radius": self.radius,
         }
 
-    def forward(self, photos: Tensor) -> Tensor:
-        """Affinity features (B, C, ceil(H/8), ceil(W/8)) of photos (B, 3, H, W), RGB 0..255."""
-        features: Tensor = self.head(self.backbone(photos))
+    def forward(self, images: Tensor) -> Tensor:
+        """Affinity features (B, C, ceil(H/8), ceil(W/8)) of images (B, 3, H, W), RGB 0..255."""
+        features: Tensor = self.head(self.backbone(images))
         return features
 
     def training_step(self, batch: TrainBatch, batch_index: int) -> Tensor:
         """The affinity loss of a batch of crops."""
-        features = self(batch["photo"])
+        features = self(batch["image"])
         labels = affinity_labels(
             pool_labels(batch["fg_labels"], self.num_classes + 1),
             pool_labels(batch["bg_labels"], self.num_classes + 1),
         )
         loss: Tensor
         loss, parts = self.loss(features, labels)
-        size = len(batch["photo"])
+        size = len(batch["image"])
         self.log("train/loss", loss, prog_bar=True, batch_size=size)
         self.log_dict({f"train/{k}": parts[k] for k in ("bg", "fg", "neg")}, batch_size=size)
         return loss

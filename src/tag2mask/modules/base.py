@@ -45,7 +45,7 @@ class Stage(pl.LightningModule):
     """What a step with this module leaves on disk (see `Manifest`)."""
 
     done_folder = ""
-    """Folder below ``out/`` whose file is written last for each photo."""
+    """Folder below ``out/`` whose file is written last for each image."""
 
     def __init__(
         self,

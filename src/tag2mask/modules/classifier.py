@@ -11,20 +11,20 @@ from torch.nn import functional as F
 from torchmetrics.classification import MultilabelAveragePrecision, MultilabelF1Score
 
 from tag2mask.backbones import Backbone, build_backbone, fold_batchnorm
-from tag2mask.core import MapsResult, PhotoSample, TrainBatch
+from tag2mask.core import ImageSample, MapsResult, TrainBatch
 from tag2mask.heads import CAMHead
 from tag2mask.metrics import ThresholdSweep
 from tag2mask.modules.base import OptimizerFactory, Stage
 from tag2mask.ops import multi_scale_cam, normalise_cams
 
 CAM_GRID = 8
-"""Photo pixels per cell of the stored maps, whatever the backbone's stride."""
+"""Image pixels per cell of the stored maps, whatever the backbone's stride."""
 PROBE_SIDE = 64
-"""Side of the empty photo that shows which layers of the backbone follow each other."""
+"""Side of the empty image that shows which layers of the backbone follow each other."""
 
 
 class Classifier(Stage):
-    """Photos -> class logits, and class activation maps of the tagged classes.
+    """Images -> class logits, and class activation maps of the tagged classes.
 
     Loss: multi-label soft margin. Prediction: maps of the present classes over scales and flips,
     ReLU, summed, divided by each map's maximum (Ahn and Kwak, CVPR 2018, equation 1 and its code).
@@ -42,10 +42,10 @@ class Classifier(Stage):
         optimizer: see `Stage`. PSA's published rates belong to SGD practically without momentum.
         poly_power: see `Stage`.
         new_layer_factor: see `Stage`.
-        scales: photo sizes of the maps.
-        flip: add the mirrored photo at each scale.
+        scales: image sizes of the maps.
+        flip: add the mirrored image at each scale.
         cam_threshold: fixed level above which a map counts as its class when maps are scored.
-        cam_photos: validation photos with masks on which the maps are watched while training
+        cam_images: validation images with masks on which the maps are watched while training
             (scoring only); 0 for none.
     """
 
@@ -68,7 +68,7 @@ class Classifier(Stage):
         scales: Sequence[float] = (0.5, 1.0, 1.5, 2.0),
         flip: bool = True,
         cam_threshold: float = 0.2,
-        cam_photos: int = 24,
+        cam_images: int = 24,
     ) -> None:
         super().__init__(num_classes, lr, weight_decay, optimizer, poly_power, new_layer_factor)
         self.backbone_name = backbone
@@ -80,7 +80,7 @@ class Classifier(Stage):
         self.scales = tuple(scales)
         self.flip = flip
         self.cam_threshold = cam_threshold
-        self.cam_photos = cam_photos
+        self.cam_images = cam_images
         # A tuple, so that the copy is no submodule: it does not belong in a checkpoint.
         self._folded: tuple[Backbone, ...] = ()
         self.build()
@@ -131,15 +131,15 @@ class Classifier(Stage):
         """The fixed threshold at which the maps are scored."""
         return {"cam_threshold": self.cam_threshold}
 
-    def forward(self, photos: Tensor) -> Tensor:
-        """Class logits (B, K) of photos (B, 3, H, W), RGB 0..255."""
-        logits: Tensor = self.head(self.backbone(photos)["out"])
+    def forward(self, images: Tensor) -> Tensor:
+        """Class logits (B, K) of images (B, 3, H, W), RGB 0..255."""
+        logits: Tensor = self.head(self.backbone(images)["out"])
         return logits
 
-    def cam(self, photos: Tensor) -> Tensor:
-        """Raw class maps (B, K, h, w) of photos (B, 3, H, W), RGB 0..255, ready for the ReLU."""
+    def cam(self, images: Tensor) -> Tensor:
+        """Raw class maps (B, K, h, w) of images (B, 3, H, W), RGB 0..255, ready for the ReLU."""
         backbone = self._folded[0] if self._folded else self.backbone
-        maps = self.class_maps(backbone(photos)["out"])
+        maps = self.class_maps(backbone(images)["out"])
         # VGG16's maps peak where its removed pooling layers would have spread them.
         return maps.clamp(min=0).sqrt() if self.backbone.cam_sqrt else maps
 
@@ -149,24 +149,24 @@ class Classifier(Stage):
         return maps
 
     def training_step(self, batch: TrainBatch, batch_index: int) -> Tensor:
-        """The classification loss of a batch of crops with the tags of their photos."""
-        loss: Tensor = self.loss(self(batch["photo"]), batch["tags"])
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["photo"]))
+        """The classification loss of a batch of crops with the tags of their images."""
+        loss: Tensor = self.loss(self(batch["image"]), batch["tags"])
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["image"]))
         return loss
 
-    def validation_step(self, batch: list[PhotoSample], batch_index: int) -> None:
-        """Scores for the metrics; maps of the first photos that have masks."""
+    def validation_step(self, batch: list[ImageSample], batch_index: int) -> None:
+        """Scores for the metrics; maps of the first images that have masks."""
         for offset, sample in enumerate(batch):
-            features = self.backbone(sample["photo"][None])["out"]
+            features = self.backbone(sample["image"][None])["out"]
             scores = self.head(features).sigmoid()
             self.average_precision.update(scores, sample["tags"][None].long())
             self.f1.update(scores, sample["tags"][None].long())
-            if "mask" in sample and batch_index * len(batch) + offset < self.cam_photos:
+            if "mask" in sample and batch_index * len(batch) + offset < self.cam_images:
                 self._watch_maps(features, sample)
 
-    def _watch_maps(self, features: Tensor, sample: PhotoSample) -> None:
+    def _watch_maps(self, features: Tensor, sample: ImageSample) -> None:
         present = sample["tags"].nonzero().flatten().tolist()
-        size = sample["photo"].shape[-2:]
+        size = sample["image"].shape[-2:]
         maps = F.interpolate(self.class_maps(features).float(), size, mode="bilinear", align_corners=False)
         chosen = normalise_cams(maps[0, present])
         self.cam_sweep.update(chosen, [k + 1 for k in present], sample["mask"])
@@ -175,7 +175,7 @@ class Classifier(Stage):
         """Log mAP, F1 (mean and per class) and the quality of the watched maps."""
         names = self.classes.names if self.classes else [str(k) for k in range(self.num_classes)]
         for key, metric in (("mAP", self.average_precision), ("F1", self.f1)):
-            # A class without a positive photo has no average precision: it is left out of the mean.
+            # A class without a positive image has no average precision: it is left out of the mean.
             values = metric.compute()
             self.log(f"val/{key}", values[values.isfinite()].mean(), prog_bar=key == "mAP")
             self.log_dict({f"val/{key}/{n}": v for n, v in zip(names, values, strict=True)})
@@ -194,16 +194,16 @@ class Classifier(Stage):
         """Drop the copy."""
         self._folded = ()
 
-    def predict_step(self, batch: list[PhotoSample], batch_index: int) -> list[MapsResult]:
-        """Normalised multi-scale maps of the tagged classes of each photo."""
+    def predict_step(self, batch: list[ImageSample], batch_index: int) -> list[MapsResult]:
+        """Normalised multi-scale maps of the tagged classes of each image."""
         return [self._maps(sample) for sample in batch if not sample.get("done")]
 
-    def _maps(self, sample: PhotoSample) -> MapsResult:
-        photo = sample["photo"]
-        height, width = photo.shape[-2:]
+    def _maps(self, sample: ImageSample) -> MapsResult:
+        image = sample["image"]
+        height, width = image.shape[-2:]
         grid = (-(-height // CAM_GRID), -(-width // CAM_GRID))
         present = sample["tags"].nonzero().flatten().tolist()
-        maps = multi_scale_cam(self.cam, photo, self.scales, self.flip, grid)
+        maps = multi_scale_cam(self.cam, image, self.scales, self.flip, grid)
         return MapsResult(
             sample["id"],
             normalise_cams(maps[present]).cpu().numpy(),

@@ -15,23 +15,23 @@ import torch
 from torch import Tensor
 
 from tag2mask.artifacts import require_step
-from tag2mask.core import LabelsResult, MapsResult, PhotoSample, UserError
+from tag2mask.core import ImageSample, LabelsResult, MapsResult, UserError
 from tag2mask.modules.affinity import AffinityLearner
 from tag2mask.modules.base import load_stage
-from tag2mask.modules.refinements import Photo, Refinement, ScoreMaps, unknown_below
+from tag2mask.modules.refinements import ImageView, Refinement, ScoreMaps, unknown_below
 
 
 class PseudoLabelGenerator(pl.LightningModule):
     """Runs score maps through a chain of refinements; there is nothing to train.
 
-    The photos of a batch are refined in parallel threads: CRF and walk leave the interpreter free.
+    The images of a batch are refined in parallel threads: CRF and walk leave the interpreter free.
 
     Args:
         refinements: the chain, first link first; null or an empty list passes the maps through.
         output: maps stores the refined scores for a next step, labels their argmax.
         affinity_from: folder of the step that trained the AffinityNet; only for a random walk.
         unknown: confidence below which a pixel is labelled 255 (unknown); 0 labels every pixel.
-        threads: photos refined at once; null takes the number of cores.
+        threads: images refined at once; null takes the number of cores.
     """
 
     done_folder = ""
@@ -71,42 +71,42 @@ class PseudoLabelGenerator(pl.LightningModule):
         return module
 
     def predict_step(
-        self, batch: Sequence[PhotoSample], batch_index: int
+        self, batch: Sequence[ImageSample], batch_index: int
     ) -> Sequence[MapsResult | LabelsResult]:
-        """Refined maps or labels of the photos of a batch that are not on disk yet."""
+        """Refined maps or labels of the images of a batch that are not on disk yet."""
         todo = [sample for sample in batch if not sample.get("done")]
         with ThreadPoolExecutor(self.threads) as pool:
             return list(pool.map(self.refine, todo))
 
-    def refine(self, sample: PhotoSample) -> MapsResult | LabelsResult:
-        """The result of one photo."""
-        photo = Photo(sample["photo"], self._features if self.affinity else None)
-        scores = self.run_chain(self.chain, sample, photo)
+    def refine(self, sample: ImageSample) -> MapsResult | LabelsResult:
+        """The result of one image."""
+        image = ImageView(sample["image"], self._features if self.affinity else None)
+        scores = self.run_chain(self.chain, sample, image)
         if self.output == "maps":
-            return MapsResult(sample["id"], scores.maps.numpy(), scores.classes, photo.size)
-        scores = _with_background(scores).resized(photo.size)
+            return MapsResult(sample["id"], scores.maps.numpy(), scores.classes, image.size)
+        scores = _with_background(scores).resized(image.size)
         labels = unknown_below(scores, self.unknown)
         return LabelsResult(sample["id"], {"": labels}, _confidence(scores))
 
-    def run_chain(self, chain: Sequence[Refinement], sample: PhotoSample, photo: Photo) -> ScoreMaps:
-        """The stored maps of a photo after every link of a chain."""
+    def run_chain(self, chain: Sequence[Refinement], sample: ImageSample, image: ImageView) -> ScoreMaps:
+        """The stored maps of an image after every link of a chain."""
         scores = ScoreMaps(sample["maps"].float().cpu(), list(sample["map_classes"]))
         for link in chain:
-            scores = link(scores, photo)
+            scores = link(scores, image)
         return scores
 
     @torch.no_grad()
     def _features(self, pixels: Tensor) -> Tensor:
         if self.affinity is None:
             raise RuntimeError("no AffinityNet was loaded")
-        # One photo at a time: the network uses all cores by itself.
+        # One image at a time: the network uses all cores by itself.
         with self._network_lock:
             features: Tensor = self.affinity(pixels[None])[0]
         return features
 
 
 class AffinityLabelGenerator(PseudoLabelGenerator):
-    """Two label maps per photo for AffinityNet: sure foreground and sure background.
+    """Two label maps per image for AffinityNet: sure foreground and sure background.
 
     Amplified background leaves only sure foreground, weakened background only sure background
     (Ahn and Kwak, CVPR 2018, section 3.3.1).
@@ -130,12 +130,12 @@ class AffinityLabelGenerator(PseudoLabelGenerator):
         """See `PseudoLabelGenerator.kind`."""
         return "affinity_labels"
 
-    def refine(self, sample: PhotoSample) -> LabelsResult:
-        """The two label maps of one photo."""
-        photo = Photo(sample["photo"])
+    def refine(self, sample: ImageSample) -> LabelsResult:
+        """The two label maps of one image."""
+        image = ImageView(sample["image"])
         labels = {
-            name: _with_background(self.run_chain([r for r in chain if r.enabled], sample, photo))
-            .resized(photo.size)
+            name: _with_background(self.run_chain([r for r in chain if r.enabled], sample, image))
+            .resized(image.size)
             .labels()
             for name, chain in self.chains.items()
         }

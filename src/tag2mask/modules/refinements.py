@@ -1,4 +1,4 @@
-"""The links of a pseudo-label chain: each turns the score maps of one photo into better ones."""
+"""The links of a pseudo-label chain: each turns the score maps of one image into better ones."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CRF_SETS: dict[str, CRFParams] = {
 
 @dataclass(frozen=True)
 class ScoreMaps:
-    """Score maps of one photo.
+    """Score maps of one image.
 
     Attributes:
         maps: (M, h, w) float32 scores in [0, 1] on the CPU.
@@ -64,8 +64,8 @@ class ScoreMaps:
         return winners
 
 
-class Photo:
-    """A photo and, when a link asks for them, its affinity features.
+class ImageView:
+    """An image and, when a link asks for them, its affinity features.
 
     Args:
         pixels: uint8 (3, H, W) RGB.
@@ -88,7 +88,7 @@ class Photo:
 
     @cached_property
     def affinity_features(self) -> Tensor:
-        """AffinityNet's features of the photo."""
+        """AffinityNet's features of the image."""
         if self._features is None:
             raise UserError("a random walk needs an AffinityNet: give model.init_args.affinity_from")
         return self._features(self.pixels)
@@ -107,8 +107,8 @@ class Refinement(ABC):
         self.enabled = enabled
 
     @abstractmethod
-    def __call__(self, scores: ScoreMaps, photo: Photo) -> ScoreMaps:
-        """Better maps of the photo from its maps so far."""
+    def __call__(self, scores: ScoreMaps, image: ImageView) -> ScoreMaps:
+        """Better maps of the image from its maps so far."""
 
 
 class Background(Refinement):
@@ -133,7 +133,7 @@ class Background(Refinement):
             raise UserError(f"a background alpha must be above 0, got {alpha}")
         self.alpha: float = alpha_for_level(level) if alpha is None else alpha  # type: ignore[arg-type]
 
-    def __call__(self, scores: ScoreMaps, photo: Photo) -> ScoreMaps:
+    def __call__(self, scores: ScoreMaps, image: ImageView) -> ScoreMaps:
         """See the class."""
         if 0 in scores.classes:
             return scores
@@ -171,17 +171,17 @@ class RandomWalk(Refinement):
         self.border: Literal["all", "psa"] = border
         self.tol = tol
 
-    def __call__(self, scores: ScoreMaps, photo: Photo) -> ScoreMaps:
+    def __call__(self, scores: ScoreMaps, image: ImageView) -> ScoreMaps:
         """See the class; the result lies on the grid of the affinity features."""
-        graph = affinity_graph(photo.affinity_features, self.radius, self.border)
+        graph = affinity_graph(image.affinity_features, self.radius, self.border)
         here = scores.resized(graph.size)
-        device = photo.affinity_features.device
+        device = image.affinity_features.device
         walked = graph.walk(here.maps.to(device), self.beta, self.steps, self.tol)
         return replace(here, maps=walked.float().cpu().clamp(0, 1))
 
 
 class DenseCRF(Refinement):
-    """Snap the maps to the photo's edges with a fully connected CRF (Kraehenbuehl and Koltun, 2011).
+    """Snap the maps to the image's edges with a fully connected CRF (Kraehenbuehl and Koltun, 2011).
 
     Args:
         params: a published parameter set: cam, labels, dsrg, deeplab or afa.
@@ -210,15 +210,15 @@ class DenseCRF(Refinement):
         self.probability = probability
         self.engine: Literal["lattice", "pydensecrf"] = engine
 
-    def __call__(self, scores: ScoreMaps, photo: Photo) -> ScoreMaps:
-        """See the class; the result has the photo's size."""
-        full = scores.resized(photo.size)
+    def __call__(self, scores: ScoreMaps, image: ImageView) -> ScoreMaps:
+        """See the class; the result has the image's size."""
+        full = scores.resized(image.size)
         if self.unary == "labels":
             winners = full.maps.max(0).indices.numpy().astype(np.uint8)
             unary = unary_from_labels(winners, len(full.classes), self.probability)
         else:
             unary = full.maps.numpy()
-        refined = dense_crf(photo.array, unary, self.params, self.engine)
+        refined = dense_crf(image.array, unary, self.params, self.engine)
         return replace(full, maps=torch.from_numpy(refined))
 
 

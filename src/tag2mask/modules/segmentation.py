@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torchmetrics.classification import MultilabelF1Score
 
 from tag2mask.backbones import build_backbone
-from tag2mask.core import IGNORE, LabelsResult, PhotoSample, TrainBatch, UserError, unknown_name
+from tag2mask.core import IGNORE, ImageSample, LabelsResult, TrainBatch, UserError, unknown_name
 from tag2mask.heads import MultiScaleMax, SmpSegmenter, build_segmenter
 from tag2mask.metrics import Confusion
 from tag2mask.modules.base import OptimizerFactory, Stage, load_backbone
@@ -26,15 +26,15 @@ VARIANTS = ("single_scale", "multi_scale", "multi_scale_crf")
 
 
 SEEN = 0.01
-"""Share of a photo from which a predicted class counts as found, for the agreement with the tags."""
+"""Share of an image from which a predicted class counts as found, for the agreement with the tags."""
 
 
 UNLIKELY = 0.05
-"""Probability that a class must exceed somewhere in a photo to take part in its CRF."""
+"""Probability that a class must exceed somewhere in an image to take part in its CRF."""
 
 
 class SegmentationModel(Stage):
-    """Photos -> class scores per pixel, trained with cross-entropy on labels from an earlier step.
+    """Images -> class scores per pixel, trained with cross-entropy on labels from an earlier step.
 
     Args:
         num_classes: number of foreground classes K; set from the data.
@@ -55,13 +55,13 @@ class SegmentationModel(Stage):
         optimizer: see `Stage`.
         poly_power: see `Stage`.
         new_layer_factor: see `Stage`.
-        test_long_side: longer side in pixels that photos are resized to for scale 1, so that objects
-            have the size that training showed; null keeps photos as they are.
-        test_scales: photo sizes of the multi-scale variants, relative to scale 1.
+        test_long_side: longer side in pixels that images are resized to for scale 1, so that objects
+            have the size that training showed; null keeps images as they are.
+        test_scales: image sizes of the multi-scale variants, relative to scale 1.
         test_flip: mirror each test scale too.
         crf: CRF parameter set of the last variant (cam, labels, dsrg, deeplab or afa).
         variants: which of single_scale, multi_scale and multi_scale_crf to predict.
-        msc_scales: further photo sizes whose logits join those of size 1 by their maximum, in training (a
+        msc_scales: further image sizes whose logits join those of size 1 by their maximum, in training (a
             loss for each and for the maximum) and in every pass of a test: DeepLab v2's MSC, [0.5, 0.75].
             null for none.
     """
@@ -182,15 +182,15 @@ class SegmentationModel(Stage):
             "crf": self.crf,
         }
 
-    def forward(self, photos: Tensor) -> Tensor:
-        """Logits (B, K + 1, H, W) of photos (B, 3, H, W), RGB 0..255."""
-        logits: Tensor = self.network(photos)
-        return F.interpolate(logits.float(), photos.shape[-2:], mode="bilinear", align_corners=False)
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, K + 1, H, W) of images (B, 3, H, W), RGB 0..255."""
+        logits: Tensor = self.network(images)
+        return F.interpolate(logits.float(), images.shape[-2:], mode="bilinear", align_corners=False)
 
     def training_step(self, batch: TrainBatch, batch_index: int) -> Tensor:
         """Cross-entropy of a batch of crops; 0 for a batch without a labelled pixel."""
-        label, size = batch["label"], batch["photo"].shape[-2:]
-        outputs = self._outputs(batch["photo"])
+        label, size = batch["label"], batch["image"].shape[-2:]
+        outputs = self._outputs(batch["image"])
         outputs = [F.interpolate(m.float(), size, mode="bilinear", align_corners=False) for m in outputs]
         # The mean over no pixel would be NaN and would poison the weights.
         known = bool((label != IGNORE).any())
@@ -198,16 +198,16 @@ class SegmentationModel(Stage):
         self.log("train/loss", loss, prog_bar=True, batch_size=len(label))
         return loss
 
-    def _outputs(self, photos: Tensor) -> list[Tensor]:
+    def _outputs(self, images: Tensor) -> list[Tensor]:
         """Logits that get a loss: one map, or with MSC one for each size and their maximum."""
         if isinstance(self.network, MultiScaleMax):
-            return self.network.all_logits(photos)
-        return [self.network(photos)]
+            return self.network.all_logits(images)
+        return [self.network(images)]
 
-    def validation_step(self, batch: list[PhotoSample], batch_index: int) -> None:
+    def validation_step(self, batch: list[ImageSample], batch_index: int) -> None:
         """Count pixels against masks, and predicted classes against tags."""
         for sample in batch:
-            labels = self._probabilities(sample["photo"], (1.0,), flip=False).max(0).indices
+            labels = self._probabilities(sample["image"], (1.0,), flip=False).max(0).indices
             if "mask" in sample:
                 self.confusion.update(labels, sample["mask"])
             if "tags" in sample:
@@ -223,28 +223,28 @@ class SegmentationModel(Stage):
             self.log("val/tag_f1", self.tag_f1.compute(), prog_bar=True)
             self.tag_f1.reset()
 
-    def predict_step(self, batch: Sequence[PhotoSample], batch_index: int) -> list[LabelsResult]:
-        """Label maps of each photo, one per variant; the network in turn, the CRFs in parallel."""
+    def predict_step(self, batch: Sequence[ImageSample], batch_index: int) -> list[LabelsResult]:
+        """Label maps of each image, one per variant; the network in turn, the CRFs in parallel."""
         todo = [sample for sample in batch if not sample.get("done")]
-        scores = [self.variant_scores(sample["photo"]) for sample in todo]
+        scores = [self.variant_scores(sample["image"]) for sample in todo]
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             return list(pool.map(self._result, todo, scores))
 
-    def variant_scores(self, photo: Tensor) -> dict[str, Tensor]:
-        """Class probabilities (K + 1, H, W) of a photo (3, H, W) by passes: ``single``, ``multi``."""
+    def variant_scores(self, image: Tensor) -> dict[str, Tensor]:
+        """Class probabilities (K + 1, H, W) of an image (3, H, W) by passes: ``single``, ``multi``."""
         scores = {}
         if "single_scale" in self.variants:
-            scores["single"] = self._probabilities(photo, (1.0,), flip=False)
+            scores["single"] = self._probabilities(image, (1.0,), flip=False)
         if set(self.variants) & {"multi_scale", "multi_scale_crf"}:
-            scores["multi"] = self._probabilities(photo, self.test_scales, self.test_flip)
+            scores["multi"] = self._probabilities(image, self.test_scales, self.test_flip)
         return {name: value.float().cpu() for name, value in scores.items()}
 
-    def _probabilities(self, photo: Tensor, scales: Sequence[float], flip: bool) -> Tensor:
-        size = (int(photo.shape[-2]), int(photo.shape[-1]))
-        total = torch.zeros(self.num_classes + 1, *size, device=photo.device)
+    def _probabilities(self, image: Tensor, scales: Sequence[float], flip: bool) -> Tensor:
+        size = (int(image.shape[-2]), int(image.shape[-1]))
+        total = torch.zeros(self.num_classes + 1, *size, device=image.device)
         base = self.test_long_side / max(size) if self.test_long_side else 1.0
         for scale in scales:
-            batch = photo[None].float()
+            batch = image[None].float()
             if scale * base != 1:
                 sides = [max(1, round(side * scale * base)) for side in size]
                 batch = F.interpolate(batch, sides, mode="bilinear", align_corners=False)
@@ -254,20 +254,20 @@ class SegmentationModel(Stage):
                 total += F.interpolate(logits, size, mode="bilinear", align_corners=False).softmax(1)[0]
         return total / (len(scales) * (2 if flip else 1))
 
-    def _result(self, sample: PhotoSample, scores: dict[str, Tensor]) -> LabelsResult:
+    def _result(self, sample: ImageSample, scores: dict[str, Tensor]) -> LabelsResult:
         labels: dict[str, np.ndarray[Any, np.dtype[np.uint8]]] = {}
         for variant in self.variants:
             values = scores["single" if variant == "single_scale" else "multi"]
             if variant == "multi_scale_crf":
-                values = self._crf(sample["photo"], values)
+                values = self._crf(sample["image"], values)
             labels[variant] = values.max(0).indices.numpy().astype(np.uint8)
         return LabelsResult(sample["id"], labels)
 
-    def _crf(self, photo: Tensor, values: Tensor) -> Tensor:
+    def _crf(self, image: Tensor, values: Tensor) -> Tensor:
         # A class that is unlikely everywhere cannot win after smoothing; leaving it out saves time.
         wins = (values == values.amax(0)).any(2).any(1)
         present = wins | (values.amax((1, 2)) > UNLIKELY)
-        array = np.ascontiguousarray(photo.permute(1, 2, 0).cpu().numpy())
+        array = np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
         refined = torch.zeros_like(values)
         refined[present] = torch.from_numpy(dense_crf(array, values[present].numpy(), CRF_SETS[self.crf]))
         return refined

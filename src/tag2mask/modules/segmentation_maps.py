@@ -8,19 +8,19 @@ from typing import Literal
 from torch import Tensor
 from torch.nn import functional as F
 
-from tag2mask.core import MapsResult, PhotoSample, UserError
+from tag2mask.core import ImageSample, MapsResult, UserError
 from tag2mask.modules.base import load_network
 from tag2mask.modules.pseudo_label import PseudoLabelGenerator
 from tag2mask.modules.segmentation import SegmentationModel
 
 
 class SegmentationMaps(PseudoLabelGenerator):
-    """Class probabilities of a trained segmentation network for photos with tags, single scale.
+    """Class probabilities of a trained segmentation network for images with tags, single scale.
 
     Args:
         segmentation_from: folder of the step that trained the network.
-        grid: photo pixels per cell of the stored maps.
-        classes: tagged keeps background and the photo's tags, for these are the given supervision; all
+        grid: image pixels per cell of the stored maps.
+        classes: tagged keeps background and the image's tags, for these are the given supervision; all
             keeps every class.
     """
 
@@ -34,35 +34,35 @@ class SegmentationMaps(PseudoLabelGenerator):
         self.grid = grid
         self.keep_all = classes == "all"
 
-    def predict_step(self, batch: Sequence[PhotoSample], batch_index: int) -> Sequence[MapsResult]:
-        """Maps of the photos of a batch that are not on disk yet."""
+    def predict_step(self, batch: Sequence[ImageSample], batch_index: int) -> Sequence[MapsResult]:
+        """Maps of the images of a batch that are not on disk yet."""
         return [self._maps(sample) for sample in batch if not sample.get("done")]
 
-    def _maps(self, sample: PhotoSample) -> MapsResult:
-        photo = sample["photo"]
+    def _maps(self, sample: ImageSample) -> MapsResult:
+        image = sample["image"]
         tagged = [int(k) + 1 for k in sample["tags"].nonzero().flatten()]
         present = list(range(self.network.num_classes + 1)) if self.keep_all else [0, *tagged]
-        maps = class_probabilities(self.network, photo, self.grid, present)
-        size = (int(photo.shape[-2]), int(photo.shape[-1]))
+        maps = class_probabilities(self.network, image, self.grid, present)
+        size = (int(image.shape[-2]), int(image.shape[-1]))
         return MapsResult(sample["id"], maps.cpu().numpy(), present, size)
 
 
 def class_probabilities(
-    model: SegmentationModel, photo: Tensor, grid: int, classes: Sequence[int] | None = None
+    model: SegmentationModel, image: Tensor, grid: int, classes: Sequence[int] | None = None
 ) -> Tensor:
     """Softmax of a segmentation network over some classes, on a coarse grid.
 
     Args:
         model: the network.
-        photo: (3, H, W) RGB 0..255.
-        grid: photo pixels per cell.
+        image: (3, H, W) RGB 0..255.
+        grid: image pixels per cell.
         classes: indices 0..K to choose from; None for all.
 
     Returns:
         (M, ceil(H / grid), ceil(W / grid)) for the M classes; sums to 1 at each cell.
     """
-    logits = model.network(photo[None]).float()
-    size = [-(-side // grid) for side in photo.shape[-2:]]
+    logits = model.network(image[None]).float()
+    size = [-(-side // grid) for side in image.shape[-2:]]
     if list(logits.shape[-2:]) != size:
         logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
     chosen = logits[0] if classes is None else logits[0, list(classes)]

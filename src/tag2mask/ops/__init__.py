@@ -1,4 +1,4 @@
-"""Pure functions on photos, maps and labels."""
+"""Pure functions on images, maps and labels."""
 
 from tag2mask.ops.affinity_labels import affinity_labels, pool_labels
 from tag2mask.ops.cam import alpha_for_level, background_score, multi_scale_cam, normalise_cams

@@ -1,4 +1,4 @@
-"""Compiled sums over all pairs of cells of a photo; see `tag2mask.losses.colour_affinity`."""
+"""Compiled sums over all pairs of cells of an image; see `tag2mask.losses.colour_affinity`."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _spread(cells: Floats, p: int, pull: Floats, grad: Floats) -> None:
 
 @numba.njit(cache=True, nogil=True, fastmath=_ORDER_FREE, error_model="numpy")
 def pair_loss(cells: Floats, colours: Floats, largest: np.float32, reading: int, grad: Floats) -> float:
-    """Loss of one photo before the division by its number of rows or pairs, and its gradient.
+    """Loss of one image before the division by its number of rows or pairs, and its gradient.
 
     Args:
         cells: (k, N) features.

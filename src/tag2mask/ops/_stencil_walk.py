@@ -1,4 +1,4 @@
-"""The random walk as a compiled stencil, photo by photo on the CPU; see `tag2mask.ops.random_walk`."""
+"""The random walk as a compiled stencil, image by image on the CPU; see `tag2mask.ops.random_walk`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def walk_stencils(
     graphs: Sequence[AffinityGraph], states: Sequence[Tensor], beta: float, coefficients: Sequence[float]
 ) -> list[Tensor]:
-    """sum_k c_k T_k(P) x for each graph, one photo a thread.
+    """sum_k c_k T_k(P) x for each graph, one image a thread.
 
     Args:
         graphs: on the CPU; they may differ in size.

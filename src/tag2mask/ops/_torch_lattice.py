@@ -59,7 +59,7 @@ def torch_lattice(features: Tensor) -> TorchLattice:
     points = features.transpose(0, 1).reshape(dims, -1)
     strides, size = key_strides(points.amin(1).cpu().numpy(), points.amax(1).cpu().numpy())
     if batch * size >= 2**62:
-        raise ValueError("features: they span too many lattice cells; use fewer photos or larger deviations")
+        raise ValueError("features: they span too many lattice cells; use fewer images or larger deviations")
     steps = torch.from_numpy(strides.sum() - (dims + 1) * strides).to(points.device)
     keys, weights = _corners(_elevate(points), torch.from_numpy(strides).to(points.device), steps)
     images = torch.arange(batch, device=points.device).repeat_interleave(count)

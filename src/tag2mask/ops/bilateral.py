@@ -1,4 +1,4 @@
-"""Sums of maps over all pixels of a photo, weighted by closeness in position and colour."""
+"""Sums of maps over all pixels of an image, weighted by closeness in position and colour."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PAIRS = 1 << 22  # pairs of pixels that the exact sum holds at once: 16 MB of f
 
 @torch.no_grad()
 def bilateral_sums(
-    photos: Tensor,
+    images: Tensor,
     maps: Tensor,
     sigma_rgb: float,
     sigma_xy: float,
@@ -31,35 +31,35 @@ def bilateral_sums(
 ) -> Tensor:
     """A s with A_ij = exp(-|x_i - x_j|^2 / (2 sigma_xy^2) - |c_i - c_j|^2 / (2 sigma_rgb^2)), unnormalised.
 
-    The sums run over all pixels j of the same photo, i among them. The lattice (Adams, Baek, Davis 2010)
-    answers with 0.55 to 0.65 of the exact sums on photos, because its kernel has a lower peak; the C++
+    The sums run over all pixels j of the same image, i among them. The lattice (Adams, Baek, Davis 2010)
+    answers with 0.55 to 0.65 of the exact sums on images, because its kernel has a lower peak; the C++
     filter of the published dense energies does the same, and their weights are meant for that scale.
 
     Args:
-        photos: (B, 3, H, W) floating point, colours in the unit of `sigma_rgb`, finite.
+        images: (B, 3, H, W) floating point, colours in the unit of `sigma_rgb`, finite.
         maps: (B, K, H, W) floating point on the same device; K is a matter of time only.
         sigma_rgb: standard deviation in colour, above 0.
         sigma_xy: standard deviation in position, pixels, above 0.
         method: see `Method`. The lattice computes in float32, "exact" in float64 if `maps` is float64.
-        engine: of the lattice: ``"numba"`` (CPU; photos on as many threads as torch may use),
+        engine: of the lattice: ``"numba"`` (CPU; images on as many threads as torch may use),
             ``"torch"`` (any device), or ``"auto"``: numba on the CPU and torch elsewhere.
 
     Returns:
         (B, K, H, W) in the dtype of `maps`, without gradient.
 
     Raises:
-        ValueError: shapes that do not fit, standard deviations not above 0, or so small that the photo
+        ValueError: shapes that do not fit, standard deviations not above 0, or so small that the image
             spans too many lattice cells, an unknown method or engine.
 
     Example:
-        >>> photos = torch.tensor([[0.0, 0.0, 255.0]]).expand(1, 3, 1, 3)
+        >>> images = torch.tensor([[0.0, 0.0, 255.0]]).expand(1, 3, 1, 3)
         >>> maps = torch.tensor([[[[1.0, 2.0, 4.0]]]])
-        >>> bilateral_sums(photos, maps, sigma_rgb=15, sigma_xy=1e6, method="exact")
+        >>> bilateral_sums(images, maps, sigma_rgb=15, sigma_xy=1e6, method="exact")
         tensor([[[[3., 3., 4.]]]])
     """
-    if photos.ndim != 4 or photos.shape[1] != 3 or photos.numel() == 0:
-        raise ValueError(f"photos must be (B, 3, H, W), got {tuple(photos.shape)}")
-    batch, _, height, width = photos.shape
+    if images.ndim != 4 or images.shape[1] != 3 or images.numel() == 0:
+        raise ValueError(f"images must be (B, 3, H, W), got {tuple(images.shape)}")
+    batch, _, height, width = images.shape
     if maps.ndim != 4 or (maps.shape[0], *maps.shape[2:]) != (batch, height, width) or maps.shape[1] == 0:
         raise ValueError(f"maps must be ({batch}, K, {height}, {width}), got {tuple(maps.shape)}")
     if method not in get_args(Method):
@@ -70,7 +70,7 @@ def bilateral_sums(
     compiled = use_kernels(engine, maps)
     double = method == "exact" and maps.dtype == torch.float64
     kind = torch.float64 if double else torch.float32
-    features, flat = _features(photos.to(kind), sigma_rgb, sigma_xy), maps.to(kind).flatten(2)
+    features, flat = _features(images.to(kind), sigma_rgb, sigma_xy), maps.to(kind).flatten(2)
     if method == "exact":
         sums = _exact(features, flat)
     else:
@@ -78,13 +78,13 @@ def bilateral_sums(
     return sums.reshape(maps.shape).to(maps.dtype)
 
 
-def _features(photos: Tensor, sigma_rgb: float, sigma_xy: float) -> Tensor:
+def _features(images: Tensor, sigma_rgb: float, sigma_xy: float) -> Tensor:
     """(B, 5, H * W): column, row and colours, divided by their standard deviations."""
-    batch, _, height, width = photos.shape
-    features = photos.new_empty(batch, 5, height, width)
-    features[:, 0] = torch.arange(width, device=photos.device).to(photos) / sigma_xy
-    features[:, 1] = (torch.arange(height, device=photos.device).to(photos) / sigma_xy)[:, None]
-    torch.div(photos, sigma_rgb, out=features[:, 2:])
+    batch, _, height, width = images.shape
+    features = images.new_empty(batch, 5, height, width)
+    features[:, 0] = torch.arange(width, device=images.device).to(images) / sigma_xy
+    features[:, 1] = (torch.arange(height, device=images.device).to(images) / sigma_xy)[:, None]
+    torch.div(images, sigma_rgb, out=features[:, 2:])
     return features.flatten(2)
 
 

@@ -19,9 +19,9 @@ Maps = TypeVar("Maps", Tensor, npt.NDArray[np.float32])
 EPS = 1e-5
 """Added to a class's maximum before dividing by it, as in the code of PSA."""
 GRID = 8
-"""Pixels of the photo per cell of the default output grid of `multi_scale_cam`."""
+"""Pixels of the image per cell of the default output grid of `multi_scale_cam`."""
 LARGEST_SCALE = 16
-"""Larger factors on a photo's size are taken for mistakes: the network would need terabytes."""
+"""Larger factors on an image's size are taken for mistakes: the network would need terabytes."""
 
 
 def background_score(cams: Maps, alpha: float) -> Maps:
@@ -106,16 +106,16 @@ def normalise_cams(cams: Maps) -> Maps:
 @torch.no_grad()
 def multi_scale_cam(
     model: Callable[[Tensor], Tensor],
-    photo: Tensor,
+    image: Tensor,
     scales: Sequence[float] = (0.5, 1, 1.5, 2),
     flip: bool = True,
     size: tuple[int, int] | None = None,
     precision: Precision = "auto",
 ) -> Tensor:
-    """Sum of a model's activation maps over scaled and flipped copies of one photo.
+    """Sum of a model's activation maps over scaled and flipped copies of one image.
 
     Each pass is resized (bicubic, antialiased), run, cut at 0 (ReLU), flipped back and brought to a
-    common grid (bilinear), as in the code of PSA (which uses the photo itself as the grid). The sum
+    common grid (bilinear), as in the code of PSA (which uses the image itself as the grid). The sum
     is not normalised: keep the maps of the tagged classes, then use `normalise_cams`.
 
     Speed: give a model without batch normalisation (`tag2mask.backbones.fold_batchnorm`) whose
@@ -123,10 +123,10 @@ def multi_scale_cam(
     since the larger maps of a batch cost more in memory than they save in calls.
 
     Args:
-        model: photos (B, 3, H, W) float RGB 0..255 -> raw maps (B, C, h, w). Put it in eval mode
+        model: images (B, 3, H, W) float RGB 0..255 -> raw maps (B, C, h, w). Put it in eval mode
             first.
-        photo: (3, H, W) RGB 0..255, uint8 or float, on the model's device.
-        scales: factors on the photo's size, above 0 and up to 16.
+        image: (3, H, W) RGB 0..255, uint8 or float, on the model's device.
+        scales: factors on the image's size, above 0 and up to 16.
         flip: also run each scale mirrored left to right.
         size: (h, w) of the result; by default one cell for each 8 pixels, rounded up.
         precision: ``"float32"``, ``"bfloat16"`` (autocast), or ``"auto"``: bfloat16 on hardware that
@@ -136,35 +136,35 @@ def multi_scale_cam(
         (C, h, w) float32, at least 0.
 
     Raises:
-        ValueError: `photo` is not (3, H, W), empty or not finite; `scales` is empty or has a factor
+        ValueError: `image` is not (3, H, W), empty or not finite; `scales` is empty or has a factor
             outside its range; a `size` below 1 x 1; an unknown `precision`; a model that returns
             another shape.
 
     Example:
-        >>> red = lambda photos: photos[:, :1, ::16, ::16]
+        >>> red = lambda images: images[:, :1, ::16, ::16]
         >>> multi_scale_cam(red, torch.full((3, 32, 48), 10), scales=(1, 2)).unique()
         tensor([40.])
     """
-    _check_photo(photo)
+    _check_image(image)
     if len(scales) == 0 or any(not 0 < s <= LARGEST_SCALE for s in scales):
         raise ValueError(f"scales must be factors above 0 and up to {LARGEST_SCALE}, got {list(scales)}")
-    grid = size or (-(-photo.shape[1] // GRID), -(-photo.shape[2] // GRID))
+    grid = size or (-(-image.shape[1] // GRID), -(-image.shape[2] // GRID))
     if min(grid) < 1:
         raise ValueError(f"size must be at least 1 x 1, got {grid}")
-    with autocast(precision, photo.device):
-        total = _one_scale(model, photo, scales[0], flip, grid)
+    with autocast(precision, image.device):
+        total = _one_scale(model, image, scales[0], flip, grid)
         for scale in scales[1:]:
-            total += _one_scale(model, photo, scale, flip, grid)
+            total += _one_scale(model, image, scale, flip, grid)
     return total
 
 
 def _one_scale(
-    model: Callable[[Tensor], Tensor], photo: Tensor, scale: float, flip: bool, grid: tuple[int, int]
+    model: Callable[[Tensor], Tensor], image: Tensor, scale: float, flip: bool, grid: tuple[int, int]
 ) -> Tensor:
-    batch = _resize(photo[None], scale)
+    batch = _resize(image[None], scale)
     if flip:
         batch = torch.cat([batch, batch.flip(3)])
-    chunks = torch.split(batch, 1) if photo.device.type == "cpu" else [batch]
+    chunks = torch.split(batch, 1) if image.device.type == "cpu" else [batch]
     maps = torch.cat([_run(model, chunk) for chunk in chunks]).float().relu_()
     # Enlarging is linear and the same from both sides, so the pair is enlarged as one.
     total = maps[:1] + maps[1:].flip(3) if flip else maps
@@ -190,11 +190,11 @@ def _resize(batch: Tensor, scale: float) -> Tensor:
     return resized.float().clamp(0, 255)
 
 
-def _check_photo(photo: Tensor) -> None:
-    if photo.ndim != 3 or photo.shape[0] != 3 or photo.numel() == 0:
-        raise ValueError(f"photo must be (3, H, W) and not empty, got {tuple(photo.shape)}")
-    if not bool(photo.isfinite().all()):
-        raise ValueError("photo holds NaN or infinity")
+def _check_image(image: Tensor) -> None:
+    if image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
+        raise ValueError(f"image must be (3, H, W) and not empty, got {tuple(image.shape)}")
+    if not bool(image.isfinite().all()):
+        raise ValueError("image holds NaN or infinity")
 
 
 def _check_maps(cams: Tensor | npt.NDArray[np.float32]) -> None:

@@ -1,4 +1,4 @@
-"""The fully connected CRF that sharpens score maps along the edges of a photo.
+"""The fully connected CRF that sharpens score maps along the edges of an image.
 
 Kraehenbuehl and Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials",
 NeurIPS 2011: unary energies -log(score), a smoothness kernel in position (its equation 3, second term), an
@@ -22,12 +22,12 @@ from tag2mask.ops.crf_params import CRF_CAM, CRFParams
 from tag2mask.ops.mean_field import mean_field
 from tag2mask.ops.permutohedral import Lattice, build_lattice
 
-Photo = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[np.uint8]
 Scores = npt.NDArray[np.float32]
 
 _ENGINES = ("lattice", "pydensecrf")
 _LOWEST_SCORE = 1e-5  # where pydensecrf's own helper clips, and with it the published results
-_CACHED_PIXELS = 1 << 20  # the lattice of a larger photo takes more than 40 MB: not worth keeping
+_CACHED_PIXELS = 1 << 20  # the lattice of a larger image takes more than 40 MB: not worth keeping
 
 _log = logging.getLogger(__name__)
 _named: set[str] = set()
@@ -36,18 +36,18 @@ _naming = threading.Lock()
 
 @overload
 def dense_crf(
-    photo: Photo | Tensor, scores: Tensor, params: CRFParams = ..., engine: str = ...
+    image: Pixels | Tensor, scores: Tensor, params: CRFParams = ..., engine: str = ...
 ) -> Tensor: ...
 
 
 @overload
 def dense_crf(
-    photo: Photo | Tensor, scores: npt.NDArray[np.floating], params: CRFParams = ..., engine: str = ...
+    image: Pixels | Tensor, scores: npt.NDArray[np.floating], params: CRFParams = ..., engine: str = ...
 ) -> Scores: ...
 
 
 def dense_crf(
-    photo: Photo | Tensor,
+    image: Pixels | Tensor,
     scores: npt.NDArray[np.floating] | Tensor,
     params: CRFParams = CRF_CAM,
     engine: str = "lattice",
@@ -59,7 +59,7 @@ def dense_crf(
     lattice engine runs them side by side. The first call with each engine logs its name (level INFO).
 
     Args:
-        photo: uint8 RGB (H, W, 3), array or tensor.
+        image: uint8 RGB (H, W, 3), array or tensor.
         scores: floating point (K, H, W), K >= 1, array or tensor. Clipped to [1e-5, 1]; they need not sum
             to 1 over K and are not normalised, since maps with a weak background are used on purpose.
         params: kernel widths and weights.
@@ -72,27 +72,27 @@ def dense_crf(
         gradient, if that is one, otherwise an array.
 
     Raises:
-        ValueError: `photo` or `scores` of another type or shape, empty, or scores that are not finite.
+        ValueError: `image` or `scores` of another type or shape, empty, or scores that are not finite.
         UserError: an unknown engine, or pydensecrf is not installed.
 
     Example:
-        >>> photo = np.zeros((20, 30, 3), np.uint8)
-        >>> photo[:, 15:] = 200
+        >>> image = np.zeros((20, 30, 3), np.uint8)
+        >>> image[:, 15:] = 200
         >>> scores = np.full((2, 20, 30), 0.5, np.float32)  # nothing is known but at two pixels
         >>> scores[:, 10, 5], scores[:, 10, 25] = (0.9, 0.1), (0.1, 0.9)
-        >>> labels = dense_crf(photo, scores).argmax(0)
+        >>> labels = dense_crf(image, scores).argmax(0)
         >>> [int(label) for label in (labels[:, :15].max(), labels[:, 15:].min())]
         [0, 1]
     """
     if engine not in _ENGINES:
         raise unknown_name("CRF engine", engine, _ENGINES)
-    pixels, maps = _array("photo", photo), _array("scores", scores)
+    pixels, maps = _array("image", image), _array("scores", scores)
     _check(pixels, maps)
     refined = _refine(pixels, maps, params, engine)
     return torch.from_numpy(refined).to(scores.device) if isinstance(scores, Tensor) else refined
 
 
-def unary_from_labels(labels: Photo, num_classes: int, probability: float = 0.7) -> Scores:
+def unary_from_labels(labels: Pixels, num_classes: int, probability: float = 0.7) -> Scores:
     """Scores for `dense_crf` from hard labels, as IRN refines its labels (with `CRF_LABELS`).
 
     Args:
@@ -130,23 +130,23 @@ def _array(name: str, data: Any) -> npt.NDArray[Any]:
     return array
 
 
-def _check(photo: Photo, scores: npt.NDArray[np.floating]) -> None:
-    if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3 or photo.size == 0:
-        raise ValueError(f"photo: expected uint8 RGB (H, W, 3), got {photo.dtype} {photo.shape}")
-    if scores.ndim != 3 or scores.shape[0] == 0 or scores.shape[1:] != photo.shape[:2]:
-        raise ValueError(f"scores: expected (K, {photo.shape[0]}, {photo.shape[1]}), got {scores.shape}")
+def _check(image: Pixels, scores: npt.NDArray[np.floating]) -> None:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ValueError(f"image: expected uint8 RGB (H, W, 3), got {image.dtype} {image.shape}")
+    if scores.ndim != 3 or scores.shape[0] == 0 or scores.shape[1:] != image.shape[:2]:
+        raise ValueError(f"scores: expected (K, {image.shape[0]}, {image.shape[1]}), got {scores.shape}")
     if not np.issubdtype(scores.dtype, np.floating):
         raise ValueError(f"scores: expected floating point numbers, got {scores.dtype}")
     if not np.isfinite(scores).all():
         raise ValueError("scores: found NaN or infinite values")
 
 
-def _refine(photo: Photo, scores: npt.NDArray[np.floating], params: CRFParams, engine: str) -> Scores:
+def _refine(image: Pixels, scores: npt.NDArray[np.floating], params: CRFParams, engine: str) -> Scores:
     if len(scores) == 1:
         return np.ones(scores.shape, np.float32)
     log_scores = np.log(np.clip(scores, _LOWEST_SCORE, 1), dtype=np.float32)
     run = _with_lattice if engine == "lattice" else _with_pydensecrf
-    refined = run(photo, log_scores.reshape(len(scores), -1), params).reshape(scores.shape)
+    refined = run(image, log_scores.reshape(len(scores), -1), params).reshape(scores.shape)
     with _naming:
         if engine not in _named:
             _named.add(engine)
@@ -154,13 +154,13 @@ def _refine(photo: Photo, scores: npt.NDArray[np.floating], params: CRFParams, e
     return refined
 
 
-def _with_lattice(photo: Photo, log_scores: Scores, params: CRFParams) -> Scores:
-    height, width = photo.shape[:2]
+def _with_lattice(image: Pixels, log_scores: Scores, params: CRFParams) -> Scores:
+    height, width = image.shape[:2]
     make = _cached_spatial if height * width <= _CACHED_PIXELS else _spatial
     spatial = make(height, width, params.gauss_sxy, params.gauss_weight)
     features = np.empty((5, height, width), np.float32)
     _positions(features, params.bilateral_sxy)
-    np.divide(photo.transpose(2, 0, 1), np.float32(params.bilateral_srgb), out=features[2:])
+    np.divide(image.transpose(2, 0, 1), np.float32(params.bilateral_srgb), out=features[2:])
     bilateral = build_lattice(features.reshape(5, -1)).normalised(params.bilateral_weight)
     return mean_field(log_scores, spatial, bilateral, int(params.iterations))
 
@@ -180,7 +180,7 @@ def _spatial(height: int, width: int, sxy: float, weight: float) -> Lattice:
 _cached_spatial = lru_cache(maxsize=16)(_spatial)
 
 
-def _with_pydensecrf(photo: Photo, log_scores: Scores, params: CRFParams) -> Scores:
+def _with_pydensecrf(image: Pixels, log_scores: Scores, params: CRFParams) -> Scores:
     try:
         from pydensecrf.densecrf import DenseCRF2D
     except ImportError as error:
@@ -188,14 +188,14 @@ def _with_pydensecrf(photo: Photo, log_scores: Scores, params: CRFParams) -> Sco
             "CRF engine 'pydensecrf' needs the package pydensecrf2; install it with "
             "'pip install pydensecrf2' (it needs a C++ compiler), or use engine 'lattice'"
         ) from error
-    height, width = photo.shape[:2]
+    height, width = image.shape[:2]
     crf = DenseCRF2D(width, height, len(log_scores))
     crf.setUnaryEnergy(np.ascontiguousarray(-log_scores))
     crf.addPairwiseGaussian(sxy=params.gauss_sxy, compat=params.gauss_weight)
     crf.addPairwiseBilateral(
         sxy=params.bilateral_sxy,
         srgb=params.bilateral_srgb,
-        rgbim=np.array(photo, order="C"),  # a copy: the library refuses read-only arrays
+        rgbim=np.array(image, order="C"),  # a copy: the library refuses read-only arrays
         compat=params.bilateral_weight,
     )
     return np.array(crf.inference(int(params.iterations)), np.float32)

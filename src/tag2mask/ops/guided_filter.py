@@ -1,4 +1,4 @@
-"""Guided filter: maps take over the edges of a photo.
+"""Guided filter: maps take over the edges of an image.
 
 He, Sun and Tang, "Guided Image Filtering", IEEE Transactions on Pattern Analysis and Machine
 Intelligence, 2013; as self-guided refinement in Ke and Hsu, "Generating Self-Guided Dense Annotations
@@ -139,7 +139,7 @@ def _check(guide: Tensor, maps: Tensor) -> None:
             raise ValueError(f"{name} holds NaN or infinity")
     low, high = (float(v) for v in guide.aminmax())
     if low < 0 or high > 1:
-        raise ValueError(f"guide must lie in [0, 1], got {low:g} to {high:g}; divide 8-bit photos by 255")
+        raise ValueError(f"guide must lie in [0, 1], got {low:g} to {high:g}; divide 8-bit images by 255")
 
 
 def _check_settings(window: int, eps: float, iterations: int) -> None:

@@ -38,7 +38,7 @@ def lattice_filter(lattice: Lattice, maps: npt.NDArray[np.float32]) -> npt.NDArr
         maps: float32 (K, N), of any strides.
 
     Returns:
-        float32 (K, N), 0.55 to 0.65 of the exact sums on photos (the lattice's kernel has a lower peak).
+        float32 (K, N), 0.55 to 0.65 of the exact sums on images (the lattice's kernel has a lower peak).
 
     Raises:
         ValueError: a lattice of other than 5 features, or maps of another type or shape.

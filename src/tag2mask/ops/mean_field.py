@@ -1,7 +1,7 @@
 """Mean field inference of a fully connected CRF with two Gaussian kernels.
 
 Kraehenbuehl and Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials",
-NeurIPS 2011, algorithm 1, with the Potts model. The rows of one photo are handled in chunks: read the
+NeurIPS 2011, algorithm 1, with the Potts model. The rows of one image are handled in chunks: read the
 messages, normalise, spread the new probabilities. So the lattices are read once an iteration.
 """
 

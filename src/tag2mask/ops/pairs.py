@@ -81,7 +81,7 @@ def source_windows(height: int, width: int, radius: int, border: Border) -> npt.
     if border == "psa" and (height <= edge or width <= 2 * edge):
         raise ValueError(
             f"a {height} x {width} map has no pair for border='psa' with radius {radius}: it needs at "
-            f"least {edge + 1} x {2 * edge + 1} cells. Use border='all', a smaller radius or a larger photo"
+            f"least {edge + 1} x {2 * edge + 1} cells. Use border='all', a smaller radius or a larger image"
         )
     rows = []
     for dy, dx in half_plane_offsets(radius):

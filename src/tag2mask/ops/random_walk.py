@@ -97,13 +97,13 @@ def walk_batch(
     tol: float = 1e-5,
     engine: Engine = "auto",
 ) -> list[Tensor]:
-    """`AffinityGraph.walk` of several photos at once; they may differ in size and number of maps.
+    """`AffinityGraph.walk` of several images at once; they may differ in size and number of maps.
 
     On a GPU the graphs become the blocks of one sparse matrix, so that each of the 70 products is one
-    launch for the whole batch. On the CPU the photos are spread over the threads that torch may use.
+    launch for the whole batch. On the CPU the images are spread over the threads that torch may use.
 
     Args:
-        graphs: one per photo, all on one device and of one dtype.
+        graphs: one per image, all on one device and of one dtype.
         maps: for each graph its score maps (K, H, W).
         beta: see `AffinityGraph.walk`.
         steps: see `AffinityGraph.walk`.
@@ -111,7 +111,7 @@ def walk_batch(
         engine: ``"numba"`` (stencil, CPU only), ``"torch"`` (block-diagonal CSR), or ``"auto"``.
 
     Returns:
-        for each photo its maps (K, H, W) after the walk.
+        for each image its maps (K, H, W) after the walk.
 
     Raises:
         ValueError: as `AffinityGraph.walk`; lists of different lengths; graphs on several devices or

@@ -64,7 +64,7 @@ def _add_what(run: argparse.ArgumentParser) -> None:
         "--data", metavar="NAME", help="data set: shapes, voc, table, ... or the path of a .yaml file"
     )
     run.add_argument("--data-root", metavar="DIR", help="folder of the data set")
-    run.add_argument("--tags", metavar="CSV", help="tags of the photos, instead of the data set's own")
+    run.add_argument("--tags", metavar="CSV", help="tags of the images, instead of the data set's own")
     run.add_argument("--run-dir", metavar="DIR", help="folder of the run (default: runs/RECIPE)")
     run.add_argument(
         "--budget", metavar="NAME", help="full (the paper's schedule, default), small, tiny, ..."

@@ -139,7 +139,7 @@ def _shared_options(
     """Options from the run's settings, where files stand as their names, and hashes of these files."""
     options, hashes = [], _list_hashes(dataset, settings.data_root)
     if settings.tags:
-        # a table of photos calls its CSV of tags `csv`, every other data set `tags`
+        # a table of images calls its CSV of tags `csv`, every other data set `tags`
         options += [f"--{_DATASET}.{'csv' if 'csv' in dataset else 'tags'}", Path(settings.tags).name]
         hashes[Path(settings.tags).name] = _hash(Path(settings.tags))
     if step.script in NETWORK_SCRIPTS and settings.backbone:

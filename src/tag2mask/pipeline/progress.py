@@ -30,7 +30,7 @@ def score_text(score: Mapping[str, Any] | None) -> str:
     extra = "".join(f"  {name} {percent(metrics[key])}" for key, name in _metric_names(metrics))
     if not score.get("scored", True):
         return f"not scored: {score.get('why', 'no reason given')}{extra}"
-    split = score.get("split") or "all photos"
+    split = score.get("split") or "all images"
     if score.get("best_miou") is None:
         return f"mIoU {percent(score.get('miou'))} ({split}){extra}"
     fixed = f"at {score.get('threshold')}: {percent(score.get('miou'))}"

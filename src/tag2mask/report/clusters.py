@@ -11,13 +11,13 @@ from PIL import Image, ImageOps
 
 from tag2mask.artifacts import load_sub_labels, safe_join
 from tag2mask.core import UserError
-from tag2mask.data import PhotoSet
+from tag2mask.data import ImageSet
 from tag2mask.report.pictures import RGB, data_uri
 from tag2mask.report.runs import Run, Step
 
 KIND = "sub_labels"
 SIDE, ACROSS = 72, 8
-"""Side of a photo in pixels, and photos shown of each sub-category."""
+"""Side of an image in pixels, and images shown of each sub-category."""
 
 
 def cluster_section(runs: Sequence[Run]) -> str:
@@ -29,7 +29,7 @@ def cluster_section(runs: Sequence[Run]) -> str:
         sheets += [_round(title, step, last=step is steps[-1]) for step in steps]
     if not sheets:
         return ""
-    text = f"One row for each sub-category, with its first {ACROSS} photos at most."
+    text = f"One row for each sub-category, with its first {ACROSS} images at most."
     return f"<section><h2>Sub-categories</h2><p>{text}</p>{''.join(sheets)}</section>"
 
 
@@ -43,7 +43,7 @@ def _round(title: str, step: Step, last: bool) -> str:
 
 def _figures(step: Step) -> Iterator[str]:
     try:
-        dataset = PhotoSet.from_description(step.manifest.data)
+        dataset = ImageSet.from_description(step.manifest.data)
         groups = _groups(step)
         for mask_id, name in zip(dataset.classes.ids, dataset.classes.names, strict=True):
             if mask_id in groups:
@@ -53,7 +53,7 @@ def _figures(step: Step) -> Iterator[str]:
 
 
 def _groups(step: Step) -> dict[int, dict[int, list[str]]]:
-    """Mask id -> number of the sub-category -> its photos, in the order of the split."""
+    """Mask id -> number of the sub-category -> its images, in the order of the split."""
     groups: dict[int, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
     for image_id in step.manifest.image_ids:
         clusters = load_sub_labels(safe_join(step.folder / "out", f"{image_id}.json"))
@@ -62,20 +62,20 @@ def _groups(step: Step) -> dict[int, dict[int, list[str]]]:
     return groups
 
 
-def _figure(dataset: PhotoSet, name: str, clusters: dict[int, list[str]]) -> str:
+def _figure(dataset: ImageSet, name: str, clusters: dict[int, list[str]]) -> str:
     ordered = [clusters[number] for number in sorted(clusters)]
-    rows = [_row([dataset.read_photo(i) for i in members[:ACROSS]]) for members in ordered]
+    rows = [_row([dataset.read_image(i) for i in members[:ACROSS]]) for members in ordered]
     sizes = ", ".join(str(len(members)) for members in ordered)
-    caption = escape(f"{name}: {len(ordered)} sub-categories of {sizes} photos")
+    caption = escape(f"{name}: {len(ordered)} sub-categories of {sizes} images")
     return (
         f'<figure><img src="{data_uri(np.concatenate(rows))}" alt="{caption}" loading="lazy">'
         f"<figcaption>{caption}</figcaption></figure>"
     )
 
 
-def _row(photos: Sequence[RGB]) -> RGB:
+def _row(images: Sequence[RGB]) -> RGB:
     row = np.full((SIDE + 2, ACROSS * (SIDE + 2), 3), 255, np.uint8)
-    for at, photo in enumerate(photos):
-        square = ImageOps.fit(Image.fromarray(photo), (SIDE, SIDE))
+    for at, image in enumerate(images):
+        square = ImageOps.fit(Image.fromarray(image), (SIDE, SIDE))
         row[:SIDE, at * (SIDE + 2) : at * (SIDE + 2) + SIDE] = np.asarray(square)
     return row

@@ -11,7 +11,7 @@ per class, settings, and rows of pictures. It also works on unfinished runs and 
 REPORT_EXAMPLES = """examples:
   tag2mask report runs/psa                        writes runs/psa/report.html
   tag2mask report runs/psa runs/other             writes runs/psa/comparison.html
-  tag2mask report runs/psa --out psa.html --photos 30"""
+  tag2mask report runs/psa --out psa.html --images 30"""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -25,7 +25,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     report.add_argument("runs", metavar="RUN", nargs="+", help="run folder")
     report.add_argument("--out", metavar="FILE", help="file to write (default: in the first run's folder)")
-    report.add_argument("--photos", type=_count, default=12, metavar="N", help="photos to show (default: 12)")
+    report.add_argument("--images", type=_count, default=12, metavar="N", help="images to show (default: 12)")
     report.set_defaults(handler=run_report)
 
 
@@ -37,7 +37,7 @@ def run_report(args: argparse.Namespace) -> int:
     runs = read_runs(args.runs)
     default = "report.html" if len(runs) == 1 else "comparison.html"
     out = Path(args.out) if args.out else runs[0].folder / default
-    atomic_write_text(out, build_page(runs, args.photos))
+    atomic_write_text(out, build_page(runs, args.images))
     print(score_table(runs).text())
     print(out)
     return 0
@@ -46,5 +46,5 @@ def run_report(args: argparse.Namespace) -> int:
 def _count(text: str) -> int:
     value = int(text) if text.isdecimal() else -1
     if value < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of photos")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of images")
     return value

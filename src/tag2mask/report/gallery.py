@@ -1,4 +1,4 @@
-"""Which photos a report shows, and the row of pictures of each."""
+"""Which images a report shows, and the row of pictures of each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tag2mask.artifacts import load_labels, load_maps, safe_join
 from tag2mask.core import ClassList, UserError
-from tag2mask.data import PhotoSet
+from tag2mask.data import ImageSet
 from tag2mask.report.pictures import (
     RGB,
     data_uri,
@@ -48,7 +48,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Row:
-    """The pictures of one photo in one run."""
+    """The pictures of one image in one run."""
 
     run: str
     split: str
@@ -57,14 +57,14 @@ class Row:
     pictures: list[Picture]
 
 
-def choose_photos(runs: Sequence[Run], count: int) -> list[tuple[str, str]]:
-    """Pick photos to show: the same ones every time, spread evenly over each split.
+def choose_images(runs: Sequence[Run], count: int) -> list[tuple[str, str]]:
+    """Pick images to show: the same ones every time, spread evenly over each split.
 
-    Photos that every step of every run has a result for come first.
+    Images that every step of every run has a result for come first.
 
     Args:
         runs: the runs to compare.
-        count: photos in all; the splits share them.
+        count: images in all; the splits share them.
 
     Returns:
         pairs (split, image id), splits in the order of the steps.
@@ -84,10 +84,10 @@ def choose_photos(runs: Sequence[Run], count: int) -> list[tuple[str, str]]:
     return chosen
 
 
-def photo_rows(runs: Sequence[Run], photos: Sequence[tuple[str, str]]) -> Iterator[list[Row]]:
-    """The rows of each photo, one per run that has pictures of its split."""
+def image_rows(runs: Sequence[Run], images: Sequence[tuple[str, str]]) -> Iterator[list[Row]]:
+    """The rows of each image, one per run that has pictures of its split."""
     opened = [(run, _open(run)) for run in runs]
-    for split, image_id in photos:
+    for split, image_id in images:
         rows = []
         for run, dataset in opened:
             steps = [s for s in run.steps if s.manifest.kind in KINDS and s.manifest.split == split]
@@ -96,75 +96,75 @@ def photo_rows(runs: Sequence[Run], photos: Sequence[tuple[str, str]]) -> Iterat
         yield rows
 
 
-def _open(run: Run) -> PhotoSet | str:
+def _open(run: Run) -> ImageSet | str:
     """The run's data set, or why there is none any more: the tables are worth a page without it."""
     described = next((step.manifest.data for step in run.steps if step.manifest.data), {})
     try:
-        return PhotoSet.from_description(described)
+        return ImageSet.from_description(described)
     except UserError as error:
         return str(error)
 
 
-def _row(run: Run, dataset: PhotoSet | str, steps: Sequence[Step], split: str, image_id: str) -> Row:
+def _row(run: Run, dataset: ImageSet | str, steps: Sequence[Step], split: str, image_id: str) -> Row:
     if isinstance(dataset, str):
-        return Row(run.name, split, image_id, "", [Picture("photo", problem=dataset)])
+        return Row(run.name, split, image_id, "", [Picture("image", problem=dataset)])
     try:
-        photo = shrink(dataset.read_photo(image_id), SIDE)
+        image = shrink(dataset.read_image(image_id), SIDE)
     except UserError as error:
-        return Row(run.name, split, image_id, "", [Picture("photo", problem=str(error))])
-    pictures = [Picture("photo", data_uri(photo))]
+        return Row(run.name, split, image_id, "", [Picture("image", problem=str(error))])
+    pictures = [Picture("image", data_uri(image))]
     for step in steps:
         try:
-            pictures += _step_pictures(step, photo, image_id)
+            pictures += _step_pictures(step, image, image_id)
         except UserError as error:
             pictures.append(Picture(_title(step), problem=str(error)))
-    pictures += _truth(dataset, photo, image_id)
+    pictures += _truth(dataset, image, image_id)
     return Row(run.name, split, image_id, _tags(dataset, image_id), pictures)
 
 
-def _step_pictures(step: Step, photo: RGB, image_id: str) -> list[Picture]:
+def _step_pictures(step: Step, image: RGB, image_id: str) -> list[Picture]:
     out = step.folder / "out"
     if step.manifest.kind == "maps":
-        return _map_pictures(step, photo, image_id)
+        return _map_pictures(step, image, image_id)
     if step.manifest.kind == "segmentation":
         out = next((out / name for name in VARIANTS if (out / name).is_dir()), out)
     labels = load_labels(safe_join(out, f"{image_id}.png"))
-    return [_labels(_title(step), photo, labels)]
+    return [_labels(_title(step), image, labels)]
 
 
-def _map_pictures(step: Step, photo: RGB, image_id: str) -> list[Picture]:
+def _map_pictures(step: Step, image: RGB, image_id: str) -> list[Picture]:
     """One heat map per class; for maps with background, the class of the highest map instead."""
     stored = load_maps(safe_join(step.folder / "out", f"{image_id}.npz"))
-    size = (photo.shape[0], photo.shape[1])
+    size = (image.shape[0], image.shape[1])
     maps = [resize_map(values, size) for values in stored.maps]
     if 0 in stored.class_ids:
         winner = np.stack(maps).argmax(0)
-        return [_labels(_title(step), photo, np.array(stored.class_ids, np.uint8)[winner])]
+        return [_labels(_title(step), image, np.array(stored.class_ids, np.uint8)[winner])]
     classes = step.manifest.class_list()
     return [
-        Picture(f"{_title(step)}: {_class_name(classes, i)}", data_uri(heat_picture(photo, values)))
+        Picture(f"{_title(step)}: {_class_name(classes, i)}", data_uri(heat_picture(image, values)))
         for i, values in zip(stored.class_ids, maps, strict=True)
     ]
 
 
-def _truth(dataset: PhotoSet, photo: RGB, image_id: str) -> list[Picture]:
+def _truth(dataset: ImageSet, image: RGB, image_id: str) -> list[Picture]:
     try:
         mask = dataset.read_mask(image_id)
     except UserError as error:
         return [Picture("truth", problem=str(error))]
-    return [] if mask is None else [_labels("truth", photo, dataset.classes.to_ids(mask))]
+    return [] if mask is None else [_labels("truth", image, dataset.classes.to_ids(mask))]
 
 
-def _labels(caption: str, photo: RGB, ids: npt.NDArray[np.uint8]) -> Picture:
-    size = (photo.shape[0], photo.shape[1])
-    return Picture(caption, data_uri(label_picture(photo, resize_labels(ids, size))))
+def _labels(caption: str, image: RGB, ids: npt.NDArray[np.uint8]) -> Picture:
+    size = (image.shape[0], image.shape[1])
+    return Picture(caption, data_uri(label_picture(image, resize_labels(ids, size))))
 
 
-def _tags(dataset: PhotoSet, image_id: str) -> str:
+def _tags(dataset: ImageSet, image_id: str) -> str:
     try:
         return ", ".join(dataset.tag_names(image_id))
     except UserError:
-        return ""  # new photos may have none, and a caption can do without
+        return ""  # new images may have none, and a caption can do without
 
 
 def _class_name(classes: ClassList, mask_id: int) -> str:

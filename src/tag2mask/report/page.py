@@ -8,7 +8,7 @@ from html import escape
 from tag2mask import __version__
 from tag2mask.core import IGNORE
 from tag2mask.report.clusters import cluster_section
-from tag2mask.report.gallery import Picture, Row, choose_photos, photo_rows
+from tag2mask.report.gallery import Picture, Row, choose_images, image_rows
 from tag2mask.report.pictures import hex_colour
 from tag2mask.report.runs import Run
 from tag2mask.report.scores import class_table, metric_table, score_table
@@ -16,12 +16,12 @@ from tag2mask.report.settings import settings_table
 from tag2mask.report.style import CSS
 
 
-def build_page(runs: Sequence[Run], photos: int = 12) -> str:
+def build_page(runs: Sequence[Run], images: int = 12) -> str:
     """The report on one run, or on several side by side.
 
     Args:
         runs: what to report on, at least one.
-        photos: how many photos to show.
+        images: how many images to show.
 
     Returns:
         a whole HTML document without scripts or outside resources.
@@ -36,8 +36,8 @@ def build_page(runs: Sequence[Run], photos: int = 12) -> str:
         f"<header><h1>{escape(title)}</h1><p>{escape(_subtitle(runs))}</p></header>",
         *tables,
         *([metrics.html()] if metrics.rows else []),
-        _gallery(runs, photos) if photos else "",
-        cluster_section(runs) if photos else "",
+        _gallery(runs, images) if images else "",
+        cluster_section(runs) if images else "",
         settings_table(runs).html(),
         f"<footer>Made with tag2mask {escape(__version__)}.</footer>",
     ]
@@ -57,14 +57,14 @@ def _subtitle(runs: Sequence[Run]) -> str:
 
 
 def _gallery(runs: Sequence[Run], count: int) -> str:
-    shown = [_photo(rows, len(runs) > 1) for rows in photo_rows(runs, choose_photos(runs, count)) if rows]
+    shown = [_image(rows, len(runs) > 1) for rows in image_rows(runs, choose_images(runs, count)) if rows]
     if not shown:
         return ""
-    return f"<section><h2>Photos</h2>{_legend(runs)}{''.join(shown)}</section>"
+    return f"<section><h2>Images</h2>{_legend(runs)}{''.join(shown)}</section>"
 
 
 def _legend(runs: Sequence[Run]) -> str:
-    entries = {0: "background (shows the photo)"}
+    entries = {0: "background (shows the image)"}
     for run in runs:
         classes = run.steps[0].manifest.class_list()
         entries.update(zip(classes.ids, classes.names, strict=True))
@@ -76,7 +76,7 @@ def _legend(runs: Sequence[Run]) -> str:
     return f'<ul class="legend">{items}</ul>'
 
 
-def _photo(rows: Sequence[Row], several: bool) -> str:
+def _image(rows: Sequence[Row], several: bool) -> str:
     first = rows[0]
     tags = f" · tags: {first.tags}" if first.tags else ""
     about = f"{first.split}{tags}" if first.split else tags.removeprefix(" · ")
@@ -85,7 +85,7 @@ def _photo(rows: Sequence[Row], several: bool) -> str:
         if several:
             lines.append(f'<p class="run">{escape(row.run)}</p>')
         lines.append(f'<div class="row">{"".join(_figure(p, row.image_id) for p in row.pictures)}</div>')
-    return f'<div class="photo">{"".join(lines)}</div>'
+    return f'<div class="image">{"".join(lines)}</div>'
 
 
 def _figure(picture: Picture, image_id: str) -> str:

@@ -1,4 +1,4 @@
-"""Small pictures for a report: photos, heat maps and label maps, as text that HTML can hold."""
+"""Small pictures for a report: images, heat maps and label maps, as text that HTML can hold."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ UNKNOWN_COLOUR = (224, 224, 192)
 """VOC's own colour of the value 255, which its masks use for "not scored"."""
 
 
-def shrink(photo: RGB, side: int) -> RGB:
-    """The photo (H, W, 3) with its longer side at most `side` pixels."""
-    image = Image.fromarray(photo)
-    image.thumbnail((side, side), Image.Resampling.LANCZOS)
-    return np.asarray(image)
+def shrink(image: RGB, side: int) -> RGB:
+    """The image (H, W, 3) with its longer side at most `side` pixels."""
+    small = Image.fromarray(image)
+    small.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return np.asarray(small)
 
 
 def resize_map(values: npt.NDArray[np.float32], size: tuple[int, int]) -> npt.NDArray[np.float32]:
@@ -40,17 +40,17 @@ def resize_labels(ids: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDAr
     return np.asarray(Image.fromarray(ids).resize(size[::-1], Image.Resampling.NEAREST))
 
 
-def heat_picture(photo: RGB, values: npt.NDArray[np.float32]) -> RGB:
-    """A map (H, W) in [0, 1] as colours over the gray photo (H, W, 3)."""
+def heat_picture(image: RGB, values: npt.NDArray[np.float32]) -> RGB:
+    """A map (H, W) in [0, 1] as colours over the gray image (H, W, 3)."""
     clipped = np.clip(values, 0, 1) * (len(_HEAT) - 1)
     colours = np.stack([np.interp(clipped, np.arange(len(_HEAT)), _HEAT[:, c]) for c in range(3)], axis=-1)
-    return _blend(photo, colours, np.full(values.shape, 0.65))
+    return _blend(image, colours, np.full(values.shape, 0.65))
 
 
-def label_picture(photo: RGB, ids: npt.NDArray[np.uint8]) -> RGB:
-    """Mask ids (H, W) in VOC's colours over the gray photo (H, W, 3), with dark outlines.
+def label_picture(image: RGB, ids: npt.NDArray[np.uint8]) -> RGB:
+    """Mask ids (H, W) in VOC's colours over the gray image (H, W, 3), with dark outlines.
 
-    Background shows the photo; 255 has VOC's pale colour.
+    Background shows the image; 255 has VOC's pale colour.
     """
     palette = voc_palette().astype(np.float64)
     palette[IGNORE] = UNKNOWN_COLOUR
@@ -58,7 +58,7 @@ def label_picture(photo: RGB, ids: npt.NDArray[np.uint8]) -> RGB:
     weight = np.where(ids == 0, 0.0, 0.7)
     edge = _edges(ids)
     colours[edge], weight[edge] = 20, 1.0
-    return _blend(photo, colours, weight)
+    return _blend(image, colours, weight)
 
 
 def data_uri(picture: RGB, quality: int = 82) -> str:
@@ -75,8 +75,8 @@ def hex_colour(mask_id: int) -> str:
     return "#" + "".join(f"{int(value):02x}" for value in colour)
 
 
-def _blend(photo: RGB, colours: npt.NDArray[np.float64], weight: npt.NDArray[np.float64]) -> RGB:
-    gray = photo @ np.array([0.299, 0.587, 0.114])
+def _blend(image: RGB, colours: npt.NDArray[np.float64], weight: npt.NDArray[np.float64]) -> RGB:
+    gray = image @ np.array([0.299, 0.587, 0.114])
     mixed = gray[..., None] * (1 - weight[..., None]) + colours * weight[..., None]
     rounded: RGB = np.rint(mixed).clip(0, 255).astype(np.uint8)
     return rounded

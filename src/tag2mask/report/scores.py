@@ -18,7 +18,7 @@ def score_table(runs: Sequence[Run]) -> Table:
     note = NOTE + (SWEEP_NOTE if swept else "") + _why(runs)
     if len(runs) > 1:
         return by_run("Scores", runs, _score_cells, note)
-    header = ["step", "split", "photos", "mIoU", "threshold", "precision", "coverage", "time"]
+    header = ["step", "split", "images", "mIoU", "threshold", "precision", "coverage", "time"]
     return Table("Scores", header, [row for step in runs[0].steps for row in _step_rows(step)], note)
 
 
@@ -35,12 +35,12 @@ def class_table(runs: Sequence[Run]) -> Table:
         names.update(dict.fromkeys(per_class))
     header = ["class", *(heading for heading, _ in scores)]
     rows = [[name, *(percent(per_class.get(name)) for _, per_class in scores)] for name in names]
-    note = f"In per cent, at fixed thresholds. {NOTHING}: the photos have no pixel of the class."
+    note = f"In per cent, at fixed thresholds. {NOTHING}: the images have no pixel of the class."
     return Table("Intersection over union per class", header, rows, note if rows else "Not scored.")
 
 
 def metric_table(runs: Sequence[Run]) -> Table:
-    """What the networks measured themselves on the validation photos, such as the mAP of the tags."""
+    """What the networks measured themselves on the validation images, such as the mAP of the tags."""
     return by_run("Validation of the networks", runs, _metric_cells)
 
 

@@ -32,9 +32,9 @@ tbody tr:nth-child(even) { background: var(--stripe); }
   font-size: .9rem; }
 .swatch { display: inline-block; width: .95rem; height: .95rem; margin-right: .4rem; vertical-align: -.12rem;
   border-radius: 4px; border: 1px solid var(--line); }
-.photo { margin-top: 1.1rem; padding-top: 1rem; border-top: 1px solid var(--line); }
-.photo h3 { margin: 0 0 .5rem; font-size: .95rem; font-weight: 600; overflow-wrap: anywhere; }
-.photo h3 span { color: var(--soft); font-weight: 400; }
+.image { margin-top: 1.1rem; padding-top: 1rem; border-top: 1px solid var(--line); }
+.image h3 { margin: 0 0 .5rem; font-size: .95rem; font-weight: 600; overflow-wrap: anywhere; }
+.image h3 span { color: var(--soft); font-weight: 400; }
 .run { margin: .4rem 0 .2rem; color: var(--accent); font-size: .88rem; font-weight: 600; }
 .row { display: flex; gap: .7rem; overflow-x: auto; padding-bottom: .5rem; }
 figure { margin: 0; flex: 0 0 auto; width: 200px; }

@@ -10,7 +10,7 @@ from tag2mask.core import IGNORE
 
 
 def energy(unary: Tensor, refined: Tensor) -> Tensor:
-    """alpha^T L alpha of a photo, per pixel.
+    """alpha^T L alpha of an image, per pixel.
 
     With L = I - G and the pairwise network's result alpha_p = G alpha_u (equation 3), the energy of
     equation 1 is alpha_u^T (alpha_u - alpha_p).
@@ -30,7 +30,7 @@ def energy(unary: Tensor, refined: Tensor) -> Tensor:
 
 
 def mined_energy(labels: Tensor, unary: Tensor, refined: Tensor) -> tuple[Tensor, Tensor]:
-    """Y^T L alpha_u of a photo with the mined regions Y as one-hot maps, the left side of equation 6.
+    """Y^T L alpha_u of an image with the mined regions Y as one-hot maps, the left side of equation 6.
 
     The paper does not say which pixels its average is over; both readings are given.
 
@@ -40,7 +40,7 @@ def mined_energy(labels: Tensor, unary: Tensor, refined: Tensor) -> tuple[Tensor
         refined: (K + 1, H, W) probabilities alpha_p = G alpha_u.
 
     Returns:
-        the energy per known pixel (0 without any), and per pixel of the photo.
+        the energy per known pixel (0 without any), and per pixel of the image.
     """
     known = labels != IGNORE
     target = F.one_hot(labels.long().masked_fill(~known, 0), len(unary)).movedim(-1, 0)

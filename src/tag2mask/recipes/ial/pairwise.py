@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torchmetrics import MeanMetric
 
 from tag2mask.backbones import build_backbone
-from tag2mask.core import IGNORE, LabelsResult, PhotoSample, UserError
+from tag2mask.core import IGNORE, ImageSample, LabelsResult, UserError
 from tag2mask.losses import RegionSmoothnessLoss
 from tag2mask.modules import Stage
 from tag2mask.modules.base import OptimizerFactory
@@ -23,11 +23,11 @@ from tag2mask.recipes.ial.propagation import PropagationNetwork
 
 
 class PairwiseLearner(Stage):
-    """Photos and unary probabilities -> refined probabilities, alpha_p = G alpha_u (Wang et al. 2020, 3.2.2).
+    """Images and unary probabilities -> refined probabilities, alpha_p = G alpha_u (Wang et al. 2020, 3.2.2).
 
     Loss: cross-entropy on the confident regions (equation 7) plus the region smoothness of the
     gates, L_s (equation 8; its weight is not in the paper). Prediction: labels of the training
-    photos, from the classes of their unary maps. Validation measures the energy of equation 1
+    images, from the classes of their unary maps. Validation measures the energy of equation 1
     before and after mining (table 7); it looks at no mask.
 
     Args:
@@ -112,7 +112,7 @@ class PairwiseLearner(Stage):
         self.smoothness_loss = RegionSmoothnessLoss()
 
     def configure_metrics(self) -> None:
-        """Energies, averaged over photos."""
+        """Energies, averaged over images."""
         self.energies = nn.ModuleDict(
             {name: MeanMetric() for name in ("energy_before", "energy_after", "energy_after_all_pixels")}
         )
@@ -138,42 +138,42 @@ class PairwiseLearner(Stage):
             "passes": self.passes,
         }
 
-    def forward(self, photos: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
         """See `PropagationNetwork.forward`."""
-        result: tuple[Tensor, Tensor] = self.network(photos, maps)
+        result: tuple[Tensor, Tensor] = self.network(images, maps)
         return result
 
-    def refine(self, photo: Tensor, maps: Tensor) -> Tensor:
-        """Refined probabilities alpha_p (K + 1, H, W) of a photo (3, H, W) from its maps (K + 1, h, w)."""
-        logits, _ = self(photo[None], _at_size(maps, photo)[None])
+    def refine(self, image: Tensor, maps: Tensor) -> Tensor:
+        """Refined probabilities alpha_p (K + 1, H, W) of an image (3, H, W) from its maps (K + 1, h, w)."""
+        logits, _ = self(image[None], _at_size(maps, image)[None])
         refined: Tensor = logits[0].float().softmax(0)
         return refined
 
     def training_step(self, batch: PatchBatch, batch_index: int) -> Tensor:
-        """Cross-entropy plus region smoothness of the patches of a few photos."""
-        photos, maps = batch["photo"].flatten(0, 1), batch["maps"].flatten(0, 1)
+        """Cross-entropy plus region smoothness of the patches of a few images."""
+        images, maps = batch["image"].flatten(0, 1), batch["maps"].flatten(0, 1)
         labels, superpixels = batch["label"].flatten(0, 1), batch["superpixels"].flatten(0, 1)
-        logits, gates = self(photos, maps)
+        logits, gates = self(images, maps)
         # The mean over no pixel would be NaN and would poison the weights.
         fit: Tensor = self.loss(logits, labels) if (labels != IGNORE).any() else logits.sum() * 0
         parts = {"known": fit}
         if self.smoothness:
             parts["smoothness"] = self.smoothness_loss(gates, superpixels)
         loss = fit + self.smoothness * parts.get("smoothness", fit.new_zeros(()))
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(photos))
-        self.log_dict({f"train/{k}": v.detach() for k, v in parts.items()}, batch_size=len(photos))
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(images))
+        self.log_dict({f"train/{k}": v.detach() for k, v in parts.items()}, batch_size=len(images))
         return loss
 
     def validation_step(self, batch: list[PairwiseSample], batch_index: int) -> None:
-        """Energies of a sample of the training photos."""
+        """Energies of a sample of the training images."""
         for sample in batch:
             maps = dense_maps(sample["maps"], sample["map_classes"], self.num_classes + 1)
-            unary = _at_size(maps, sample["photo"])
-            refined = self.refine(sample["photo"], maps)
+            unary = _at_size(maps, sample["image"])
+            refined = self.refine(sample["image"], maps)
             after, after_all = mined_energy(sample["label"], unary, refined)
             self._energy("energy_before").update(energy(unary, refined))
             self._energy("energy_after_all_pixels").update(after_all)
-            # A photo without a mined region has no such energy, and does not count in the mean.
+            # An image without a mined region has no such energy, and does not count in the mean.
             self._energy("energy_after").update(after, weight=float((sample["label"] != IGNORE).any()))
 
     def on_validation_epoch_end(self) -> None:
@@ -181,7 +181,7 @@ class PairwiseLearner(Stage):
         for name in self.energies:
             metric = self._energy(name)
             value = metric.compute()
-            # NaN is the mean over no photo: nothing was mined in any of them.
+            # NaN is the mean over no image: nothing was mined in any of them.
             if value.isfinite():
                 self.log(f"val/{name}", value, prog_bar=name != "energy_after_all_pixels")
             metric.reset()
@@ -191,14 +191,14 @@ class PairwiseLearner(Stage):
         assert isinstance(metric, MeanMetric)
         return metric
 
-    def predict_step(self, batch: Sequence[PhotoSample], batch_index: int) -> list[LabelsResult]:
-        """Refined labels of each photo, among the classes of its unary maps."""
+    def predict_step(self, batch: Sequence[ImageSample], batch_index: int) -> list[LabelsResult]:
+        """Refined labels of each image, among the classes of its unary maps."""
         return [self._labels(sample) for sample in batch if not sample.get("done")]
 
-    def _labels(self, sample: PhotoSample) -> LabelsResult:
+    def _labels(self, sample: ImageSample) -> LabelsResult:
         classes = list(sample["map_classes"])
         maps = dense_maps(sample["maps"], classes, self.num_classes + 1)
-        refined = self.refine(sample["photo"], maps)[classes]
+        refined = self.refine(sample["image"], maps)[classes]
         best, winner = (refined / refined.sum(0).clamp(min=1e-6)).max(0)
         labels = torch.tensor(classes, device=winner.device)[winner]
         labels = labels.masked_fill(best < self.unknown, IGNORE)
@@ -207,7 +207,7 @@ class PairwiseLearner(Stage):
         )
 
 
-def _at_size(maps: Tensor, photo: Tensor) -> Tensor:
-    """Maps (K + 1, h, w) at the size of the photo (3, H, W), bilinear."""
-    size = [int(side) for side in photo.shape[-2:]]
+def _at_size(maps: Tensor, image: Tensor) -> Tensor:
+    """Maps (K + 1, h, w) at the size of the image (3, H, W), bilinear."""
+    size = [int(side) for side in image.shape[-2:]]
     return F.interpolate(maps[None].float(), size, mode="bilinear", align_corners=False)[0]

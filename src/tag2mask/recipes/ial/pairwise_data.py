@@ -1,4 +1,4 @@
-"""Photos with unary maps and mined labels, for the pairwise network."""
+"""Images with unary maps and mined labels, for the pairwise network."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from tag2mask.core import IGNORE, PhotoSample, UserError
-from tag2mask.data.base import PhotoData
-from tag2mask.data.photo_set import PhotoSet
-from tag2mask.data.samples import TrainCrops, WholePhotos, as_list, to_chw
+from tag2mask.core import IGNORE, ImageSample, UserError
+from tag2mask.data.base import ImageData
+from tag2mask.data.image_set import ImageSet
+from tag2mask.data.samples import TrainCrops, WholeImages, as_list, to_chw
 from tag2mask.recipes.ial.files import RoundFiles, dense_maps
 from tag2mask.recipes.ial.patches import NO_REGION, PatchSampler, nearest, smooth
 
 
-class PairwiseSample(PhotoSample, total=False):
-    """A whole photo with unary maps (`maps`, `map_classes`) and the labels to learn from."""
+class PairwiseSample(ImageSample, total=False):
+    """A whole image with unary maps (`maps`, `map_classes`) and the labels to learn from."""
 
     label: Tensor  # int64 (H, W), 0..K or 255
 
 
 class PatchBatch(TypedDict):
-    """P patches of each of B photos, S x S pixels."""
+    """P patches of each of B images, S x S pixels."""
 
     id: list[str]
-    photo: Tensor  # float32 (B, P, 3, S, S), RGB 0..255
+    image: Tensor  # float32 (B, P, 3, S, S), RGB 0..255
     maps: Tensor  # float32 (B, P, K + 1, S, S), unary probabilities
     label: Tensor  # int64 (B, P, S, S), 0..K or 255
-    superpixels: Tensor  # int64 (B, P, S, S), -1 outside the photo
+    superpixels: Tensor  # int64 (B, P, S, S), -1 outside the image
 
 
 class _PatchCrops(TrainCrops):
-    """A few patches of each training photo, with unary maps, superpixels and labels."""
+    """A few patches of each training image, with unary maps, superpixels and labels."""
 
     def __init__(
         self, files: RoundFiles, image_ids: Sequence[str], sampler: PatchSampler, patches: int
     ) -> None:
-        self.photos = files.photos
+        self.images = files.images
         self.image_ids = list(image_ids)
         self._files = files
         self._sampler = sampler
@@ -47,23 +47,23 @@ class _PatchCrops(TrainCrops):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         image_id = self.image_ids[index]
-        photo = to_chw(self.photos.read_photo(image_id))
-        size = photo.shape[-2:]
-        maps = dense_maps(*self._files.maps(image_id), len(self.photos.classes) + 1)
+        image = to_chw(self.images.read_image(image_id))
+        size = image.shape[-2:]
+        maps = dense_maps(*self._files.maps(image_id), len(self.images.classes) + 1)
         labels = self._files.labels(image_id, size)
         superpixels = self._files.superpixels(image_id, size)
         grids = [self._sampler.grid(labels) for _ in range(self._patches)]
         return {
             "id": image_id,
-            "photo": torch.stack([smooth(photo, grid) for grid in grids]),
+            "image": torch.stack([smooth(image, grid) for grid in grids]),
             "maps": torch.stack([smooth(maps, grid) for grid in grids]),
             "label": torch.stack([nearest(labels, grid, IGNORE) for grid in grids]),
             "superpixels": torch.stack([nearest(superpixels, grid, NO_REGION) for grid in grids]),
         }
 
 
-class _EnergyPhotos(Dataset[PairwiseSample]):
-    """Whole training photos with unary maps and labels, for the energy."""
+class _EnergyImages(Dataset[PairwiseSample]):
+    """Whole training images with unary maps and labels, for the energy."""
 
     def __init__(self, files: RoundFiles, image_ids: Sequence[str]) -> None:
         self._files = files
@@ -74,37 +74,37 @@ class _EnergyPhotos(Dataset[PairwiseSample]):
 
     def __getitem__(self, index: int) -> PairwiseSample:
         image_id = self._ids[index]
-        photo = to_chw(self._files.photos.read_photo(image_id))
+        image = to_chw(self._files.images.read_image(image_id))
         maps, classes = self._files.maps(image_id)
-        labels = self._files.labels(image_id, photo.shape[-2:])
-        return {"id": image_id, "photo": photo, "maps": maps, "map_classes": classes, "label": labels}
+        labels = self._files.labels(image_id, image.shape[-2:])
+        return {"id": image_id, "image": image, "maps": maps, "map_classes": classes, "label": labels}
 
 
-class PairwiseData(PhotoData):
-    """Patches to learn affinities from, and whole photos to refine (Wang et al. 2020, section 3.2.2).
+class PairwiseData(ImageData):
+    """Patches to learn affinities from, and whole images to refine (Wang et al. 2020, section 3.2.2).
 
     Args:
-        dataset: the photos.
+        dataset: the images.
         maps_dir: folder of the step with the unary maps.
         superpixels_dir: folder of the step with the superpixels.
         labels_dir: folder of the step with the mined regions; null learns from the argmax of the
             unary maps (no mining).
-        batch_size: photos per process and step.
-        patches: patches of each photo.
+        batch_size: images per process and step.
+        patches: patches of each image.
         patch: side of a patch in pixels.
         scale: see `PatchSampler`.
         rotation: see `PatchSampler`.
         flip: see `PatchSampler`.
-        energy_photos: training photos on which the energy is measured, chosen at random but always the
+        energy_images: training images on which the energy is measured, chosen at random but always the
             same; 500 in the paper.
         predict_split: split to refine.
-        predict_batch: photos per batch.
+        predict_batch: images per batch.
         num_workers: loader processes.
     """
 
     def __init__(
         self,
-        dataset: PhotoSet,
+        dataset: ImageSet,
         maps_dir: str,
         superpixels_dir: str,
         labels_dir: str | None = None,
@@ -114,46 +114,46 @@ class PairwiseData(PhotoData):
         scale: float = 0.1,
         rotation: float = 15.0,
         flip: float = 0.5,
-        energy_photos: int = 500,
+        energy_images: int = 500,
         predict_split: str = "train",
         predict_batch: int = 1,
         num_workers: int = 2,
     ) -> None:
         super().__init__(dataset, batch_size, predict_split, predict_batch, num_workers)
-        if patches < 1 or energy_photos < 0:
+        if patches < 1 or energy_images < 0:
             raise UserError(
-                f"patches must be at least 1 and energy_photos at least 0, got {patches} and {energy_photos}"
+                f"patches must be at least 1 and energy_images at least 0, got {patches} and {energy_images}"
             )
         self.files = RoundFiles(dataset, maps_dir, superpixels_dir, labels_dir)
         self.sampler = PatchSampler(patch, scale, rotation, flip)
         self.patches = patches
-        self.energy_photos = energy_photos
+        self.energy_images = energy_images
 
     def train_crops(self) -> TrainCrops:
-        """The photos of the unary maps."""
+        """The images of the unary maps."""
         ids = self.files.check()
         self.dataset.check_ids(ids)
         return _PatchCrops(self.files, ids, self.sampler, self.patches)
 
     def check_predict(self) -> None:
-        """Checks the photos and their unary maps."""
+        """Checks the images and their unary maps."""
         self.dataset.check(self.predict_split_name, need_tags=False)
         self.files.check(("maps",))
 
     def val_dataloader(self) -> DataLoader[PairwiseSample]:
-        """The photos on which the energy is measured."""
+        """The images on which the energy is measured."""
         ids = self.files.check()
         order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(0))
-        chosen = [ids[i] for i in sorted(order[: self.energy_photos].tolist())]
+        chosen = [ids[i] for i in sorted(order[: self.energy_images].tolist())]
         return DataLoader(
-            _EnergyPhotos(self.files, chosen),
+            _EnergyImages(self.files, chosen),
             num_workers=self.num_workers,
             collate_fn=as_list,
             persistent_workers=self.num_workers > 0,
         )
 
-    def predict_photos(self) -> WholePhotos:
-        """Whole photos with their unary maps."""
-        photos = super().predict_photos()
-        photos.maps_dir = self.files.maps_dir / "out"
-        return photos
+    def predict_images(self) -> WholeImages:
+        """Whole images with their unary maps."""
+        images = super().predict_images()
+        images.maps_dir = self.files.maps_dir / "out"
+        return images

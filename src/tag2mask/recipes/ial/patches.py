@@ -1,4 +1,4 @@
-"""Square patches of a photo, turned and scaled a little, with everything that lies on it."""
+"""Square patches of an image, turned and scaled a little, with everything that lies on it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from torch.nn import functional as F
 from tag2mask.core import IGNORE, UserError
 
 NO_REGION = -1
-"""Superpixel number of pixels outside the photo."""
+"""Superpixel number of pixels outside the image."""
 
 _TRIES = 10
 
 
 @dataclass(frozen=True)
 class PatchSampler:
-    """Random patches as SPN is trained on: anywhere in the photo, scaled, turned and mirrored.
+    """Random patches as SPN is trained on: anywhere in the image, scaled, turned and mirrored.
 
     Liu et al., NeurIPS 2017, with the settings of its published code.
 
     Attributes:
         size: side of a patch in pixels.
-        scale: patches show the photo enlarged by a factor in 1 -+ scale.
+        scale: patches show the image enlarged by a factor in 1 -+ scale.
         rotation: largest turn in degrees, either way.
         flip: probability of mirroring.
     """
@@ -43,7 +43,7 @@ class PatchSampler:
             )
 
     def transform(self, height: int, width: int) -> Tensor:
-        """A random affine map (2, 3) from a patch to a photo, both in -1..1 (see `affine_grid`)."""
+        """A random affine map (2, 3) from a patch to an image, both in -1..1 (see `affine_grid`)."""
         draw = torch.rand(5).tolist()
         angle = math.radians(self.rotation) * (2 * draw[0] - 1)
         factor = 1 + self.scale * (2 * draw[1] - 1)
@@ -58,7 +58,7 @@ class PatchSampler:
         """The grid (1, S, S, 2) of a patch with at least two known classes, if a few tries find one.
 
         Args:
-            labels: (H, W) labels of the photo, 255 where unknown.
+            labels: (H, W) labels of the image, 255 where unknown.
         """
         height, width = labels.shape
         several = _known_classes(labels) > 1
@@ -76,7 +76,7 @@ def smooth(maps: Tensor, grid: Tensor) -> Tensor:
 
 
 def nearest(labels: Tensor, grid: Tensor, outside: int) -> Tensor:
-    """Integers (H, W) at a grid: the nearest pixel, `outside` beyond the photo. (S, S) int64."""
+    """Integers (H, W) at a grid: the nearest pixel, `outside` beyond the image. (S, S) int64."""
     values = F.grid_sample(labels[None, None].float(), grid, mode="nearest", align_corners=False)[0, 0]
     beyond = (grid[0].abs() > 1).any(-1)
     return values.long().masked_fill(beyond, outside)
@@ -87,6 +87,6 @@ def _known_classes(labels: Tensor) -> int:
 
 
 def _centre(side: int, size: int, place: float) -> float:
-    """A centre in -1..1 that keeps an unturned patch inside the photo where it fits."""
+    """A centre in -1..1 that keeps an unturned patch inside the image where it fits."""
     room = max(0.0, 1 - size / side)
     return room * (2 * place - 1)

@@ -11,7 +11,7 @@ from tag2mask.backbones import Backbone, Tap
 from tag2mask.ops import normalise_gates, spatial_propagation
 
 STRIDE = 2
-"""Photo pixels per cell of the maps that are propagated."""
+"""Image pixels per cell of the maps that are propagated."""
 
 _LEAST = 1e-6
 
@@ -30,7 +30,7 @@ def guide_taps(taps: Mapping[str, Tap], count: int = 3) -> list[str]:
 
 
 class GuidanceNetwork(nn.Module):
-    """Gates of a photo: a backbone whose maps are joined from deep to shallow by sums.
+    """Gates of an image: a backbone whose maps are joined from deep to shallow by sums.
 
     Liu et al., NeurIPS 2017, with VGG16: convolutions 3x3, each followed by an upsampling and the sum
     with the next map; ELU on the last; a 3x3 convolution to the gates at stride 2.
@@ -68,10 +68,10 @@ class GuidanceNetwork(nn.Module):
 
 
 class PropagationNetwork(nn.Module):
-    """Probability maps of a photo, refined by two propagations with the photo's own gates.
+    """Probability maps of an image, refined by two propagations with the image's own gates.
 
     The maps are embedded at stride 2, propagated in four directions of which each place keeps the
-    highest value, twice with the same gates, and read out at photo size (Liu et al. 2017; Wang et
+    highest value, twice with the same gates, and read out at image size (Liu et al. 2017; Wang et
     al. 2020, section 3.2.2: 12 affinities, 4 directions of 3 neighbours, for each channel).
 
     Args:
@@ -111,11 +111,11 @@ class PropagationNetwork(nn.Module):
         """What starts from random weights."""
         return [self.guide, *([self.embed, self.read] if self.embed is not None else [])]
 
-    def forward(self, photos: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Refined maps and the affinities that refined them.
 
         Args:
-            photos: (B, 3, H, W) RGB 0..255.
+            images: (B, 3, H, W) RGB 0..255.
             maps: (B, K + 1, H, W) probabilities of the unary network.
 
         Returns:
@@ -124,7 +124,7 @@ class PropagationNetwork(nn.Module):
         size = (int(maps.shape[-2]), int(maps.shape[-1]))
         x = self.embed(maps) if self.embed is not None else _halve(maps)
         half = (int(x.shape[-2]), int(x.shape[-1]))
-        raw = self.guide(self.backbone(photos), half).float()
+        raw = self.guide(self.backbone(images), half).float()
         gates = normalise_gates(raw.view(len(raw), 4, 3, self.channels, *half), self.floor)
         x = x.float()
         for _ in range(self.passes):

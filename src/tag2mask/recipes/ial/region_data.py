@@ -1,4 +1,4 @@
-"""Photos with superpixels and unary labels, for the region network."""
+"""Images with superpixels and unary labels, for the region network."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from tag2mask.core import PhotoSample
-from tag2mask.data.base import PhotoData
-from tag2mask.data.photo_set import PhotoSet
-from tag2mask.data.samples import TrainCrops, WholePhotos, as_list, to_chw
+from tag2mask.core import ImageSample
+from tag2mask.data.base import ImageData
+from tag2mask.data.image_set import ImageSet
+from tag2mask.data.samples import TrainCrops, WholeImages, as_list, to_chw
 from tag2mask.recipes.ial.files import RoundFiles
 
 
-class RegionSample(PhotoSample, total=False):
-    """A whole photo with its superpixels, and in training the labels of the unary result."""
+class RegionSample(ImageSample, total=False):
+    """A whole image with its superpixels, and in training the labels of the unary result."""
 
     superpixels: Tensor  # int32 (H, W), 0..R-1
     label: Tensor  # int64 (H, W), 0..K
 
 
-class _RegionPhotos(TrainCrops):
-    """Whole training photos, mirrored at random, with superpixels and unary labels."""
+class _RegionImages(TrainCrops):
+    """Whole training images, mirrored at random, with superpixels and unary labels."""
 
     def __init__(self, files: RoundFiles, image_ids: Sequence[str], flip: float) -> None:
-        self.photos = files.photos
+        self.images = files.images
         self.image_ids = list(image_ids)
         self._files = files
         self._flip = flip
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         image_id = self.image_ids[index]
-        photo = to_chw(self.photos.read_photo(image_id))
-        size = photo.shape[-2:]
+        image = to_chw(self.images.read_image(image_id))
+        size = image.shape[-2:]
         sample = {
-            "photo": photo,
+            "image": image,
             "superpixels": self._files.superpixels(image_id, size),
             "label": self._files.labels(image_id, size),
         }
@@ -46,35 +46,35 @@ class _RegionPhotos(TrainCrops):
         return {"id": image_id, **sample}
 
 
-class _RegionWhole(WholePhotos):
-    """Whole photos with tags and superpixels."""
+class _RegionWhole(WholeImages):
+    """Whole images with tags and superpixels."""
 
     files: RoundFiles
 
-    def __getitem__(self, index: int) -> PhotoSample:
+    def __getitem__(self, index: int) -> ImageSample:
         sample: RegionSample = {**super().__getitem__(index)}  # type: ignore[typeddict-item]
         if not sample["done"]:
-            sample["superpixels"] = self.files.superpixels(sample["id"], sample["photo"].shape[-2:])
+            sample["superpixels"] = self.files.superpixels(sample["id"], sample["image"].shape[-2:])
         return sample
 
 
-class RegionData(PhotoData):
-    """Whole photos with superpixels, for the region network (Wang et al. 2020, section 3.3).
+class RegionData(ImageData):
+    """Whole images with superpixels, for the region network (Wang et al. 2020, section 3.3).
 
     Args:
-        dataset: the photos.
+        dataset: the images.
         maps_dir: folder of the step with the unary maps, whose argmax labels the superpixels.
         superpixels_dir: folder of the step with the superpixels.
-        batch_size: photos per process and step; all superpixels of each are used.
+        batch_size: images per process and step; all superpixels of each are used.
         flip: probability of mirroring.
         predict_split: split whose regions are mined.
-        predict_batch: photos per batch.
+        predict_batch: images per batch.
         num_workers: loader processes.
     """
 
     def __init__(
         self,
-        dataset: PhotoSet,
+        dataset: ImageSet,
         maps_dir: str,
         superpixels_dir: str,
         batch_size: int = 2,
@@ -88,18 +88,18 @@ class RegionData(PhotoData):
         self.flip = flip
 
     def train_crops(self) -> TrainCrops:
-        """The photos of the unary maps."""
+        """The images of the unary maps."""
         ids = self.files.check()
         self.dataset.check_ids(ids)
-        return _RegionPhotos(self.files, ids, self.flip)
+        return _RegionImages(self.files, ids, self.flip)
 
     def check_predict(self) -> None:
-        """Checks photos, tags and superpixels."""
+        """Checks images, tags and superpixels."""
         self.dataset.check(self.predict_split_name)
         self.files.check(("superpixels",))
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """As in `PhotoData`, but a batch stays a list: photos differ in size."""
+        """As in `ImageData`, but a batch stays a list: images differ in size."""
         if self._train is None:
             raise RuntimeError('call setup("fit") before train_dataloader')
         return DataLoader(
@@ -112,9 +112,9 @@ class RegionData(PhotoData):
             collate_fn=as_list,
         )
 
-    def predict_photos(self) -> WholePhotos:
-        """Whole photos with tags and superpixels."""
+    def predict_images(self) -> WholeImages:
+        """Whole images with tags and superpixels."""
         ids = self.dataset.ids(self.predict_split_name)
-        photos = _RegionWhole(self.dataset, ids, with_tags=True, out_dir=self.out_dir)
-        photos.files = self.files
-        return photos
+        images = _RegionWhole(self.dataset, ids, with_tags=True, out_dir=self.out_dir)
+        images.files = self.files
+        return images

@@ -22,7 +22,7 @@ from tag2mask.recipes.ial.regions import confident_labels, pool_regions, region_
 
 
 class RegionClassifier(Stage):
-    """Photos and superpixels -> a class per superpixel: backbone, mask pooling, fully connected layers.
+    """Images and superpixels -> a class per superpixel: backbone, mask pooling, fully connected layers.
 
     Trains with cross-entropy (equation 9) on the superpixels of which nearly all pixels have one
     label in the unary result; then all superpixels are predicted, and the confident ones are the
@@ -41,7 +41,7 @@ class RegionClassifier(Stage):
         dropout: after each of them.
         share: more than this share of a superpixel's pixels makes its label.
         confidence: a superpixel above this probability is a confident region.
-        classes: tagged lets a region only become background or a tag of its photo (the paper does
+        classes: tagged lets a region only become background or a tag of its image (the paper does
             not say); all allows every class.
         lr: see `Stage`.
         weight_decay: see `Stage`.
@@ -142,15 +142,15 @@ class RegionClassifier(Stage):
         schedule = LambdaLR(optimizer, lambda k: self.lr_gamma ** (k // self.lr_step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def forward(self, photo: Tensor, superpixels: Tensor) -> Tensor:
-        """Logits (R, K + 1) of the superpixels (H, W) of one photo (3, H, W), RGB 0..255."""
-        features = self.backbone(photo[None])[self.tap][0]
+    def forward(self, image: Tensor, superpixels: Tensor) -> Tensor:
+        """Logits (R, K + 1) of the superpixels (H, W) of one image (3, H, W), RGB 0..255."""
+        features = self.backbone(image[None])[self.tap][0]
         logits: Tensor = self.head(pool_regions(features.float(), superpixels))
         return logits
 
     def training_step(self, batch: list[RegionSample], batch_index: int) -> Tensor:
-        """Mean cross-entropy over the samples among all superpixels of a few photos; 0 without any."""
-        logits = torch.cat([self(sample["photo"], sample["superpixels"]) for sample in batch])
+        """Mean cross-entropy over the samples among all superpixels of a few images; 0 without any."""
+        logits = torch.cat([self(sample["image"], sample["superpixels"]) for sample in batch])
         labels = torch.cat(
             [region_labels(s["superpixels"], s["label"], self.num_classes, self.share) for s in batch]
         )
@@ -162,11 +162,11 @@ class RegionClassifier(Stage):
         return loss
 
     def predict_step(self, batch: Sequence[RegionSample], batch_index: int) -> list[LabelsResult]:
-        """The confident regions of each photo: 0..K, elsewhere 255; confidence of all regions."""
+        """The confident regions of each image: 0..K, elsewhere 255; confidence of all regions."""
         return [self._mine(sample) for sample in batch if not sample.get("done")]
 
     def _mine(self, sample: RegionSample) -> LabelsResult:
-        probabilities = self(sample["photo"], sample["superpixels"]).float().softmax(1)
+        probabilities = self(sample["image"], sample["superpixels"]).float().softmax(1)
         allowed = torch.cat([sample["tags"].new_ones(1), sample["tags"]]) > 0 if self.only_tagged else None
         labels, best = confident_labels(probabilities, sample["superpixels"], self.confidence, allowed)
         return LabelsResult(

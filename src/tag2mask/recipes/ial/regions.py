@@ -52,8 +52,8 @@ def pool_regions(features: Tensor, superpixels: Tensor) -> Tensor:
     has a feature too. Differentiable by `features`.
 
     Args:
-        features: (C, h, w) of a photo.
-        superpixels: (H, W) integers 0..R-1 of the same photo.
+        features: (C, h, w) of an image.
+        superpixels: (H, W) integers 0..R-1 of the same image.
 
     Returns:
         (R, C); zeros for a number that no pixel has.
@@ -87,7 +87,7 @@ def confident_labels(
         probabilities: (R, K + 1) softmax of the region network.
         superpixels: (H, W) integers 0..R-1.
         confidence: least probability (not reached at equality), 0.7 in the paper.
-        allowed: (K + 1,) bool, classes that the photo may have; None for all.
+        allowed: (K + 1,) bool, classes that the image may have; None for all.
 
     Returns:
         labels (H, W) int64, 0..K or 255, and the probability (H, W) of the winning class.

@@ -1,4 +1,4 @@
-"""What the rounds start from: seed labels, and the superpixels of every photo."""
+"""What the rounds start from: seed labels, and the superpixels of every image."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from tag2mask.core import LabelsResult, PhotoSample, RegionsResult, UserError
+from tag2mask.core import ImageSample, LabelsResult, RegionsResult, UserError
 from tag2mask.modules import AffinityLabelGenerator, PseudoLabelGenerator
 from tag2mask.ops import affinity_labels, felzenszwalb
 
@@ -21,7 +21,7 @@ class SeedLabelGenerator(AffinityLabelGenerator):
     Args:
         foreground: chain whose foreground labels are trusted.
         background: chain whose background labels are trusted.
-        threads: photos at once; null takes the number of cores.
+        threads: images at once; null takes the number of cores.
     """
 
     done_folder = ""
@@ -31,15 +31,15 @@ class SeedLabelGenerator(AffinityLabelGenerator):
         """See `PseudoLabelGenerator.kind`."""
         return "labels"
 
-    def refine(self, sample: PhotoSample) -> LabelsResult:
-        """The seeds (H, W) of one photo, 255 where neither map is sure."""
+    def refine(self, sample: ImageSample) -> LabelsResult:
+        """The seeds (H, W) of one image, 255 where neither map is sure."""
         sides = super().refine(sample).labels
         seeds = np.asarray(affinity_labels(sides["fg"], sides["bg"])).astype(np.uint8)
         return LabelsResult(sample["id"], {"": seeds})
 
 
 class SuperpixelGenerator(PseudoLabelGenerator):
-    """Felzenszwalb superpixels of each photo, made once for all rounds (Wang et al. 2020, section 3.3).
+    """Felzenszwalb superpixels of each image, made once for all rounds (Wang et al. 2020, section 3.3).
 
     The paper does not give their settings.
 
@@ -47,7 +47,7 @@ class SuperpixelGenerator(PseudoLabelGenerator):
         scale: larger gives larger superpixels; see `tag2mask.ops.felzenszwalb`.
         sigma: smoothing before, in pixels.
         min_size: least pixels of a superpixel.
-        threads: photos at once; null takes the number of cores.
+        threads: images at once; null takes the number of cores.
     """
 
     def __init__(
@@ -69,13 +69,13 @@ class SuperpixelGenerator(PseudoLabelGenerator):
         return "superpixels"
 
     def predict_step(  # type: ignore[override]
-        self, batch: Sequence[PhotoSample], batch_index: int
+        self, batch: Sequence[ImageSample], batch_index: int
     ) -> Sequence[RegionsResult]:
-        """Superpixels of the photos of a batch that are not on disk yet."""
+        """Superpixels of the images of a batch that are not on disk yet."""
         todo = [sample for sample in batch if not sample.get("done")]
         with ThreadPoolExecutor(self.threads) as pool:
             return list(pool.map(self._cut, todo))
 
-    def _cut(self, sample: PhotoSample) -> RegionsResult:
-        photo = np.ascontiguousarray(sample["photo"].permute(1, 2, 0).cpu().numpy())
-        return RegionsResult(sample["id"], felzenszwalb(photo, self.scale, self.sigma, self.min_size))
+    def _cut(self, sample: ImageSample) -> RegionsResult:
+        image = np.ascontiguousarray(sample["image"].permute(1, 2, 0).cpu().numpy())
+        return RegionsResult(sample["id"], felzenszwalb(image, self.scale, self.sigma, self.min_size))

@@ -6,18 +6,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tag2mask.core import LabelsResult, PhotoSample
+from tag2mask.core import ImageSample, LabelsResult
 from tag2mask.modules import PseudoLabelGenerator, SegmentationModel, class_probabilities, load_network
 from tag2mask.recipes.ial.pairwise import PairwiseLearner
 
 
 class UnaryPairwise(PseudoLabelGenerator):
-    """Labels by the unary and then the pairwise network, for photos without tags.
+    """Labels by the unary and then the pairwise network, for images without tags.
 
     Args:
         unary_from: folder of the step that trained the unary network.
         pairwise_from: folder of the step that trained the pairwise network.
-        grid: photo pixels per cell of the maps between them; as in training.
+        grid: image pixels per cell of the maps between them; as in training.
     """
 
     done_folder = "single_scale"
@@ -33,12 +33,12 @@ class UnaryPairwise(PseudoLabelGenerator):
         """See `PseudoLabelGenerator.kind`."""
         return "segmentation"
 
-    def predict_step(self, batch: Sequence[PhotoSample], batch_index: int) -> Sequence[LabelsResult]:
-        """Labels of the photos of a batch that are not on disk yet."""
+    def predict_step(self, batch: Sequence[ImageSample], batch_index: int) -> Sequence[LabelsResult]:
+        """Labels of the images of a batch that are not on disk yet."""
         return [self._labels(sample) for sample in batch if not sample.get("done")]
 
-    def _labels(self, sample: PhotoSample) -> LabelsResult:
-        maps = class_probabilities(self.unary, sample["photo"], self.grid)
-        refined = self.pairwise.refine(sample["photo"], maps)
+    def _labels(self, sample: ImageSample) -> LabelsResult:
+        maps = class_probabilities(self.unary, sample["image"], self.grid)
+        refined = self.pairwise.refine(sample["image"], maps)
         labels = refined.max(0).indices.cpu().numpy().astype(np.uint8)
         return LabelsResult(sample["id"], {"single_scale": labels})

@@ -1,4 +1,4 @@
-"""Crops with tags, and with what of each crop lies inside the photo."""
+"""Crops with tags, and with what of each crop lies inside the image."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ import numpy.typing as npt
 
 from tag2mask.core import UserError
 from tag2mask.data import SegmentationData
-from tag2mask.data.photo_set import PhotoSet
+from tag2mask.data.image_set import ImageSet
 from tag2mask.data.samples import TrainCrops
 from tag2mask.data.transforms import Augment, Pad
 
 
 @dataclass
 class _Inside:
-    """An empty label map for each photo: after the crop it is 255 in the padding and 0 in the photo."""
+    """An empty label map for each image: after the crop it is 255 in the padding and 0 in the image."""
 
-    photos: PhotoSet
+    images: ImageSet
 
     def __call__(self, image_id: str) -> dict[str, npt.NDArray[np.uint8]]:
-        return {"label": np.zeros(self.photos.read_photo(image_id).shape[:2], np.uint8)}
+        return {"label": np.zeros(self.images.read_image(image_id).shape[:2], np.uint8)}
 
 
 class JointData(SegmentationData):
-    """Crops with tags to train on, whole photos as in `SegmentationData`; no dense label is read.
+    """Crops with tags to train on, whole images as in `SegmentationData`; no dense label is read.
 
-    A batch's ``label`` is 0 inside the photo and 255 in its padding.
+    A batch's ``label`` is 0 inside the image and 255 in its padding.
 
     Args:
-        dataset: the photos.
+        dataset: the images.
         batch_size: crops per process and step.
         crop: side of the crop in pixels.
-        scale: range of the factor by which a photo is resized, drawn for each photo; or null.
+        scale: range of the factor by which an image is resized, drawn for each image; or null.
         long_side: or the range of its long side; only one of the two.
         flip: probability of a horizontal flip.
         jitter: brightness, contrast and saturation change by factors in 1 -+ jitter.
@@ -43,13 +43,13 @@ class JointData(SegmentationData):
         train_split: split to train on.
         val_split: split to validate on.
         predict_split: split to predict.
-        predict_batch: whole photos per batch.
+        predict_batch: whole images per batch.
         num_workers: loader processes.
     """
 
     def __init__(
         self,
-        dataset: PhotoSet,
+        dataset: ImageSet,
         batch_size: int = 4,
         crop: int = 321,
         scale: tuple[float, float] | None = (0.7, 1.3),

@@ -111,26 +111,26 @@ class JointModel(SegmentationModel):
 
     def training_step(self, batch: TrainBatch, batch_index: int) -> Tensor:
         """All losses of a batch of crops."""
-        photos, tags, inside = batch["photo"], batch["tags"], batch["label"] != IGNORE
+        images, tags, inside = batch["image"], batch["tags"], batch["label"] != IGNORE
         head: nn.Module = self.network.head  # type: ignore[assignment]
-        features = self.backbone(photos)
+        features = self.backbone(images)
         parts = {"class": self.class_loss(self.class_head(features["out"]), tags)}
         if self.global_step >= self._first_steps():
-            cams = self._cams(photos, features["out"])
+            cams = self._cams(images, features["out"])
             with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-                jobs = self._start_mining(pool, photos, cams, tags)
+                jobs = self._start_mining(pool, images, cams, tags)
                 logits = head(features)  # while the CRFs run
                 labels = self._mined(jobs, inside)
-            parts |= self._segmentation_losses(photos, logits, labels, inside)
+            parts |= self._segmentation_losses(images, logits, labels, inside)
             share = (labels != IGNORE).sum() / inside.sum().clamp(min=1)
-            self.log("train/mined", share, batch_size=len(photos))
+            self.log("train/mined", share, batch_size=len(images))
         else:
             # DDP waits for the gradient of every trained parameter.
             parts["later"] = head(features).sum() * 0
         for name, value in parts.items():
-            self.log(f"train/{name}", value, batch_size=len(photos))
+            self.log(f"train/{name}", value, batch_size=len(images))
         loss = torch.stack(list(parts.values())).sum()
-        self.log("train/loss", loss, prog_bar=True, batch_size=len(photos))
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(images))
         return loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -140,23 +140,23 @@ class JointModel(SegmentationModel):
                 parameter.grad = None
 
     @torch.no_grad()
-    def _cams(self, photos: Tensor, features: Tensor) -> Tensor:
+    def _cams(self, images: Tensor, features: Tensor) -> Tensor:
         """Maps (B, K, H, W): ReLU at each size, averaged on the grid of size 1, enlarged to the crop."""
         grid = features.shape[-2:]
         # These passes only look: no dropout, and no trace in batch-norm that trains.
         self.backbone.eval()
         maps = [
-            self._cam(features if scale == 1 else self._look(_resized(photos, scale)))
+            self._cam(features if scale == 1 else self._look(_resized(images, scale)))
             for scale in self.cam_scales
         ]
         self.backbone.train(self.training)
         aligned = [F.interpolate(m, grid, mode="bilinear", align_corners=False) for m in maps]
         mean = torch.stack(aligned).mean(0)
-        return F.interpolate(mean, photos.shape[-2:], mode="bilinear", align_corners=False)
+        return F.interpolate(mean, images.shape[-2:], mode="bilinear", align_corners=False)
 
-    def _look(self, photos: Tensor) -> Tensor:
+    def _look(self, images: Tensor) -> Tensor:
         # A batch of enlarged crops does not fit a CPU's cache; one at a time does, and is faster.
-        parts = torch.split(photos, 1 if photos.device.type == "cpu" else len(photos))
+        parts = torch.split(images, 1 if images.device.type == "cpu" else len(images))
         return torch.cat([self.backbone(part)["out"] for part in parts])
 
     def _cam(self, features: Tensor) -> Tensor:
@@ -165,15 +165,15 @@ class JointModel(SegmentationModel):
         return maps.sqrt() if self.backbone.cam_sqrt else maps
 
     def _start_mining(
-        self, pool: ThreadPoolExecutor, photos: Tensor, cams: Tensor, tags: Tensor
+        self, pool: ThreadPoolExecutor, images: Tensor, cams: Tensor, tags: Tensor
     ) -> list[Future[Labels]]:
-        pixels = photos.permute(0, 2, 3, 1).to("cpu", torch.uint8).numpy()
+        pixels = images.permute(0, 2, 3, 1).to("cpu", torch.uint8).numpy()
         maps = cams.cpu().numpy()
         jobs = []
-        for photo, cam, tag in zip(pixels, maps, tags.cpu().numpy(), strict=True):
+        for image, cam, tag in zip(pixels, maps, tags.cpu().numpy(), strict=True):
             present = np.flatnonzero(tag > 0)
             classes = [int(k) + 1 for k in present]
-            contiguous = np.ascontiguousarray(photo)
+            contiguous = np.ascontiguousarray(image)
             jobs.append(pool.submit(reliable_labels, contiguous, cam[present], classes, self.mining))
         return jobs
 
@@ -183,7 +183,7 @@ class JointModel(SegmentationModel):
         return labels.masked_fill(~inside, IGNORE)
 
     def _segmentation_losses(
-        self, photos: Tensor, logits: Tensor, labels: Tensor, inside: Tensor
+        self, images: Tensor, logits: Tensor, labels: Tensor, inside: Tensor
     ) -> dict[str, Tensor]:
         full = F.interpolate(logits.float(), labels.shape[-2:], mode="bilinear", align_corners=False)
         pixels = F.cross_entropy(full, labels, ignore_index=IGNORE, reduction="none")
@@ -193,7 +193,7 @@ class JointModel(SegmentationModel):
             "foreground": _mean_where(pixels, foreground),
         }
         if self.energy_weight > 0:
-            energy = self.energy(photos.float(), full.softmax(1), labels, inside)
+            energy = self.energy(images.float(), full.softmax(1), labels, inside)
             losses["energy"] = self.energy_weight * self._per_pixels(labels) * energy
         return losses
 
@@ -203,9 +203,9 @@ class JointModel(SegmentationModel):
         return float((160 * 160 / count) ** 2)
 
 
-def _resized(photos: Tensor, scale: float) -> Tensor:
-    size = [max(1, round(side * scale)) for side in photos.shape[-2:]]
-    return F.interpolate(photos.float(), size, mode="bilinear", align_corners=False)
+def _resized(images: Tensor, scale: float) -> Tensor:
+    size = [max(1, round(side * scale)) for side in images.shape[-2:]]
+    return F.interpolate(images.float(), size, mode="bilinear", align_corners=False)
 
 
 def _mean_where(values: Tensor, mask: Tensor) -> Tensor:

@@ -79,7 +79,7 @@ class RegionMining:
 
 
 def reliable_labels(
-    photo: npt.NDArray[np.uint8],
+    image: npt.NDArray[np.uint8],
     cams: Maps,
     classes: list[int],
     mining: RegionMining,
@@ -92,8 +92,8 @@ def reliable_labels(
     wins with a high score. It is reliable where it is sure and the CRF is confident.
 
     Args:
-        photo: (H, W, 3) RGB.
-        cams: (M, H, W) averaged activation maps of the classes in the photo, at least 0.
+        image: (H, W, 3) RGB.
+        cams: (M, H, W) averaged activation maps of the classes in the image, at least 0.
         classes: (M,) index 1..K of each.
         mining: what counts as reliable.
         crf: parameters of the CRFs.
@@ -102,19 +102,19 @@ def reliable_labels(
         (H, W) index 0..K, or 255.
 
     Raises:
-        ValueError: maps, classes and photo do not fit.
+        ValueError: maps, classes and image do not fit.
     """
-    if cams.shape != (len(classes), *photo.shape[:2]):
-        raise ValueError(f"cams {cams.shape} do not fit {len(classes)} classes and photo {photo.shape}")
+    if cams.shape != (len(classes), *image.shape[:2]):
+        raise ValueError(f"cams {cams.shape} do not fit {len(classes)} classes and image {image.shape}")
     if not classes:
-        return np.full(photo.shape[:2], IGNORE, np.uint8)
+        return np.full(image.shape[:2], IGNORE, np.uint8)
     scores = normalise_cams(cams.astype(np.float32))
     indices = np.array([0, *classes], np.uint8)
     if not mining.with_crf:
         sure = _sure_regions(scores, range(1, len(indices)), mining)
         return np.where(sure >= 0, indices[np.maximum(sure, 0)], IGNORE).astype(np.uint8)
     foreground, background = (
-        dense_crf(photo, _with_background(scores, alpha), crf) for alpha in mining.alphas
+        dense_crf(image, _with_background(scores, alpha), crf) for alpha in mining.alphas
     )
     found = foreground.argmax(0)
     sure = _sure_regions(scores, np.unique(found[found > 0]), mining)

@@ -1,4 +1,4 @@
-"""Sub-categories: k-means over the features of each class's photos."""
+"""Sub-categories: k-means over the features of each class's images."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ Table = npt.NDArray[np.float32]
 def cluster_classes(
     features: Table, tags: Table, sub_categories: int = 10, restarts: int = 10, seed: int = 0
 ) -> npt.NDArray[np.int64]:
-    """Sub-category of every tag: k-means over the photos of one class at a time.
+    """Sub-category of every tag: k-means over the images of one class at a time.
 
     Chang et al., CVPR 2020, section 3.2, with the settings of their code: squared Euclidean distance,
-    features as they are, the best of `restarts` starts. A photo with several classes takes part in
+    features as they are, the best of `restarts` starts. An image with several classes takes part in
     the clustering of each. The numbers have no meaning beyond one call.
 
     Args:
-        features: (N, C) features of N photos.
-        tags: (N, K), above 0 where a photo shows the class.
-        sub_categories: clusters per class; a class with fewer different photos gets fewer.
+        features: (N, C) features of N images.
+        tags: (N, K), above 0 where an image shows the class.
+        sub_categories: clusters per class; a class with fewer different images gets fewer.
         restarts: starts of k-means, of which the tightest result is kept.
         seed: for the starts; the same input gives the same result.
 
     Returns:
-        (N, K) number 0..sub_categories-1 of the sub-category, -1 where the photo lacks the class.
+        (N, K) number 0..sub_categories-1 of the sub-category, -1 where the image lacks the class.
 
     Raises:
         ValueError: shapes do not fit, or a number is below 1.
@@ -54,7 +54,7 @@ def cluster_classes(
 
 
 def _cluster(features: Table, count: int, restarts: int, seed: int) -> npt.NDArray[np.int64]:
-    # more clusters than different photos would leave some empty
+    # more clusters than different images would leave some empty
     count = min(count, len(np.unique(features, axis=0)))
     means = KMeans(count, n_init=restarts, random_state=seed, max_iter=300)
     # Threads add up their shares in the order in which they finish: with one of them, every process of

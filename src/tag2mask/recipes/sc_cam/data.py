@@ -1,4 +1,4 @@
-"""Data of the rounds: the features of a split, and photos with tags and sub-categories."""
+"""Data of the rounds: the features of a split, and images with tags and sub-categories."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ import numpy.typing as npt
 import torch
 
 from tag2mask.artifacts import load_features, load_sub_labels, require_step, safe_join
-from tag2mask.core import PhotoSample, UserError
+from tag2mask.core import ImageSample, UserError
 from tag2mask.data import ClassificationData
-from tag2mask.data.base import PhotoData, require_photos
-from tag2mask.data.photo_set import PhotoSet
-from tag2mask.data.samples import TrainCrops, WholePhotos, to_indices
+from tag2mask.data.base import ImageData, require_images
+from tag2mask.data.image_set import ImageSet
+from tag2mask.data.samples import TrainCrops, WholeImages, to_indices
 from tag2mask.data.transforms import Augment
 
 Table = npt.NDArray[np.float32]
 
 
-class _Named(WholePhotos):
-    """The ids of photos; clustering does not look at the pixels again."""
+class _Named(WholeImages):
+    """The ids of images; clustering does not look at the pixels again."""
 
-    def _picture(self, image_id: str) -> PhotoSample:
+    def _picture(self, image_id: str) -> ImageSample:
         return {"id": image_id, "done": False}
 
 
-class FeatureData(PhotoData):
-    """The features of all photos of a split, for clustering.
+class FeatureData(ImageData):
+    """The features of all images of a split, for clustering.
 
     Args:
-        dataset: the photos.
+        dataset: the images.
         features_dir: folder of the step that extracted the features.
-        split: the photos to cluster.
-        predict_batch: photos per batch.
+        split: the images to cluster.
+        predict_batch: images per batch.
         num_workers: loader processes.
     """
 
     def __init__(
         self,
-        dataset: PhotoSet,
+        dataset: ImageSet,
         features_dir: str,
         split: str = "train",
         predict_batch: int = 64,
@@ -51,14 +51,14 @@ class FeatureData(PhotoData):
         self.features_dir = features_dir
 
     def check_predict(self) -> None:
-        """Checks the photos, their tags, and that the features are those of these photos."""
+        """Checks the images, their tags, and that the features are those of these images."""
         super().check_predict()
         step = Path(self.features_dir)
         manifest = require_step(step, kinds=("features",), classes=self.classes)
-        require_photos(step, manifest, self.dataset, self.dataset.ids(self.predict_split_name))
+        require_images(step, manifest, self.dataset, self.dataset.ids(self.predict_split_name))
 
     def table(self) -> tuple[list[str], Table, Table]:
-        """Ids of the N photos, their features (N, C) and tags (N, K).
+        """Ids of the N images, their features (N, C) and tags (N, K).
 
         Raises:
             UserError: a file is missing or broken, or vectors differ in length.
@@ -74,7 +74,7 @@ class FeatureData(PhotoData):
                 )
         return ids, np.stack(rows), np.stack([self.dataset.tags(image_id) for image_id in ids])
 
-    def predict_photos(self) -> WholePhotos:
+    def predict_images(self) -> WholeImages:
         """The ids of the split."""
         return _Named(self.dataset, self.dataset.ids(self.predict_split_name), out_dir=self.out_dir)
 
@@ -83,9 +83,9 @@ class _SubCategoryCrops(TrainCrops):
     """Crops with tags and with the sub-category of each tag."""
 
     def __init__(
-        self, photos: PhotoSet, image_ids: Sequence[str], augment: Augment, folder: Path, count: int
+        self, images: ImageSet, image_ids: Sequence[str], augment: Augment, folder: Path, count: int
     ) -> None:
-        super().__init__(photos, image_ids, augment, with_tags=True)
+        super().__init__(images, image_ids, augment, with_tags=True)
         self._folder = folder
         self._count = count
 
@@ -97,7 +97,7 @@ class _SubCategoryCrops(TrainCrops):
     def _sub_tags(self, image_id: str) -> torch.Tensor:
         path = safe_join(self._folder, f"{image_id}.json")
         clusters = load_sub_labels(path)
-        classes = self.photos.classes
+        classes = self.images.classes
         tags = torch.zeros(len(classes), self._count)
         for index, number in zip(to_indices(classes, list(clusters)), clusters.values(), strict=True):
             if number >= self._count:
@@ -113,14 +113,14 @@ class SubCategoryData(ClassificationData):
     """Crops with tags and sub-categories (Chang et al. 2020, section 3.2).
 
     Args:
-        dataset: the photos.
+        dataset: the images.
         sub_labels_dir: folder of the step that made the sub-categories.
         sub_categories: K, sub-categories per class; as in that step.
         **classification: arguments of `ClassificationData`.
     """
 
     def __init__(
-        self, dataset: PhotoSet, sub_labels_dir: str, sub_categories: int = 10, **classification: Any
+        self, dataset: ImageSet, sub_labels_dir: str, sub_categories: int = 10, **classification: Any
     ) -> None:
         super().__init__(dataset, **classification)
         self.sub_labels_dir = sub_labels_dir
@@ -132,5 +132,5 @@ class SubCategoryData(ClassificationData):
         ids = self.dataset.ids(self.train_split_name)
         step = Path(self.sub_labels_dir)
         manifest = require_step(step, kinds=("sub_labels",), classes=self.classes)
-        require_photos(step, manifest, self.dataset, ids)
+        require_images(step, manifest, self.dataset, ids)
         return _SubCategoryCrops(self.dataset, ids, self.augment, step / "out", self.sub_categories)

@@ -1,19 +1,19 @@
-"""What a round begins with: features of every photo, then the sub-categories found in them."""
+"""What a round begins with: features of every image, then the sub-categories found in them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tag2mask.core import FeaturesResult, PhotoSample, SubLabelsResult, UserError
+from tag2mask.core import FeaturesResult, ImageSample, SubLabelsResult, UserError
 from tag2mask.modules import Classifier, PseudoLabelGenerator, load_network
 from tag2mask.recipes.sc_cam.cluster import cluster_classes
 from tag2mask.recipes.sc_cam.data import FeatureData
 
 
 class FeatureExtractor(PseudoLabelGenerator):
-    """Mean features of each photo by the classifier of the round before (Chang et al., section 3.2).
+    """Mean features of each image by the classifier of the round before (Chang et al., section 3.2).
 
-    The whole photo at its own size, once and not mirrored, as in the published code.
+    The whole image at its own size, once and not mirrored, as in the published code.
 
     Args:
         classifier_from: folder of the step that trained the classifier.
@@ -29,20 +29,20 @@ class FeatureExtractor(PseudoLabelGenerator):
         return "features"
 
     def predict_step(  # type: ignore[override]
-        self, batch: Sequence[PhotoSample], batch_index: int
+        self, batch: Sequence[ImageSample], batch_index: int
     ) -> Sequence[FeaturesResult]:
-        """Features (C,) of the photos of a batch that are not on disk yet."""
+        """Features (C,) of the images of a batch that are not on disk yet."""
         return [self._pooled(sample) for sample in batch if not sample.get("done")]
 
-    def _pooled(self, sample: PhotoSample) -> FeaturesResult:
-        maps = self.classifier.backbone(sample["photo"][None])["out"].float()
+    def _pooled(self, sample: ImageSample) -> FeaturesResult:
+        maps = self.classifier.backbone(sample["image"][None])["out"].float()
         return FeaturesResult(sample["id"], maps.mean((2, 3))[0].cpu().numpy())
 
 
 class SubLabelGenerator(PseudoLabelGenerator):
-    """Sub-category of each tag of each photo, by k-means over the photos of a class.
+    """Sub-category of each tag of each image, by k-means over the images of a class.
 
-    Every process clusters all photos, with the same result, and writes its share of them.
+    Every process clusters all images, with the same result, and writes its share of them.
 
     Args:
         sub_categories: K, clusters per class (paper: 10; 5 to 50 are about as good).
@@ -67,7 +67,7 @@ class SubLabelGenerator(PseudoLabelGenerator):
         return "sub_labels"
 
     def on_predict_start(self) -> None:
-        """Cluster the features of all photos.
+        """Cluster the features of all images.
 
         Raises:
             UserError: the data are not features, or a file of them is missing or broken.
@@ -86,7 +86,7 @@ class SubLabelGenerator(PseudoLabelGenerator):
         }
 
     def predict_step(  # type: ignore[override]
-        self, batch: Sequence[PhotoSample], batch_index: int
+        self, batch: Sequence[ImageSample], batch_index: int
     ) -> Sequence[SubLabelsResult]:
-        """Sub-categories of the photos of a batch that are not on disk yet."""
+        """Sub-categories of the images of a batch that are not on disk yet."""
         return [SubLabelsResult(s["id"], self._found[s["id"]]) for s in batch if not s.get("done")]

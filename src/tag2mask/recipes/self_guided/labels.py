@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tag2mask.core import LabelsResult, PhotoSample, UserError
+from tag2mask.core import ImageSample, LabelsResult, UserError
 from tag2mask.modules import PseudoLabelGenerator, load_network
 from tag2mask.ops import feature_walk, guided_filter, otsu_threshold, self_guided_filter
 from tag2mask.recipes.self_guided.model import GRID, SelfGuidedModel, stretch
@@ -23,7 +23,7 @@ Guide = Literal["gray", "colour"]
 
 
 class SelfGuidedLabelGenerator(PseudoLabelGenerator):
-    """Labels of each photo by the affinities and the guided filters of Ke and Hsu 2018, section 3.
+    """Labels of each image by the affinities and the guided filters of Ke and Hsu 2018, section 3.
 
     Args:
         network_from: folder of the step that learned to localise.
@@ -37,7 +37,7 @@ class SelfGuidedLabelGenerator(PseudoLabelGenerator):
         guide: gray as in equation 8, or the colours.
         window: side of the filter's window in pixels, odd.
         eps: of the filter.
-        threads: photos at once; null takes the number of cores.
+        threads: images at once; null takes the number of cores.
     """
 
     def __init__(
@@ -69,17 +69,17 @@ class SelfGuidedLabelGenerator(PseudoLabelGenerator):
         self.window = window
         self.eps = eps
 
-    def refine(self, sample: PhotoSample) -> LabelsResult:
-        """Labels (H, W) of one photo: background and its tags, no unknown pixel."""
-        photo = sample["photo"]
+    def refine(self, sample: ImageSample) -> LabelsResult:
+        """Labels (H, W) of one image: background and its tags, no unknown pixel."""
+        image = sample["image"]
         present = sample["tags"].nonzero().flatten().tolist()
         with self._network_lock:
-            maps, features = self.network.localise(photo)
+            maps, features = self.network.localise(image)
         chosen = maps[present].cpu()
         spread = walk(chosen, features.cpu(), self.sharpness) if self.with_affinity else chosen
-        size = (int(photo.shape[-2]), int(photo.shape[-1]))
+        size = (int(image.shape[-2]), int(image.shape[-1]))
         full = F.interpolate(spread[None], size, mode="bilinear", align_corners=False)[0]
-        pixels = guide_of(photo.cpu(), self.guide)
+        pixels = guide_of(image.cpu(), self.guide)
         final = refine(full, pixels, self.iterations, self.filtering, self.window, self.eps)
         return LabelsResult(sample["id"], {"": threshold_labels(final, [k + 1 for k in present])})
 
@@ -103,9 +103,9 @@ def walk(maps: Tensor, features: Tensor, sharpness: float = 1.0) -> Tensor:
     return stretch(feature_walk(sharpness * guide, small))
 
 
-def guide_of(photo: Tensor, guide: Guide) -> Tensor:
-    """The guide in [0, 1] of a photo (3, H, W): (H, W) gray or (H, W, 3) colours."""
-    colours = photo.permute(1, 2, 0).double() / 255
+def guide_of(image: Tensor, guide: Guide) -> Tensor:
+    """The guide in [0, 1] of an image (3, H, W): (H, W) gray or (H, W, 3) colours."""
+    colours = image.permute(1, 2, 0).double() / 255
     gray: Tensor = colours @ colours.new_tensor(GRAY)
     return colours if guide == "colour" else gray.clamp(0, 1)
 

@@ -10,18 +10,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tag2mask.backbones import Backbone
-from tag2mask.core import MapsResult, PhotoSample, TrainBatch, UserError
+from tag2mask.core import ImageSample, MapsResult, TrainBatch, UserError
 from tag2mask.losses import ColourAffinityLoss
 from tag2mask.modules import SegmentationModel, load_network
 
 EPS = 1e-5
 """Keeps the range of a flat map from dividing by 0."""
 AFFINITY_CHANNELS = 3
-"""Channels of the features whose affinities follow the photo's colours (Ke and Hsu 2018, section 3.2)."""
+"""Channels of the features whose affinities follow the image's colours (Ke and Hsu 2018, section 3.2)."""
 GRID = (50, 50)
 """Cells on which affinities are computed."""
 CELL = 8
-"""Photo pixels per cell of the stored maps."""
+"""Image pixels per cell of the stored maps."""
 
 
 class SelfGuidedModel(SegmentationModel):
@@ -67,7 +67,7 @@ class SelfGuidedModel(SegmentationModel):
             raise UserError(f"head {self.head_name} shows no early features: take another head")
         if self.head_name == "deeplabv3plus":
             raise UserError(
-                "head deeplabv3plus pools the whole photo, so its maps tell what is there, "
+                "head deeplabv3plus pools the whole image, so its maps tell what is there, "
                 "not where: take another"
             )
         if affinity_weight < 0:
@@ -130,9 +130,9 @@ class SelfGuidedModel(SegmentationModel):
         """See `Stage.network_args`."""
         return {**super().network_args(), "phase": self.phase}
 
-    def forward_all(self, photos: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward_all(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Segmentation logits (B, K + 1, h, w), localisation maps (B, K, h, w), features (B, 3, h', w')."""
-        features = self.backbone(photos)
+        features = self.backbone(images)
         head: nn.Module = self.network.head  # type: ignore[assignment]
         logits: Tensor = head(features)
         early = features[self.tap]
@@ -143,49 +143,49 @@ class SelfGuidedModel(SegmentationModel):
         """The losses of the phase for a batch of crops."""
         if self.phase == "segment":
             return super().training_step(batch, batch_index)
-        photos, size = batch["photo"], len(batch["photo"])
-        _, maps, features = self.forward_all(photos)
+        images, size = batch["image"], len(batch["image"])
+        _, maps, features = self.forward_all(images)
         loss: Tensor = F.binary_cross_entropy_with_logits(maps.float().mean((2, 3)), batch["tags"])
         self.log("train/class", loss, batch_size=size)
         if self.affinity_weight > 0:
-            affinity = self.affinity_loss(features, photos)
+            affinity = self.affinity_loss(features, images)
             self.log("train/affinity", affinity, batch_size=size)
             loss = loss + self.affinity_weight * affinity
         self.log("train/loss", loss, prog_bar=True, batch_size=size)
         return loss
 
     def predict_step(  # type: ignore[override]
-        self, batch: Sequence[PhotoSample], batch_index: int
+        self, batch: Sequence[ImageSample], batch_index: int
     ) -> Sequence[Any]:
-        """Localisation maps of the tagged classes, or segmentations, of each photo."""
+        """Localisation maps of the tagged classes, or segmentations, of each image."""
         if self.phase == "segment":
             return super().predict_step(batch, batch_index)
         return [self._maps(sample) for sample in batch if not sample.get("done")]
 
-    def _maps(self, sample: PhotoSample) -> MapsResult:
-        photo = sample["photo"]
+    def _maps(self, sample: ImageSample) -> MapsResult:
+        image = sample["image"]
         present = sample["tags"].nonzero().flatten().tolist()
-        height, width = int(photo.shape[-2]), int(photo.shape[-1])
-        maps, _ = self.localise(photo)
+        height, width = int(image.shape[-2]), int(image.shape[-1])
+        maps, _ = self.localise(image)
         grid = (-(-height // CELL), -(-width // CELL))
         small = F.interpolate(maps[None, present], grid, mode="bilinear", align_corners=False)[0]
         classes = [k + 1 for k in present]
         return MapsResult(sample["id"], small.cpu().numpy(), classes, (height, width))
 
     @torch.no_grad()
-    def localise(self, photo: Tensor) -> tuple[Tensor, Tensor]:
-        """Localisation maps and affinity features of a whole photo, at one size.
+    def localise(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Localisation maps and affinity features of a whole image, at one size.
 
         Args:
-            photo: (3, H, W) RGB 0..255.
+            image: (3, H, W) RGB 0..255.
 
         Returns:
             (K, h, w) maps, ReLU and stretched to [0, 1] each; (3, h', w') features.
         """
-        sides = photo.shape[-2:]
+        sides = image.shape[-2:]
         base = self.test_long_side / max(sides) if self.test_long_side else 1.0
         size = [max(1, round(side * base)) for side in sides]
-        batch = F.interpolate(photo[None].float(), size, mode="bilinear", align_corners=False)
+        batch = F.interpolate(image[None].float(), size, mode="bilinear", align_corners=False)
         _, maps, features = self.forward_all(batch)
         return stretch(maps[0].float().relu()), features[0].float()
 

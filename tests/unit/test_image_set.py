@@ -11,12 +11,12 @@ from PIL import Image
 from tag2mask.artifacts.labels import save_labels
 from tag2mask.cli import main
 from tag2mask.core import VOC_NAMES, UserError
-from tag2mask.data import VOC, PhotoSet, Table
+from tag2mask.data import VOC, ImageSet, Table
 
 SIZE = (6, 9)  # height, width
 
 
-def write_photo(path: Path, size: tuple[int, int] = SIZE, mode: str = "RGB", **save: object) -> None:
+def write_image(path: Path, size: tuple[int, int] = SIZE, mode: str = "RGB", **save: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, size[::-1]).save(path, **save)
 
@@ -34,9 +34,9 @@ def write_list(root: Path, split: str, lines: list[str]) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Two training photos and one for validation, with masks that show other classes than the tags."""
+    """Two training images and one for validation, with masks that show other classes than the tags."""
     for image_id in ("a", "b", "c"):
-        write_photo(tmp_path / "JPEGImages" / f"{image_id}.jpg")
+        write_image(tmp_path / "JPEGImages" / f"{image_id}.jpg")
         write_mask(tmp_path / "SegmentationClass" / f"{image_id}.png", value=20)
     write_list(tmp_path, "train", ["a", "b"])
     write_list(tmp_path, "val", ["c"])
@@ -61,19 +61,19 @@ def objects(*names: str) -> str:
 
 
 def test_classes_are_those_of_the_train_tags_with_voc_ids(root: Path) -> None:
-    photos = VOC(str(root))
-    assert photos.classes.names == ("dog", "sheep")
-    assert photos.classes.ids == (12, 17)
-    assert photos.tags("b").tolist() == [1, 1]
-    # the val photo's other tag is a VOC class, only not one of this data set
-    assert photos.tag_names("c") == ("dog",)
+    images = VOC(str(root))
+    assert images.classes.names == ("dog", "sheep")
+    assert images.classes.ids == (12, 17)
+    assert images.tags("b").tolist() == [1, 1]
+    # the val image's other tag is a VOC class, only not one of this data set
+    assert images.tag_names("c") == ("dog",)
 
 
 def test_given_classes_keep_voc_order_and_mask_ids(root: Path) -> None:
-    photos = VOC(str(root), classes=["sheep", "cat"])
-    assert photos.classes.names == ("cat", "sheep")
-    assert photos.classes.ids == (8, 17)
-    assert photos.tag_names("a") == ()  # only shows a class that was left out
+    images = VOC(str(root), classes=["sheep", "cat"])
+    assert images.classes.names == ("cat", "sheep")
+    assert images.classes.ids == (8, 17)
+    assert images.tag_names("a") == ()  # only shows a class that was left out
     with pytest.raises(UserError, match="'shep'; did you mean sheep"):
         _ = VOC(str(root), classes=["shep"]).classes
 
@@ -88,11 +88,11 @@ def test_xml_tags_take_difficult_objects_and_leave_parts(root: Path) -> None:
     (root / "image_labels.csv").unlink()
     write_xml(root, "a", objects("dog", "person", "dog"))
     write_xml(root, "b", objects("cat"))
-    photos = VOC(str(root))
-    assert photos.classes.names == ("cat", "dog", "person")
-    assert photos.tag_names("a") == ("dog", "person")
+    images = VOC(str(root))
+    assert images.classes.names == ("cat", "dog", "person")
+    assert images.tag_names("a") == ("dog", "person")
     with pytest.raises(UserError, match=r"c\.jpg has no tags in .*Annotations"):
-        photos.check("val")
+        images.check("val")
 
 
 @pytest.mark.parametrize(
@@ -141,9 +141,9 @@ def hot(*names: str) -> np.ndarray:
 
 def test_npy_labels_as_numpy_writes_them(root: Path) -> None:
     np.save(root / "cls.npy", {"a": hot("cow"), "b": hot("cow", "cat")}, allow_pickle=True)
-    photos = VOC(str(root), tags=str(root / "cls.npy"))
-    assert photos.classes.names == ("cat", "cow")
-    assert photos.tags("a").tolist() == [0, 1]
+    images = VOC(str(root), tags=str(root / "cls.npy"))
+    assert images.classes.names == ("cat", "cow")
+    assert images.tags("a").tolist() == [0, 1]
 
 
 def write_npy(path: Path, pickled: bytes) -> None:
@@ -189,7 +189,7 @@ def test_npy_that_is_none(root: Path, content: bytes) -> None:
         VOC(str(root), tags=str(root / "cls.npy")).tags("a")
 
 
-# ------------------------------------------------------------------ photos, masks, lists
+# ------------------------------------------------------------------ images, masks, lists
 
 
 def test_missing_root_and_split_are_named(root: Path) -> None:
@@ -202,22 +202,22 @@ def test_missing_root_and_split_are_named(root: Path) -> None:
 def test_lists_may_hold_paths_and_come_from_elsewhere(root: Path) -> None:
     listed = root / "mine.txt"
     listed.write_text("/JPEGImages/b.jpg /SegmentationClassAug/b.png\n\na\n")
-    photos = VOC(str(root), splits={"train": str(listed)})
-    assert photos.ids("train") == ["b", "a"]
-    assert photos.ids("val") == ["c"]
+    images = VOC(str(root), splits={"train": str(listed)})
+    assert images.ids("train") == ["b", "a"]
+    assert images.ids("val") == ["c"]
     listed.write_text("a\nb\na\n")
     with pytest.raises(UserError, match="lists a twice"):
         VOC(str(root), splits={"train": str(listed)}).ids("train")
 
 
 def test_sbd_masks_fill_in_for_missing_ones(root: Path) -> None:
-    photos = VOC(str(root))
+    images = VOC(str(root))
     (root / "SegmentationClass" / "a.png").unlink()
-    assert photos.mask_path("a") is None
-    assert photos.read_mask("a") is None
-    assert photos.has_masks("train")  # b still has one
+    assert images.mask_path("a") is None
+    assert images.read_mask("a") is None
+    assert images.has_masks("train")  # b still has one
     write_mask(root / "SegmentationClassAug" / "a.png")
-    assert photos.mask_path("a") == root / "SegmentationClassAug" / "a.png"
+    assert images.mask_path("a") == root / "SegmentationClassAug" / "a.png"
 
 
 def test_masks_become_indices(root: Path) -> None:
@@ -230,34 +230,34 @@ def test_masks_become_indices(root: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK", "RGB"])
-def test_photos_of_any_mode_become_rgb(root: Path, mode: str) -> None:
-    write_photo(root / "JPEGImages" / "a.jpg", mode=mode)
-    photo = VOC(str(root)).read_photo("a")
-    assert photo.shape == (*SIZE, 3)
-    assert photo.dtype == np.uint8
+def test_images_of_any_mode_become_rgb(root: Path, mode: str) -> None:
+    write_image(root / "JPEGImages" / "a.jpg", mode=mode)
+    image = VOC(str(root)).read_image("a")
+    assert image.shape == (*SIZE, 3)
+    assert image.dtype == np.uint8
 
 
-def test_photos_are_turned_upright(root: Path) -> None:
+def test_images_are_turned_upright(root: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was held on its side
-    write_photo(root / "JPEGImages" / "a.jpg", size=(9, 6), exif=exif)
-    photos = VOC(str(root))
-    assert photos.read_photo("a").shape == (6, 9, 3)
-    photos.check("train")  # and its mask fits the upright photo
-    assert photos.read_mask("a") is not None
+    write_image(root / "JPEGImages" / "a.jpg", size=(9, 6), exif=exif)
+    images = VOC(str(root))
+    assert images.read_image("a").shape == (6, 9, 3)
+    images.check("train")  # and its mask fits the upright image
+    assert images.read_mask("a") is not None
 
 
-def test_unreadable_photo_is_named(root: Path) -> None:
+def test_unreadable_image_is_named(root: Path) -> None:
     path = root / "JPEGImages" / "b.jpg"
-    path.write_bytes(b"no photo")
-    photos = VOC(str(root))
+    path.write_bytes(b"no image")
+    images = VOC(str(root))
     with pytest.raises(UserError, match=r"b\.jpg cannot be read as a picture"):
-        photos.check("train")
+        images.check("train")
     with pytest.raises(UserError, match=r"b\.jpg cannot be read as a picture"):
-        photos.read_photo("b")
+        images.read_image("b")
     path.unlink()
     with pytest.raises(UserError, match=r"b\.jpg does not exist"):
-        photos.check("train")
+        images.check("train")
 
 
 @pytest.mark.parametrize("which", ["JPEGImages/b.jpg", "SegmentationClass/b.png"])
@@ -272,7 +272,7 @@ def test_cut_off_file_is_found_before_training(root: Path, which: str) -> None:
         VOC(str(root)).check("train")
 
 
-def test_bytes_after_the_end_of_a_whole_photo_do_no_harm(root: Path) -> None:
+def test_bytes_after_the_end_of_a_whole_image_do_no_harm(root: Path) -> None:
     path = root / "JPEGImages" / "b.jpg"
     path.write_bytes(path.read_bytes() + b"trailer of some camera")
     VOC(str(root)).check("train")
@@ -281,7 +281,7 @@ def test_bytes_after_the_end_of_a_whole_photo_do_no_harm(root: Path) -> None:
 def test_mask_of_another_size_names_both(root: Path) -> None:
     write_mask(root / "SegmentationClass" / "b.png", size=(5, 5))
     for act in (lambda p: p.check("train"), lambda p: p.read_mask("b")):
-        with pytest.raises(UserError, match=r"b\.png is 5x5 but its photo .*b\.jpg is 9x6"):
+        with pytest.raises(UserError, match=r"b\.png is 5x5 but its image .*b\.jpg is 9x6"):
             act(VOC(str(root)))
 
 
@@ -289,7 +289,7 @@ def test_description_makes_the_same_set(root: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(root.parent)
     plain = VOC(root.name, classes=["dog"]).describe()
     monkeypatch.chdir("/")  # paths in it are absolute
-    again = PhotoSet.from_description(plain)
+    again = ImageSet.from_description(plain)
     assert again.describe() == plain
     assert again.ids("train") == ["a", "b"]
     assert again.classes.names == ("dog",)
@@ -298,12 +298,12 @@ def test_description_makes_the_same_set(root: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("path", ["VOC", "tag2mask.data.Nope", "no.such.Set", "pathlib.Path", ""])
 def test_description_of_no_data_set(path: str) -> None:
     with pytest.raises(UserError, match="is not a data set"):
-        PhotoSet.from_description({"class_path": path, "init_args": {}})
+        ImageSet.from_description({"class_path": path, "init_args": {}})
 
 
 def test_description_with_an_unknown_argument() -> None:
     with pytest.raises(UserError, match="colour"):
-        PhotoSet.from_description(
+        ImageSet.from_description(
             {"class_path": "tag2mask.data.VOC", "init_args": {"root": "x", "colour": 1}}
         )
 
@@ -314,7 +314,7 @@ def test_description_with_an_unknown_argument() -> None:
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
     for name in ("one.jpg", "sub/two.png", "sub/three 3.jpg"):
-        write_photo(tmp_path / "photos" / name)
+        write_image(tmp_path / "images" / name)
     write_mask(tmp_path / "masks" / "sub" / "two.png", value=2)
     (tmp_path / "labels.csv").write_text(
         "image,labels,split\none.jpg,zebra,train\nsub/two.png,ant zebra,train\nsub/three 3,ant,val\n"
@@ -323,20 +323,20 @@ def table(tmp_path: Path) -> Path:
 
 
 def test_table(table: Path) -> None:
-    photos = Table("photos", "labels.csv", masks="masks", root=str(table))
-    assert photos.classes.names == ("ant", "zebra")
-    assert photos.classes.ids == (1, 2)
-    assert photos.ids("train") == ["one", "sub__two"]
-    assert photos.ids("val") == ["sub__three_3"]
-    assert photos.tags("sub__two").tolist() == [1, 1]
-    assert photos.read_photo("sub__three_3").shape == (*SIZE, 3)
-    mask = photos.read_mask("sub__two")
+    images = Table("images", "labels.csv", masks="masks", root=str(table))
+    assert images.classes.names == ("ant", "zebra")
+    assert images.classes.ids == (1, 2)
+    assert images.ids("train") == ["one", "sub__two"]
+    assert images.ids("val") == ["sub__three_3"]
+    assert images.tags("sub__two").tolist() == [1, 1]
+    assert images.read_image("sub__three_3").shape == (*SIZE, 3)
+    mask = images.read_mask("sub__two")
     assert mask is not None and (mask == 2).all()
-    assert photos.read_mask("one") is None
-    assert photos.has_masks("train") and not photos.has_masks("val")
-    photos.check("train")
-    photos.check("val")
-    assert PhotoSet.from_description(photos.describe()).describe() == photos.describe()
+    assert images.read_mask("one") is None
+    assert images.has_masks("train") and not images.has_masks("val")
+    images.check("train")
+    images.check("val")
+    assert ImageSet.from_description(images.describe()).describe() == images.describe()
 
 
 @pytest.mark.parametrize(
@@ -354,9 +354,9 @@ def test_table(table: Path) -> None:
 )
 def test_bad_table_is_named(table: Path, text: str, message: str) -> None:
     (table / "labels.csv").write_text(text)
-    photos = Table("photos", "labels.csv", root=str(table), classes=["ant", "zebra"])
+    images = Table("images", "labels.csv", root=str(table), classes=["ant", "zebra"])
     with pytest.raises(UserError, match=message):
-        photos.check("train")
+        images.check("train")
 
 
 def test_table_without_folder(table: Path) -> None:
@@ -364,12 +364,12 @@ def test_table_without_folder(table: Path) -> None:
         Table("pictures", "labels.csv", root=str(table)).check("train")
 
 
-def test_table_splits_by_id_and_keeps_the_split_as_photos_come(tmp_path: Path) -> None:
+def test_table_splits_by_id_and_keeps_the_split_as_images_come(tmp_path: Path) -> None:
     def split_of(count: int) -> dict[str, str]:
         rows = "".join(f"p{i}.jpg,ant\n" for i in range(count))
         (tmp_path / "t.csv").write_text("image,labels\n" + rows)
-        photos = Table(".", "t.csv", root=str(tmp_path))
-        return {i: split for split in ("train", "val") for i in photos.ids(split)}
+        images = Table(".", "t.csv", root=str(tmp_path))
+        return {i: split for split in ("train", "val") for i in images.ids(split)}
 
     few, many = split_of(300), split_of(1000)
     assert len(many) == 1000
@@ -381,8 +381,8 @@ def test_table_splits_by_id_and_keeps_the_split_as_photos_come(tmp_path: Path) -
 @pytest.mark.parametrize("fraction", [0.001, 0.999])
 def test_table_leaves_no_split_empty(tmp_path: Path, fraction: float) -> None:
     (tmp_path / "t.csv").write_text("image,labels\na.jpg,ant\nb.jpg,bee\nc.jpg,bee\n")
-    photos = Table(".", "t.csv", root=str(tmp_path), val_fraction=fraction)
-    assert sorted(photos.ids("train") + photos.ids("val")) == ["a", "b", "c"]
+    images = Table(".", "t.csv", root=str(tmp_path), val_fraction=fraction)
+    assert sorted(images.ids("train") + images.ids("val")) == ["a", "b", "c"]
 
 
 # ------------------------------------------------------------------ tag2mask data
@@ -392,7 +392,7 @@ def test_check_command(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "check", "--data", "voc", "--data-root", str(root)]) == 0
     out = capsys.readouterr().out
     assert out.count("\n") == 1
-    assert "train 2 photos, 1.50 tags each, 2 masks" in out and "2 classes: dog sheep" in out
+    assert "train 2 images, 1.50 tags each, 2 masks" in out and "2 classes: dog sheep" in out
 
 
 def test_check_command_with_other_tags(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -417,15 +417,15 @@ def test_check_command_errors(arguments: list[str], message: str, capsys: pytest
 
 
 @pytest.mark.real
-def test_voc_animals_lists_ship_and_fit_the_real_photos() -> None:
+def test_voc_animals_lists_ship_and_fit_the_real_images() -> None:
     from tag2mask.data.command import dataset_from_config
 
     shared = Path(os.environ.get("TAG2MASK_SHARED", Path(__file__).parents[3] / "shared"))
     if not (shared / "voc-animals").is_dir():
-        pytest.skip("no real photos here")
-    photos = dataset_from_config("voc-animals", root=str(shared / "voc-animals"))
-    photos.check("train")
-    photos.check("val")
-    assert (len(photos.ids("train")), len(photos.ids("val"))) == (600, 150)
-    assert photos.classes.names == ("cat", "cow", "dog", "horse", "person", "sheep")
-    assert photos.classes == VOC(str(shared / "voc-animals")).classes
+        pytest.skip("no real images here")
+    images = dataset_from_config("voc-animals", root=str(shared / "voc-animals"))
+    images.check("train")
+    images.check("val")
+    assert (len(images.ids("train")), len(images.ids("val"))) == (600, 150)
+    assert images.classes.names == ("cat", "cow", "dog", "horse", "person", "sheep")
+    assert images.classes == VOC(str(shared / "voc-animals")).classes

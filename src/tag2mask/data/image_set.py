@@ -1,4 +1,4 @@
-"""What every data set offers: photos, tags, and masks where they exist (for scoring only)."""
+"""What every data set offers: images, tags, and masks where they exist (for scoring only)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import numpy.typing as npt
 
 from tag2mask.artifacts.labels import load_labels
 from tag2mask.core import ClassList, UserError
-from tag2mask.data.images import image_size, read_rgb
+from tag2mask.data.images import read_rgb, read_size
 
 
-class PhotoSet(ABC):
-    """Photos with image tags, cut into named splits.
+class ImageSet(ABC):
+    """Images with image tags, cut into named splits.
 
     Tags are the only supervision; masks are read for scoring (and for the upper bound trained on
     true masks) and never turned into tags. Nothing is read before it is asked for.
@@ -34,19 +34,19 @@ class PhotoSet(ABC):
         """The image ids of a split; a `UserError` if the data set has no such split."""
 
     @abstractmethod
-    def photo_path(self, image_id: str) -> Path:
-        """The photo's file (which may be missing)."""
+    def image_path(self, image_id: str) -> Path:
+        """The image's file (which may be missing)."""
 
     @abstractmethod
     def mask_path(self, image_id: str) -> Path | None:
-        """The file of the true mask, or None if the photo has none."""
+        """The file of the true mask, or None if the image has none."""
 
     @abstractmethod
     def tag_names(self, image_id: str) -> tuple[str, ...]:
-        """The photo's tags that are in the class list.
+        """The image's tags that are in the class list.
 
         Raises:
-            UserError: nobody has tagged the photo, or a tag is not a class of this data set.
+            UserError: nobody has tagged the image, or a tag is not a class of this data set.
         """
 
     @abstractmethod
@@ -57,29 +57,29 @@ class PhotoSet(ABC):
         """Multi-hot tags (K,). Raises `UserError` as `tag_names` does."""
         return self.classes.encode(self.tag_names(image_id))
 
-    def read_photo(self, image_id: str) -> npt.NDArray[np.uint8]:
-        """The photo as RGB uint8 (H, W, 3), turned upright as its EXIF data says.
+    def read_image(self, image_id: str) -> npt.NDArray[np.uint8]:
+        """The image as RGB uint8 (H, W, 3), turned upright as its EXIF data says.
 
         Raises:
             UserError: the file is missing or cannot be decoded.
         """
-        return read_rgb(self.photo_path(image_id))
+        return read_rgb(self.image_path(image_id))
 
     def read_mask(self, image_id: str) -> npt.NDArray[np.uint8] | None:
-        """The true mask (H, W) as index 0..K or 255, or None if the photo has none.
+        """The true mask (H, W) as index 0..K or 255, or None if the image has none.
 
         Raises:
-            UserError: the mask cannot be read or has another size than its photo.
+            UserError: the mask cannot be read or has another size than its image.
         """
         path = self.mask_path(image_id)
         if path is None:
             return None
         mask = load_labels(path)
-        _same_size(path, (mask.shape[0], mask.shape[1]), self.photo_path(image_id))
+        _same_size(path, (mask.shape[0], mask.shape[1]), self.image_path(image_id))
         return self.classes.to_index(mask)
 
     def has_masks(self, split: str) -> bool:
-        """Whether at least one photo of the split has a mask to score against."""
+        """Whether at least one image of the split has a mask to score against."""
         return any(self.mask_path(i) is not None for i in self.ids(split))
 
     def check(self, split: str, need_tags: bool = True) -> None:
@@ -87,7 +87,7 @@ class PhotoSet(ABC):
 
         Args:
             split: name of the split.
-            need_tags: also ask for the tags of each photo.
+            need_tags: also ask for the tags of each image.
 
         Raises:
             UserError: the first thing that is wrong, with the file's name.
@@ -95,7 +95,7 @@ class PhotoSet(ABC):
         self.check_ids(self.ids(split), need_tags)
 
     def check_ids(self, image_ids: Sequence[str], need_tags: bool = True) -> None:
-        """As `check`, for some photos."""
+        """As `check`, for some images."""
         if need_tags:
             for image_id in image_ids:
                 self.tag_names(image_id)
@@ -105,11 +105,11 @@ class PhotoSet(ABC):
                 pass
 
     def _check_files(self, image_id: str) -> None:
-        photo = self.photo_path(image_id)
-        size = image_size(photo)
+        image = self.image_path(image_id)
+        size = read_size(image)
         mask = self.mask_path(image_id)
         if mask is not None:
-            _same_size(mask, image_size(mask), photo, size)
+            _same_size(mask, read_size(mask), image, size)
 
     def describe(self) -> dict[str, Any]:
         """Plain ``{"class_path", "init_args"}`` from which `from_description` makes the set again."""
@@ -117,7 +117,7 @@ class PhotoSet(ABC):
         return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": self._init_args()}
 
     @staticmethod
-    def from_description(plain: Mapping[str, Any]) -> PhotoSet:
+    def from_description(plain: Mapping[str, Any]) -> ImageSet:
         """The inverse of `describe`; the same form as in the YAML files.
 
         Raises:
@@ -129,9 +129,9 @@ class PhotoSet(ABC):
             cls = getattr(import_module(module), name) if module else None
         except (ImportError, AttributeError):
             cls = None
-        if not (isinstance(cls, type) and issubclass(cls, PhotoSet)):
+        if not (isinstance(cls, type) and issubclass(cls, ImageSet)):
             raise UserError(
-                f"{path!r} is not a data set: class_path must name a subclass of {__name__}.PhotoSet"
+                f"{path!r} is not a data set: class_path must name a subclass of {__name__}.ImageSet"
             )
         try:
             return cls(**plain.get("init_args", {}))
@@ -140,12 +140,12 @@ class PhotoSet(ABC):
 
 
 def _same_size(
-    path: Path, size: tuple[int, int], photo: Path, photo_size: tuple[int, int] | None = None
+    path: Path, size: tuple[int, int], image: Path, image_size: tuple[int, int] | None = None
 ) -> None:
     """A `UserError` that names both files unless both (H, W) are equal."""
-    wanted = photo_size or image_size(photo)
+    wanted = image_size or read_size(image)
     if size != wanted:
         raise UserError(
-            f"{path} is {size[1]}x{size[0]} but its photo {photo} is {wanted[1]}x{wanted[0]}: "
-            "a mask must have its photo's size; replace one of them"
+            f"{path} is {size[1]}x{size[0]} but its image {image} is {wanted[1]}x{wanted[0]}: "
+            "a mask must have its image's size; replace one of them"
         )
