@@ -13,7 +13,7 @@ Usage:
 
 from __future__ import annotations
 
-from tag2mask.stage_cli import main
+from tag2mask.stage import main
 
 if __name__ == "__main__":
     raise SystemExit(main("segmentation"))

@@ -46,7 +46,7 @@ class _Command(NamedTuple):
 COMMANDS: dict[str, _Command] = {
     "run": _Command("tag2mask.pipeline.command", "run a recipe, step by step"),
     "recipes": _Command("tag2mask.pipeline.command", "list the recipes and their steps"),
-    "stage": _Command("tag2mask.stage_cli", "start one stage (a LightningCLI with all its options)"),
+    "stage": _Command("tag2mask.stage", "start one stage (a LightningCLI with all its options)"),
     "predict": _Command("tag2mask.predict", "segment new images with a trained model"),
     "score": _Command("tag2mask.evaluate.command", "score a folder of label PNGs against true masks"),
     "score-step": _Command("tag2mask.evaluate.command", None),
@@ -136,5 +136,4 @@ def _stage(args: list[str]) -> int:
     if len(args) < 2 or args[1] in ("-h", "--help"):
         print(STAGE_HELP)
         return 0 if len(args) > 1 else 2
-    stage_cli = importlib.import_module("tag2mask.stage_cli")
-    return int(stage_cli.main(args[1], args[2:]) or 0)
+    return int(importlib.import_module("tag2mask.stage").main(args[1], args[2:]) or 0)

@@ -10,7 +10,7 @@ import yaml
 
 from tag2mask.artifacts import CommandRecord, Manifest, save_labels, save_maps, write_manifest
 from tag2mask.data import VOC
-from tag2mask.stage_cli import main
+from tag2mask.stage import main
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 PSA = CONF / "recipes" / "psa"

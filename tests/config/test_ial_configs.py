@@ -21,7 +21,7 @@ from tag2mask.data import VOC
 from tag2mask.modules import Classifier, SegmentationModel, Stage
 from tag2mask.pipeline import load_recipe
 from tag2mask.recipes.ial import PairwiseLearner
-from tag2mask.stage_cli import main
+from tag2mask.stage import main
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 IAL = CONF / "recipes" / "ial"

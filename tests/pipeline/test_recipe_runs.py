@@ -21,7 +21,7 @@ from tag2mask.data import Shapes
 from tag2mask.pipeline import load_recipe, runner
 from tag2mask.pipeline.spec import Recipe, Step
 from tag2mask.predict import load_model
-from tag2mask.stage_cli import main
+from tag2mask.stage import main
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

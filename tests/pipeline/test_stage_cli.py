@@ -15,7 +15,7 @@ from tag2mask.artifacts import load_maps, read_manifest
 from tag2mask.core import ClassList, UserError
 from tag2mask.data import VOC
 from tag2mask.modules import Classifier, load_stage
-from tag2mask.stage_cli import main
+from tag2mask.stage import main
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 LIGHT = {

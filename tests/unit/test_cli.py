@@ -111,9 +111,9 @@ def test_our_own_errors_keep_their_traceback(fake: types.ModuleType) -> None:
 
 def test_stage_passes_everything_on(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[object] = []
-    module = types.ModuleType("tag2mask.stage_cli")
+    module = types.ModuleType("tag2mask.stage")
     module.main = lambda script, args: seen.append((script, args))  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "tag2mask.stage_cli", module)
+    monkeypatch.setitem(sys.modules, "tag2mask.stage", module)
     assert cli.main(["stage", "classifier", "fit", "--help", "--", "--x=1"]) == 0
     assert seen == [("classifier", ["fit", "--help", "--", "--x=1"])]
 

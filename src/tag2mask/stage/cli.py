@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,8 @@ from tag2mask.callbacks import CamPanels, PredictionWriter, StepRecorder
 from tag2mask.core import UserError, keep_freed_memory, unknown_name
 from tag2mask.data.base import ImageData
 from tag2mask.modules import PseudoLabelGenerator, Stage
-from tag2mask.stage_identity import config_hash, step_identity
+from tag2mask.stage.identity import config_hash, step_identity
+from tag2mask.stage.messages import hide_known_warnings, mistake_of, show_notes
 
 SCRIPTS: dict[str, type[pl.LightningModule]] = {
     "classifier": Stage,
@@ -198,8 +197,9 @@ def main(script: str, args: Sequence[str] | None = None) -> int:
     Returns:
         0, or 2 after a mistake of the user, 130 after Ctrl-C.
     """
-    _quieten()
-    _show_notes()
+    torch.set_float32_matmul_precision("high")
+    hide_known_warnings()
+    show_notes()
     keep_freed_memory()
     try:
         if script not in SCRIPTS:
@@ -209,53 +209,9 @@ def main(script: str, args: Sequence[str] | None = None) -> int:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return 130
     except Exception as error:
-        mistake = _user_error(error)
-        if mistake is None:
+        mistake = mistake_of(error)
+        if not mistake:
             raise
-        print(f"error: {_message(mistake)}", file=sys.stderr)
+        print(f"error: {mistake}", file=sys.stderr)
         return 2
     return 0
-
-
-def _user_error(error: BaseException | None) -> UserError | None:
-    """The user's mistake behind an error: jsonargparse wraps what constructors raise."""
-    while error is not None and not isinstance(error, UserError):
-        error = error.__cause__ or error.__context__
-    return error
-
-
-def _message(error: UserError) -> str:
-    """The message alone, where a loader process has wrapped it in its traceback."""
-    text = str(error)
-    if "Original Traceback" not in text:
-        return text
-    return text.strip().splitlines()[-1].partition("UserError: ")[2] or text
-
-
-def _quieten() -> None:
-    torch.set_float32_matmul_precision("high")
-    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
-    for pattern in (
-        ".*does not have many workers.*",
-        ".*LeafSpec.*",
-        ".*pin_memory.*",
-        ".*intended to run from within Python.*",  # the words after `stage SCRIPT` are ours to pass on
-        ".*in eval mode at the start of training.*",  # frozen batch-norm, on purpose
-        ".*No positive samples found in target.*",  # a class may be missing from a small split
-        ".*smaller than the logging interval.*",
-    ):
-        warnings.filterwarnings("ignore", pattern)
-
-
-class _Notes(logging.Handler):
-    """Prints what the library notes (which CRF engine it uses, ...) to the standard error of the moment."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr)
-
-
-def _show_notes() -> None:
-    notes = logging.getLogger("tag2mask")
-    if not any(isinstance(handler, _Notes) for handler in notes.handlers):
-        notes.addHandler(_Notes())
-        notes.setLevel(logging.INFO)

@@ -1,0 +1,57 @@
+"""What a stage prints: the user's mistakes, the library's notes, and no warning that says nothing."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+
+from tag2mask.core import UserError
+
+_KNOWN_WARNINGS = (
+    ".*does not have many workers.*",
+    ".*LeafSpec.*",
+    ".*pin_memory.*",
+    ".*intended to run from within Python.*",  # the words after `stage SCRIPT` are ours to pass on
+    ".*in eval mode at the start of training.*",  # frozen batch-norm, on purpose
+    ".*No positive samples found in target.*",  # a class may be missing from a small split
+    ".*smaller than the logging interval.*",
+)
+
+
+def mistake_of(error: BaseException) -> str:
+    """The message of the user's mistake behind an error, "" if the error is a bug.
+
+    jsonargparse wraps what constructors raise, and a loader process wraps the message in its traceback.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, UserError):
+        cause = cause.__cause__ or cause.__context__
+    if cause is None:
+        return ""
+    text = str(cause)
+    if "Original Traceback" not in text:
+        return text
+    return text.strip().splitlines()[-1].partition("UserError: ")[2] or text
+
+
+def hide_known_warnings() -> None:
+    """Hide warnings about what is meant to be so."""
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    for pattern in _KNOWN_WARNINGS:
+        warnings.filterwarnings("ignore", pattern)
+
+
+def show_notes() -> None:
+    """Print the library's notes, such as which CRF engine it uses, on standard error."""
+    notes = logging.getLogger("tag2mask")
+    if not any(isinstance(handler, _Notes) for handler in notes.handlers):
+        notes.addHandler(_Notes())
+        notes.setLevel(logging.INFO)
+
+
+class _Notes(logging.Handler):
+    """Looks ``sys.stderr`` up for each note, so that a redirection made later also counts."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
