@@ -13,6 +13,7 @@ from tag2mask.core.batch import (
 from tag2mask.core.classes import IGNORE, VOC_NAMES, ClassList
 from tag2mask.core.errors import UserError, unknown_name
 from tag2mask.core.memory import keep_freed_memory
+from tag2mask.core.threads import map_threads, thread_pool, usable_cpus
 
 __all__ = [
     "IGNORE",
@@ -28,5 +29,8 @@ __all__ = [
     "TrainBatch",
     "UserError",
     "keep_freed_memory",
+    "map_threads",
+    "thread_pool",
     "unknown_name",
+    "usable_cpus",
 ]

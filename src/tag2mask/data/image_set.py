@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tag2mask.artifacts.labels import load_labels
-from tag2mask.core import ClassList, UserError
+from tag2mask.core import ClassList, UserError, map_threads
 from tag2mask.data.images import read_rgb, read_size
 
 
@@ -100,9 +99,7 @@ class ImageSet(ABC):
             for image_id in image_ids:
                 self.tag_names(image_id)
         # The time goes into opening files, which threads overlap (network disks above all).
-        with ThreadPoolExecutor(8) as pool:
-            for _ in pool.map(self._check_files, image_ids):
-                pass
+        map_threads(self._check_files, image_ids, threads=8)
 
     def _check_files(self, image_id: str) -> None:
         image = self.image_path(image_id)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import TypeVar
 
 from tqdm import tqdm
+
+from tag2mask.core import thread_pool, usable_cpus
 
 Loaded = TypeVar("Loaded")
 
@@ -23,9 +24,9 @@ def load_ahead(load: Callable[[str], Loaded], ids: Sequence[str], what: str) -> 
         ids: image ids.
         what: name of the progress bar (on stderr, only in a terminal).
     """
-    workers = min(8, os.cpu_count() or 1)
+    workers = min(8, usable_cpus())
     waiting: deque[tuple[str, Future[Loaded]]] = deque()
-    with ThreadPoolExecutor(workers) as pool, tqdm(total=len(ids), desc=what, disable=None) as bar:
+    with thread_pool(workers) as pool, tqdm(total=len(ids), desc=what, disable=None) as bar:
         try:
             for image_id in ids:
                 waiting.append((image_id, pool.submit(load, image_id)))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tag2mask.artifacts import require_step
-from tag2mask.core import ImageSample, LabelsResult, MapsResult, UserError
+from tag2mask.core import ImageSample, LabelsResult, MapsResult, UserError, map_threads
 from tag2mask.modules.affinity import AffinityLearner
 from tag2mask.modules.base import load_stage
 from tag2mask.modules.refinements import ImageView, Refinement, ScoreMaps, unknown_below
@@ -50,7 +48,7 @@ class PseudoLabelGenerator(pl.LightningModule):
         self.chain = [r for r in refinements or [] if r.enabled]
         self.output = output
         self.unknown = unknown
-        self.threads = threads or len(os.sched_getaffinity(0))
+        self.threads = threads
         self.affinity = self._load_affinity(affinity_from)
         self._network_lock = threading.Lock()
 
@@ -75,8 +73,7 @@ class PseudoLabelGenerator(pl.LightningModule):
     ) -> Sequence[MapsResult | LabelsResult]:
         """Refined maps or labels of the images of a batch that are not on disk yet."""
         todo = [sample for sample in batch if not sample.get("done")]
-        with ThreadPoolExecutor(self.threads) as pool:
-            return list(pool.map(self.refine, todo))
+        return map_threads(self.refine, todo, self.threads)
 
     def refine(self, sample: ImageSample) -> MapsResult | LabelsResult:
         """The result of one image."""

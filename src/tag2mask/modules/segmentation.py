@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +12,7 @@ from torch.nn import functional as F
 from torchmetrics.classification import MultilabelF1Score
 
 from tag2mask.backbones import build_backbone
-from tag2mask.core import IGNORE, ImageSample, LabelsResult, TrainBatch, UserError, unknown_name
+from tag2mask.core import IGNORE, ImageSample, LabelsResult, TrainBatch, UserError, map_threads, unknown_name
 from tag2mask.heads import MultiScaleMax, SmpSegmenter, build_segmenter
 from tag2mask.metrics import Confusion
 from tag2mask.modules.base import OptimizerFactory, Stage, load_backbone
@@ -227,8 +225,7 @@ class SegmentationModel(Stage):
         """Label maps of each image, one per variant; the network in turn, the CRFs in parallel."""
         todo = [sample for sample in batch if not sample.get("done")]
         scores = [self.variant_scores(sample["image"]) for sample in todo]
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            return list(pool.map(self._result, todo, scores))
+        return map_threads(lambda pair: self._result(*pair), zip(todo, scores, strict=True))
 
     def variant_scores(self, image: Tensor) -> dict[str, Tensor]:
         """Class probabilities (K + 1, H, W) of an image (3, H, W) by passes: ``single``, ``multi``."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from tag2mask.core import ImageSample, LabelsResult, RegionsResult, UserError
+from tag2mask.core import ImageSample, LabelsResult, RegionsResult, UserError, map_threads
 from tag2mask.modules import AffinityLabelGenerator, PseudoLabelGenerator
 from tag2mask.ops import affinity_labels, felzenszwalb
 
@@ -73,8 +72,7 @@ class SuperpixelGenerator(PseudoLabelGenerator):
     ) -> Sequence[RegionsResult]:
         """Superpixels of the images of a batch that are not on disk yet."""
         todo = [sample for sample in batch if not sample.get("done")]
-        with ThreadPoolExecutor(self.threads) as pool:
-            return list(pool.map(self._cut, todo))
+        return map_threads(self._cut, todo, self.threads)
 
     def _cut(self, sample: ImageSample) -> RegionsResult:
         image = np.ascontiguousarray(sample["image"].permute(1, 2, 0).cpu().numpy())

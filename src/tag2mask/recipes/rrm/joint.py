@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from tag2mask.core import IGNORE, TrainBatch, UserError
+from tag2mask.core import IGNORE, TrainBatch, UserError, thread_pool
 from tag2mask.heads import CAMHead
 from tag2mask.losses import DenseEnergyLoss
 from tag2mask.modules import Classifier, SegmentationModel, load_network
@@ -117,7 +116,7 @@ class JointModel(SegmentationModel):
         parts = {"class": self.class_loss(self.class_head(features["out"]), tags)}
         if self.global_step >= self._first_steps():
             cams = self._cams(images, features["out"])
-            with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            with thread_pool() as pool:
                 jobs = self._start_mining(pool, images, cams, tags)
                 logits = head(features)  # while the CRFs run
                 labels = self._mined(jobs, inside)

@@ -1,0 +1,53 @@
+"""Threads for work that releases the GIL: compiled kernels, NumPy, file access."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def usable_cpus() -> int:
+    """The number of CPUs that this process may use, at least 1.
+
+    Slurm and containers bind a process to some of the machine's CPUs. Systems that cannot bind
+    processes (macOS, Windows) count all of them.
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def thread_pool(threads: int | None = None) -> ThreadPoolExecutor:
+    """A pool of threads, to be used in a ``with`` block.
+
+    Args:
+        threads: how many; None takes one for each CPU that the process may use.
+    """
+    return ThreadPoolExecutor(usable_cpus() if threads is None else threads)
+
+
+def map_threads(work: Callable[[T], R], items: Iterable[T], threads: int | None = None) -> list[R]:
+    """The results of `work(item)` in the order of the items, computed side by side.
+
+    Plain threads are safe in forked data-loader workers and inside other threads. With one thread, or
+    one item, the work is done in the calling thread.
+
+    Args:
+        work: called once for each item, from several threads at once.
+        items: what to work on.
+        threads: the most threads at a time; None takes one for each CPU that the process may use.
+
+    Raises:
+        Exception: the first error that `work` raised, in the order of the items.
+    """
+    jobs = list(items)
+    count = min(len(jobs), usable_cpus() if threads is None else threads)
+    if count <= 1:
+        return [work(job) for job in jobs]
+    with thread_pool(count) as pool:
+        return list(pool.map(work, jobs))
