@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks.results_table import Card, keep, read_card
 from tag2mask.artifacts import read_manifest
+from tag2mask.core.tables import Table
 from tag2mask.pipeline import Recipe, load_recipe
 from tag2mask.pipeline.configs import find_conf, recipe_folder
 from tag2mask.pipeline.settings import read_run
@@ -89,11 +90,9 @@ def _peak_mb(step: Path) -> float:
 
 def markdown(rows: Mapping[str, Sequence[Row]], command: str) -> str:
     """One line per recipe: mean, and half the range behind +- where there are several seeds."""
-    lines = ["| recipe | " + " | ".join(COLUMNS.values()) + " | seeds |", "|---" * (len(COLUMNS) + 2) + "|"]
-    for label, runs in rows.items():
-        cells = [cell(runs, c) for c in COLUMNS]
-        lines.append(f"| {label} | " + " | ".join(cells) + f" | {len(runs)} |")
-    return "\n".join([*lines, "", *_steps(rows), "", f"Printed by `{command}`.", ""])
+    lines = [[label, *(cell(runs, c) for c in COLUMNS), str(len(runs))] for label, runs in rows.items()]
+    table = Table(["recipe", *COLUMNS.values(), "seeds"], lines).markdown()
+    return "\n".join([table, "", *_steps(rows), "", f"Printed by `{command}`.", ""])
 
 
 def _steps(rows: Mapping[str, Sequence[Row]]) -> list[str]:

@@ -16,6 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tag2mask.artifacts import SCORECARD_NAME
+from tag2mask.core.tables import Table
+
 Card = Mapping[str, Any]
 ROWS: list[tuple[str, Callable[[Card], Any]]] = [
     ("classifier, mAP (val)", lambda c: c["steps"]["cam"]["metrics"]["val/mAP"]),
@@ -39,7 +42,7 @@ def _variant(card: Card, name: str) -> Any:
 def read_card(run: Path) -> Card:
     """The scorecard of a run folder; exits with one message where it is missing or broken."""
     try:
-        plain: Card = json.loads((run / "scorecard.json").read_text(encoding="utf-8"))
+        plain: Card = json.loads((run / SCORECARD_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         sys.exit(f"error: no readable scorecard in {run} ({error}): run the recipe first")
     # Where the weights lay on the machine that made the run is nobody's business.
@@ -73,22 +76,21 @@ def markdown(table: Mapping[str, Sequence[float]], cards: Sequence[Card], comman
     first = cards[0]
     seeds = ", ".join(str(c["seed"] if c["seed"] is not None else 0) for c in cards)
     minutes = [sum(c["seconds"].values()) / 60 for c in cards]
-    lines = [
+    about = (
         f"Recipe {first['recipe']}, data {first['data']}, backbone {first['backbone']}, "
         f"budget {first['budget']}, seeds {seeds}; {sum(minutes) / len(minutes):.0f} minutes a run. "
         "mIoU in percent over the data set's classes and background, one confusion matrix over the "
-        "split, 255 ignored.",
-        "",
-        "| | mean | spread | per seed |",
-        "|---|---|---|---|",
-    ]
+        "split, 255 ignored."
+    )
+    rows = []
     for name, values in table.items():
         digits = 3 if name == RATIO else 1
         mean, spread = sum(values) / len(values), (max(values) - min(values)) / 2
         each = ", ".join(f"{v:.{digits}f}" for v in values)
         shown = f"{spread:.{digits}f}" if len(values) > 1 else "one seed"
-        lines.append(f"| {name} | {mean:.{digits}f} | {shown} | {each} |")
-    return "\n".join([*lines, "", f"Printed by `{command}`.", ""])
+        rows.append([name, f"{mean:.{digits}f}", shown, each])
+    table = Table(["", "mean", "spread", "per seed"], rows).markdown()
+    return "\n".join([about, "", table, "", f"Printed by `{command}`.", ""])
 
 
 def keep(out: Path, name: str, text: str, facts: Mapping[str, Any]) -> None:

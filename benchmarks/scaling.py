@@ -20,6 +20,7 @@ from tqdm import tqdm
 from benchmarks.harness import RGB, Inputs
 from benchmarks.memory import peak_growth_mb
 from benchmarks.tables import write
+from tag2mask.core.tables import Table
 from tag2mask.ops import CRF_CAM, affinity_graph, dense_crf, felzenszwalb, guided_filter
 
 SIZES = ((250, 188), (500, 375), (1024, 512), (1024, 1024), (2048, 1024))
@@ -127,11 +128,11 @@ def markdown(costs: Sequence[Cost]) -> str:
     for varied in dict.fromkeys(c.varied for c in costs):
         chosen = [c for c in costs if c.varied == varied]
         columns = list(dict.fromkeys(c.at for c in chosen))
-        rows = [[f"ms (peak MB) by {varied}", *columns], ["---"] * (len(columns) + 1)]
+        rows = []
         for operator in dict.fromkeys(c.operator for c in chosen):
             cells = {c.at: _cell(c) for c in chosen if c.operator == operator}
             rows.append([operator, *(cells.get(at, "") for at in columns)])
-        tables.append("\n".join("| " + " | ".join(row) + " |" for row in rows))
+        tables.append(Table([f"ms (peak MB) by {varied}", *columns], rows).markdown())
     return "\n\n".join(tables)
 
 

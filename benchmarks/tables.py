@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from benchmarks.harness import Result
+from tag2mask.core.tables import Table
 
 HEADINGS = (
     "piece",
@@ -29,8 +30,7 @@ HEADINGS = (
 
 def markdown(results: Sequence[Result]) -> str:
     """One row per case; seconds are medians."""
-    rows = [HEADINGS, ("---",) * len(HEADINGS), *(_row(r) for r in results)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return Table(HEADINGS, [_row(r) for r in results]).markdown()
 
 
 def plain(results: Sequence[Result]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from benchmarks.recipe_table import Row, cards_of, cell, label_of, recipe_of
 from benchmarks.results_table import Card, keep
 from tag2mask.artifacts import require_step, sha256_file
 from tag2mask.core import UserError
+from tag2mask.core.tables import Table
 from tag2mask.evaluate import score_step
 from tag2mask.pipeline.process import run_child
 
@@ -93,17 +94,13 @@ def row_of(card: Card, cams: Mapping[str, Any]) -> Row:
 def markdown(rows: Mapping[str, Sequence[Row]], command: str) -> str:
     """One line per recipe: mean, half the range, and seed by seed what the network has beyond the maps."""
     names = [*COLUMNS.values(), "network less CAM, seed by seed"]
-    lines = [
-        "mIoU on val in percent. The maps know the tags of each image, the networks do not.",
-        "",
-        "| recipe | " + " | ".join(names) + " | seeds |",
-        "|---" * (len(names) + 2) + "|",
-    ]
+    lines = []
     for label, runs in rows.items():
         gains = ", ".join(f"{r['single'] - r['cam']:+.1f}" for r in runs)
-        cells = [*(cell(runs, c) for c in COLUMNS), gains]
-        lines.append(f"| {label} | " + " | ".join(cells) + f" | {len(runs)} |")
-    return "\n".join([*lines, "", f"Printed by `{command}`.", ""])
+        lines.append([label, *(cell(runs, c) for c in COLUMNS), gains, str(len(runs))])
+    table = Table(["recipe", *names, "seeds"], lines).markdown()
+    about = "mIoU on val in percent. The maps know the tags of each image, the networks do not."
+    return "\n".join([about, "", table, "", f"Printed by `{command}`.", ""])
 
 
 def collect(runs: Sequence[Path], kept: Path) -> dict[str, list[Row]]:

@@ -18,7 +18,6 @@ from tag2mask.core import ClassList, UserError
 from tag2mask.data import VOC, ImageSet
 from tag2mask.data import Table as ImageTable
 from tag2mask.report import (
-    Table,
     build_page,
     class_table,
     metric_table,
@@ -28,7 +27,6 @@ from tag2mask.report import (
 )
 from tag2mask.report.gallery import choose_images, image_rows
 from tag2mask.report.pictures import heat_picture, hex_colour, label_picture, shrink
-from tag2mask.report.tables import duration, percent
 
 CAT, DOG = 8, 12
 SIZE = (20, 30)
@@ -165,17 +163,6 @@ def test_folders_that_are_no_runs(tmp_path: Path, run: Path) -> None:
 # --- tables -------------------------------------------------------------------------------------
 
 
-def test_table_as_text() -> None:
-    text = Table("T", ["step", "mIoU"], [["cam", "4.0"], ["labels", "61.5"]], note="A note.").text()
-    assert text.splitlines() == ["step    mIoU", "------------", "cam      4.0", "labels  61.5", "A note."]
-
-
-def test_table_as_html_is_escaped() -> None:
-    html = Table("<b>", ["a&b"], [["<script>"]], note="<i>", css_class='"x').html()
-    assert all(text in html for text in ("&lt;b&gt;", "a&amp;b", "&lt;script&gt;", "&lt;i&gt;", "&quot;x"))
-    assert "<script>" not in html
-
-
 def test_scores_of_one_run(run: Path) -> None:
     rows = {row[0]: row[1:] for row in score_table(read_runs([run])).rows}
     assert rows["z_cam, fixed threshold"] == ["train", "3", "40.0", "0.30", "80.0", "95.0", "1 min 01 s"]
@@ -192,19 +179,19 @@ def test_runs_side_by_side(tmp_path: Path, images: VOC, run: Path) -> None:
     assert table.header == ["", "one", "two"]
     rows = {row[0]: row[1:] for row in table.rows}
     assert rows["z_cam, fixed threshold: mIoU"] == ["40.0 at 0.30", "45.0 at 0.30"]
-    assert rows["walk: mIoU"] == ["50.0", "–"]
+    assert rows["walk: mIoU"] == ["50.0", "-"]
     assert rows["labels: coverage"] == ["95.0", "95.0"]
 
 
 def test_scores_per_class(run: Path) -> None:
     table = class_table(read_runs([run]))
     assert table.header == ["class", "z_cam", "walk", "labels", "a_model"]
-    assert table.rows[1:] == [["cat", "40.0", "50.0", "60.0", "70.0"], ["dog", "–", "–", "–", "–"]]
+    assert table.rows[1:] == [["cat", "40.0", "50.0", "60.0", "70.0"], ["dog", "-", "-", "-", "-"]]
 
 
 def test_metrics_and_settings(run: Path) -> None:
     runs = read_runs([run])
-    assert metric_table(runs).rows == [["z_cam: mAP", "0.93"]]
+    assert metric_table(runs).rows == [["z_cam: mAP", "93.0 %"]]
     rows = dict(settings_table(runs).rows)
     assert rows["recipe"] == "psa:no_crf"
     assert (rows["budget"], rows["seed"], rows["classes"]) == ("small", "7", "cat, dog")
@@ -227,11 +214,6 @@ def test_settings_come_from_the_saved_configuration(run: Path, images: VOC) -> N
     (run / "z_cam" / "fit.yaml").write_text("a: [")
     with pytest.raises(UserError, match=r"fit\.yaml"):
         settings_table(read_runs([run]))
-
-
-def test_numbers_as_text() -> None:
-    assert [percent(v) for v in (0.5, 0, 1, None)] == ["50.0", "0.0", "100.0", "–"]
-    assert [duration(v) for v in (5.4, 61, 3720)] == ["5 s", "1 min 01 s", "1 h 02 min"]
 
 
 # --- pictures -----------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from tag2mask.artifacts.files import (
     atomic_write_bytes,
     atomic_write_json,
     atomic_write_text,
+    read_json,
     safe_join,
     sha256_file,
     sha256_json,
@@ -29,11 +30,28 @@ from tag2mask.artifacts.manifest import (
     write_manifest,
 )
 from tag2mask.artifacts.maps import StoredMaps, load_maps, save_maps
+from tag2mask.artifacts.names import (
+    LAST_CHECKPOINT,
+    METRICS_NAME,
+    REPORT_NAME,
+    RUN_NAME,
+    SCORE_NAME,
+    SCORECARD_NAME,
+    VARIANTS,
+    config_name,
+)
 from tag2mask.artifacts.regions import load_regions, save_regions
 
 __all__ = [
     "KINDS",
+    "LAST_CHECKPOINT",
+    "METRICS_NAME",
+    "REPORT_NAME",
     "RESULT_SUFFIXES",
+    "RUN_NAME",
+    "SCORECARD_NAME",
+    "SCORE_NAME",
+    "VARIANTS",
     "CommandRecord",
     "Manifest",
     "StoredMaps",
@@ -41,6 +59,7 @@ __all__ = [
     "atomic_write_json",
     "atomic_write_text",
     "collect_versions",
+    "config_name",
     "git_commit",
     "load_confidence",
     "load_features",
@@ -49,6 +68,7 @@ __all__ = [
     "load_regions",
     "load_sub_labels",
     "manifest_hash",
+    "read_json",
     "read_manifest",
     "require_step",
     "safe_join",

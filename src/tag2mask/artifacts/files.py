@@ -63,6 +63,23 @@ def atomic_write_json(path: str | Path, obj: Any) -> None:
     atomic_write_text(path, json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def read_json(path: str | Path) -> dict[str, Any] | None:
+    """The object that a JSON file of a run holds, or None if there is no such file.
+
+    Raises:
+        UserError: the file cannot be read or holds no object.
+    """
+    try:
+        plain = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}; delete it and run the step again") from error
+    if not isinstance(plain, dict):
+        raise UserError(f"{path} does not hold an object; delete it and run the step again")
+    return plain
+
+
 def safe_join(folder: str | Path, name: str) -> Path:
     """``folder/name``, for names that come from lists and tables.
 

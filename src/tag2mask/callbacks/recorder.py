@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import resource
 import time
 from collections.abc import Mapping
@@ -14,12 +13,14 @@ import pytorch_lightning as pl
 import torch
 
 from tag2mask.artifacts import (
+    METRICS_NAME,
     RESULT_SUFFIXES,
     CommandRecord,
     Manifest,
     atomic_write_json,
     collect_versions,
     git_commit,
+    read_json,
     read_manifest,
     write_manifest,
 )
@@ -120,9 +121,8 @@ class StepRecorder(pl.Callback):
         print(f"{int(written)} of {total} images written to {out}")
 
     def _write_metrics(self, values: Mapping[str, float]) -> None:
-        path = self.identity.folder / "metrics.json"
-        known = json.loads(path.read_text()) if path.is_file() else {}
-        atomic_write_json(path, {**known, **values})
+        path = self.identity.folder / METRICS_NAME
+        atomic_write_json(path, {**(read_json(path) or {}), **values})
 
     def _manifest(self, complete: bool) -> Manifest:
         me = self.identity

@@ -10,7 +10,7 @@ from tag2mask.core.batch import (
     SubLabelsResult,
     TrainBatch,
 )
-from tag2mask.core.classes import IGNORE, VOC_NAMES, ClassList
+from tag2mask.core.classes import IGNORE, VOC_NAMES, ClassList, Unknown
 from tag2mask.core.errors import UserError, unknown_name
 from tag2mask.core.memory import keep_freed_memory
 from tag2mask.core.threads import map_threads, thread_pool, usable_cpus
@@ -27,6 +27,7 @@ __all__ = [
     "Result",
     "SubLabelsResult",
     "TrainBatch",
+    "Unknown",
     "UserError",
     "keep_freed_memory",
     "map_threads",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,9 @@ from tag2mask.core.errors import UserError, unknown_name
 
 IGNORE = 255
 """Mask value of pixels that are not scored and not trained on."""
+
+Unknown = Literal["ignore", "wrong", "background"]
+"""What a prediction of 255 counts as when it is scored; `tag2mask.metrics.Confusion` explains the three."""
 
 VOC_NAMES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, get_args
 
-if TYPE_CHECKING:
-    from tag2mask.core import ClassList
+from tag2mask.core import VOC_NAMES, ClassList, Unknown
+from tag2mask.core.tables import Table, percent
 
 SCORE_HELP = """Compare label PNGs with true masks, whatever produced them.
 
@@ -29,7 +29,8 @@ SCORE_EXAMPLES = """examples:
   background   a prediction of background
 Known pixels are the easy ones: --known-in scores complete labels on those of partial ones."""
 
-UNKNOWN = ("ignore", "wrong", "background")
+TOTALS = {"mIoU": "miou", "precision": "precision", "coverage": "coverage"}
+"""Rows below the classes, by the score that they show."""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -44,7 +45,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     score.add_argument("pred_dir", metavar="PRED_DIR", help="folder of predicted labels, <id>.png")
     score.add_argument("gt_dir", metavar="GT_DIR", help="folder of true masks, <id>.png")
     score.add_argument("--split", metavar="FILE", help="list of the ids to score (default: all of GT_DIR)")
-    score.add_argument("--unknown", choices=UNKNOWN, default="ignore", help="what a predicted 255 counts as")
+    score.add_argument(
+        "--unknown", choices=get_args(Unknown), default="ignore", help="what a predicted 255 counts as"
+    )
     score.add_argument(
         "--classes",
         metavar="NAMES|voc",
@@ -102,8 +105,6 @@ def parse_classes(text: str) -> ClassList:
     Raises:
         UserError: no name at all, or one name twice.
     """
-    from tag2mask.core import VOC_NAMES, ClassList
-
     if text.strip().lower() == "voc":
         return ClassList.voc()
     names = [name.strip() for name in text.split(",") if name.strip()]
@@ -113,49 +114,26 @@ def parse_classes(text: str) -> ClassList:
 
 
 def score_table(scores: Mapping[str, Any]) -> str:
-    """Scores (as `Scores.to_dict` gives them) as text: one line per class, then the totals in per cent."""
+    """Scores (as `Scores.to_dict` gives them) as text: one line per class, then the totals in percent."""
     rows = [(name, percent(iou)) for name, iou in scores["per_class"].items()]
-    totals = [
-        ("mIoU", percent(scores["miou"])),
-        ("precision", percent(scores["precision"])),
-        ("coverage", percent(scores["coverage"])),
-    ]
-    width = max(len(name) for name, _ in [*rows, *totals])
-    rule = "-" * (width + 8)
-    lines = [
-        f"{'class':<{width}}     IoU",
-        rule,
-        *_aligned(rows, width),
-        rule,
-        *_aligned(totals, width),
-        rule,
-    ]
+    totals = [(name, percent(scores[key])) for name, key in TOTALS.items()]
     missing = f", {scores['missing']} without a prediction left out" if scores["missing"] else ""
     of_split = f" of {scores['split']}" if scores["split"] else ""
     only = f"; only pixels known in {scores['known_in']}" if "known_in" in scores else ""
-    lines.append(f"{scores['images']} images{of_split}{missing}; unknown pixels: {scores['unknown']}{only}")
-    return "\n".join(lines)
+    note = f"{scores['images']} images{of_split}{missing}; unknown pixels: {scores['unknown']}{only}"
+    return Table(("class", "IoU"), rows, note=note, foot=totals).text()
 
 
 def step_line(score: Mapping[str, Any]) -> str:
     """What `score_step` gives, as one line."""
     if not score["scored"]:
         return f"not scored ({score['why']})"
-    text = f"mIoU {percent(score['miou']).strip()}"
+    text = f"mIoU {percent(score['miou'])}"
     if score.get("threshold") is not None:
-        best = f"{percent(score['best_miou']).strip()} at the best, {score['best_threshold']:.2f}"
+        best = f"{percent(score['best_miou'])} at the best, {score['best_threshold']:.2f}"
         text += f" at the fixed threshold {score['threshold']:.2f} ({best})"
     if score.get("variant"):
         text += f" ({score['variant']})"
     if score["coverage"] is not None and score["coverage"] < 1:
-        text += f", coverage {percent(score['coverage']).strip()}"
+        text += f", coverage {percent(score['coverage'])}"
     return f"{text}, {score['images']} images of {score['split']}"
-
-
-def percent(share: float | None) -> str:
-    """A share in [0, 1] in per cent with one decimal, six wide; ``-`` for None."""
-    return "     -" if share is None else f"{100 * share:6.1f}"
-
-
-def _aligned(rows: Iterable[tuple[str, str]], width: int) -> list[str]:
-    return [f"{name:<{width}}  {value}" for name, value in rows]

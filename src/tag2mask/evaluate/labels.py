@@ -9,11 +9,10 @@ from typing import Literal
 import numpy as np
 
 from tag2mask.artifacts import load_labels, safe_join
-from tag2mask.core import IGNORE, VOC_NAMES, ClassList, UserError
+from tag2mask.core import IGNORE, VOC_NAMES, ClassList, Unknown, UserError
 from tag2mask.data import ImageSet
 from tag2mask.evaluate.loop import load_ahead
 from tag2mask.evaluate.scores import Labels, LabelTally, Scores
-from tag2mask.metrics.confusion import Unknown
 
 Missing = Literal["error", "skip"]
 

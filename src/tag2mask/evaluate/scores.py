@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tag2mask.core import IGNORE, ClassList
+from tag2mask.core import IGNORE, ClassList, Unknown
 from tag2mask.metrics import Confusion
-from tag2mask.metrics.confusion import Unknown
 
 Labels = npt.NDArray[np.uint8]
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tag2mask.artifacts import Manifest, atomic_write_json, load_labels, require_step, safe_join
+from tag2mask.artifacts import (
+    METRICS_NAME,
+    SCORE_NAME,
+    VARIANTS,
+    Manifest,
+    atomic_write_json,
+    load_labels,
+    read_json,
+    require_step,
+    safe_join,
+)
 from tag2mask.core import UserError
 from tag2mask.data import ImageSet
 from tag2mask.evaluate.labels import score_folder
@@ -17,8 +26,6 @@ from tag2mask.evaluate.maps import score_maps
 from tag2mask.evaluate.scores import Labels, LabelTally
 from tag2mask.ops import affinity_labels
 
-SCORE_NAME = "score.json"
-METRICS_NAME = "metrics.json"
 CAM_THRESHOLD = 0.3
 """Where a step names no threshold of its own (``cam_threshold`` in its ``metrics.json``)."""
 
@@ -29,9 +36,6 @@ UNSCORED = {
     "sub_labels": "sub-categories are",
 }
 """Kinds of steps that have nothing to compare with masks, as the subject of a sentence."""
-
-VARIANTS = ("single_scale", "multi_scale", "multi_scale_crf")
-"""Ways to predict with a segmentation network; the first one that is there gives the headline."""
 
 
 def score_step(step_dir: str | Path) -> dict[str, Any]:
@@ -53,7 +57,7 @@ def score_step(step_dir: str | Path) -> dict[str, Any]:
     """
     folder = Path(step_dir)
     manifest = require_step(folder)
-    metrics = _read_metrics(folder)
+    metrics = read_json(folder / METRICS_NAME) or {}
     score: dict[str, Any] = {"kind": manifest.kind, "split": manifest.split, "metrics": metrics}
     if manifest.kind in UNSCORED:
         score = {"scored": False, "why": f"{UNSCORED[manifest.kind]} no label maps", **score}
@@ -128,16 +132,3 @@ def _affinity_pair(out: Path, dataset: ImageSet, image_id: str) -> tuple[Labels,
 
 def _share(part: float, whole: float) -> float | None:
     return part / whole if whole else None
-
-
-def _read_metrics(folder: Path) -> dict[str, Any]:
-    path = folder / METRICS_NAME
-    try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}; run the step again") from error
-    if not isinstance(metrics, dict):
-        raise UserError(f"{path} does not hold a table of metrics; run the step again")
-    return metrics

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from tag2mask.core import IGNORE
+from tag2mask.core import IGNORE, Unknown
 
-Unknown = Literal["ignore", "wrong", "background"]
 Labels = Tensor | npt.NDArray[np.integer[Any]]
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.classification import MultilabelF1Score
 
+from tag2mask.artifacts import VARIANTS
 from tag2mask.backbones import build_backbone
 from tag2mask.core import IGNORE, ImageSample, LabelsResult, TrainBatch, UserError, map_threads, unknown_name
 from tag2mask.heads import MultiScaleMax, SmpSegmenter, build_segmenter
@@ -19,7 +20,6 @@ from tag2mask.modules.base import OptimizerFactory, Stage, load_backbone
 from tag2mask.modules.refinements import CRF_SETS
 from tag2mask.ops import dense_crf
 
-VARIANTS = ("single_scale", "multi_scale", "multi_scale_crf")
 """Ways of predicting: one pass; all test scales and flips; the same followed by a CRF."""
 
 

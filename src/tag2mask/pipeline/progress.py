@@ -5,18 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-
-def clock(seconds: float) -> str:
-    """``m:ss``, or ``h:mm:ss`` from an hour on."""
-    whole = round(seconds)
-    minutes, rest = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def percent(share: Any) -> str:
-    """A share in [0, 1] in percent with one digit, "-" for none."""
-    return f"{100 * share:.1f}" if isinstance(share, int | float) else "-"
+from tag2mask.core.tables import NOTHING, Table, duration, percent
 
 
 def score_text(score: Mapping[str, Any] | None) -> str:
@@ -47,20 +36,9 @@ def status_line(index: int, total: int, name: str, text: str, score: str = "") -
     return f"[{index}/{total}] {name}  {text}" + (f"  {score}" if score else "")
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of equal length in columns; the first row is the head. Numbers stand right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(_cell(row[i], widths[i], i) for i in range(len(row))).rstrip() for row in rows]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
-
-
-def _cell(text: str, width: int, column: int) -> str:
-    return text.ljust(width) if column == 0 else text.rjust(width)
-
-
 def score_table(card: Mapping[str, Any], steps: Sequence[str]) -> str:
     """The final table of a run, in percent, from its scorecard."""
-    rows = [["step", "mIoU", "best thr.", "precision", "coverage", "split", "time"]]
+    rows = []
     for name in steps:
         if name not in card["seconds"]:
             continue
@@ -72,8 +50,8 @@ def score_table(card: Mapping[str, Any], steps: Sequence[str]) -> str:
                 percent(score.get("best_miou")),
                 percent(score.get("precision")),
                 percent(score.get("coverage")),
-                str(score.get("split") or "-"),
-                clock(card["seconds"][name]),
+                str(score.get("split") or NOTHING),
+                duration(card["seconds"][name]),
             ]
         )
-    return table(rows)
+    return Table(["step", "mIoU", "best thr.", "precision", "coverage", "split", "time"], rows).text()

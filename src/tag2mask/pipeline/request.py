@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tag2mask.artifacts import RUN_NAME
 from tag2mask.pipeline.plan import Extras
 from tag2mask.pipeline.settings import Settings
 
@@ -65,7 +66,7 @@ def resume_words(request: Request) -> list[str]:
     """A ``tag2mask run`` that goes on with a stopped run; its folder remembers the rest."""
     asked = request.asked
     words = ["tag2mask", "run", asked.label, "--run-dir", str(request.run_dir)]
-    if not (request.run_dir / "run.json").is_file():
+    if not (request.run_dir / RUN_NAME).is_file():
         return run_words(asked, request.run_dir, request.stages, request)
     if request.stages:
         words += ["--stage", *map(str, request.stages)]

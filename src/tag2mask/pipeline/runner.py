@@ -9,8 +9,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tag2mask.artifacts import manifest_hash, read_manifest
+from tag2mask.artifacts import REPORT_NAME, SCORE_NAME, SCORECARD_NAME, manifest_hash, read_manifest
 from tag2mask.core.errors import UserError
+from tag2mask.core.tables import duration
 from tag2mask.pipeline import launchers, progress
 from tag2mask.pipeline.lock import RunLock
 from tag2mask.pipeline.plan import StepPlan
@@ -19,7 +20,7 @@ from tag2mask.pipeline.preview import batch_file, check_words, show_plan
 from tag2mask.pipeline.process import Stopped, run_child
 from tag2mask.pipeline.request import Request, resume_words
 from tag2mask.pipeline.reuse import copy_step, find_twin
-from tag2mask.pipeline.scorecard import SCORE_NAME, SCORECARD_NAME, read_score, update_scorecard
+from tag2mask.pipeline.scorecard import read_score, update_scorecard
 from tag2mask.pipeline.settings import changes, read_run, write_run
 from tag2mask.pipeline.state import LOG_NAME, Action, Decision, decide, write_input
 
@@ -100,7 +101,7 @@ class _Runner:
                 file=sys.stderr,
             )
             return 1
-        print(f"report: {self.run_dir / 'report.html'}")
+        print(f"report: {self.run_dir / REPORT_NAME}")
         return 0
 
     def _start(self, words: Sequence[str], log: Path | None = None) -> int:
@@ -132,7 +133,7 @@ class _Runner:
                 self._make(plan, decision, parents)
         score = self._score(plan)
         if decision.action is not Action.SKIP and twin is None:
-            text = f"done in {progress.clock(time.monotonic() - started)}"
+            text = f"done in {duration(time.monotonic() - started)}"
         update_scorecard(self.run_dir, self.prepared.recipe, self.prepared.settings)
         print(progress.status_line(index, total, name, text, score), flush=True)
 

@@ -7,15 +7,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tag2mask.artifacts import Manifest, atomic_write_json, read_manifest
-from tag2mask.core.errors import UserError
+from tag2mask.artifacts import (
+    SCORE_NAME,
+    SCORECARD_NAME,
+    Manifest,
+    atomic_write_json,
+    config_name,
+    read_json,
+    read_manifest,
+)
 from tag2mask.pipeline.configs import load_yaml
 from tag2mask.pipeline.settings import Settings
 from tag2mask.pipeline.spec import Recipe, Step
 from tag2mask.pipeline.state import is_complete
-
-SCORE_NAME = "score.json"
-SCORECARD_NAME = "scorecard.json"
 
 
 def read_score(step_dir: Path) -> dict[str, Any] | None:
@@ -24,16 +28,7 @@ def read_score(step_dir: Path) -> dict[str, Any] | None:
     Raises:
         UserError: the file is broken.
     """
-    path = step_dir / SCORE_NAME
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}; delete it and run again") from error
-    if not isinstance(plain, dict):
-        raise UserError(f"{path} is not an object; delete it and run again")
-    return plain
+    return read_json(step_dir / SCORE_NAME)
 
 
 def step_seconds(manifest: Manifest) -> float:
@@ -75,7 +70,7 @@ def _initial_weights(run_dir: Path, done: Mapping[str, Manifest]) -> dict[str, s
     """What the backbone of each trained step was built from: more than ImageNet's labels must be seen."""
     found = {}
     for name, manifest in done.items():
-        path = run_dir / name / "fit.yaml"
+        path = run_dir / name / config_name("fit")
         if "fit" in manifest.commands and path.is_file():
             model = load_yaml(path).get("model") or {}
             found[name] = (model.get("init_args") or {}).get("weights")

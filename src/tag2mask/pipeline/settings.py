@@ -8,10 +8,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from tag2mask.artifacts import atomic_write_json
+from tag2mask.artifacts import RUN_NAME, atomic_write_json
 from tag2mask.core.errors import UserError
-
-RUN_NAME = "run.json"
 
 # what may lie in a run folder before its first step: the lock, a batch file, the output of its job
 _OURS = re.compile(r"\..*|run\.sbatch|slurm-.*\.txt")

@@ -4,12 +4,10 @@ from tag2mask.report.page import build_page
 from tag2mask.report.runs import Run, Step, read_runs
 from tag2mask.report.scores import class_table, metric_table, score_table
 from tag2mask.report.settings import settings_table
-from tag2mask.report.tables import Table
 
 __all__ = [
     "Run",
     "Step",
-    "Table",
     "build_page",
     "class_table",
     "metric_table",

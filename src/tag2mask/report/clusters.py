@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from html import escape
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -12,6 +12,7 @@ from PIL import Image, ImageOps
 from tag2mask.artifacts import load_sub_labels, safe_join
 from tag2mask.core import UserError
 from tag2mask.data import ImageSet
+from tag2mask.report.gallery import Picture
 from tag2mask.report.pictures import RGB, data_uri
 from tag2mask.report.runs import Run, Step
 
@@ -20,36 +21,40 @@ SIDE, ACROSS = 72, 8
 """Side of an image in pixels, and images shown of each sub-category."""
 
 
-def cluster_section(runs: Sequence[Run]) -> str:
-    """HTML with one sheet per class of every round, the last one unfolded; "" where no run has any."""
-    sheets = []
+@dataclass(frozen=True)
+class Sheet:
+    """The sub-categories of one round: a picture per class.
+
+    Attributes:
+        title: the step, after its run where there are several.
+        unfolded: whether the page shows it at once.
+        pictures: one per class, or the reason why there is none.
+    """
+
+    title: str
+    unfolded: bool
+    pictures: list[Picture]
+
+
+def sheets(runs: Sequence[Run]) -> list[Sheet]:
+    """One sheet for every round of sub-categories; the last one of each run is unfolded."""
+    found = []
     for run in runs:
         steps = [step for step in run.steps if step.manifest.kind == KIND]
         title = f"{run.name}: " if len(runs) > 1 else ""
-        sheets += [_round(title, step, last=step is steps[-1]) for step in steps]
-    if not sheets:
-        return ""
-    text = f"One row for each sub-category, with its first {ACROSS} images at most."
-    return f"<section><h2>Sub-categories</h2><p>{text}</p>{''.join(sheets)}</section>"
+        found += [Sheet(title + step.name, step is steps[-1], list(_pictures(step))) for step in steps]
+    return found
 
 
-def _round(title: str, step: Step, last: bool) -> str:
-    unfolded = " open" if last else ""
-    return (
-        f"<details{unfolded}><summary>{escape(title + step.name)}</summary>"
-        f'<div class="sheets">{"".join(_figures(step))}</div></details>'
-    )
-
-
-def _figures(step: Step) -> Iterator[str]:
+def _pictures(step: Step) -> Iterator[Picture]:
     try:
         dataset = ImageSet.from_description(step.manifest.data)
         groups = _groups(step)
         for mask_id, name in zip(dataset.classes.ids, dataset.classes.names, strict=True):
             if mask_id in groups:
-                yield _figure(dataset, name, groups[mask_id])
+                yield _picture(dataset, name, groups[mask_id])
     except UserError as error:
-        yield f'<div class="problem">{escape(str(error))}</div>'
+        yield Picture("", problem=str(error))
 
 
 def _groups(step: Step) -> dict[int, dict[int, list[str]]]:
@@ -62,15 +67,11 @@ def _groups(step: Step) -> dict[int, dict[int, list[str]]]:
     return groups
 
 
-def _figure(dataset: ImageSet, name: str, clusters: dict[int, list[str]]) -> str:
+def _picture(dataset: ImageSet, name: str, clusters: dict[int, list[str]]) -> Picture:
     ordered = [clusters[number] for number in sorted(clusters)]
     rows = [_row([dataset.read_image(i) for i in members[:ACROSS]]) for members in ordered]
     sizes = ", ".join(str(len(members)) for members in ordered)
-    caption = escape(f"{name}: {len(ordered)} sub-categories of {sizes} images")
-    return (
-        f'<figure><img src="{data_uri(np.concatenate(rows))}" alt="{caption}" loading="lazy">'
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
+    return Picture(f"{name}: {len(ordered)} sub-categories of {sizes} images", data_uri(np.concatenate(rows)))
 
 
 def _row(images: Sequence[RGB]) -> RGB:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from tag2mask.artifacts import load_labels, load_maps, safe_join
+from tag2mask.artifacts import VARIANTS, load_labels, load_maps, safe_join
 from tag2mask.core import ClassList, UserError
 from tag2mask.data import ImageSet
 from tag2mask.report.pictures import (
@@ -28,8 +28,6 @@ SIDE = 320
 KINDS = ("maps", "labels", "segmentation")
 """Kinds of steps that have something to show."""
 
-VARIANTS = ("single_scale", "multi_scale", "multi_scale_crf")
-
 
 @dataclass(frozen=True)
 class Picture:
@@ -39,11 +37,13 @@ class Picture:
         caption: what it shows.
         uri: the picture as a ``data:`` address, "" if there is none.
         problem: why there is none.
+        alt: the picture in words, for readers who do not see it; "" stands for the caption.
     """
 
     caption: str
     uri: str = ""
     problem: str = ""
+    alt: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,11 @@ class Row:
     image_id: str
     tags: str
     pictures: list[Picture]
+
+    @property
+    def about(self) -> str:
+        """The split and the tags, as far as they are known."""
+        return " · ".join(part for part in (self.split, self.tags and f"tags: {self.tags}") if part)
 
 
 def choose_images(runs: Sequence[Run], count: int) -> list[tuple[str, str]]:
@@ -119,6 +124,7 @@ def _row(run: Run, dataset: ImageSet | str, steps: Sequence[Step], split: str, i
         except UserError as error:
             pictures.append(Picture(_title(step), problem=str(error)))
     pictures += _truth(dataset, image, image_id)
+    pictures = [replace(picture, alt=f"{picture.caption} of {image_id}") for picture in pictures]
     return Row(run.name, split, image_id, _tags(dataset, image_id), pictures)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from tag2mask.artifacts import Manifest, read_manifest
+from tag2mask.artifacts import RUN_NAME, SCORE_NAME, Manifest, config_name, read_json, read_manifest
 from tag2mask.core import UserError
 
 
@@ -81,8 +80,8 @@ def read_config(step: Step) -> dict[str, Any]:
     Raises:
         UserError: it is not valid YAML.
     """
-    for name in ("fit.yaml", "predict.yaml"):
-        path = step.folder / name
+    for command in ("fit", "predict"):
+        path = step.folder / config_name(command)
         if not path.is_file():
             continue
         try:
@@ -102,10 +101,10 @@ def _read_run(folder: Path, name: str) -> Run:
             continue
         manifest = read_manifest(inner)
         if manifest is not None:
-            steps.append(Step(inner.name, inner, manifest, _read_json(inner / "score.json")))
+            steps.append(Step(inner.name, inner, manifest, read_json(inner / SCORE_NAME)))
     if not steps:
         raise UserError(f"{folder} holds no step of a run (no folder in it has a manifest.json)")
-    return Run(name, folder, _read_json(folder / "run.json") or {}, _in_order(steps))
+    return Run(name, folder, read_json(folder / RUN_NAME) or {}, _in_order(steps))
 
 
 def _in_order(steps: list[Step]) -> list[Step]:
@@ -119,15 +118,3 @@ def _in_order(steps: list[Step]) -> list[Step]:
         ordered.append(chosen)
         waiting.remove(chosen)
     return ordered
-
-
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}; delete it and run the step again") from error
-    if not isinstance(plain, dict):
-        raise UserError(f"{path} does not hold an object; delete it and run the step again")
-    return plain

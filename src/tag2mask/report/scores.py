@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from tag2mask.core.tables import NOTHING, Table, duration, metric, percent
 from tag2mask.report.runs import Run, Step
-from tag2mask.report.tables import NOTHING, Table, by_run, duration, percent
+from tag2mask.report.tables import by_run
 
-NOTE = "mIoU, precision and coverage in per cent."
+NOTE = "mIoU, precision and coverage in percent."
 SWEEP_NOTE = " A best threshold was chosen with the true masks: an upper bound."
 
 
@@ -19,7 +20,7 @@ def score_table(runs: Sequence[Run]) -> Table:
     if len(runs) > 1:
         return by_run("Scores", runs, _score_cells, note)
     header = ["step", "split", "images", "mIoU", "threshold", "precision", "coverage", "time"]
-    return Table("Scores", header, [row for step in runs[0].steps for row in _step_rows(step)], note)
+    return Table(header, [row for step in runs[0].steps for row in _step_rows(step)], "Scores", note)
 
 
 def class_table(runs: Sequence[Run]) -> Table:
@@ -35,8 +36,8 @@ def class_table(runs: Sequence[Run]) -> Table:
         names.update(dict.fromkeys(per_class))
     header = ["class", *(heading for heading, _ in scores)]
     rows = [[name, *(percent(per_class.get(name)) for _, per_class in scores)] for name in names]
-    note = f"In per cent, at fixed thresholds. {NOTHING}: the images have no pixel of the class."
-    return Table("Intersection over union per class", header, rows, note if rows else "Not scored.")
+    note = f"In percent, at fixed thresholds. {NOTHING}: the images have no pixel of the class."
+    return Table(header, rows, "Intersection over union per class", note if rows else "Not scored.")
 
 
 def metric_table(runs: Sequence[Run]) -> Table:
@@ -110,4 +111,4 @@ def _metric_cells(run: Run) -> Iterator[tuple[str, str]]:
     for step in run.steps:
         for name, value in ((step.score or {}).get("metrics") or {}).items():
             if name != "cam_threshold" and isinstance(value, int | float) and not isinstance(value, bool):
-                yield f"{step.name}: {name}", f"{value:.4g}"
+                yield f"{step.name}: {name}", metric(name, value)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
+from tag2mask.core.tables import NOTHING, Table, duration
 from tag2mask.report.runs import Run, read_config
-from tag2mask.report.tables import NOTHING, Table, by_run, duration
+from tag2mask.report.tables import by_run
 
 
 def settings_table(runs: Sequence[Run]) -> Table:
     """What each run was made with, and how long it took."""
-    return replace(by_run("Settings", runs, _setting_cells), css_class="settings")
+    return by_run("Settings", runs, _setting_cells)
 
 
 def _setting_cells(run: Run) -> Iterator[tuple[str, str]]:

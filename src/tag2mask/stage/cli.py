@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar, TQDMProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
-from tag2mask.artifacts import atomic_write_text, read_manifest
+from tag2mask.artifacts import LAST_CHECKPOINT, atomic_write_text, config_name, read_manifest
 from tag2mask.callbacks import CamPanels, PredictionWriter, StepRecorder
 from tag2mask.core import UserError, keep_freed_memory, unknown_name
 from tag2mask.data.base import ImageData
@@ -133,7 +133,7 @@ class StageCLI(LightningCLI):
             UserError: the folder holds a finished fit, or one with another configuration.
         """
         record = self._earlier_record()
-        last = Path(self.options.step_dir) / "checkpoints" / "last.ckpt"
+        last = Path(self.options.step_dir) / LAST_CHECKPOINT
         if record is not None and record.complete:
             raise UserError(
                 f"{self.options.step_dir} holds a finished fit: move it away or give another --step_dir"
@@ -180,7 +180,7 @@ class StageCLI(LightningCLI):
     def _save_config(self) -> None:
         if self.trainer.is_global_zero:
             text = self._parser(self.subcommand).dump(self.options, skip_none=False)
-            atomic_write_text(Path(self.options.step_dir) / f"{self.subcommand}.yaml", text)
+            atomic_write_text(Path(self.options.step_dir) / config_name(str(self.subcommand)), text)
 
 
 def _count_classes(data: ImageData) -> int:

@@ -1,0 +1,29 @@
+"""Names of files and folders in a run, for all who write or read them."""
+
+from __future__ import annotations
+
+RUN_NAME = "run.json"
+"""In a run folder: what the run was started with."""
+
+SCORECARD_NAME = "scorecard.json"
+"""In a run folder: the scores of all finished steps."""
+
+REPORT_NAME = "report.html"
+"""In a run folder: the report on the run."""
+
+SCORE_NAME = "score.json"
+"""In a step's folder: its scores."""
+
+METRICS_NAME = "metrics.json"
+"""In a step's folder: what the network measured itself while it was trained."""
+
+LAST_CHECKPOINT = "checkpoints/last.ckpt"
+"""In a step's folder: the network after the last epoch."""
+
+VARIANTS = ("single_scale", "multi_scale", "multi_scale_crf")
+"""Folders in ``out`` of a segmentation step, one per way to predict; scores name the first that is there."""
+
+
+def config_name(command: str) -> str:
+    """In a step's folder: the resolved configuration of its ``fit`` or ``predict``."""
+    return f"{command}.yaml"
