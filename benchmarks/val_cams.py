@@ -74,7 +74,7 @@ def predict(maps: Maps, split: str) -> None:
         UserError: the stage ended with an error, which it printed.
     """
     words = ["--config", str(maps.source / "predict.yaml"), "--ckpt_path", str(maps.checkpoint)]
-    words += ["--data.init_args.predict_split", split, "--step_dir", str(maps.folder)]
+    words += ["--data.init_args.predict_split", split, "--step-dir", str(maps.folder)]
     if run_child([sys.executable, "-m", "tag2mask", "stage", maps.script, "predict", *words]):
         raise UserError(f"{split} was not predicted by the classifier of {maps.source}: see above")
 

@@ -5,7 +5,7 @@ installed package: `tag2mask stage affinity ...`. A recipe's whole chain: `tag2m
 
 Usage:
     python stages/affinity.py fit --config conf/recipes/psa/affinity.yaml \
-        --config conf/data/shapes.yaml --step_dir runs/psa/affinity
+        --config conf/data/shapes.yaml --step-dir runs/psa/affinity
     python stages/affinity.py fit --help
 """
 

@@ -5,9 +5,9 @@ installed package: `tag2mask stage classifier ...`. A recipe's whole chain: `tag
 
 Usage:
     python stages/classifier.py fit --config conf/recipes/psa/cam.yaml \
-        --config conf/data/shapes.yaml --step_dir runs/psa/cam
+        --config conf/data/shapes.yaml --step-dir runs/psa/cam
     python stages/classifier.py predict --config conf/recipes/psa/cam.yaml \
-        --config conf/data/shapes.yaml --step_dir runs/psa/cam
+        --config conf/data/shapes.yaml --step-dir runs/psa/cam
     python stages/classifier.py fit --help
 """
 

@@ -5,7 +5,7 @@ installed package: `tag2mask stage pseudo_labels ...`. A recipe's whole chain: `
 
 Usage:
     python stages/pseudo_labels.py predict --config conf/recipes/psa/pseudo_label.yaml \
-        --config conf/data/shapes.yaml --step_dir runs/psa/pseudo_label
+        --config conf/data/shapes.yaml --step-dir runs/psa/pseudo_label
     python stages/pseudo_labels.py predict --help
 """
 

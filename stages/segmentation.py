@@ -5,9 +5,9 @@ installed package: `tag2mask stage segmentation ...`. A recipe's whole chain: `t
 
 Usage:
     python stages/segmentation.py fit --config conf/recipes/psa/segmentation.yaml \
-        --config conf/data/shapes.yaml --step_dir runs/psa/segmentation
+        --config conf/data/shapes.yaml --step-dir runs/psa/segmentation
     python stages/segmentation.py predict --config conf/recipes/psa/segmentation.yaml \
-        --config conf/data/shapes.yaml --step_dir runs/psa/segmentation
+        --config conf/data/shapes.yaml --step-dir runs/psa/segmentation
     python stages/segmentation.py fit --help
 """
 

@@ -67,7 +67,7 @@ def _arguments(path: Path, root: Path, step_dir: Path) -> tuple[str, list[str]]:
     base = path.with_name(f"{step['name']}.yaml")
     args = [command, "--config", str(base)]
     args += ["--config", str(path)] if path != base else []
-    args += ["--config", str(CONF / "data" / "voc.yaml"), "--step_dir", str(step_dir)]
+    args += ["--config", str(CONF / "data" / "voc.yaml"), "--step-dir", str(step_dir)]
     args += ["--data.init_args.dataset.init_args.root", str(root), "--data.init_args.num_workers", "0"]
     if step["script"] != "pseudo_labels":
         args += ["--model.init_args.weights", "none", "--trainer.fast_dev_run", "1"]

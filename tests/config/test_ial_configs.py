@@ -95,7 +95,7 @@ def _start(path: Path, root: Path, earlier: Path, step_dir: Path, command: str) 
     step = STEPS[path.name.split(".")[0]]
     args = [command, "--config", str(IAL / f"{step.config_name}.yaml")]
     args += ["--config", str(path)] if path.name.count(".") > 1 else []
-    args += ["--config", str(CONF / "data" / "voc.yaml"), "--step_dir", str(step_dir)]
+    args += ["--config", str(CONF / "data" / "voc.yaml"), "--step-dir", str(step_dir)]
     args += ["--data.init_args.dataset.init_args.root", str(root), "--data.init_args.num_workers", "0"]
     args += ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
     for option, source in step.inputs.items():

@@ -26,7 +26,7 @@ def write(path: Path, plain: object) -> None:
 
 
 def stage(words: list[str]) -> int:
-    command, folder = words[1], Path(option(words, "--step_dir"))
+    command, folder = words[1], Path(option(words, "--step-dir"))
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text()) if path.exists() else None
     manifest = manifest or {

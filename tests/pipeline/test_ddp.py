@@ -57,7 +57,7 @@ def _stage(run: Path, root: Path, step: str, command: str, launcher: list[str]) 
     words = [*launcher, "-m", "tag2mask", "stage", script, command]
     for name in (f"{step}.yaml", f"{step}.small.yaml"):
         words += ["--config", str(CONF / "recipes" / "psa" / name)]
-    words += ["--config", str(CONF / "data" / "voc.yaml"), "--step_dir", str(run / step)]
+    words += ["--config", str(CONF / "data" / "voc.yaml"), "--step-dir", str(run / step)]
     words += ["--config", str(CONF / "logger" / "csv.yaml"), "--data.init_args.num_workers", "0"]
     words += ["--data.init_args.dataset.init_args.root", str(root)]
     for word in extra:

@@ -152,7 +152,7 @@ def _arguments(tiny: TinyRun, step: Step, budget: str, folder: Path) -> list[str
     plain: dict[str, Any] = yaml.safe_load(files[0].read_text())
     configs = [str(file) for file in [*files, tiny.data] if file.is_file()]
     words = [step.commands[0], *(word for config in configs for word in ("--config", config))]
-    words += ["--step_dir", str(folder / step.name), "--trainer.accelerator", "cpu"]
+    words += ["--step-dir", str(folder / step.name), "--trainer.accelerator", "cpu"]
     words += ["--trainer.enable_progress_bar", "false", "--data.init_args.num_workers", "0"]
     for option, source in step.inputs.items():
         words += [f"--{option}", str(tiny.folder / source)]

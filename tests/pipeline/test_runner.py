@@ -97,7 +97,7 @@ class Bench:
 
 
 def _named(words: list[str]) -> str:
-    return f"{Path(_option(words, '--step_dir')).name}:{words[2]}"
+    return f"{Path(_option(words, '--step-dir')).name}:{words[2]}"
 
 
 def _option(words: list[str], name: str) -> str:
@@ -150,7 +150,7 @@ def test_command_line_of_a_stage(bench: Bench, tmp_path: Path) -> None:
         "stage", "classifier", "fit",
         "--config", f"{recipe}/cam.yaml", "--config", f"{recipe}/cam.tiny.yaml",
         "--config", f"{conf}/data/toy.yaml", "--config", f"{conf}/logger/csv.yaml",
-        "--step_dir", f"{run}/cam", "--recipe", "toy:bare", "--fingerprint", fingerprint, *root,
+        "--step-dir", f"{run}/cam", "--recipe", "toy:bare", "--fingerprint", fingerprint, *root,
         "--model.init_args.backbone", "resnet50", "--model.init_args.weights", str(weights),
         "--seed_everything", "7", "--trainer.devices", "2", "--trainer.precision", "32",
     ]  # fmt: skip

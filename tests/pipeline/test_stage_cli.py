@@ -39,7 +39,7 @@ def _args(command: str, root: Path, step_dir: Path, **changes: str) -> list[str]
     recipe = CONF / "recipes" / "psa"
     args = [command, "--config", str(recipe / "cam.yaml"), "--config", str(recipe / "cam.small.yaml")]
     args += ["--config", str(CONF / "data" / "voc.yaml"), "--config", str(CONF / "logger" / "csv.yaml")]
-    options = {**LIGHT, "step_dir": str(step_dir), "data.init_args.dataset.init_args.root": str(root)}
+    options = {**LIGHT, "step-dir": str(step_dir), "data.init_args.dataset.init_args.root": str(root)}
     options |= {key.replace("__", "."): value for key, value in changes.items()}
     return args + [word for key, value in options.items() for word in (f"--{key}", value)]
 
@@ -80,7 +80,7 @@ def test_override_reaches_the_stage_and_the_saved_configuration(tiny_voc: Path, 
 
 def test_saved_configuration_repeats_the_command(fitted: Path, tmp_path: Path) -> None:
     again = tmp_path / "again"
-    assert main("classifier", ["fit", "--config", str(fitted / "fit.yaml"), "--step_dir", str(again)]) == 0
+    assert main("classifier", ["fit", "--config", str(fitted / "fit.yaml"), "--step-dir", str(again)]) == 0
     first, second = (yaml.safe_load((step / "fit.yaml").read_text()) for step in (fitted, again))
     assert {key for key in first if first[key] != second[key]} == {"step_dir", "trainer"}  # paths
     assert first["model"] == second["model"] and first["data"] == second["data"]
@@ -95,7 +95,7 @@ def test_finished_fit_is_not_overwritten(fitted: Path, tiny_voc: Path, capsys: p
 
 def test_best_checkpoint_is_kept_and_used_when_asked_for(tiny_voc: Path, tmp_path: Path) -> None:
     step = tmp_path / "cam"
-    args = _args("fit", tiny_voc, step, trainer__max_epochs="2", select_by="val/mAP")
+    args = _args("fit", tiny_voc, step, trainer__max_epochs="2", **{"select-by": "val/mAP"})
     assert main("classifier", args) == 0
     assert {p.name for p in (step / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert read_manifest(step).checkpoint == "checkpoints/best.ckpt"

@@ -122,7 +122,7 @@ def test_killed_run_says_how_to_go_on_and_does(run: TinyRun) -> None:
 def test_resumed_maps_are_those_of_a_run_that_was_not_killed(run: TinyRun, tmp_path: Path) -> None:
     again = tmp_path / "cam"
     shutil.copytree(run.run_dir / "cam", again, ignore=shutil.ignore_patterns("out", "score.json"))
-    words = run.words("stage", "classifier", "predict", "--step_dir", str(again), "--seed_everything", "3")
+    words = run.words("stage", "classifier", "predict", "--step-dir", str(again), "--seed_everything", "3")
     for config in (PSA / "cam.yaml", PSA / "cam.tiny.yaml", run.data):
         words += ["--config", str(config)]
     subprocess.run(words, check=True, env=environment(), capture_output=True)

@@ -78,7 +78,7 @@ class StepPlan:
         words = ["stage", self.step.script, command]
         for config in self.configs:
             words += ["--config", str(config)]
-        words += ["--step_dir", str(self.folder), "--recipe", self.recipe, "--fingerprint", fingerprint]
+        words += ["--step-dir", str(self.folder), "--recipe", self.recipe, "--fingerprint", fingerprint]
         for option, folder in self.inputs.items():
             words += [f"--{option}", str(folder)]
         return [*words, *self.options]

@@ -58,11 +58,11 @@ class StageCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """The options that a step has beside Lightning's."""
-        parser.add_argument("--step_dir", type=str, required=True, help="folder of this step: RUN/STEP")
+        parser.add_argument("--step-dir", type=str, required=True, help="folder of this step: RUN/STEP")
         parser.add_argument("--recipe", type=str, default="", help="recipe's name, for the manifest")
         parser.add_argument("--fingerprint", type=str, default="", help="set by the runner")
         parser.add_argument(
-            "--select_by",
+            "--select-by",
             type=str,
             default="last",
             help="checkpoint to use: last, or a logged value to maximise; val/miou looks at masks",
@@ -136,7 +136,7 @@ class StageCLI(LightningCLI):
         last = Path(self.options.step_dir) / LAST_CHECKPOINT
         if record is not None and record.complete:
             raise UserError(
-                f"{self.options.step_dir} holds a finished fit: move it away or give another --step_dir"
+                f"{self.options.step_dir} holds a finished fit: move it away or give another --step-dir"
             )
         if self.call.ckpt_path is None and record is not None and last.is_file():
             print(f"going on from {last}")
@@ -169,7 +169,7 @@ class StageCLI(LightningCLI):
             return record
         raise UserError(
             f"{self.options.step_dir} was begun with another configuration "
-            f"(see its {self.subcommand}.yaml): move it away or give another --step_dir"
+            f"(see its {self.subcommand}.yaml): move it away or give another --step-dir"
         )
 
     def after_instantiate_classes(self) -> None:
