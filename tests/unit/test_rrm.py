@@ -53,6 +53,18 @@ def test_the_strongest_share_of_a_class_is_foreground_and_what_nothing_claims_is
 
 
 @pytest.mark.usefixtures("no_crf")
+@pytest.mark.parametrize("with_crf", [True, False])
+def test_the_share_is_of_the_pixels_that_a_class_wins(with_crf: bool) -> None:
+    # Class 1 wins 20 pixels; on the other 80 class 2 is stronger, though class 1 is strong there too.
+    first = np.concatenate([np.linspace(0.8, 1.0, 20), np.full(80, 0.7)]).astype(np.float32)
+    second = np.concatenate([np.full(20, 0.3), np.linspace(0.75, 0.99, 80)]).astype(np.float32)
+    cams = np.stack([first, second]).reshape(2, 10, 10)
+    labels = reliable_labels(PHOTO, cams, [1, 2], RegionMining(crf_score=0.0, with_crf=with_crf)).flatten()
+    # the upper 40 % of 20 and of 80 pixels: ranks 12 to 19, and 48 to 79 of their own ramps
+    assert labels.tolist() == [255] * 12 + [1] * 8 + [255] * 48 + [2] * 32
+
+
+@pytest.mark.usefixtures("no_crf")
 @pytest.mark.parametrize("ratio", [0.1, 0.4, 1.0])
 def test_mined_ratio(ratio: float) -> None:
     # every pixel belongs to the class, so the rule takes the ratio but for ties and rounding of a rank
@@ -95,8 +107,8 @@ def test_labels_of_the_maps_alone_run_no_crf(monkeypatch: pytest.MonkeyPatch) ->
     cams = np.concatenate([ramp(), ramp()[:, ::-1, ::-1]])
     labels = reliable_labels(PHOTO, cams, [2, 5], RegionMining(with_crf=False)).flatten()
     scores = ramp().flatten() / (1 + 1e-5)
-    # 40 % of the pixels above 0.1 of each class, from either end; no pixel is background for both
-    count = (scores > np.percentile(scores[scores > 0.1], 60)).sum()
+    # 40 % of the half that each class wins, from either end; no pixel is background for both
+    count = 20
     expected = [5] * count + [255] * (100 - 2 * count) + [2] * count
     assert labels.tolist() == expected and labels.dtype == np.uint8
     one = reliable_labels(PHOTO, cams[:1], [2], RegionMining(with_crf=False)).flatten()
@@ -228,7 +240,7 @@ def test_mistakes() -> None:
         JointModel(num_classes=2, head="smp:Unet", backbone="resnet18", weights="none")
 
 
-LOSSES = [2.820621, 2.245646, 1.894788]
+LOSSES = [2.823903, 2.223678, 1.830860]
 # Mined labels jump where a score crosses a threshold, so that rounding in another release of torch may
 # move single pixels; a pixel moves the loss by some 1e-3, and a step changes it by 1e-1.
 TOLERANCE = 2e-2

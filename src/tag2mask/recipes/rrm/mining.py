@@ -26,8 +26,8 @@ class RegionMining:
         foreground_level: in place of foreground_alpha: the score at which background and class tie. It
             carries over between backbones, whose maps are flatter or sharper.
         background_level: the same for background_alpha.
-        ratio: share of a class's pixels that are taken, the strongest first (table 1).
-        least_score: scores up to this do not count among a class's pixels.
+        ratio: share of the pixels that a class wins which is taken, the strongest first (table 1).
+        least_score: pixels with a score up to this do not count among them.
         background_score: a background pixel is sure above this.
         crf_score: least probability of the CRF's label.
         require_agreement: the map and the CRF must name the same class (the paper's equation 7); the
@@ -131,11 +131,11 @@ def _sure_regions(scores: Maps, found: Iterable[int], mining: RegionMining) -> n
     winner = full.argmax(0)
     sure = np.where((winner == 0) & (full[0] > mining.background_score), 0, -1)
     for place in found:
-        values = full[place]
-        counted = values[values > mining.least_score]
+        won = np.where(winner == place, full[place], 0)
+        counted = won[won > mining.least_score]
         if counted.size:
             level = np.percentile(counted, 100 * (1 - mining.ratio))
-            sure[(winner == place) & (values > level)] = place
+            sure[won > level] = place
     return sure
 
 
