@@ -58,8 +58,10 @@ def test_mask_pooling_is_the_mean_over_pixels() -> None:
     features = noise(5, 3, 4, dtype=torch.float64)
     regions = torch.from_numpy(np.random.default_rng(1).integers(0, 6, (10, 15)))
     regions[0, 0] = 6  # smaller than a cell of the features
-    pixels = torch.stack([torch.stack([features[:, y * 3 // 10, x * 4 // 15] for x in range(15)], 1)
-                          for y in range(10)], 1)  # fmt: skip
+    rows, columns = (
+        [int((i + 0.5) * cells / size) for i in range(size)] for cells, size in ((3, 10), (4, 15))
+    )
+    pixels = torch.stack([torch.stack([features[:, y, x] for x in columns], 1) for y in rows], 1)
     expected = torch.stack([pixels[:, regions == r].mean(1) for r in range(7)])
     # The same sums in another order, in float64.
     torch.testing.assert_close(pool_regions(features, regions), expected, atol=1e-12, rtol=1e-12)

@@ -26,6 +26,9 @@ Pad = Literal["mean", "black"]
 PAD_COLOURS: dict[str, tuple[int, int, int]] = {"mean": (124, 116, 104), "black": (0, 0, 0)}
 """RGB of padding; "mean" is ImageNet's mean colour, which normalises to about zero."""
 
+_NEAREST = cv2.INTER_NEAREST_EXACT
+"""For label maps. INTER_NEAREST rounds down: labels would lie half a pixel right of and below their image."""
+
 LABEL_NAMES = ("label", "fg_labels", "bg_labels")
 """Label maps that may move with an image."""
 
@@ -105,7 +108,7 @@ class Augment:
 def _resize(long_side: tuple[int, int] | None, scale: tuple[float, float] | None) -> list[Any]:
     how = {
         "interpolation": cv2.INTER_CUBIC,
-        "mask_interpolation": cv2.INTER_NEAREST,
+        "mask_interpolation": _NEAREST,
         "area_for_downscale": "image",
         "p": 1,
     }
@@ -129,5 +132,5 @@ def resize_long_side(
     factor = size / max(height, width)
     to = (max(1, round(width * factor)), max(1, round(height * factor)))
     smooth = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-    out = {name: cv2.resize(value, to, interpolation=cv2.INTER_NEAREST) for name, value in labels.items()}
+    out = {name: cv2.resize(value, to, interpolation=_NEAREST) for name, value in labels.items()}
     return cv2.resize(image, to, interpolation=smooth), out  # type: ignore[return-value]

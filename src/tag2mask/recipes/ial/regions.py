@@ -48,7 +48,7 @@ def region_labels(superpixels: Tensor, labels: Tensor, num_classes: int, share: 
 def pool_regions(features: Tensor, superpixels: Tensor) -> Tensor:
     """Mean feature of each superpixel: mask pooling.
 
-    Each pixel has the feature of the cell that it lies in, so that a superpixel smaller than a cell
+    Each pixel has the feature of the cell that its centre lies in, so that a superpixel smaller than a cell
     has a feature too. Differentiable by `features`.
 
     Args:
@@ -65,7 +65,7 @@ def pool_regions(features: Tensor, superpixels: Tensor) -> Tensor:
     """
     channels, height, width = features.shape
     rows, columns = (
-        torch.arange(size, device=features.device) * cells // size
+        (2 * torch.arange(size, device=features.device) + 1) * cells // (2 * size)
         for size, cells in ((superpixels.shape[0], height), (superpixels.shape[1], width))
     )
     cells = (rows[:, None] * width + columns).flatten()
