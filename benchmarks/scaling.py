@@ -21,7 +21,7 @@ from benchmarks.harness import RGB, Inputs
 from benchmarks.memory import peak_growth_mb
 from benchmarks.tables import write
 from tag2mask.core.tables import Table
-from tag2mask.ops import CRF_CAM, affinity_graph, dense_crf, felzenszwalb, guided_filter
+from tag2mask.ops import CRF_CAM, affinity_graph, dense_crf, felzenszwalb, guided_filter, random_walk
 
 SIZES = ((250, 188), (500, 375), (1024, 512), (1024, 1024), (2048, 1024))
 """RGB width and height in pixels."""
@@ -88,7 +88,7 @@ def _walk(image: RGB, stride: int, count: int = MAPS) -> Callable[[], Any]:
     mixing = rng.normal(size=(CHANNELS, 3)).astype(np.float32)
     features = torch.from_numpy(np.einsum("ck,hwk->chw", mixing, small)).contiguous()
     maps = torch.from_numpy(rng.random((count, height, width)).astype(np.float32))
-    return lambda: affinity_graph(features).walk(maps)
+    return lambda: random_walk(affinity_graph(features), maps)
 
 
 def _crf(images: Sequence[RGB], labels: int, threads: int) -> Callable[[], Any]:

@@ -91,7 +91,7 @@ def affinity_graph(scene: Scene) -> Tiles:
     start = scene.scores(0.08)
     small = np.stack([resize_map(m, scene.graph.size) for m in start])
     maps = torch.from_numpy(small)
-    walked = {t: scene.graph.walk(maps, beta=8.0, steps=t).numpy() for t in (8, 32)}
+    walked = {t: ops.random_walk(scene.graph, maps, beta=8.0, steps=t).numpy() for t in (8, 32)}
     return [
         ("before", scene.heat(start[1])),
         *((f"walk, t = {t}", scene.heat(m[1] / m[1].max())) for t, m in walked.items()),

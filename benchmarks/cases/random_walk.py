@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.harness import Agreement, Case, Inputs
 from benchmarks.reference.random_walk import dense_walk, stepwise_walk, transition
-from tag2mask.ops import affinity_graph
+from tag2mask.ops import affinity_graph, random_walk
 
 CHANNELS, MAPS, DOUBLINGS = 448, 3, 8
 SHARE = 8
@@ -75,7 +75,7 @@ def _part_of_square(matrix: Tensor) -> Tensor:
 
 def _ours(problem: Callable[[], Problem]) -> Tensor:
     features, maps = problem()
-    return affinity_graph(features).walk(maps)
+    return random_walk(affinity_graph(features), maps)
 
 
 def _agreement(expected: Tensor, result: Tensor, labels: bool = True) -> Agreement:

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from tag2mask.ops.crf_params import CRF_CAM, CRF_DEEPLAB, CRF_LABELS, CRFParams
-from tag2mask.ops.dense_crf import dense_crf, unary_from_labels
+from tag2mask.ops.lattice.crf import dense_crf, unary_from_labels
+from tag2mask.ops.lattice.crf_params import CRF_CAM, CRF_DEEPLAB, CRF_LABELS, CRFParams
 
 pytest.importorskip("pydensecrf.densecrf")
 

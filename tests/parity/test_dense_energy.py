@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from tag2mask.losses import dense_energy_loss
-from tag2mask.ops import bilateral
-from tag2mask.ops.bilateral import bilateral_sums
-from tag2mask.ops.permutohedral import build_lattice
+from tag2mask.ops.lattice import bilateral
+from tag2mask.ops.lattice.bilateral import bilateral_sums
+from tag2mask.ops.lattice.permutohedral import build_lattice
 
 SIGMAS = (20.0, 6.0)  # colour, position
 

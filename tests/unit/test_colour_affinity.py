@@ -104,7 +104,7 @@ def test_stripes_do_not_change_the_numbers(reading, monkeypatch):
     features, images = problem(5, 6)
     results = []
     for rows in (1024, 7):
-        monkeypatch.setattr("tag2mask.ops.feature_affinity._ROWS", rows)
+        monkeypatch.setattr("tag2mask.ops.all_pairs.features._ROWS", rows)
         x = features.clone().requires_grad_()
         loss = colour_affinity_loss(x, images, reading)
         results.append((loss, *torch.autograd.grad(loss, x)))

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tag2mask.losses import DenseEnergyLoss, dense_energy_loss
-from tag2mask.ops.bilateral import bilateral_sums
-from tag2mask.ops.lattice_filter import lattice_filter
-from tag2mask.ops.permutohedral import build_lattice
+from tag2mask.ops.lattice.bilateral import bilateral_sums
+from tag2mask.ops.lattice.filter import lattice_filter
+from tag2mask.ops.lattice.permutohedral import build_lattice
 
 WAYS = [
     {"method": "lattice", "engine": "numba"},

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tag2mask.ops import guided_filter, otsu_threshold, self_guided_filter
-from tag2mask.ops.guided_filter import _box_cumsum, _box_opencv
+from tag2mask.ops.filters.box import box_cumsum, box_opencv
 
 COLOURS = pytest.mark.parametrize("channels", [None, 3], ids=["gray", "colour"])
 
@@ -138,10 +138,10 @@ def test_no_maps_is_no_error():
 
 
 @pytest.mark.parametrize("reach", [(0, 0), (2, 5), (11, 16)])
-def test_both_box_filters_agree(reach):
+def test_bothbox_filters_agree(reach):
     planes = torch.from_numpy(problem()[1])
     # float64 sums of some hundred numbers below 1
-    assert torch.allclose(_box_cumsum(planes, reach), _box_opencv(planes, reach), atol=1e-12)
+    assert torch.allclose(box_cumsum(planes, reach), box_opencv(planes, reach), atol=1e-12)
 
 
 def test_threads():

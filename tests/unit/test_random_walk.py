@@ -8,10 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tag2mask.ops import affinity_graph, half_plane_offsets
-from tag2mask.ops._chebyshev import power_coefficients
-from tag2mask.ops._csr_pattern import build_pattern
+from tag2mask.ops import affinity_graph, half_plane_offsets, random_walk, to_dense
 from tag2mask.ops.pairs import pair_mask, source_windows
+from tag2mask.ops.walk.chebyshev import power_coefficients
+from tag2mask.ops.walk.csr import build_pattern
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -34,7 +34,7 @@ def test_interior_rows_have_69_entries(border):
 
 @pytest.mark.parametrize("border", ["all", "psa"])
 def test_csr_columns_ascend_and_the_matrix_is_symmetric(border):
-    dense = affinity_graph(noise(3, 9, 11), border=border).to_dense()
+    dense = to_dense(affinity_graph(noise(3, 9, 11), border=border))
     assert torch.equal(dense, dense.T) and torch.equal(dense.diagonal(), torch.ones(99))
     pattern = build_pattern(9, 11, 5, border)
     for start, end in pattern.row_starts.unfold(0, 2, 1).tolist():
@@ -46,7 +46,7 @@ def test_csr_columns_ascend_and_the_matrix_is_symmetric(border):
 def test_constants_stay_and_bounds_hold(engine, size):
     graph = affinity_graph(noise(4, *size))
     maps = torch.cat([torch.full((1, *size), 0.7), noise(2, *size, seed=1)])
-    walked = graph.walk(maps, engine=engine)
+    walked = random_walk(graph, maps, engine=engine)
     assert torch.equal(walked[0], maps[0])
     assert bool((walked.amax((1, 2)) <= maps.amax((1, 2))).all())
     assert bool((walked.amin((1, 2)) >= maps.amin((1, 2))).all())
@@ -55,8 +55,8 @@ def test_constants_stay_and_bounds_hold(engine, size):
 def test_mass_weighted_by_degree_is_kept():
     graph = affinity_graph(noise(4, 12, 10).double())
     maps = noise(2, 12, 10, seed=1).double()
-    degree = graph.to_dense(8.0).sum(1)
-    before, after = (m.flatten(1) @ degree for m in (maps, graph.walk(maps, tol=1e-12)))
+    degree = to_dense(graph, 8.0).sum(1)
+    before, after = (m.flatten(1) @ degree for m in (maps, random_walk(graph, maps, tol=1e-12)))
     # P^t keeps d^T x exactly; the truncation is at 1e-12
     assert torch.allclose(before, after, rtol=1e-10)
 
@@ -66,7 +66,7 @@ def test_scores_do_not_cross_a_strong_edge():
     features[:, :, 8:] = 10
     maps = torch.zeros(1, 16, 16)
     maps[:, :, :8] = noise(1, 16, 8)
-    walked = affinity_graph(features).walk(maps)
+    walked = random_walk(affinity_graph(features), maps)
     # exp(-10)^8 = 2e-35: next to nothing crosses, and 256 steps even the left half out
     assert float(walked[:, :, 8:].max()) < 1e-30
     assert float(walked[:, :, :8].std()) < 0.01
@@ -75,8 +75,9 @@ def test_scores_do_not_cross_a_strong_edge():
 def test_engines_agree():
     graph = affinity_graph(noise(8, 33, 21) * 3)
     maps = noise(4, 33, 21, seed=1)
+    compiled, products = (random_walk(graph, maps, engine=engine) for engine in ("numba", "torch"))
     # 70 float32 products in another order
-    assert torch.allclose(graph.walk(maps, engine="numba"), graph.walk(maps, engine="torch"), atol=1e-5)
+    assert torch.allclose(compiled, products, atol=1e-5)
 
 
 def test_bfloat16_features_are_computed_in_float32():
@@ -84,27 +85,28 @@ def test_bfloat16_features_are_computed_in_float32():
     graph = affinity_graph(features.bfloat16())
     assert graph.distances.dtype == torch.float32
     assert torch.equal(graph.distances, affinity_graph(features.bfloat16().float()).distances)
-    assert graph.walk(noise(2, 12, 12).bfloat16()).dtype == torch.float32
+    assert random_walk(graph, noise(2, 12, 12).bfloat16()).dtype == torch.float32
 
 
-def test_no_maps_is_no_error():
-    assert affinity_graph(noise(2, 5, 4)).walk(torch.zeros(0, 5, 4)).shape == (0, 5, 4)
+@pytest.mark.parametrize("engine", ["numba", "torch"])
+def test_no_maps_is_no_error(engine):
+    assert random_walk(affinity_graph(noise(2, 5, 4)), torch.zeros(0, 5, 4), engine=engine).shape == (0, 5, 4)
 
 
 def test_threads_and_inference_mode():
     features, maps = noise(8, 20, 16), noise(2, 20, 16, seed=1)
-    expected = affinity_graph(features).walk(maps)
+    expected = random_walk(affinity_graph(features), maps)
     with torch.inference_mode():
-        assert torch.equal(affinity_graph(features).walk(maps), expected)
+        assert torch.equal(random_walk(affinity_graph(features), maps), expected)
     with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(lambda _: affinity_graph(features).walk(maps), range(16)))
+        results = list(pool.map(lambda _: random_walk(affinity_graph(features), maps), range(16)))
     assert all(torch.equal(r, expected) for r in results)
 
 
 def test_input_maps_are_not_written_to():
     maps = noise(2, 9, 9)
     before = maps.clone()
-    affinity_graph(noise(2, 9, 9)).walk(maps)
+    random_walk(affinity_graph(noise(2, 9, 9)), maps)
     assert torch.equal(maps, before)
 
 
@@ -145,13 +147,13 @@ def test_the_smallest_published_map_has_one_row_of_sources():
         (lambda g: affinity_graph(torch.full((1, 4, 4), torch.inf)), "NaN or inf"),
         (lambda g: affinity_graph(torch.zeros(1, 4, 4), radius=1), "radius"),
         (lambda g: affinity_graph(torch.zeros(1, 4, 4), border="x"), "border must be one of"),
-        (lambda g: g.walk(torch.zeros(1, 4, 5)), r"maps must be \(K, 4, 4\)"),
-        (lambda g: g.walk(torch.full((1, 4, 4), torch.nan)), "maps holds NaN"),
-        (lambda g: g.walk(torch.zeros(1, 4, 4), beta=0), "beta must be above 0"),
-        (lambda g: g.walk(torch.zeros(1, 4, 4), steps=0), "steps must be"),
-        (lambda g: g.walk(torch.zeros(1, 4, 4), tol=0), "tol must lie"),
-        (lambda g: g.walk(torch.zeros(1, 4, 4), tol=1), "tol must lie"),
-        (lambda g: g.walk(torch.zeros(1, 4, 4), engine="x"), "engine must be one of"),
+        (lambda g: random_walk(g, torch.zeros(1, 4, 5)), r"maps must be \(K, 4, 4\)"),
+        (lambda g: random_walk(g, torch.full((1, 4, 4), torch.nan)), "maps holds NaN"),
+        (lambda g: random_walk(g, torch.zeros(1, 4, 4), beta=0), "beta must be above 0"),
+        (lambda g: random_walk(g, torch.zeros(1, 4, 4), steps=0), "steps must be"),
+        (lambda g: random_walk(g, torch.zeros(1, 4, 4), tol=0), "tol must lie"),
+        (lambda g: random_walk(g, torch.zeros(1, 4, 4), tol=1), "tol must lie"),
+        (lambda g: random_walk(g, torch.zeros(1, 4, 4), engine="x"), "engine must be one of"),
     ],
 )
 def test_wrong_arguments_are_named(call, message):

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, distributed, nn
 
 from tag2mask.core import IGNORE
-from tag2mask.ops.pairs import Border, Engine, pair_distances, shifted, source_windows
+from tag2mask.ops.engine import Engine
+from tag2mask.ops.pairs import Border, pair_distances, shifted, source_windows
 
 EPS = 1e-5
 KINDS = ("bg", "fg", "neg")

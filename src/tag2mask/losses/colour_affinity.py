@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from tag2mask.ops import _colour_kernels as kernels
-from tag2mask.ops._threads import on_threads
-from tag2mask.ops.feature_affinity import feature_distances, row_stripes
-from tag2mask.ops.pairs import Engine
+from tag2mask.core import map_threads
+from tag2mask.ops.all_pairs import colour_kernels as kernels
+from tag2mask.ops.all_pairs import feature_distances, row_stripes
+from tag2mask.ops.engine import Engine
 
 Reading = Literal["rows", "raw", "literal"]
 """What is compared, see `colour_affinity_loss`."""
@@ -117,7 +117,7 @@ class _PairLoss(torch.autograd.Function):
                 largest = kernels.largest_distance(images[index]) or np.float32(1)
             values[index] = kernels.pair_loss(cells[index], images[index], largest, kind, grad[index])
 
-        on_threads(work, [(index,) for index in range(len(cells))])
+        map_threads(work, range(len(cells)), torch.get_num_threads())
         terms = {"rows": count, "raw": count**2, "literal": 1}[reading] * len(cells)
         ctx.save_for_backward(torch.from_numpy(grad).div_(terms))
         ctx.shape = maps.shape

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tag2mask.core import IGNORE
-from tag2mask.ops.bilateral import Method, bilateral_sums
-from tag2mask.ops.pairs import Engine
+from tag2mask.ops.engine import Engine
+from tag2mask.ops.lattice.bilateral import Method, bilateral_sums
 
 
 def dense_energy_loss(

@@ -25,6 +25,7 @@ from tag2mask.ops import (
     alpha_for_level,
     background_score,
     dense_crf,
+    random_walk,
     unary_from_labels,
 )
 
@@ -176,7 +177,7 @@ class RandomWalk(Refinement):
         graph = affinity_graph(image.affinity_features, self.radius, self.border)
         here = scores.resized(graph.size)
         device = image.affinity_features.device
-        walked = graph.walk(here.maps.to(device), self.beta, self.steps, self.tol)
+        walked = random_walk(graph, here.maps.to(device), self.beta, self.steps, self.tol)
         return replace(here, maps=walked.float().cpu().clamp(0, 1))
 
 

@@ -1,0 +1,110 @@
+"""Class activation maps of one image, summed over scales and flips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from tag2mask.ops.cam.precision import Precision, autocast
+
+GRID = 8
+"""Pixels of the image per cell of the default output grid of `multi_scale_cam`."""
+LARGEST_SCALE = 16
+"""Larger factors on an image's size are taken for mistakes: the network would need terabytes."""
+
+
+@torch.no_grad()
+def multi_scale_cam(
+    model: Callable[[Tensor], Tensor],
+    image: Tensor,
+    scales: Sequence[float] = (0.5, 1, 1.5, 2),
+    flip: bool = True,
+    size: tuple[int, int] | None = None,
+    precision: Precision = "auto",
+) -> Tensor:
+    """Sum of a model's activation maps over scaled and flipped copies of one image.
+
+    Each pass is resized (bicubic, antialiased), run, cut at 0 (ReLU), flipped back and brought to a
+    common grid (bilinear), as in the code of PSA (which uses the image itself as the grid). The sum
+    is not normalised: keep the maps of the tagged classes, then use `normalise_cams`.
+
+    Speed: give a model without batch normalisation (`tag2mask.backbones.fold_batchnorm`) whose
+    convolutions run with the channels last. On a GPU a flipped pair is one batch; on the CPU it is two,
+    since the larger maps of a batch cost more in memory than they save in calls.
+
+    Args:
+        model: images (B, 3, H, W) float RGB 0..255 -> raw maps (B, C, h, w). Put it in eval mode
+            first.
+        image: (3, H, W) RGB 0..255, uint8 or float, on the model's device.
+        scales: factors on the image's size, above 0 and up to 16.
+        flip: also run each scale mirrored left to right.
+        size: (h, w) of the result; by default one cell for each 8 pixels, rounded up.
+        precision: ``"float32"``, ``"bfloat16"`` (autocast), or ``"auto"``: bfloat16 on hardware that
+            multiplies it, where it is 2 to 3 times as fast and changes less than 1 % of the labels.
+
+    Returns:
+        (C, h, w) float32, at least 0.
+
+    Raises:
+        ValueError: `image` is not (3, H, W), empty or not finite; `scales` is empty or has a factor
+            outside its range; a `size` below 1 x 1; an unknown `precision`; a model that returns
+            another shape.
+
+    Example:
+        >>> red = lambda images: images[:, :1, ::16, ::16]
+        >>> multi_scale_cam(red, torch.full((3, 32, 48), 10), scales=(1, 2)).unique()
+        tensor([40.])
+    """
+    _check_image(image)
+    if len(scales) == 0 or any(not 0 < s <= LARGEST_SCALE for s in scales):
+        raise ValueError(f"scales must be factors above 0 and up to {LARGEST_SCALE}, got {list(scales)}")
+    grid = size or (-(-image.shape[1] // GRID), -(-image.shape[2] // GRID))
+    if min(grid) < 1:
+        raise ValueError(f"size must be at least 1 x 1, got {grid}")
+    with autocast(precision, image.device):
+        total = _one_scale(model, image, scales[0], flip, grid)
+        for scale in scales[1:]:
+            total += _one_scale(model, image, scale, flip, grid)
+    return total
+
+
+def _one_scale(
+    model: Callable[[Tensor], Tensor], image: Tensor, scale: float, flip: bool, grid: tuple[int, int]
+) -> Tensor:
+    batch = _resize(image[None], scale)
+    if flip:
+        batch = torch.cat([batch, batch.flip(3)])
+    chunks = torch.split(batch, 1) if image.device.type == "cpu" else [batch]
+    maps = torch.cat([_run(model, chunk) for chunk in chunks]).float().relu_()
+    # Enlarging is linear and the same from both sides, so the pair is enlarged as one.
+    total = maps[:1] + maps[1:].flip(3) if flip else maps
+    return F.interpolate(total, size=grid, mode="bilinear", align_corners=False)[0]
+
+
+def _run(model: Callable[[Tensor], Tensor], batch: Tensor) -> Tensor:
+    maps = model(batch)
+    if maps.ndim != 4 or len(maps) != len(batch) or maps.numel() == 0:
+        raise ValueError(f"model must return ({len(batch)}, C, h, w), got {tuple(maps.shape)}")
+    return maps
+
+
+def _resize(batch: Tensor, scale: float) -> Tensor:
+    height, width = (max(1, round(side * scale)) for side in batch.shape[2:])
+    if (height, width) == tuple(batch.shape[2:]):
+        return batch.float()
+    # The CPU resizes bytes several times faster than floats, and rounds them as image libraries do.
+    bytewise = batch.dtype == torch.uint8 and batch.device.type == "cpu"
+    source = batch if bytewise else batch.float()
+    resized = F.interpolate(source, size=(height, width), mode="bicubic", antialias=True, align_corners=False)
+    # Bicubic overshoots at edges; networks were trained on 0..255.
+    return resized.float().clamp(0, 255)
+
+
+def _check_image(image: Tensor) -> None:
+    if image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
+        raise ValueError(f"image must be (3, H, W) and not empty, got {tuple(image.shape)}")
+    if not bool(image.isfinite().all()):
+        raise ValueError("image holds NaN or infinity")

@@ -1,0 +1,18 @@
+"""Gaussian filtering on a permutohedral lattice: the dense CRF, and the sums of the dense energy."""
+
+from tag2mask.ops.lattice.bilateral import Method, bilateral_sums
+from tag2mask.ops.lattice.crf import dense_crf, unary_from_labels
+from tag2mask.ops.lattice.crf_params import CRF_AFA, CRF_CAM, CRF_DEEPLAB, CRF_DSRG, CRF_LABELS, CRFParams
+
+__all__ = [
+    "CRF_AFA",
+    "CRF_CAM",
+    "CRF_DEEPLAB",
+    "CRF_DSRG",
+    "CRF_LABELS",
+    "CRFParams",
+    "Method",
+    "bilateral_sums",
+    "dense_crf",
+    "unary_from_labels",
+]

@@ -1,0 +1,131 @@
+"""How far apart the features of neighbouring cells lie, for each pair of a map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tag2mask.core import map_threads
+from tag2mask.ops.engine import Engine, use_kernels
+from tag2mask.ops.pairs.kernels import backward_kernel, forward_kernel
+from tag2mask.ops.pairs.neighbours import Border, shifted, source_windows
+
+_CHUNK_ROWS = 8
+
+
+def pair_distances(
+    features: Tensor,
+    radius: int = 5,
+    border: Border = "all",
+    wanted: Tensor | None = None,
+    engine: Engine = "auto",
+) -> Tensor:
+    """Mean absolute feature difference of each pair of neighbouring cells; differentiable.
+
+    Args:
+        features: (B, C, H, W) floating point; bfloat16 and float16 are computed as float32.
+        radius: pairs are nearer than this many cells.
+        border: which pairs, see `Border`.
+        wanted: (B, offsets, H, W) bool; pairs outside are not computed and stay 0. Default: all.
+        engine: see `Engine`.
+
+    Returns:
+        (B, offsets, H, W) planes of ``mean_c |f_i - f_j|``, 0 where there is no pair.
+
+    Raises:
+        ValueError: features that are not four-dimensional, empty or no floats; a `wanted` of another
+            shape; an unknown `border` or `engine`; a map too small for ``border="psa"``.
+
+    Example:
+        >>> pair_distances(torch.tensor([[[[1.0, 3.0]]]]), radius=2)[0, 0]
+        tensor([[2., 0.]])
+    """
+    if features.ndim != 4 or features.numel() == 0:
+        raise ValueError(f"features must be (B, C, H, W) and not empty, got {tuple(features.shape)}")
+    if not features.is_floating_point():
+        raise ValueError(f"features must be floating point, got {features.dtype}")
+    batch, _, height, width = features.shape
+    windows = source_windows(height, width, radius, border)
+    shape = (batch, len(windows), height, width)
+    if wanted is not None and tuple(wanted.shape) != shape:
+        raise ValueError(f"wanted must be {shape}, got {tuple(wanted.shape)}")
+    if features.dtype != torch.float64:
+        features = features.float()
+    compiled = use_kernels(engine, features)
+    result: Tensor = _PairDistances.apply(features, wanted, windows, compiled)
+    return result
+
+
+class _PairDistances(torch.autograd.Function):
+    """Keeps the features alone for the backward pass: 34 shifted differences would take gigabytes."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, features: Tensor, wanted: Tensor | None, windows: npt.NDArray[np.int64], compiled: bool
+    ) -> Tensor:
+        if compiled:
+            # Channels last: the kernels run along the channels of two cells.
+            features = features.permute(0, 2, 3, 1).contiguous()
+        ctx.save_for_backward(features)
+        ctx.windows, ctx.compiled = windows, compiled
+        if compiled:
+            return _forward_compiled(features, wanted, windows)
+        return _forward_slices(features, wanted, windows)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
+        (features,) = ctx.saved_tensors
+        if ctx.compiled:
+            grad = _backward_compiled(features, grads[0], ctx.windows).permute(0, 3, 1, 2)
+        else:
+            grad = _backward_slices(features, grads[0], ctx.windows)
+        return grad, None, None, None
+
+
+def _forward_slices(features: Tensor, wanted: Tensor | None, windows: npt.NDArray[np.int64]) -> Tensor:
+    batch, _, height, width = features.shape
+    planes = features.new_zeros(batch, len(windows), height, width)
+    for index, window in enumerate(windows):
+        source, partner = shifted(features, window)
+        shifted(planes[:, index], window)[0].copy_((source - partner).abs_().mean(1))
+    return planes if wanted is None else planes * wanted
+
+
+def _backward_slices(features: Tensor, grad: Tensor, windows: npt.NDArray[np.int64]) -> Tensor:
+    total = torch.zeros_like(features)
+    for index, window in enumerate(windows):
+        source, partner = shifted(features, window)
+        weight = shifted(grad[:, index : index + 1], window)[0] / features.shape[1]
+        step = (source - partner).sign_().mul_(weight)
+        to_source, to_partner = shifted(total, window)
+        to_source += step
+        to_partner -= step
+    return total
+
+
+def _forward_compiled(features: Tensor, wanted: Tensor | None, windows: npt.NDArray[np.int64]) -> Tensor:
+    batch, height, width, _ = features.shape
+    planes = features.new_zeros(batch, len(windows), height, width)
+    mask = np.zeros((0, 0, 0, 0), np.bool_) if wanted is None else wanted.contiguous().numpy()
+    x, out = features.detach().numpy(), planes.numpy()
+    _on_rows(lambda b, y0, y1: forward_kernel(x, mask, windows, out, b, y0, y1), batch, height)
+    return planes
+
+
+def _backward_compiled(features: Tensor, grad: Tensor, windows: npt.NDArray[np.int64]) -> Tensor:
+    batch, height = features.shape[:2]
+    total = torch.empty_like(features)
+    x, weights, out = features.numpy(), grad.contiguous().numpy(), total.numpy()
+    _on_rows(lambda b, y0, y1: backward_kernel(x, weights, windows, out, b, y0, y1), batch, height)
+    return total
+
+
+def _on_rows(work: Callable[[int, int, int], None], batch: int, height: int) -> None:
+    """Call `work(image, first row, end row)` for pieces small enough to be shared out evenly, on threads."""
+    pieces = [(b, y) for b in range(batch) for y in range(0, height, _CHUNK_ROWS)]
+    map_threads(lambda p: work(*p, min(p[1] + _CHUNK_ROWS, height)), pieces, torch.get_num_threads())

@@ -1,0 +1,7 @@
+"""The random walk of class scores over affinities between neighbouring cells (Ahn and Kwak, CVPR 2018)."""
+
+from tag2mask.ops.walk.graph import AffinityGraph, affinity_graph
+from tag2mask.ops.walk.products import to_dense
+from tag2mask.ops.walk.walk import random_walk
+
+__all__ = ["AffinityGraph", "affinity_graph", "random_walk", "to_dense"]
