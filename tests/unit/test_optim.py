@@ -32,6 +32,13 @@ def test_biases_do_not_decay() -> None:
     }
 
 
+def test_the_scales_of_group_norm_decay_and_those_of_batch_norm_do_not() -> None:
+    norms = nn.GroupNorm(2, 4), nn.BatchNorm2d(4)
+    found = {g["name"]: g["params"] for g in parameter_groups(norms, [], lr=0.01, weight_decay=5e-4)}
+    assert [id(p) for p in found["pretrained_weights"]] == [id(norms[0].weight)]
+    assert len(found["pretrained_biases"]) == 3
+
+
 def test_frozen_parameters_and_empty_groups_are_left_out() -> None:
     pretrained, new = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 2, 1, bias=False)
     pretrained.requires_grad_(False)

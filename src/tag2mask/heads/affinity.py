@@ -69,6 +69,16 @@ class AffinityHead(nn.Module):
             group_norm = not any("norm" in type(m).__name__.lower() for m in backbone.modules())
         return cls(backbone.taps, backbone.affinity_taps, group_norm=group_norm)
 
+    @property
+    def norms(self) -> list[nn.Module]:
+        """The group norms. The published code trains them at the rate of pretrained layers."""
+        return [m for m in self.modules() if isinstance(m, nn.GroupNorm)]
+
+    @property
+    def convolutions(self) -> list[nn.Module]:
+        """The layers that train at the rate of new layers."""
+        return [m for m in self.modules() if isinstance(m, nn.Conv2d)]
+
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         """Affinity features of an image H x W.
 

@@ -88,12 +88,12 @@ class AffinityLearner(Stage):
         self.loss = AffinityLoss(self.radius, self.border)
 
     def pretrained_parts(self) -> list[nn.Module]:
-        """The backbone."""
-        return [self.backbone]
+        """The backbone, and the head's group norms as in the published code."""
+        return [self.backbone, *self.head.norms]
 
     def new_parts(self) -> list[nn.Module]:
-        """The affinity head."""
-        return [self.head]
+        """The convolutions of the affinity head."""
+        return self.head.convolutions
 
     def network_args(self) -> dict[str, Any]:
         """See `Stage.network_args`."""

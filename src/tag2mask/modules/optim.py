@@ -22,8 +22,9 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Four groups: pretrained weights 1x and biases 2x the rate, new weights 10x and biases 20x.
 
-    Weights are parameters of two or more dimensions; biases and norm parameters have no decay.
-    Frozen parameters are left out, and so are empty groups.
+    Weights are parameters of two or more dimensions and the scales of group norm, as in the published
+    code; biases and the parameters of other norms have no decay. Frozen parameters are left out, and so
+    are empty groups.
 
     Args:
         pretrained: modules that start from pretrained weights.
@@ -38,8 +39,9 @@ def parameter_groups(
     groups = []
     for part, modules, factor in (("pretrained", pretrained, 1.0), ("new", new, new_factor)):
         trainable = [p for m in modules for p in m.parameters() if p.requires_grad]
-        weights = [p for p in trainable if p.ndim > 1]
-        biases = [p for p in trainable if p.ndim <= 1]
+        scales = {id(m.weight) for part in modules for m in part.modules() if isinstance(m, nn.GroupNorm)}
+        weights = [p for p in trainable if p.ndim > 1 or id(p) in scales]
+        biases = [p for p in trainable if p.ndim <= 1 and id(p) not in scales]
         groups.append(_group(f"{part}_weights", weights, lr * factor, weight_decay))
         groups.append(_group(f"{part}_biases", biases, lr * factor * BIAS_FACTOR, 0.0))
     return [g for g in groups if g["params"]]
