@@ -109,10 +109,10 @@ class Backbone(nn.Module, ABC):
         """Feature maps of normalised images (B, 3, H, W)."""
 
     def use_only(self, names: Collection[str]) -> None:
-        """Keep some of the taps, and stop training of layers that none of them depends on.
+        """Keep some of the taps, and freeze the layers that none of them depends on.
 
-        DDP waits for the gradient of every trained parameter, so a head calls this with what it
-        reads. A backbone whose last map depends on everything needs nothing else.
+        DDP waits for the gradient of every trained parameter, so a head calls this with the taps that
+        it reads. Backbones whose taps leave some layers unused must override this method.
 
         Args:
             names: the taps to keep.
@@ -120,7 +120,7 @@ class Backbone(nn.Module, ABC):
         self.taps = {name: tap for name, tap in self.taps.items() if name in names}
 
     def freeze(self, names: Iterable[str], batchnorm: bool) -> None:
-        """Stop training of some parts, and of batch normalisation.
+        """Exclude some parts, or all batch normalisation, from training.
 
         Frozen modules keep their weights and stay in eval mode through every `train()` call, which
         Lightning makes once an epoch.

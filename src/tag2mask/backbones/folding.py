@@ -29,17 +29,17 @@ def fold_batchnorm(model: M, example: Tensor) -> M:
     """A copy of a model for prediction, without the batch normalisation that directly follows a convolution.
 
     In eval mode batch normalisation is a fixed scale and shift of each channel, so it can be part of
-    the convolution's weights: the same function with fewer passes over memory. Only pairs are merged
-    where nothing but the normalisation reads the convolution, which is seen from the graph that
-    autograd records. Others (e.g. those before a convolution in a pre-activation network) stay. ReLUs
-    are then joined with the convolutions that only they read, see `ConvActivation`.
+    the convolution's weights: the same function with fewer passes over memory. A pair is merged only
+    if nothing else reads the convolution's result; the graph that autograd records shows this. Other
+    normalisation layers (e.g. those before a convolution in a pre-activation network) stay. Then each
+    ReLU is joined with the convolution before it under the same condition, see `ConvActivation`.
 
     Args:
         model: takes a tensor and returns a tensor, or a dict or list of them.
         example: an input, as small as the model takes.
 
     Returns:
-        the copy, in eval mode and without gradients; equal to the model in eval mode but for rounding.
+        the copy, in eval mode and without gradients. Its results differ from the model's by rounding only.
     """
     with torch.inference_mode(False), torch.enable_grad():
         folded = copy.deepcopy(model).eval().requires_grad_(True)
@@ -56,7 +56,7 @@ def fold_batchnorm(model: M, example: Tensor) -> M:
 def _pairs(
     model: nn.Module, example: Tensor, kinds: tuple[type[nn.Module], ...]
 ) -> list[tuple[nn.Conv2d, nn.Module]]:
-    """Convolutions and the layers of some kinds that alone read them."""
+    """Each convolution whose result is read by one layer only, with that layer if it is of some kinds."""
     made: dict[Node | None, nn.Conv2d] = {}
     read: list[tuple[Node | None, nn.Module]] = []
     handles = []

@@ -22,14 +22,14 @@ _KERNEL: Any = getattr(torch.ops.mkldnn, "_convolution_pointwise", None)
 class ConvActivation(nn.Module):
     """activation(convolution(x)), on the CPU in one kernel of oneDNN.
 
-    The first layers' maps are large: one more pass over them costs as much as their convolution. With
-    gradients, autocast, another type or device it is the two layers.
+    The first layers' maps are large: one more pass over them costs as much as their convolution. The
+    kernel is for float32 without gradients and autocast; otherwise the two layers run one after the other.
 
     Args:
         convolution: a plain one, see `takes`.
         activation: of a type in `ACTIVATIONS`.
 
-    Shape: as the convolution.
+    Shape: that of the convolution.
     """
 
     def __init__(self, convolution: nn.Conv2d, activation: nn.Module) -> None:
@@ -50,7 +50,7 @@ class ConvActivation(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """The activation of the convolution of `x` (B, C, H, W)."""
         conv = self.convolution
         plain = x.device.type != "cpu" or x.dtype != torch.float32 or conv.weight.dtype != torch.float32
         if plain or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):

@@ -8,13 +8,13 @@ from torch.nn import functional as F
 
 
 class PhaseDepthwiseConv2d(nn.Conv2d):
-    """A dilated depthwise convolution that trains fast on the CPU and equals `nn.Conv2d` otherwise.
+    """A dilated depthwise convolution that trains fast on the CPU; its results are those of `nn.Conv2d`.
 
     CPU libraries have no fast backward pass for depthwise convolutions with dilation d. Such a
-    convolution never mixes pixels whose row or column differs by another amount than a multiple of
-    d, so it is an undilated one on each of the d * d interleaved sub-grids (the "a trous to batch"
-    identity that DeepLab's implementation uses; Chen et al., TPAMI 2018, section 3.1). Where nothing
-    learns, the forward pass of `nn.Conv2d` is the faster one.
+    convolution mixes only pixels whose rows and columns differ by multiples of d. So it is the same as
+    an undilated convolution on each of the d * d interleaved sub-grids (the "a trous to batch" identity
+    of DeepLab's implementation; Chen et al., TPAMI 2018, section 3.1). Without gradients the forward
+    pass of `nn.Conv2d` is faster and is used.
 
     Shape: (B, C, H, W) -> (B, C, H, W).
     """
@@ -52,7 +52,7 @@ class PhaseDepthwiseConv2d(nn.Conv2d):
         return new
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """The convolution of `x` (B, C, H, W), of the same shape."""
         if x.device.type != "cpu" or not self._learns(x):
             return super().forward(x)
         step, kernel = self.dilation[0], self.kernel_size[0]

@@ -83,7 +83,7 @@ class TimmBackbone(Backbone):
         return {**{f"level{i}": m for i, m in enumerate(levels, 1)}, "out": out}
 
     def use_only(self, names: Collection[str]) -> None:
-        """See `Backbone.use_only`; what comes behind the last stage is then not computed either."""
+        """As `Backbone.use_only`; without ``out``, layers behind the last stage are not computed either."""
         self.taps = {name: tap for name, tap in self.taps.items() if name in names}
         self._freeze_unused()
 

@@ -98,7 +98,7 @@ class VGG16(Backbone):
         return {name: maps[name] for name in self.taps}
 
     def use_only(self, names: Collection[str]) -> None:
-        """See `Backbone.use_only`; without ``out``, fc6 and fc7 are neither computed nor trained."""
+        """As `Backbone.use_only`; without ``out``, fc6 and fc7 are neither computed nor trained."""
         super().use_only(names)
         if "out" not in self.taps:
             self.fc6.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""Pictures of what a network sees, in the experiment tracker while it trains."""
+"""Pictures of class activation maps in the experiment tracker, while the network trains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeps the manifest and the metrics of a step true while it runs."""
+"""Writes the manifest and the metrics of a step while it runs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tag2mask.core import ClassList, UserError
 
 @dataclass
 class StepIdentity:
-    """What the manifest says about a step before it has run.
+    """What is known of a step before it runs; the manifest records it.
 
     Attributes:
         folder: the step's folder.
@@ -65,7 +65,7 @@ class StepIdentity:
     checkpoint: str = ""
 
     def missing(self) -> list[str]:
-        """Images without a result."""
+        """Ids of the images that have no result yet."""
         folder = self.folder / "out" / self.done_folder
         suffix = RESULT_SUFFIXES.get(self.kind, ".png")
         return [i for i in self.image_ids if not (folder / f"{i}{suffix}").is_file()]

@@ -1,4 +1,4 @@
-"""A running mean of the weights, also in training on several processes."""
+"""A running mean of the weights that also works in training on several processes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pytorch_lightning.callbacks import EMAWeightAveraging
 
 
 class RunningMean(EMAWeightAveraging):
-    """Lightning's exponential moving average of the weights, whose copy of the module shares the trainer.
+    """Lightning's exponential moving average of the weights, made safe for DDP.
 
-    Left alone the copy would try to take along what the module leads to: the trainer, and with it
-    the processes that DDP has started, which cannot be copied.
+    Lightning makes a deep copy of the module. The module refers to the trainer, and the trainer to the
+    processes that DDP has started, which cannot be copied. Here the copy refers to the same trainer.
 
     Args:
         decay: share of the mean that each step keeps.
@@ -22,7 +22,7 @@ class RunningMean(EMAWeightAveraging):
         super().__init__(decay=decay)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Copy the module, but nothing of the trainer."""
+        """Copy the module, but not the trainer."""
         shared: list[Any] = [trainer, trainer.strategy]
         for thing in shared:
             thing.__deepcopy__ = lambda memo, thing=thing: thing

@@ -1,4 +1,4 @@
-"""wandb with the run folder as the owner of its identity."""
+"""The Weights & Biases logger; its run id is kept in the step's folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tag2mask.artifacts import atomic_write_text
 
 
 class WandbRun(WandbLogger):
-    """A wandb run per step: group = run folder, job type = step, resumed by the id kept in the folder.
+    """A wandb run for each step, which a resumed step continues: group = run folder, job type = step.
 
     Without an account (no ``WANDB_API_KEY`` and no login) it works offline; ``wandb sync`` uploads
     later.
@@ -21,7 +21,7 @@ class WandbRun(WandbLogger):
     Args:
         step_dir: the step's folder; the command line sets it.
         project: wandb project.
-        offline: true or false; null decides by whether there is a key.
+        offline: true or false; null means offline unless there is an API key.
         kwargs: further arguments of ``wandb.init``, such as ``tags`` or ``entity``.
     """
 

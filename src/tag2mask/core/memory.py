@@ -1,4 +1,4 @@
-"""What the process does with memory that it has freed."""
+"""Memory that the process has freed and will need again."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _LARGEST = 2**31 - 1
 
 
 def keep_freed_memory() -> bool:
-    """Let malloc hand out large freed blocks again rather than return them to the system.
+    """Ask malloc to keep large freed blocks for later instead of returning them to the system.
 
-    glibc returns blocks above 32 MB at once, and a new one is filled page by page, at a few
-    microseconds each: for the first feature maps of an image that takes longer than the convolution.
-    The process keeps what it needed at its peak, of which other sizes are made too.
+    glibc returns blocks above 32 MB at once. A new block is then filled page by page, at a few
+    microseconds a page: for the first feature maps of an image this takes longer than the convolution.
+    The price is that the process holds the memory of its peak until it ends.
 
     Returns:
-        whether the system's malloc knows the request (glibc on Linux).
+        whether the request was understood (glibc on Linux understands it).
     """
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")

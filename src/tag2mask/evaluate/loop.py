@@ -1,4 +1,4 @@
-"""Going over the images of a data set: a few files ahead, with a progress bar."""
+"""A loop over images that reads a few files ahead and shows a progress bar."""
 
 from __future__ import annotations
 

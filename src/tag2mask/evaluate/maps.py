@@ -21,7 +21,7 @@ from tag2mask.evaluate.scores import Labels, Scores, known, read_scores
 from tag2mask.metrics import Confusion, ThresholdSweep
 
 THRESHOLDS = tuple(round(step / 100, 2) for step in range(1, 100))
-"""What a sweep tries."""
+"""The thresholds of a sweep."""
 
 
 @dataclass(frozen=True)

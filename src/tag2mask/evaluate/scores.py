@@ -45,7 +45,7 @@ class Scores:
 
 
 class LabelTally:
-    """Counts predicted against true labels over images; the scores are read off at the end.
+    """Counts pixels by true and predicted label over all images, and gives the scores at the end.
 
     A predicted mask id that is none of `classes` is wrong wherever the truth has a class: it is
     counted as one more class, which has no true pixel and therefore no place in the mean.

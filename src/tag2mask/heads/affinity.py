@@ -16,7 +16,7 @@ _CHANNELS_PER_GROUP = 8
 
 
 class AffinityHead(nn.Module):
-    """Features whose distance between two pixels says whether they belong to one class.
+    """Features that are close to each other at pixels of one class, and far apart at pixels of two.
 
     Each tap is reduced by a 1x1 convolution, brought to the stride-8 grid and concatenated; a last
     1x1 convolution mixes them. ELU after each, no biases. Source: Ahn and Kwak, CVPR 2018, section
@@ -62,7 +62,7 @@ class AffinityHead(nn.Module):
 
         Args:
             backbone: the features' source.
-            group_norm: see the class; None normalises where the backbone has no normalisation
+            group_norm: as in the constructor; None normalises where the backbone has no normalisation
                 layers of its own (VGG16).
         """
         if group_norm is None:

@@ -22,8 +22,8 @@ class DeepLabV3PlusHead(nn.Module):
     normalisation, so that a batch of one image can be trained.
 
     Args:
-        taps: the backbone's taps, the last is ``"out"``. The head reads the deepest map that is
-            not a mere widening for a classifier (see `last_stage`).
+        taps: the backbone's taps, the last is ``"out"``. The head reads the map that
+            `last_stage` names.
         num_outputs: number of logits, background included.
         channels: width of the decoder.
         dropout: probability of dropping a channel before the classifier.

@@ -26,7 +26,7 @@ SIDE = 320
 """Longer side of a picture in pixels."""
 
 KINDS = ("maps", "labels", "segmentation")
-"""Kinds of steps that have something to show."""
+"""Kinds of steps whose results are shown."""
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar, TQDMProgressBar
+from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from tag2mask.artifacts import LAST_CHECKPOINT, atomic_write_text, config_name, read_manifest
-from tag2mask.callbacks import CamPanels, PredictionWriter, StepRecorder
+from tag2mask.callbacks import CamPanels, PredictionWriter, StepProgressBar, StepRecorder
 from tag2mask.core import UserError, keep_freed_memory, unknown_name
 from tag2mask.data.base import ImageData
 from tag2mask.modules import PseudoLabelGenerator, Stage
@@ -103,8 +103,7 @@ class StageCLI(LightningCLI):
         given = given if isinstance(given, list) else [given]
         wanted = self.config_init[self.subcommand].trainer.enable_progress_bar is not False
         if wanted and not any(isinstance(c, ProgressBar) for c in given):
-            # Plain text: unlike the default one it also shows through the runner's pipe and in logs.
-            own.append(TQDMProgressBar(refresh_rate=5))
+            own.append(StepProgressBar())
         # Given from the start, so that Lightning adds no checkpoint callback of its own.
         return super().instantiate_trainer(**{**kwargs, "callbacks": [*given, *own]})
 

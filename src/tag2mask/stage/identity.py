@@ -1,4 +1,4 @@
-"""What a stage's configuration says about the step that it is going to make."""
+"""What the manifest records of a step, read from the configuration of its stage."""
 
 from __future__ import annotations
 
