@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from tag2mask.artifacts import CommandRecord, Manifest, write_manifest
 from tag2mask.core import ClassList, UserError
-from tag2mask.modules import Classifier, SegmentationModel
+from tag2mask.modules import Classifier, SegmentationModel, class_probabilities
 from tag2mask.modules.base import CHECKPOINT_KEY
 
 CLASSES = ClassList.from_names(["cat", "dog"])
@@ -208,12 +208,16 @@ def test_images_are_shown_at_the_long_side_of_training(long_side: int | None, sh
     seen: list[tuple[int, ...]] = []
     network = model.network
     network.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[-2:])))
-    scores = model.eval().variant_scores(torch.zeros(3, 60, 96, dtype=torch.uint8))
+    image = torch.zeros(3, 60, 96, dtype=torch.uint8)
+    scores = model.eval().variant_scores(image)
     assert seen == [
         shown,
         *[(shown[0] // 2, shown[1] // 2)] * 2,
     ]  # single scale; half of it, twice for the flip
     assert all(s.shape == (3, 60, 96) for s in scores.values())
+    seen.clear()
+    maps = class_probabilities(model, image, grid=4)  # what later steps work on from
+    assert seen == [shown] and maps.shape == (3, 15, 24)
 
 
 def test_msc_has_a_loss_for_each_size_and_for_their_maximum() -> None:

@@ -236,15 +236,20 @@ class SegmentationModel(Stage):
             scores["multi"] = self._probabilities(image, self.test_scales, self.test_flip)
         return {name: value.float().cpu() for name, value in scores.items()}
 
+    def at_test_size(self, image: Tensor, scale: float = 1.0) -> Tensor:
+        """A batch (1, 3, h, w) of one image (3, H, W) in the size in which the network is tested."""
+        sides = [int(side) for side in image.shape[-2:]]
+        factor = scale * (self.test_long_side / max(sides) if self.test_long_side else 1.0)
+        if factor == 1:
+            return image[None].float()
+        size = [max(1, round(side * factor)) for side in sides]
+        return F.interpolate(image[None].float(), size, mode="bilinear", align_corners=False)
+
     def _probabilities(self, image: Tensor, scales: Sequence[float], flip: bool) -> Tensor:
         size = (int(image.shape[-2]), int(image.shape[-1]))
         total = torch.zeros(self.num_classes + 1, *size, device=image.device)
-        base = self.test_long_side / max(size) if self.test_long_side else 1.0
         for scale in scales:
-            batch = image[None].float()
-            if scale * base != 1:
-                sides = [max(1, round(side * scale * base)) for side in size]
-                batch = F.interpolate(batch, sides, mode="bilinear", align_corners=False)
+            batch = self.at_test_size(image, scale)
             for mirrored in (False, True) if flip else (False,):
                 logits = self.network(batch.flip(3) if mirrored else batch).float()
                 logits = logits.flip(3) if mirrored else logits

@@ -15,7 +15,7 @@ from tag2mask.modules.segmentation import SegmentationModel
 
 
 class SegmentationMaps(PseudoLabelGenerator):
-    """Class probabilities of a trained segmentation network for images with tags, single scale.
+    """Class probabilities of a trained segmentation network for images with tags, at its test size.
 
     Args:
         segmentation_from: folder of the step that trained the network.
@@ -52,16 +52,18 @@ def class_probabilities(
 ) -> Tensor:
     """Softmax of a segmentation network over some classes, on a coarse grid.
 
+    The network sees the image in the size that it is tested at, once and not mirrored.
+
     Args:
         model: the network.
         image: (3, H, W) RGB 0..255.
-        grid: image pixels per cell.
+        grid: pixels of `image` per cell.
         classes: indices 0..K to choose from; None for all.
 
     Returns:
         (M, ceil(H / grid), ceil(W / grid)) for the M classes; sums to 1 at each cell.
     """
-    logits = model.network(image[None]).float()
+    logits = model.network(model.at_test_size(image)).float()
     size = [-(-side // grid) for side in image.shape[-2:]]
     if list(logits.shape[-2:]) != size:
         logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)

@@ -174,7 +174,7 @@ class SelfGuidedModel(SegmentationModel):
 
     @torch.no_grad()
     def localise(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Localisation maps and affinity features of a whole image, at one size.
+        """Localisation maps and affinity features of a whole image, at the test size.
 
         Args:
             image: (3, H, W) RGB 0..255.
@@ -182,11 +182,7 @@ class SelfGuidedModel(SegmentationModel):
         Returns:
             (K, h, w) maps, ReLU and stretched to [0, 1] each; (3, h', w') features.
         """
-        sides = image.shape[-2:]
-        base = self.test_long_side / max(sides) if self.test_long_side else 1.0
-        size = [max(1, round(side * base)) for side in sides]
-        batch = F.interpolate(image[None].float(), size, mode="bilinear", align_corners=False)
-        _, maps, features = self.forward_all(batch)
+        _, maps, features = self.forward_all(self.at_test_size(image))
         return stretch(maps[0].float().relu()), features[0].float()
 
 
