@@ -123,6 +123,31 @@ def test_one_network_goes_through_all_steps(tmp_path: Path) -> None:
         module(head="largefov", network_from=str(tmp_path / "localise_1"))
 
 
+@pytest.mark.parametrize(("filter_size", "at"), [("image", (64, 80)), ("grid", (50, 50))])
+def test_threshold_and_filters_run_at_the_image_or_at_the_grid(
+    tmp_path: Path, filter_size: Any, at: tuple[int, int]
+) -> None:
+    _step(tmp_path / "localise_1", module())
+    generator = labels.SelfGuidedLabelGenerator(
+        str(tmp_path / "localise_1"), iterations=2, window=9, filter_size=filter_size
+    )
+    image = torch.randint(0, 256, (3, 64, 80), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    sample: Any = {"id": "a", "image": image, "tags": torch.tensor([1.0, 1.0])}
+    maps, features = generator.network.localise(image)
+
+    def enlarged(values: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+        return F.interpolate(values[None], size, mode="bilinear", align_corners=False)[0]
+
+    gray = labels.guide_of(image, "gray").float()
+    small = F.interpolate(gray[None, None], at, mode="bilinear", align_corners=False, antialias=True)[0, 0]
+    guide = gray if at == (64, 80) else small
+    filtered = self_guided_filter(guide.double(), enlarged(labels.walk(maps, features), at), 9, iterations=2)
+    expected = threshold_labels(enlarged(filtered, (64, 80)), [1, 2])
+    found = generator.refine(sample).labels[""]
+    # the guide in float32 or float64: single pixels at a threshold
+    assert found.shape == (64, 80) and (found != expected).mean() < 0.01
+
+
 def test_maps_spread_along_affinities_are_means_over_alike_cells() -> None:
     # two halves with different features: each half becomes the mean of its own maps, within a hair
     features = torch.zeros(3, 50, 50)

@@ -20,6 +20,7 @@ GRAY = (0.299, 0.587, 0.114)
 
 Filtering = Literal["threshold_and_filter", "filter"]
 Guide = Literal["gray", "colour"]
+FilterSize = Literal["image", "grid"]
 
 
 class SelfGuidedLabelGenerator(PseudoLabelGenerator):
@@ -37,6 +38,9 @@ class SelfGuidedLabelGenerator(PseudoLabelGenerator):
         guide: gray as in equation 8, or the colours.
         window: side of the filter's window in pixels, odd.
         eps: of the filter.
+        filter_size: image enlarges R before the threshold and the filters; grid keeps both at the 50 x 50
+            cells of the affinities and enlarges their result, as section 3.3 reads to the letter. A window
+            of 35 then covers most of the image.
         threads: images at once; null takes the number of cores.
     """
 
@@ -50,6 +54,7 @@ class SelfGuidedLabelGenerator(PseudoLabelGenerator):
         guide: Guide = "gray",
         window: int = 35,
         eps: float = 1e-6,
+        filter_size: FilterSize = "image",
         threads: int | None = None,
     ) -> None:
         super().__init__(threads=threads)
@@ -68,6 +73,7 @@ class SelfGuidedLabelGenerator(PseudoLabelGenerator):
         self.guide: Guide = guide
         self.window = window
         self.eps = eps
+        self.filter_size: FilterSize = filter_size
 
     def refine(self, sample: ImageSample) -> LabelsResult:
         """Labels (H, W) of one image: background and its tags, no unknown pixel."""
@@ -78,9 +84,10 @@ class SelfGuidedLabelGenerator(PseudoLabelGenerator):
         chosen = maps[present].cpu()
         spread = walk(chosen, features.cpu(), self.sharpness) if self.with_affinity else chosen
         size = (int(image.shape[-2]), int(image.shape[-1]))
-        full = F.interpolate(spread[None], size, mode="bilinear", align_corners=False)[0]
-        pixels = guide_of(image.cpu(), self.guide)
-        final = refine(full, pixels, self.iterations, self.filtering, self.window, self.eps)
+        at = GRID if self.filter_size == "grid" else size
+        pixels = guide_of(_resized(image.cpu().float(), at), self.guide)
+        refined = refine(_resized(spread, at), pixels, self.iterations, self.filtering, self.window, self.eps)
+        final = _resized(refined, size)
         return LabelsResult(sample["id"], {"": threshold_labels(final, [k + 1 for k in present])})
 
 
@@ -95,12 +102,17 @@ def walk(maps: Tensor, features: Tensor, sharpness: float = 1.0) -> Tensor:
     Returns:
         (M, 50, 50).
     """
-    small, guide = (
-        F.interpolate(values[None], GRID, mode="bilinear", align_corners=False, antialias=True)[0]
-        for values in (maps, features)
-    )
+    small, guide = _resized(maps, GRID), _resized(features, GRID)
     # exp(-d) ** s = exp(-s d)
     return stretch(feature_walk(sharpness * guide, small))
+
+
+def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps (C, h, w) at a size; what becomes smaller is averaged, so that no pixel is skipped."""
+    if tuple(maps.shape[-2:]) == size:
+        return maps
+    shrinks = maps.shape[-2] > size[0] or maps.shape[-1] > size[1]
+    return F.interpolate(maps[None], size, mode="bilinear", align_corners=False, antialias=shrinks)[0]
 
 
 def guide_of(image: Tensor, guide: Guide) -> Tensor:
