@@ -55,6 +55,11 @@ class Case:
     memory_bar_mb: float | None = None
 
 
+def channels_first(image: RGB) -> RGB:
+    """An image (H, W, 3) as (3, H, W), the layout of the operators."""
+    return np.ascontiguousarray(image.transpose(2, 0, 1))
+
+
 @dataclass(frozen=True)
 class Inputs:
     """Images for the cases: real ones where there are any, otherwise generated.

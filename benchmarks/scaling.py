@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from benchmarks.harness import RGB, Inputs
+from benchmarks.harness import RGB, Inputs, channels_first
 from benchmarks.memory import peak_growth_mb
 from benchmarks.tables import write
 from tag2mask.core.tables import Table
@@ -69,7 +69,8 @@ def points(inputs: Inputs) -> Iterator[Point]:
             yield Point(f"random walk, stride {stride}", "image size", size, _walk(image, stride))
         yield Point("dense CRF, 3 labels", "image size", size, _crf([image], MAPS, 1))
         yield Point("guided filter, window 35", "image size", size, _guided(image))
-        yield Point("superpixels", "image size", size, lambda image=image: felzenszwalb(image))
+        turned = channels_first(image)
+        yield Point("superpixels", "image size", size, lambda image=turned: felzenszwalb(image))
     width, height = PHOTO
     image = inputs.image(height, width)
     for classes in CLASSES:
@@ -99,7 +100,7 @@ def _crf(images: Sequence[RGB], labels: int, threads: int) -> Callable[[], Any]:
 
     def run() -> list[Any]:
         with ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(lambda image: dense_crf(image, scores, CRF_CAM), images))
+            return list(pool.map(lambda image: dense_crf(channels_first(image), scores, CRF_CAM), images))
 
     return run
 

@@ -43,6 +43,11 @@ class Scene:
         return dataset_from_config(plain["data"], plain["data_root"]).read_image(self.image_id)
 
     @cached_property
+    def channels_first(self) -> RGB:
+        """(3, H, W), as the operators take it."""
+        return np.ascontiguousarray(self.image.transpose(2, 0, 1))
+
+    @cached_property
     def stored(self) -> StoredMaps:
         """The class activation maps."""
         return load_maps(self.run / "cam" / "out" / f"{self.image_id}.npz")
@@ -57,7 +62,7 @@ class Scene:
         """The AffinityNet's graph of the image."""
         network = load_stage(next((self.run / "affinity" / "checkpoints").glob("*.ckpt"))).eval()
         with torch.inference_mode():
-            features = network(torch.from_numpy(self.image.copy()).permute(2, 0, 1)[None])[0]
+            features = network(torch.from_numpy(self.channels_first)[None])[0]
         return ops.affinity_graph(features)
 
     def scores(self, level: float) -> npt.NDArray[np.float32]:
@@ -104,8 +109,8 @@ def dense_crf(scene: Scene) -> Tiles:
     scores = scene.scores(0.3)
     return [
         ("labels before", scene.labels(scores)),
-        ("CRF_CAM", scene.labels(ops.dense_crf(scene.image, scores, ops.CRF_CAM))),
-        ("CRF_DEEPLAB", scene.labels(ops.dense_crf(scene.image, scores, ops.CRF_DEEPLAB))),
+        ("CRF_CAM", scene.labels(ops.dense_crf(scene.channels_first, scores, ops.CRF_CAM))),
+        ("CRF_DEEPLAB", scene.labels(ops.dense_crf(scene.channels_first, scores, ops.CRF_DEEPLAB))),
     ]
 
 
@@ -141,7 +146,7 @@ def felzenszwalb(scene: Scene) -> Tiles:
     """Superpixels in their mean colours."""
     tiles: Tiles = [("image", scene.image)]
     for scale in (50, 200):
-        labels = ops.felzenszwalb(scene.image, scale=scale, sigma=0.8, min_size=20)
+        labels = ops.felzenszwalb(scene.channels_first, scale=scale, sigma=0.8, min_size=20)
         tiles.append((f"scale {scale}: {labels.max() + 1} regions", _mean_colours(scene.image, labels)))
     return tiles
 

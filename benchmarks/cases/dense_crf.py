@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import numpy as np
 from PIL import Image
 
-from benchmarks.harness import RGB, Agreement, Case, Inputs
+from benchmarks.harness import RGB, Agreement, Case, Inputs, channels_first
 from tag2mask.ops import CRF_CAM, dense_crf
 
 HEIGHT, WIDTH = 375, 500
@@ -20,7 +20,8 @@ Job = tuple[RGB, Scores]
 
 
 def cases(inputs: Inputs) -> list[Case]:
-    jobs = [(image, _scores(3, index)) for index, image in enumerate(inputs.images(BATCH, HEIGHT, WIDTH))]
+    images = (channels_first(image) for image in inputs.images(BATCH, HEIGHT, WIDTH))
+    jobs = [(image, _scores(3, index)) for index, image in enumerate(images)]
     return [_library(jobs[0]), _threads(jobs), _present(jobs[0][0])]
 
 
@@ -28,7 +29,7 @@ def _library(job: Job) -> Case:
     def reference() -> Scores:
         from benchmarks.reference.dense_crf import dense_crf as published
 
-        return published(*job)
+        return published(np.ascontiguousarray(job[0].transpose(1, 2, 0)), job[1])
 
     installed = find_spec("pydensecrf") is not None
     return Case(

@@ -56,7 +56,7 @@ def test_feature_walk():
 @pytest.mark.parametrize("run", [guided_filter, self_guided_filter])
 @pytest.mark.parametrize("channels", [(), (3,)])
 def test_guided_filters(run, channels):
-    guide = noise(20, 24, *channels).abs().clamp(max=1)
+    guide = noise(*channels, 20, 24).abs().clamp(max=1)
     maps = noise(3, 20, 24, seed=1).abs()
     # 1e-16 of both box filters, magnified by 1 / eps
     expected = run(guide, maps, 7, 1e-4, iterations=2)

@@ -9,8 +9,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from tag2mask.ops.lattice.crf import dense_crf, unary_from_labels
-from tag2mask.ops.lattice.crf_params import CRF_CAM, CRF_DEEPLAB, CRF_LABELS, CRFParams
+from tag2mask.ops import CRF_CAM, CRF_DEEPLAB, CRF_LABELS, CRFParams, dense_crf, unary_from_labels
 
 pytest.importorskip("pydensecrf.densecrf")
 
@@ -26,7 +25,7 @@ def _textured_image(height: int, width: int, seed: int) -> npt.NDArray[np.uint8]
     image = 180 * layers[0] + 50 * layers[1] + rng.normal(0, 3, (3, height, width))
     y, x = np.mgrid[:height, :width]
     image[:, (y - height / 2) ** 2 + (x - width / 3) ** 2 < (height / 4) ** 2] += 40
-    return np.clip(image, 0, 255).astype(np.uint8).transpose(1, 2, 0)
+    return np.clip(image, 0, 255).astype(np.uint8)
 
 
 def _smooth(maps: npt.NDArray[np.float64], height: int, width: int) -> npt.NDArray[np.float32]:
@@ -38,7 +37,7 @@ def _smooth(maps: npt.NDArray[np.float64], height: int, width: int) -> npt.NDArr
 
 def _scores(labels: int, image: npt.NDArray[np.uint8], seed: int) -> npt.NDArray[np.float32]:
     """Maps as smooth as class activation maps: a number for every 16 pixels, enlarged."""
-    height, width = image.shape[:2]
+    height, width = image.shape[1:]
     coarse = np.random.default_rng(seed).random((labels, height // 16 + 1, width // 16 + 1))
     return _smooth(coarse, height, width)
 
@@ -61,8 +60,8 @@ def test_generated_images(params: CRFParams, labels: int, size: tuple[int, int])
 
 @SETTINGS
 def test_gray_and_flat_images_lie_on_borders_of_simplices(params: CRFParams) -> None:
-    gray = np.repeat(_textured_image(120, 160, 5)[..., :1], 3, axis=2)
-    flat = np.full((60, 80, 3), 128, np.uint8)
+    gray = np.repeat(_textured_image(120, 160, 5)[:1], 3, axis=0)
+    flat = np.full((3, 60, 80), 128, np.uint8)
     for image in (gray, flat):
         _assert_same(image, _scores(3, image, 6), params)
 
@@ -86,7 +85,7 @@ def test_scores_that_do_not_sum_to_one() -> None:
 def test_real_images(animals: Path, params: CRFParams) -> None:
     paths = sorted((animals / "JPEGImages").glob("*.jpg"))
     for index in (5, 300, 640):
-        image = np.asarray(Image.open(paths[index]).convert("RGB"))
+        image = np.asarray(Image.open(paths[index]).convert("RGB")).transpose(2, 0, 1)
         scores = _scores(2 + index % 3, image, index)
         scores[0] **= 8  # a weak background, as maps from (1 - max)^alpha have
         _assert_same(image, scores, params)

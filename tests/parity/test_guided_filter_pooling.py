@@ -18,8 +18,8 @@ Floats = npt.NDArray[np.float64]
 
 def by_fits(guide: Floats, maps: Floats, radius: int, eps: float) -> Floats:
     """Ridge regression of a map on the guide in every window, then the mean of all fits at a pixel."""
-    height, width = guide.shape[:2]
-    colours = guide.reshape(height, width, -1)
+    height, width = guide.shape[-2:]
+    colours = np.moveaxis(guide.reshape(-1, height, width), 0, 2)
     total, count = np.zeros_like(maps), np.zeros((height, width))
     for i, j in np.ndindex(height, width):
         near = np.s_[max(i - radius, 0) : i + radius + 1, max(j - radius, 0) : j + radius + 1]
@@ -45,7 +45,7 @@ def maps_like_cams(height: int, width: int) -> npt.NDArray[np.float32]:
 @pytest.mark.parametrize(("radius", "eps"), [(1, 1e-6), (3, 1e-4), (20, 1e-2)])
 def test_equals_a_fit_in_every_window(channels, radius, eps):
     rng = np.random.default_rng(0)
-    guide = rng.random((9, 11, channels) if channels else (9, 11))
+    guide = rng.random((channels, 9, 11) if channels else (9, 11))
     maps = rng.random((2, 9, 11))
     # float64 with differences that cancel to 1e-16, magnified by at most 1 / eps
     np.testing.assert_allclose(

@@ -71,7 +71,7 @@ def test_affinities_are_symmetric_with_a_diagonal_of_one_and_powers_of_each_othe
 @given(st.tuples(st.integers(4, 16), st.integers(4, 16)), seeds, st.permutations(range(3)))
 def test_crf_permutes_with_its_labels(size, seed, order):
     rng = np.random.default_rng(seed)
-    image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+    image = rng.integers(0, 256, (3, *size), dtype=np.uint8)
     scores = rng.random((3, *size)).astype(np.float32) + 0.05
     refined = dense_crf(image, scores, CRF_CAM)
     np.testing.assert_allclose(refined.sum(0), 1, atol=1e-5)  # a softmax in float32

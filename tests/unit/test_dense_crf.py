@@ -20,7 +20,7 @@ from tag2mask.ops.lattice.permutohedral import Lattice, build_lattice
 
 
 def _image(height: int = 24, width: int = 31, seed: int = 0) -> npt.NDArray[np.uint8]:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    return np.random.default_rng(seed).integers(0, 256, (3, height, width)).astype(np.uint8)
 
 
 def _scores(labels: int, height: int = 24, width: int = 31, seed: int = 1) -> npt.NDArray[np.float32]:
@@ -148,8 +148,8 @@ def test_without_messages_it_is_the_clipped_scores_normalised(params: CRFParams)
 def test_labels_move_to_the_edge_of_the_image(engine: str) -> None:
     if engine == "pydensecrf":
         pytest.importorskip("pydensecrf")
-    image = np.full((40, 60, 3), 30, np.uint8)
-    image[:, 37:] = (200, 120, 90)
+    image = np.full((3, 40, 60), 30, np.uint8)
+    image[:, :, 37:] = np.array((200, 120, 90))[:, None, None]
     ramp = np.clip((np.arange(60) - 20) / 20, 0.05, 0.95)  # crosses 0.5 at column 30, 7 away from the edge
     scores = np.broadcast_to(np.stack([1 - ramp, ramp])[:, None], (2, 40, 60))
     labels = dense_crf(image, scores, CRF_CAM, engine).argmax(axis=0)
@@ -204,20 +204,25 @@ def test_noise_fills_and_grows_the_vertex_table() -> None:
 @pytest.mark.parametrize(
     ("image", "scores", "name"),
     [
-        (_image().astype(np.float32), _scores(2), "image: .*float32"),
-        (_image()[..., 0], _scores(2), "image"),
-        (np.zeros((24, 31, 4), np.uint8), _scores(2), "image"),
-        (np.zeros((0, 31, 3), np.uint8), np.zeros((2, 0, 31), np.float32), "image"),
+        (_image().astype(np.float32), _scores(2), "image must be uint8, got float32"),
+        (_image()[0], _scores(2), r"image must be \(3, H, W\)"),
+        (np.zeros((4, 24, 31), np.uint8), _scores(2), "image"),
+        (_image().transpose(1, 2, 0), _scores(2), r"got \(24, 31, 3\); put the channels first"),
+        (np.zeros((3, 0, 31), np.uint8), np.zeros((2, 0, 31), np.float32), "image"),
         (_image(), _scores(2, 31, 24), "scores"),
         (_image(), _scores(2)[0], "scores"),
         (_image(), _scores(2)[:0], "scores"),
-        (_image(), np.ones((2, 24, 31), np.int64), "scores: .*int64"),
-        (_image(), np.full((2, 24, 31), np.nan, np.float32), "scores: .*NaN"),
+        (_image(), np.ones((2, 24, 31), np.int64), "scores must be floating point, got int64"),
+        (_image(), np.full((2, 24, 31), np.nan, np.float32), "scores holds NaN"),
         (_image(), np.full((2, 24, 31), np.inf, np.float32), "scores"),
-        (_image().tolist(), _scores(2), "image: .*list"),
-        (_image(), None, "scores: .*NoneType"),
-        (torch.from_numpy(_image()).float(), torch.from_numpy(_scores(2)), "image: .*float32"),
-        (_image(), torch.ones(2, 24, 31, dtype=torch.long), "scores: .*int64"),
+        (_image().tolist(), _scores(2), "image must be a tensor or an array, got list"),
+        (_image(), None, "scores must be .*NoneType"),
+        (
+            torch.from_numpy(_image()).float(),
+            torch.from_numpy(_scores(2)),
+            "image must be uint8, got float32",
+        ),
+        (_image(), torch.ones(2, 24, 31, dtype=torch.long), "scores must be floating point, got int64"),
     ],
 )
 def test_wrong_arrays_are_named(image: Any, scores: Any, name: str) -> None:

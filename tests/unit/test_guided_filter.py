@@ -16,7 +16,7 @@ COLOURS = pytest.mark.parametrize("channels", [None, 3], ids=["gray", "colour"])
 
 def problem(channels: int | None = None, height: int = 12, width: int = 17, maps: int = 2, seed: int = 0):
     rng = np.random.default_rng(seed)
-    guide = rng.random((height, width, channels) if channels else (height, width))
+    guide = rng.random((channels, height, width) if channels else (height, width))
     return guide, rng.random((maps, height, width))
 
 
@@ -42,7 +42,7 @@ def test_flips_order_and_sums_of_maps(channels, seed):
     guide, maps = problem(channels, maps=3, seed=seed)
     out = guided_filter(guide, maps, 5)
     # float64; sums run from the other side, and 1 / eps magnifies their roundings
-    flipped = guided_filter(guide[:, ::-1], maps[:, :, ::-1], 5)[:, :, ::-1]
+    flipped = guided_filter(guide[..., ::-1], maps[:, :, ::-1], 5)[:, :, ::-1]
     np.testing.assert_allclose(flipped, out, atol=1e-8)
     np.testing.assert_array_equal(guided_filter(guide, maps[[2, 0, 1]], 5), out[[2, 0, 1]])
     added = guided_filter(guide, 2 * maps[:1] - maps[1:2] + 0.3, 5)
@@ -52,7 +52,7 @@ def test_flips_order_and_sums_of_maps(channels, seed):
 @COLOURS
 def test_the_guide_itself_passes(channels):
     guide, _ = problem(channels)
-    maps = guide[None] if guide.ndim == 2 else guide.transpose(2, 0, 1)
+    maps = guide[None] if guide.ndim == 2 else guide
     # a map that is linear in the guide is kept up to eps / variance, here about 1e-9 / 1e-1
     np.testing.assert_allclose(guided_filter(guide, maps, 7, eps=1e-9), maps, atol=1e-6)
 
@@ -94,7 +94,7 @@ def test_maps_smaller_than_the_window(channels, size):
 @COLOURS
 def test_edges_of_the_guide_are_taken_over(channels):
     guide = problem(channels, 40, 40)[0] * 0.02
-    guide[:, 20:] += 0.9
+    guide[..., 20:] += 0.9
     blurred = np.zeros((1, 40, 40))
     blurred[0] = np.clip((np.arange(40) - 10) / 20, 0, 1)  # from 0 to 1 over the columns 10 to 30
     out = guided_filter(guide, blurred, 35, eps=1e-3)[0]
@@ -173,8 +173,9 @@ def test_self_guided_flat_maps_become_empty():
 @pytest.mark.parametrize(
     ("guide", "maps", "more", "message"),
     [
-        (np.zeros(4), np.zeros((1, 4, 5)), {}, r"guide must be \(H, W\) or \(H, W, 3\)"),
-        (np.zeros((3, 4, 5)), np.zeros((1, 4, 5)), {}, "guide must be"),
+        (np.zeros(4), np.zeros((1, 4, 5)), {}, r"guide must be \(H, W\) or \(3, H, W\)"),
+        (np.zeros((1, 4, 5)), np.zeros((1, 4, 5)), {}, "guide must be"),
+        (np.zeros((4, 5, 3)), np.zeros((1, 4, 5)), {}, "put the channels first: guide.permute"),
         (np.zeros((0, 5)), np.zeros((1, 0, 5)), {}, "guide must be .* not empty"),
         (np.zeros((4, 5), np.uint8), np.zeros((1, 4, 5)), {}, "guide must be floating"),
         (np.full((4, 5), 200.0), np.zeros((1, 4, 5)), {}, r"guide must lie in \[0, 1\].*divide 8-bit"),

@@ -21,7 +21,7 @@ LIGHT: dict[str, Any] = {
     "freeze_batchnorm": False,
     "head": "deeplabv2",
 }
-PHOTO = np.zeros((10, 10, 3), np.uint8)
+PHOTO = np.zeros((3, 10, 10), np.uint8)
 
 
 @pytest.fixture

@@ -201,7 +201,7 @@ def test_the_highest_map_above_its_own_threshold_wins() -> None:
 def test_guides() -> None:
     image = torch.tensor([255, 0, 0], dtype=torch.uint8)[:, None, None].expand(3, 2, 4)
     assert labels.guide_of(image, "gray")[0, 0] == pytest.approx(0.299)
-    assert labels.guide_of(image, "colour").shape == (2, 4, 3)
+    assert labels.guide_of(image, "colour").shape == (3, 2, 4)
 
 
 LOSSES = [0.832189, 0.825317, 0.818762]

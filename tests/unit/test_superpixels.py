@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +17,7 @@ def image(height: int = 40, width: int = 50, seed: int = 0) -> npt.NDArray[np.ui
     rng = np.random.default_rng(seed)
     blocks = rng.integers(0, 256, (-(-height // 10), -(-width // 10), 3)).repeat(10, 0).repeat(10, 1)
     noise = rng.normal(0, 6, (height, width, 3))
-    return np.clip(blocks[:height, :width] + noise, 0, 255).astype(np.uint8)
+    return np.clip(blocks[:height, :width] + noise, 0, 255).astype(np.uint8).transpose(2, 0, 1)
 
 
 def pieces(labels: npt.NDArray[np.int64]) -> int:
@@ -50,7 +51,7 @@ def test_regions_are_in_one_piece_numbered_and_large_enough(seed, scale, least):
 
 def test_blocks_are_found():
     blocks = np.arange(20).reshape(4, 5).repeat(10, 0).repeat(10, 1)
-    colours = np.stack([blocks % 5 * 60, blocks // 5 * 80, np.full_like(blocks, 9)], -1)
+    colours = np.stack([blocks % 5 * 60, blocks // 5 * 80, np.full_like(blocks, 9)])
     noisy = colours + np.random.default_rng(0).integers(0, 6, colours.shape)
     np.testing.assert_array_equal(felzenszwalb(noisy.astype(np.uint8), 100, 0, 20), blocks)
 
@@ -65,7 +66,7 @@ def test_larger_scales_give_larger_regions():
 def test_small_images(size, sigma):
     labels = felzenszwalb(image(*size), 1, sigma, 0)
     assert labels.shape == size and labels[0, 0] == 0
-    assert not felzenszwalb(np.full((*size, 3), 7, np.uint8), 1, sigma).any()
+    assert not felzenszwalb(np.full((3, *size), 7, np.uint8), 1, sigma).any()
     assert not felzenszwalb(image(*size), min_size=10**9).any()
 
 
@@ -74,7 +75,13 @@ def test_strided_and_read_only_images():
     other = np.asfortranarray(image())
     other.flags.writeable = False
     np.testing.assert_array_equal(felzenszwalb(other), expected)
-    np.testing.assert_array_equal(felzenszwalb(image()[::-1][::-1]), expected)
+    np.testing.assert_array_equal(felzenszwalb(image()[:, ::-1][:, ::-1]), expected)
+
+
+def test_a_tensor_gives_a_tensor():
+    labels = felzenszwalb(torch.from_numpy(image().copy()))
+    assert isinstance(labels, torch.Tensor)
+    np.testing.assert_array_equal(labels.numpy(), felzenszwalb(image()))
 
 
 def test_threads():
@@ -86,11 +93,16 @@ def test_threads():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((np.zeros((4, 5, 3)),), "image must be uint8 RGB"),
-        ((np.zeros((4, 5), np.uint8),), "image must be"),
-        ((np.zeros((4, 5, 4), np.uint8),), "image must be"),
-        ((np.zeros((0, 5, 3), np.uint8),), "image must be"),
-        ((np.broadcast_to(np.zeros(3, np.uint8), (1 << 15, 1 << 15, 3)),), "image has 32768 x 32768 pixels"),
+        ((np.zeros((3, 4, 5)),), "image must be uint8, got float64"),
+        ((np.zeros((4, 5), np.uint8),), r"image must be \(3, H, W\)"),
+        ((np.zeros((4, 4, 5), np.uint8),), "image must be"),
+        ((np.zeros((3, 0, 5), np.uint8),), "image must be .* not empty"),
+        (
+            (np.zeros((4, 5, 3), np.uint8),),
+            r"got \(4, 5, 3\); put the channels first: .*transpose\(2, 0, 1\)",
+        ),
+        ((image().tolist(),), "image must be a tensor or an array, got list"),
+        ((np.broadcast_to(np.uint8(0), (3, 1 << 15, 1 << 15)),), "image has 32768 x 32768 pixels"),
         ((image(), 0), "scale must be above 0"),
         ((image(), np.nan), "scale must be above 0"),
         ((image(), np.inf), "scale must be above 0"),

@@ -15,6 +15,7 @@ from tag2mask.core import map_threads
 from tag2mask.ops.all_pairs import colour_kernels as kernels
 from tag2mask.ops.all_pairs import feature_distances, row_stripes
 from tag2mask.ops.engine import Engine
+from tag2mask.ops.layout import check_image
 
 Reading = Literal["rows", "raw", "literal"]
 """What is compared, see `colour_affinity_loss`."""
@@ -157,8 +158,7 @@ def _check(features: Tensor, images: Tensor, reading: str, norm: str, size: tupl
             "features must be floating point (B, k, H, W) and not empty, got "
             f"{features.dtype} {tuple(features.shape)}"
         )
-    if images.ndim != 4 or images.shape[:2] != (len(features), 3) or images.numel() == 0:
-        raise ValueError(f"images must be ({len(features)}, 3, H, W), got {tuple(images.shape)}")
+    check_image(images, "images", batch=len(features))
     if size is None and images.shape[2:] != features.shape[2:]:
         raise ValueError(
             f"features and images must have one size, got {tuple(features.shape[2:])} and "

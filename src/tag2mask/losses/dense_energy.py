@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from tag2mask.core import IGNORE
 from tag2mask.ops.engine import Engine
 from tag2mask.ops.lattice.bilateral import Method, bilateral_sums
+from tag2mask.ops.layout import check_image
 
 
 def dense_energy_loss(
@@ -95,6 +96,7 @@ def _check(images: Tensor, probs: Tensor, labels: Tensor, roi: Tensor, scale: fl
     if probs.ndim != 4 or probs.numel() == 0 or not probs.is_floating_point():
         raise ValueError(f"probs must be floating point (B, K, H, W), got {probs.dtype} {tuple(probs.shape)}")
     batch, _, height, width = probs.shape
+    check_image(images, "images", batch=batch)
     for name, tensor, shape in (
         ("images", images, (batch, 3, height, width)),
         ("labels", labels, (batch, height, width)),

@@ -83,11 +83,6 @@ class ImageView:
         return int(self.pixels.shape[-2]), int(self.pixels.shape[-1])
 
     @cached_property
-    def array(self) -> np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]:
-        """uint8 (H, W, 3), contiguous, as the CRF reads it."""
-        return np.ascontiguousarray(self.pixels.permute(1, 2, 0).cpu().numpy())
-
-    @cached_property
     def affinity_features(self) -> Tensor:
         """AffinityNet's features of the image."""
         if self._features is None:
@@ -219,7 +214,7 @@ class DenseCRF(Refinement):
             unary = unary_from_labels(winners, len(full.classes), self.probability)
         else:
             unary = full.maps.numpy()
-        refined = dense_crf(image.array, unary, self.params, self.engine)
+        refined = dense_crf(image.pixels, unary, self.params, self.engine)
         return replace(full, maps=torch.from_numpy(refined))
 
 

@@ -269,7 +269,6 @@ class SegmentationModel(Stage):
         # A class that is unlikely everywhere cannot win after smoothing; leaving it out saves time.
         wins = (values == values.amax(0)).any(2).any(1)
         present = wins | (values.amax((1, 2)) > UNLIKELY)
-        array = np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy())
         refined = torch.zeros_like(values)
-        refined[present] = torch.from_numpy(dense_crf(array, values[present].numpy(), CRF_SETS[self.crf]))
+        refined[present] = dense_crf(image, values[present], CRF_SETS[self.crf])
         return refined

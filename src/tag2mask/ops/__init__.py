@@ -1,4 +1,20 @@
-"""Pure functions on images, maps and labels."""
+"""Pure functions on images, maps and labels.
+
+One layout holds for every operator here and every loss in `tag2mask.losses`: channels come first, rows
+before columns.
+
+- an image: (3, H, W) RGB, uint8 0..255
+- score maps, features: (K, H, W) or (C, H, W) floating point
+- labels: (H, W) integers, 0 = background, 255 = unknown
+- a batch: the same with B in front, (B, 3, H, W)
+
+Where a function takes tensors and NumPy arrays, both follow this rule, and the result is of the kind of
+what it is made from. Arrays of libraries that put the channels last (PIL, OpenCV, matplotlib) are turned
+once, at the door: ``array.transpose(2, 0, 1)``. Another layout raises a ValueError that says so.
+
+The public names are those below. Each wing (``ops.walk``, ``ops.lattice``, ...) names its own parts, which
+may change.
+"""
 
 from tag2mask.ops.all_pairs import feature_distances, feature_transitions, feature_walk
 from tag2mask.ops.cam import alpha_for_level, background_score, multi_scale_cam, normalise_cams

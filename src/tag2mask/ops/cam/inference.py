@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tag2mask.ops.cam.precision import Precision, autocast
+from tag2mask.ops.layout import check_image
 
 GRID = 8
 """Pixels of the image per cell of the default output grid of `multi_scale_cam`."""
@@ -58,7 +59,9 @@ def multi_scale_cam(
         >>> multi_scale_cam(red, torch.full((3, 32, 48), 10), scales=(1, 2)).unique()
         tensor([40.])
     """
-    _check_image(image)
+    check_image(image)
+    if not bool(image.isfinite().all()):
+        raise ValueError("image holds NaN or infinity")
     if len(scales) == 0 or any(not 0 < s <= LARGEST_SCALE for s in scales):
         raise ValueError(f"scales must be factors above 0 and up to {LARGEST_SCALE}, got {list(scales)}")
     grid = size or (-(-image.shape[1] // GRID), -(-image.shape[2] // GRID))
@@ -101,10 +104,3 @@ def _resize(batch: Tensor, scale: float) -> Tensor:
     resized = F.interpolate(source, size=(height, width), mode="bicubic", antialias=True, align_corners=False)
     # Bicubic overshoots at edges; networks were trained on 0..255.
     return resized.float().clamp(0, 255)
-
-
-def _check_image(image: Tensor) -> None:
-    if image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
-        raise ValueError(f"image must be (3, H, W) and not empty, got {tuple(image.shape)}")
-    if not bool(image.isfinite().all()):
-        raise ValueError("image holds NaN or infinity")

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from tag2mask.ops.filters.box import BoxMean
 from tag2mask.ops.filters.otsu import otsu_threshold
+from tag2mask.ops.layout import check_image
 
 Array = npt.NDArray[np.floating[Any]]
 Maps = TypeVar("Maps", Tensor, Array)
@@ -37,7 +38,8 @@ def guided_filter(
     means cancel to nothing in float32. Costs the same for every window. Without gradient.
 
     Args:
-        guide: (H, W) or (H, W, 3) floating point in [0, 1], tensor or array: what has the edges.
+        guide: (H, W) gray or (3, H, W) colour, floating point in [0, 1], tensor or array: the image whose
+            edges are taken over.
         maps: (K, H, W) floating point, tensor (CPU or CUDA) or array; K may be 0.
         window: odd side of the window in pixels, at least 1.
         eps: above 0; windows whose variance lies well below it are averaged.
@@ -125,11 +127,9 @@ def _as_tensor(values: Tensor | Array) -> Tensor:
 
 
 def _check(guide: Tensor, maps: Tensor) -> None:
-    colour = guide.ndim == 3 and guide.shape[2] == 3
-    if not (guide.ndim == 2 or colour) or guide.numel() == 0:
-        raise ValueError(f"guide must be (H, W) or (H, W, 3) and not empty, got {tuple(guide.shape)}")
-    if maps.ndim != 3 or maps.shape[1:] != guide.shape[:2]:
-        height, width = guide.shape[:2]
+    check_image(guide, "guide", gray=True)
+    if maps.ndim != 3 or maps.shape[1:] != guide.shape[-2:]:
+        height, width = guide.shape[-2:]
         raise ValueError(f"maps must be (K, {height}, {width}) for this guide, got {tuple(maps.shape)}")
     for name, values in (("guide", guide), ("maps", maps)):
         if not values.is_floating_point():
@@ -154,7 +154,7 @@ class _LinearModel:
     """Local linear model of maps on one guide, whose statistics are computed once."""
 
     def __init__(self, guide: Tensor, window: int, eps: float) -> None:
-        self.guide = guide[None] if guide.ndim == 2 else guide.movedim(2, 0)
+        self.guide = guide[None] if guide.ndim == 2 else guide
         channels, height, width = self.guide.shape
         self.box = BoxMean((height, width), int(window), guide)
         self.mean = self.box(self.guide)

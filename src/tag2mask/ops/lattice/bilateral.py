@@ -13,6 +13,7 @@ from tag2mask.ops.engine import Engine, use_kernels
 from tag2mask.ops.lattice.filter import lattice_filter
 from tag2mask.ops.lattice.permutohedral import build_lattice
 from tag2mask.ops.lattice.torch_lattice import torch_lattice
+from tag2mask.ops.layout import check_image
 
 Method = Literal["lattice", "exact"]
 """``"lattice"``: linear in the pixels, 0.55 to 0.65 of the exact sums. ``"exact"``: every pair of pixels."""
@@ -57,8 +58,7 @@ def bilateral_sums(
         >>> bilateral_sums(images, maps, sigma_rgb=15, sigma_xy=1e6, method="exact")
         tensor([[[[3., 3., 4.]]]])
     """
-    if images.ndim != 4 or images.shape[1] != 3 or images.numel() == 0:
-        raise ValueError(f"images must be (B, 3, H, W), got {tuple(images.shape)}")
+    check_image(images, "images", batch=len(images))
     batch, _, height, width = images.shape
     if maps.ndim != 4 or (maps.shape[0], *maps.shape[2:]) != (batch, height, width) or maps.shape[1] == 0:
         raise ValueError(f"maps must be ({batch}, K, {height}, {width}), got {tuple(maps.shape)}")

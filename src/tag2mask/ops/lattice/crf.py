@@ -10,17 +10,17 @@ from __future__ import annotations
 import logging
 import threading
 from functools import lru_cache
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from tag2mask.core import IGNORE, UserError, unknown_name
 from tag2mask.ops.lattice.crf_params import CRF_CAM, CRFParams
 from tag2mask.ops.lattice.mean_field import mean_field
 from tag2mask.ops.lattice.permutohedral import Lattice, build_lattice
+from tag2mask.ops.layout import as_array, as_given, check_image
 
 Pixels = npt.NDArray[np.uint8]
 Scores = npt.NDArray[np.float32]
@@ -59,8 +59,8 @@ def dense_crf(
     lattice engine runs them side by side. The first call with each engine logs its name (level INFO).
 
     Args:
-        image: uint8 RGB (H, W, 3), array or tensor.
-        scores: floating point (K, H, W), K >= 1, array or tensor. Clipped to [1e-5, 1]; they need not sum
+        image: uint8 RGB (3, H, W), tensor or array.
+        scores: floating point (K, H, W), K >= 1, tensor or array. Clipped to [1e-5, 1]; they need not sum
             to 1 over K and are not normalised, since maps with a weak background are used on purpose.
         params: kernel widths and weights.
         engine: "lattice" (compiled at the first call, about 2x faster) or "pydensecrf" (the C++ library
@@ -76,8 +76,8 @@ def dense_crf(
         UserError: an unknown engine, or pydensecrf is not installed.
 
     Example:
-        >>> image = np.zeros((20, 30, 3), np.uint8)
-        >>> image[:, 15:] = 200
+        >>> image = np.zeros((3, 20, 30), np.uint8)
+        >>> image[:, :, 15:] = 200
         >>> scores = np.full((2, 20, 30), 0.5, np.float32)  # nothing is known but at two pixels
         >>> scores[:, 10, 5], scores[:, 10, 25] = (0.9, 0.1), (0.1, 0.9)
         >>> labels = dense_crf(image, scores).argmax(0)
@@ -86,10 +86,9 @@ def dense_crf(
     """
     if engine not in _ENGINES:
         raise unknown_name("CRF engine", engine, _ENGINES)
-    pixels, maps = _array("image", image), _array("scores", scores)
+    pixels, maps = as_array("image", image), as_array("scores", scores)
     _check(pixels, maps)
-    refined = _refine(pixels, maps, params, engine)
-    return torch.from_numpy(refined).to(scores.device) if isinstance(scores, Tensor) else refined
+    return as_given(_refine(pixels, maps, params, engine), scores)
 
 
 def unary_from_labels(labels: Pixels, num_classes: int, probability: float = 0.7) -> Scores:
@@ -120,25 +119,16 @@ def unary_from_labels(labels: Pixels, num_classes: int, probability: float = 0.7
     return np.where(known, scores, 1 / num_classes).astype(np.float32)
 
 
-def _array(name: str, data: Any) -> npt.NDArray[Any]:
-    if isinstance(data, Tensor):
-        data = data.detach().cpu()
-        data = (data.float() if data.dtype == torch.bfloat16 else data).numpy()  # numpy has no bfloat16
-    if not isinstance(data, np.ndarray):
-        raise ValueError(f"{name}: expected an array or a tensor, got {type(data).__name__}")
-    array: npt.NDArray[Any] = data
-    return array
-
-
 def _check(image: Pixels, scores: npt.NDArray[np.floating]) -> None:
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ValueError(f"image: expected uint8 RGB (H, W, 3), got {image.dtype} {image.shape}")
-    if scores.ndim != 3 or scores.shape[0] == 0 or scores.shape[1:] != image.shape[:2]:
-        raise ValueError(f"scores: expected (K, {image.shape[0]}, {image.shape[1]}), got {scores.shape}")
+    check_image(image)
+    if image.dtype != np.uint8:
+        raise ValueError(f"image must be uint8, got {image.dtype}")
+    if scores.ndim != 3 or scores.shape[0] == 0 or scores.shape[1:] != image.shape[1:]:
+        raise ValueError(f"scores must be (K, {image.shape[1]}, {image.shape[2]}), got {scores.shape}")
     if not np.issubdtype(scores.dtype, np.floating):
-        raise ValueError(f"scores: expected floating point numbers, got {scores.dtype}")
+        raise ValueError(f"scores must be floating point, got {scores.dtype}")
     if not np.isfinite(scores).all():
-        raise ValueError("scores: found NaN or infinite values")
+        raise ValueError("scores holds NaN or infinity")
 
 
 def _refine(image: Pixels, scores: npt.NDArray[np.floating], params: CRFParams, engine: str) -> Scores:
@@ -155,12 +145,12 @@ def _refine(image: Pixels, scores: npt.NDArray[np.floating], params: CRFParams, 
 
 
 def _with_lattice(image: Pixels, log_scores: Scores, params: CRFParams) -> Scores:
-    height, width = image.shape[:2]
+    height, width = image.shape[1:]
     make = _cached_spatial if height * width <= _CACHED_PIXELS else _spatial
     spatial = make(height, width, params.gauss_sxy, params.gauss_weight)
     features = np.empty((5, height, width), np.float32)
     _positions(features, params.bilateral_sxy)
-    np.divide(image.transpose(2, 0, 1), np.float32(params.bilateral_srgb), out=features[2:])
+    np.divide(image, np.float32(params.bilateral_srgb), out=features[2:])
     bilateral = build_lattice(features.reshape(5, -1)).normalised(params.bilateral_weight)
     return mean_field(log_scores, spatial, bilateral, int(params.iterations))
 
@@ -188,14 +178,14 @@ def _with_pydensecrf(image: Pixels, log_scores: Scores, params: CRFParams) -> Sc
             "CRF engine 'pydensecrf' needs the package pydensecrf2; install it with "
             "'pip install pydensecrf2' (it needs a C++ compiler), or use engine 'lattice'"
         ) from error
-    height, width = image.shape[:2]
+    height, width = image.shape[1:]
     crf = DenseCRF2D(width, height, len(log_scores))
     crf.setUnaryEnergy(np.ascontiguousarray(-log_scores))
     crf.addPairwiseGaussian(sxy=params.gauss_sxy, compat=params.gauss_weight)
     crf.addPairwiseBilateral(
         sxy=params.bilateral_sxy,
         srgb=params.bilateral_srgb,
-        rgbim=np.array(image, order="C"),  # a copy: the library refuses read-only arrays
+        rgbim=np.array(image.transpose(1, 2, 0), order="C"),  # a copy: it refuses read-only arrays
         compat=params.bilateral_weight,
     )
     return np.array(crf.inference(int(params.iterations)), np.float32)

@@ -75,5 +75,5 @@ class SuperpixelGenerator(PseudoLabelGenerator):
         return map_threads(self._cut, todo, self.threads)
 
     def _cut(self, sample: ImageSample) -> RegionsResult:
-        image = np.ascontiguousarray(sample["image"].permute(1, 2, 0).cpu().numpy())
-        return RegionsResult(sample["id"], felzenszwalb(image, self.scale, self.sigma, self.min_size))
+        labels = felzenszwalb(sample["image"].cpu(), self.scale, self.sigma, self.min_size)
+        return RegionsResult(sample["id"], labels.numpy())

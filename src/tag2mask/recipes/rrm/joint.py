@@ -166,14 +166,13 @@ class JointModel(SegmentationModel):
     def _start_mining(
         self, pool: ThreadPoolExecutor, images: Tensor, cams: Tensor, tags: Tensor
     ) -> list[Future[Labels]]:
-        pixels = images.permute(0, 2, 3, 1).to("cpu", torch.uint8).numpy()
+        pixels = images.to("cpu", torch.uint8).numpy()
         maps = cams.cpu().numpy()
         jobs = []
         for image, cam, tag in zip(pixels, maps, tags.cpu().numpy(), strict=True):
             present = np.flatnonzero(tag > 0)
             classes = [int(k) + 1 for k in present]
-            contiguous = np.ascontiguousarray(image)
-            jobs.append(pool.submit(reliable_labels, contiguous, cam[present], classes, self.mining))
+            jobs.append(pool.submit(reliable_labels, image, cam[present], classes, self.mining))
         return jobs
 
     @staticmethod

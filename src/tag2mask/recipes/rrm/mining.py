@@ -92,7 +92,7 @@ def reliable_labels(
     wins with a high score. It is reliable where it is sure and the CRF is confident.
 
     Args:
-        image: (H, W, 3) RGB.
+        image: (3, H, W) RGB, uint8.
         cams: (M, H, W) averaged activation maps of the classes in the image, at least 0.
         classes: (M,) index 1..K of each.
         mining: what counts as reliable.
@@ -104,10 +104,10 @@ def reliable_labels(
     Raises:
         ValueError: maps, classes and image do not fit.
     """
-    if cams.shape != (len(classes), *image.shape[:2]):
+    if cams.shape != (len(classes), *image.shape[1:]):
         raise ValueError(f"cams {cams.shape} do not fit {len(classes)} classes and image {image.shape}")
     if not classes:
-        return np.full(image.shape[:2], IGNORE, np.uint8)
+        return np.full(image.shape[1:], IGNORE, np.uint8)
     scores = normalise_cams(cams.astype(np.float32))
     indices = np.array([0, *classes], np.uint8)
     if not mining.with_crf:

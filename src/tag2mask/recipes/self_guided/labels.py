@@ -116,9 +116,9 @@ def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def guide_of(image: Tensor, guide: Guide) -> Tensor:
-    """The guide in [0, 1] of an image (3, H, W): (H, W) gray or (H, W, 3) colours."""
-    colours = image.permute(1, 2, 0).double() / 255
-    gray: Tensor = colours @ colours.new_tensor(GRAY)
+    """The guide in [0, 1] of an image (3, H, W): (H, W) gray or (3, H, W) colours."""
+    colours = image.double() / 255
+    gray: Tensor = colours.movedim(0, 2) @ colours.new_tensor(GRAY)
     return colours if guide == "colour" else gray.clamp(0, 1)
 
 
@@ -129,7 +129,7 @@ def refine(
 
     Args:
         maps: (M, H, W) in [0, 1].
-        guide: (H, W) or (H, W, 3) in [0, 1].
+        guide: (H, W) or (3, H, W) in [0, 1].
         iterations: filters; 0 returns the maps.
         filtering: whether the threshold is part of what is repeated.
         window: see `tag2mask.ops.guided_filter`.
