@@ -43,7 +43,7 @@ def test_first_losses_of_the_region_network(first_losses: Any) -> None:
 
 def test_first_losses_of_the_pairwise_network(first_losses: Any) -> None:
     torch.manual_seed(0)
-    module = PairwiseLearner(2, channels=4, guide_channels=[8, 8, 8], **LIGHT)
+    module = PairwiseLearner(2, channels=4, guide_channels=[8, 8, 8], reduction="mean", **LIGHT)
     labels = (blocks() % 3).expand(2, 2, 32, 32)
     maps = torch.rand(2, 2, 3, 32, 32, generator=torch.Generator().manual_seed(1)).softmax(2)
     batch = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,8 @@ from tag2mask.recipes.ial.energy import energy, mined_energy
 from tag2mask.recipes.ial.files import dense_maps
 from tag2mask.recipes.ial.pairwise_data import PairwiseSample, PatchBatch
 from tag2mask.recipes.ial.propagation import PropagationNetwork
+
+Reduction = Literal["sum_per_patch", "mean"]
 
 
 class PairwiseLearner(Stage):
@@ -42,13 +44,17 @@ class PairwiseLearner(Stage):
         gate_floor: least divisor of the gates: 1e-4 makes sum |p| equal 1, as in SPN's published
             code; 1 keeps smaller gates as they are, which is all that stability asks for.
         passes: propagations in a row with the same gates.
-        smoothness: weight of L_s; 0 leaves it out.
+        reduction: of the loss. sum_per_patch adds up the pixels and divides by the patches, as SPN's
+            published code does: the paper's rate of 1e-5 belongs to it. mean divides by the known pixels
+            too, up to 16,384 of a patch of 128 x 128.
+        smoothness: weight of L_s, the mean over gates, against the cross-entropy of one pixel; 0 leaves it
+            out. With sum_per_patch it counts once for each pixel of a patch.
         unknown: confidence below which a refined pixel is labelled 255; 0 labels every pixel.
         lr: see `Stage`; the rate of the pretrained guide.
         weight_decay: see `Stage`.
         optimizer: see `Stage`.
         poly_power: see `Stage`; 0.5 in the paper.
-        new_layer_factor: see `Stage`; SPN gives its guide a tenth of the rate.
+        new_layer_factor: see `Stage`; SPN gives its guide and the embedding a tenth of the rate.
     """
 
     kind = "labels"
@@ -65,6 +71,7 @@ class PairwiseLearner(Stage):
         guide_channels: Sequence[int] = (512, 512, 256),
         gate_floor: float = 1e-4,
         passes: int = 2,
+        reduction: Reduction = "sum_per_patch",
         smoothness: float = 1.0,
         unknown: float = 0.0,
         lr: float = 1e-6,
@@ -88,6 +95,7 @@ class PairwiseLearner(Stage):
         self.guide_channels = tuple(guide_channels)
         self.gate_floor = gate_floor
         self.passes = passes
+        self.reduction = reduction
         self.smoothness = smoothness
         self.unknown = unknown
         self.build()
@@ -107,8 +115,7 @@ class PairwiseLearner(Stage):
         )
 
     def configure_losses(self) -> None:
-        """Cross-entropy on known pixels, and the smoothness of the gates."""
-        self.loss = nn.CrossEntropyLoss(ignore_index=IGNORE)
+        """The smoothness of the gates."""
         self.smoothness_loss = RegionSmoothnessLoss()
 
     def configure_metrics(self) -> None:
@@ -118,8 +125,8 @@ class PairwiseLearner(Stage):
         )
 
     def pretrained_parts(self) -> list[nn.Module]:
-        """The guide's backbone."""
-        return [self.network.backbone]
+        """The guide's backbone, and the embedding: SPN trains both at a tenth of the rate."""
+        return [self.network.backbone, *self.network.slow_parts()]
 
     def new_parts(self) -> list[nn.Module]:
         """Everything else."""
@@ -154,12 +161,15 @@ class PairwiseLearner(Stage):
         images, maps = batch["image"].flatten(0, 1), batch["maps"].flatten(0, 1)
         labels, superpixels = batch["label"].flatten(0, 1), batch["superpixels"].flatten(0, 1)
         logits, gates = self(images, maps)
-        # The mean over no pixel would be NaN and would poison the weights.
-        fit: Tensor = self.loss(logits, labels) if (labels != IGNORE).any() else logits.sum() * 0
-        parts = {"known": fit}
+        total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+        # With a mean over no pixel there is nothing to divide by.
+        known = (labels != IGNORE).sum().clamp(min=1)
+        parts = {"known": total / known}
+        loss = total / len(labels) if self.reduction == "sum_per_patch" else parts["known"]
         if self.smoothness:
             parts["smoothness"] = self.smoothness_loss(gates, superpixels)
-        loss = fit + self.smoothness * parts.get("smoothness", fit.new_zeros(()))
+            pixels = labels[0].numel() if self.reduction == "sum_per_patch" else 1
+            loss = loss + self.smoothness * pixels * parts["smoothness"]
         self.log("train/loss", loss, prog_bar=True, batch_size=len(images))
         self.log_dict({f"train/{k}": v.detach() for k, v in parts.items()}, batch_size=len(images))
         return loss

@@ -108,8 +108,12 @@ class PropagationNetwork(nn.Module):
             )
 
     def new_parts(self) -> list[nn.Module]:
-        """What starts from random weights."""
-        return [self.guide, *([self.embed, self.read] if self.embed is not None else [])]
+        """What trains at the full rate: the guide's convolutions and the layers that read out."""
+        return [self.guide, *([self.read] if self.embed is not None else [])]
+
+    def slow_parts(self) -> list[nn.Module]:
+        """What trains at the rate of the pretrained backbone though it starts at random: the embedding."""
+        return [self.embed] if self.embed is not None else []
 
     def forward(self, images: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Refined maps and the affinities that refined them.
