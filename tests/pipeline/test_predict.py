@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
+import tag2mask
 from tag2mask.artifacts import CommandRecord, Manifest, load_labels, write_manifest
 from tag2mask.cli import main
-from tag2mask.core import ClassList
+from tag2mask.core import ClassList, UserError
 from tag2mask.modules import Classifier, SegmentationModel
+from tag2mask.pipeline import command
 
 CLASSES = ClassList.voc(["cat", "dog"])
 
@@ -127,3 +132,64 @@ def test_what_is_no_segmentation_model_is_refused(
     assert "no segmentation model" in capsys.readouterr().err
     assert _predict(tmp_path / "missing", tmp_path, tmp_path / "out") == 2
     assert "does not exist" in capsys.readouterr().err
+
+
+# --- from Python --------------------------------------------------------------------------------
+
+
+def test_predictor_of_a_run(run_folder: Path, images: Path) -> None:
+    segment = tag2mask.load(run_folder, device="cpu")
+    assert segment.classes == CLASSES and "cat, dog" in repr(segment)
+    labels, scores = segment(images / "a.jpg"), segment.scores(images / "a.jpg")
+    assert labels.shape == (37, 53) and labels.dtype == np.uint8 and (labels == 2).all()
+    assert scores.shape == (3, 37, 53) and scores.dtype == np.float32
+    assert np.allclose(scores.sum(0), 1, atol=1e-5) and (scores.argmax(0) == labels).all()
+
+
+def test_every_kind_of_image_has_the_same_scores(run_folder: Path, images: Path) -> None:
+    segment = tag2mask.load(run_folder / "segmentation", device="cpu")
+    with Image.open(images / "trip" / "b.png") as image:
+        pixels = np.array(image.convert("RGB"))
+    kinds = [
+        images / "trip" / "b.png",
+        Image.fromarray(pixels),
+        pixels,
+        torch.from_numpy(pixels.transpose(2, 0, 1)),
+    ]
+    expected = segment.scores(kinds[0])
+    assert all(np.array_equal(segment.scores(kind), expected) for kind in kinds[1:])
+
+
+def test_scores_of_the_crf_and_of_shrunk_images(run_folder: Path) -> None:
+    image = np.zeros((40, 200, 3), np.uint8)
+    segment = tag2mask.load(run_folder, device="cpu", variant="multi_scale_crf", max_side=64)
+    assert segment(image).shape == (40, 200)
+    scores = segment.scores(image)
+    assert scores.shape == (3, 40, 200) and (scores.argmax(0) == 2).all()
+
+
+def test_predictors_that_cannot_be(run_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="unknown variant 'multi'; did you mean multi_scale"):
+        tag2mask.load(run_folder, variant="multi")
+    with pytest.raises(UserError, match="max_side must be at least 32"):
+        tag2mask.load(run_folder, max_side=3)
+    with pytest.raises(UserError, match="no checkpoint at"):
+        tag2mask.load(tmp_path / "none")
+
+
+def test_page_about_python(
+    run_folder: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The examples of docs/python.md run one after the other; the recipe itself is not made again."""
+    for name in ("psa", "demo"):
+        shutil.copytree(run_folder, tmp_path / "runs" / name)
+    card = {"steps": {"segmentation": {"miou": 0.5}}}
+    (tmp_path / "runs" / "demo" / "scorecard.json").write_text(json.dumps(card))
+    shutil.copy(images / "a.jpg", tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "run_recipe", lambda request: 0)
+    page = (Path(__file__).resolve().parents[2] / "docs" / "python.md").read_text()
+    names: dict[str, object] = {}
+    for code in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(code, names)
+    assert names["labels"].shape == (37, 53)

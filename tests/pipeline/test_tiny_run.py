@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+import tag2mask
 from tag2mask import cli
 from tag2mask.artifacts import load_labels, load_maps, manifest_hash, read_manifest
 from tag2mask.data import Shapes
@@ -216,3 +217,16 @@ def test_the_notebook_runs_on_it(run: TinyRun, monkeypatch: pytest.MonkeyPatch) 
     card = json.loads((run.run_dir / "scorecard.json").read_text())["steps"]["cam"]
     # The scorecard enlarges the maps before it compares them with the threshold, the notebook after.
     assert names["miou"](card["threshold"]) == pytest.approx(card["miou"], abs=0.02)
+
+
+def test_the_run_from_python(run: TinyRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same run asked for by a function call: nothing is left to do, and its network predicts."""
+    for name, value in environment().items():
+        monkeypatch.setenv(name, value)
+    done = tag2mask.run("psa", run.run_dir, data=str(run.data), budget="tiny", seed=3)
+    assert done.scorecard["steps"]["segmentation"]["miou"] > 0
+    segment = tag2mask.load(done, device="cpu")
+    image_id = run.images.ids("val")[0]
+    labels = segment(run.images.read_image(image_id))
+    stored = load_labels(run.run_dir / "segmentation" / "out" / "single_scale" / f"{image_id}.png")
+    assert (segment.classes.to_ids(labels) == stored).mean() > 0.99

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from tag2mask.core import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+AnyImage: TypeAlias = "str | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor"
+"""What `to_rgb` takes."""
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 """File name endings that are taken for images."""
@@ -28,6 +36,31 @@ def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
             return np.array(ImageOps.exif_transpose(image).convert("RGB"), dtype=np.uint8)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise _unreadable(path, error) from None
+
+
+def to_rgb(image: AnyImage) -> npt.NDArray[np.uint8]:
+    """An image from a file or from memory as RGB uint8 (H, W, 3).
+
+    Args:
+        image: a path, a PIL image of any mode, a uint8 array (H, W, 3) or a uint8 tensor (3, H, W).
+            Files and PIL images are turned upright by their EXIF orientation.
+
+    Raises:
+        UserError: a file is missing or cannot be decoded.
+        ValueError: an array or tensor has another shape or type.
+    """
+    if isinstance(image, str | os.PathLike):
+        return read_rgb(Path(image))
+    if isinstance(image, Image.Image):
+        return np.array(ImageOps.exif_transpose(image).convert("RGB"), dtype=np.uint8)
+    if not isinstance(image, np.ndarray):
+        pixels = np.asarray(image.detach().cpu())
+        if pixels.ndim != 3 or len(pixels) != 3 or pixels.dtype != np.uint8:
+            raise ValueError(f"a tensor must be uint8 (3, H, W), got {pixels.dtype} {pixels.shape}")
+        return np.ascontiguousarray(pixels.transpose(1, 2, 0))
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"an array must be uint8 (H, W, 3), got {image.dtype} {image.shape}")
+    return image
 
 
 def read_size(path: Path) -> tuple[int, int]:

@@ -256,14 +256,21 @@ class SegmentationModel(Stage):
                 total += F.interpolate(logits, size, mode="bilinear", align_corners=False).softmax(1)[0]
         return total / (len(scales) * (2 if flip else 1))
 
+    def scores(self, image: Tensor) -> dict[str, Tensor]:
+        """Class probabilities (K + 1, H, W) of an image (3, H, W), for each of the variants."""
+        return self._by_variant(image, self.variant_scores(image))
+
     def _result(self, sample: ImageSample, scores: dict[str, Tensor]) -> LabelsResult:
-        labels: dict[str, np.ndarray[Any, np.dtype[np.uint8]]] = {}
+        found = self._by_variant(sample["image"], scores)
+        labels = {name: values.max(0).indices.numpy().astype(np.uint8) for name, values in found.items()}
+        return LabelsResult(sample["id"], labels)
+
+    def _by_variant(self, image: Tensor, scores: dict[str, Tensor]) -> dict[str, Tensor]:
+        found = {}
         for variant in self.variants:
             values = scores["single" if variant == "single_scale" else "multi"]
-            if variant == "multi_scale_crf":
-                values = self._crf(sample["image"], values)
-            labels[variant] = values.max(0).indices.numpy().astype(np.uint8)
-        return LabelsResult(sample["id"], labels)
+            found[variant] = self._crf(image, values) if variant == "multi_scale_crf" else values
+        return found
 
     def _crf(self, image: Tensor, values: Tensor) -> Tensor:
         # A class that is unlikely everywhere cannot win after smoothing; leaving it out saves time.

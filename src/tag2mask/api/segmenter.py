@@ -1,0 +1,163 @@
+"""Trained segmentation networks for images in memory or on disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from tag2mask.artifacts import VARIANTS, read_manifest, safe_join
+from tag2mask.core import ClassList, UserError, unknown_name
+from tag2mask.data.images import AnyImage, to_rgb
+from tag2mask.modules import SegmentationModel, load_stage
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LABELS = npt.NDArray[np.uint8]
+SMALLEST_SIDE = 32
+"""The least value of `max_side` in pixels."""
+
+
+class Segmenter:
+    """A trained segmentation network that labels images of any size. `tag2mask.load` makes one.
+
+    Args:
+        model: the network of a checkpoint.
+        variant: how it predicts: one of ``single_scale``, ``multi_scale`` and ``multi_scale_crf``.
+        max_side: longer side in pixels that larger images are shrunk to for the network; None for no
+            limit.
+
+    Raises:
+        UserError: an unknown variant, a `max_side` below 32, or a network that knows no classes.
+    """
+
+    def __init__(
+        self, model: SegmentationModel, variant: str = "single_scale", max_side: int | None = 1024
+    ) -> None:
+        if variant not in VARIANTS:
+            raise unknown_name("variant", variant, VARIANTS)
+        if max_side is not None and max_side < SMALLEST_SIDE:
+            raise UserError(f"max_side must be at least {SMALLEST_SIDE} pixels, got {max_side}")
+        if model.classes is None:
+            raise UserError("the network knows no classes: it was saved before its first step of training")
+        self.model = model.eval()
+        self.model.variants = (variant,)
+        self.classes: ClassList = model.classes
+        self.variant = variant
+        self.max_side = max_side
+
+    def __repr__(self) -> str:
+        """The variant and the classes."""
+        return f"Segmenter({self.variant}: {', '.join(self.classes.names)})"
+
+    def __call__(self, image: AnyImage) -> LABELS:
+        """The class of each pixel.
+
+        Args:
+            image: a path, a PIL image, an array (H, W, 3) or a tensor (3, H, W), both RGB in uint8.
+
+        Returns:
+            uint8 (H, W) of indices: k means ``classes.all_names[k]``, 0 is background.
+            ``classes.to_ids`` makes them the mask ids that label files hold.
+
+        Raises:
+            UserError: a file cannot be read.
+            ValueError: an array or tensor has another shape or type.
+        """
+        rgb = to_rgb(image)
+        labels = self._probabilities(rgb).max(0).indices.numpy().astype(np.uint8)
+        if labels.shape == rgb.shape[:2]:
+            return labels
+        size = (rgb.shape[1], rgb.shape[0])
+        return np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
+
+    def scores(self, image: AnyImage) -> npt.NDArray[np.float32]:
+        """The probability of each class at each pixel.
+
+        Args:
+            image: as in the call of the object.
+
+        Returns:
+            float32 (K + 1, H, W) in [0, 1], background first. An image that was shrunk for the network
+            has its scores enlarged bilinearly.
+        """
+        rgb = to_rgb(image)
+        values = self._probabilities(rgb)
+        if values.shape[1:] != rgb.shape[:2]:
+            size = (rgb.shape[0], rgb.shape[1])
+            values = torch.nn.functional.interpolate(
+                values[None], size, mode="bilinear", align_corners=False
+            )[0]
+        return values.numpy()
+
+    def _probabilities(self, rgb: npt.NDArray[np.uint8]) -> Tensor:
+        small = _shrunk(rgb, self.max_side)
+        pixels = torch.from_numpy(np.ascontiguousarray(small.transpose(2, 0, 1))).to(self.model.device)
+        with torch.inference_mode():
+            return self.model.scores(pixels)[self.variant]
+
+
+def load(
+    source: str | os.PathLike[str],
+    *,
+    device: str = "auto",
+    variant: str = "single_scale",
+    max_side: int | None = 1024,
+) -> Segmenter:
+    """The segmentation network of a run, ready to label images.
+
+    Args:
+        source: a run folder, the folder of its segmentation step, or a ``.ckpt`` file.
+        device: ``auto`` (the GPU if there is one) or a torch device.
+        variant: see `Segmenter`.
+        max_side: see `Segmenter`.
+
+    Raises:
+        UserError: there is no segmentation network, its training is not complete, or the device cannot
+            be used.
+
+    Example:
+        >>> segment = tag2mask.load("runs/demo")  # doctest: +SKIP
+        >>> segment.classes.names  # doctest: +SKIP
+        ('circle', 'square', 'triangle')
+        >>> segment("photo.jpg").shape  # doctest: +SKIP
+        (375, 500)
+    """
+    module = load_stage(_checkpoint_file(Path(source)))
+    if not isinstance(module, SegmentationModel):
+        raise UserError(f"{source} holds a {type(module).__name__}, not a segmentation model")
+    name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    try:
+        module.to(torch.device(name))
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device {device} cannot be used: {error}") from error
+    return Segmenter(module, variant, max_side)
+
+
+def _checkpoint_file(given: Path) -> Path:
+    if given.is_file():
+        return given
+    if not given.is_dir():
+        raise UserError(f"no checkpoint at {given}: give a run folder, its segmentation step or a .ckpt file")
+    for folder in (given, given / "segmentation", *sorted(p for p in given.iterdir() if p.is_dir())):
+        manifest = read_manifest(folder)
+        if manifest is not None and manifest.kind == "segmentation" and manifest.checkpoint:
+            if not manifest.commands.get("fit") or not manifest.commands["fit"].complete:
+                raise UserError(f"the training in {folder} is not complete: run stage 3 again, it goes on")
+            return safe_join(folder, manifest.checkpoint)
+    raise UserError(f"{given} holds no segmentation model: run stage 3 first")
+
+
+def _shrunk(image: npt.NDArray[np.uint8], max_side: int | None) -> npt.NDArray[np.uint8]:
+    height, width = image.shape[:2]
+    factor = max_side / max(height, width) if max_side else 1.0
+    if factor >= 1:
+        return image
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
