@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from tag2mask.artifacts import atomic_write_bytes, atomic_write_json, safe_join, save_labels
 from tag2mask.core import UserError, keep_freed_memory
+from tag2mask.core.commands import add_command
 
 if TYPE_CHECKING:
     from tag2mask.api.segmenter import Segmenter
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``predict`` to the command line."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "predict",
-        help="segment new images with a trained model",
-        description="Segment new images of any size with the model of a run. No tags are needed.",
-        epilog="example: tag2mask predict images/ --checkpoint runs/psa --out predictions --overlay",
+        "segment new images with a trained model",
+        "Segment new images of any size with the model of a run. No tags are needed.",
+        "example: tag2mask predict images/ --checkpoint runs/psa --out predictions --overlay",
     )
     parser.add_argument("images", nargs="+", type=Path, help="image files, or folders that are searched")
     parser.add_argument(

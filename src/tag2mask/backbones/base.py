@@ -55,6 +55,15 @@ class Normalisation:
         return cls((m[0], m[1], m[2]), (s[0], s[1], s[2]))
 
 
+def init_convolutions(module: nn.Module) -> None:
+    """Start the convolutions in a module before ReLUs anew: weights as He et al. (2015), biases at 0."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
 class Backbone(nn.Module, ABC):
     """A network that turns images into named feature maps.
 

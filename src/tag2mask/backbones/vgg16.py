@@ -10,7 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import VGG16_Weights
 
-from tag2mask.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone, Normalisation, Tap
+from tag2mask.backbones.base import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Backbone,
+    Normalisation,
+    Tap,
+    init_convolutions,
+)
 from tag2mask.backbones.weights import load_into, load_state
 from tag2mask.core import UserError
 
@@ -77,7 +84,7 @@ class VGG16(Backbone):
         self.drop6 = nn.Dropout2d(0.5)
         self.fc7 = nn.Conv2d(1024, 1024, 1)
         self._pool5 = role == "segmentation"
-        self._initialise()
+        init_convolutions(self)
         if weights != "none":
             self._load(weights)
 
@@ -103,13 +110,6 @@ class VGG16(Backbone):
         if "out" not in self.taps:
             self.fc6.requires_grad_(False)
             self.fc7.requires_grad_(False)
-
-    def _initialise(self) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
 
     def _load(self, weights: str) -> None:
         state = _fetch() if weights == "imagenet" else load_state(weights)

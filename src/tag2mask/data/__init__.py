@@ -5,8 +5,9 @@ Names are imported on first use: reading masks for a score needs neither Lightni
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tag2mask.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from tag2mask.data.affinity import AffinityData
@@ -40,8 +41,4 @@ __all__ = [
     "Table",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOME)

@@ -5,8 +5,9 @@ Names are imported on first use: ``tag2mask score --help`` has to answer before 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from tag2mask.core.lazy import lazy_names
 
 if TYPE_CHECKING:
     from tag2mask.evaluate.labels import classes_in_masks, read_split_file, score_folder
@@ -36,8 +37,4 @@ __all__ = [
     "score_step",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazy_names(__name__, _HOME)

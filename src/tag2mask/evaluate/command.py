@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from tag2mask.core import VOC_NAMES, ClassList, Unknown
+from tag2mask.core.commands import add_command
 from tag2mask.core.tables import Table, percent
 
 SCORE_HELP = """Compare label PNGs with true masks, whatever produced them.
@@ -35,13 +36,8 @@ TOTALS = {"mIoU": "miou", "precision": "precision", "coverage": "coverage"}
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``score`` and ``score-step`` to the commands of ``tag2mask``."""
-    score = commands.add_parser(
-        "score",
-        help="score a folder of label PNGs against true masks",
-        description=SCORE_HELP,
-        epilog=SCORE_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    summary = "score a folder of label PNGs against true masks"
+    score = add_command(commands, "score", summary, SCORE_HELP, SCORE_EXAMPLES)
     score.add_argument("pred_dir", metavar="PRED_DIR", help="folder of predicted labels, <id>.png")
     score.add_argument("gt_dir", metavar="GT_DIR", help="folder of true masks, <id>.png")
     score.add_argument("--split", metavar="FILE", help="list of the ids to score (default: all of GT_DIR)")

@@ -8,6 +8,7 @@ from torch import Tensor, cat, nn
 from torch.nn import functional as F
 
 from tag2mask.backbones import Tap
+from tag2mask.backbones.base import init_convolutions
 from tag2mask.core import UserError
 
 _RATES = (6, 12, 18)
@@ -54,7 +55,8 @@ class DeepLabV3PlusHead(nn.Module):
         )
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_outputs, 1)
-        self._initialise()
+        init_convolutions(self)
+        nn.init.normal_(self.classifier.weight, std=0.01)
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
         """Logits (B, num_outputs, ceil(H/4), ceil(W/4)) from the backbone's maps."""
@@ -64,14 +66,6 @@ class DeepLabV3PlusHead(nn.Module):
         x = F.interpolate(x, low.shape[-2:], mode="bilinear", align_corners=False)
         logits: Tensor = self.classifier(self.dropout(self.refine(cat([x, low], 1))))
         return logits
-
-    def _initialise(self) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        nn.init.normal_(self.classifier.weight, std=0.01)
 
 
 def last_stage(taps: Mapping[str, Tap]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tag2mask.core.commands import add_command
 from tag2mask.core.errors import UserError
 from tag2mask.pipeline.configs import budget_names, find_conf, recipe_folder, recipe_names
 from tag2mask.pipeline.launchers import LAUNCHERS
@@ -35,12 +36,12 @@ _RUN_EXAMPLES = """examples:
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``run`` and ``recipes`` to the command line."""
-    run = subparsers.add_parser(
+    run = add_command(
+        subparsers,
         "run",
-        help="run a recipe, step by step",
-        description=_RUN_TEXT,
-        epilog=_RUN_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "run a recipe, step by step",
+        _RUN_TEXT,
+        _RUN_EXAMPLES,
         usage="%(prog)s RECIPE[:VARIANT] --data NAME [options] [-- options for every chosen step]",
     )
     _add_what(run)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from tag2mask.core.commands import add_command
+
 REPORT_HELP = """Write one self-contained HTML page on a run, or on several runs side by side: scores, scores
 per class, settings, and rows of pictures. It also works on unfinished runs and without masks."""
 
@@ -16,13 +18,7 @@ REPORT_EXAMPLES = """examples:
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``report`` to the commands of ``tag2mask``."""
-    report = commands.add_parser(
-        "report",
-        help="write runs up as one HTML page",
-        description=REPORT_HELP,
-        epilog=REPORT_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    report = add_command(commands, "report", "write runs up as one HTML page", REPORT_HELP, REPORT_EXAMPLES)
     report.add_argument("runs", metavar="RUN", nargs="+", help="run folder")
     report.add_argument("--out", metavar="FILE", help="file to write (default: in the first run's folder)")
     report.add_argument("--images", type=_count, default=12, metavar="N", help="images to show (default: 12)")

@@ -85,7 +85,7 @@ def key_strides(
         highest: (d,) largest value of each feature.
 
     Returns:
-        the factors, and a number that the keys of two vertices always differ by less than.
+        the factors, and a bound: the keys of any two vertices differ by less than it.
 
     Raises:
         ValueError: the features are not finite, or 62 bits cannot count the lattice cells between them.

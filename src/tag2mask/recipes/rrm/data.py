@@ -1,4 +1,4 @@
-"""Crops with tags, and with what of each crop lies inside the image."""
+"""Crops with tags, and a map of which pixels of each crop belong to the image and which are padding."""
 
 from __future__ import annotations
 
