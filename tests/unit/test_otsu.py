@@ -30,21 +30,32 @@ def test_two_values_are_told_apart():
     assert otsu_threshold(np.array([3, 3, 8])) == 3
 
 
-@given(seed=st.integers(0, 10**6))
-def test_groups_are_the_best_of_all_splits_between_bins(seed):
+def spread(values: np.ndarray, threshold: float) -> float:
+    """The variance between the two groups, n_0 n_1 (m_0 - m_1)^2 / N^2."""
+    above = values > threshold
+    share = above.mean()
+    return share * (1 - share) * (values[above].mean() - values[~above].mean()) ** 2
+
+
+@given(seed=st.integers(0, 10**6), with_zeros=st.booleans())
+def test_groups_are_the_best_of_all_splits_between_bins(seed, with_zeros):
     rng = np.random.default_rng(seed)
     values = np.concatenate([rng.normal(0, 1, 300), rng.normal(rng.uniform(1, 5), 0.5, 200)])
+    if with_zeros:  # as activation maps
+        values = values.clip(min=0)
     edges = np.linspace(values.min(), values.max(), 257)
     centres = (edges[1:] + edges[:-1]) / 2
     binned = centres[np.clip(np.digitize(values, edges) - 1, 0, 255)]
-
-    def spread(threshold: float) -> float:
-        above = binned > threshold
-        share = above.mean()
-        return share * (1 - share) * (binned[above].mean() - binned[~above].mean()) ** 2
-
+    best = max(spread(binned, centre) for centre in centres[:-1])
     # counted in float32, so that a split that is better by 1e-6 may be missed
-    assert spread(otsu_threshold(values)) >= max(map(spread, centres[:-1])) * (1 - 1e-5)
+    assert spread(binned, otsu_threshold(values)) >= best * (1 - 1e-5)
+
+
+@given(seed=st.integers(0, 10**6), low=st.sampled_from([0, -40]))
+def test_integers_split_at_the_best_whole_number(seed, low):
+    values = np.random.default_rng(seed).integers(low, 90, (15, 15))
+    best = max(spread(values, number) for number in range(values.min(), values.max()))
+    assert spread(values, otsu_threshold(values)) >= best * (1 - 1e-5)  # float32, as above
 
 
 @given(seed=st.integers(0, 10**6), order=st.randoms(use_true_random=False))

@@ -46,7 +46,6 @@ def affinity_loss(
     labels: Tensor,
     radius: int = 5,
     border: Border = "psa",
-    group_all_reduce: bool = True,
     engine: Engine = "auto",
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Draw cells of one label together and push those of different labels apart.
@@ -59,7 +58,8 @@ def affinity_loss(
     Under torch.distributed the sums and counts are those of all processes, and the gradient of the
     local pairs is multiplied by the number of processes, because DDP averages gradients: 8 processes
     with 1 image give the loss and the gradient of 1 process with 8. Otherwise each process would
-    divide by its own count, and the images with few pairs would weigh too much.
+    divide by its own count, and the images with few pairs would weigh too much. All processes must call this
+    function.
 
     Args:
         features: (B, C, H, W) floating point; bfloat16 is computed as float32.
@@ -68,8 +68,6 @@ def affinity_loss(
         radius: pairs are nearer than this many cells.
         border: ``"psa"``: the published pair set, without sources in the last radius-1 rows and the
             outer radius-1 columns. ``"all"``: each pair inside the map.
-        group_all_reduce: sum over processes when torch.distributed is initialised; all of them must
-            then call this function.
         engine: ``"numba"``, ``"torch"``, or ``"auto"``: numba on the CPU and torch elsewhere.
 
     Returns:
@@ -97,7 +95,7 @@ def affinity_loss(
     if not bool(distances.isfinite().all()):
         raise ValueError("features holds NaN or infinity")
     sums, counts = _sums(distances, kinds)
-    if group_all_reduce and distributed.is_available() and distributed.is_initialized():
+    if distributed.is_available() and distributed.is_initialized():
         sums, counts = _over_processes(sums, counts)
     means = sums / (counts + EPS)
     loss = (means * means.new_tensor(_WEIGHTS)).sum()
@@ -138,15 +136,13 @@ class AffinityLoss(nn.Module):
         self,
         radius: int = 5,
         border: Border = "psa",
-        group_all_reduce: bool = True,
         engine: Engine = "auto",
     ) -> None:
         super().__init__()
         self.radius = radius
         self.border: Border = border
-        self.group_all_reduce = group_all_reduce
         self.engine: Engine = engine
 
     def forward(self, features: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss and its parts."""
-        return affinity_loss(features, labels, self.radius, self.border, self.group_all_reduce, self.engine)
+        return affinity_loss(features, labels, self.radius, self.border, self.engine)

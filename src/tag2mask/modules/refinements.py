@@ -15,7 +15,6 @@ from torch.nn import functional as F
 
 from tag2mask.core import IGNORE, UserError, unknown_name
 from tag2mask.ops import (
-    CRF_AFA,
     CRF_CAM,
     CRF_DEEPLAB,
     CRF_DSRG,
@@ -34,7 +33,6 @@ CRF_SETS: dict[str, CRFParams] = {
     "labels": CRF_LABELS,
     "dsrg": CRF_DSRG,
     "deeplab": CRF_DEEPLAB,
-    "afa": CRF_AFA,
 }
 """The published CRF parameter sets by the name that configs use."""
 
@@ -180,7 +178,7 @@ class DenseCRF(Refinement):
     """Snap the maps to the image's edges with a fully connected CRF (Kraehenbuehl and Koltun, 2011).
 
     Args:
-        params: a published parameter set: cam, labels, dsrg, deeplab or afa.
+        params: a published parameter set: cam, labels, dsrg or deeplab.
         unary: scores feeds the maps in; labels feeds their argmax with `probability`, which suits
             flat maps such as those of a long walk.
         probability: of the winning class, where unary is labels.

@@ -57,7 +57,7 @@ class SegmentationModel(Stage):
             have the size that training showed; null keeps images as they are.
         test_scales: image sizes of the multi-scale variants, relative to scale 1.
         test_flip: mirror each test scale too.
-        crf: CRF parameter set of the last variant (cam, labels, dsrg, deeplab or afa).
+        crf: CRF parameter set of the last variant (cam, labels, dsrg or deeplab).
         variants: which of single_scale, multi_scale and multi_scale_crf to predict.
         msc_scales: further image sizes whose logits join those of size 1 by their maximum, in training (a
             loss for each and for the maximum) and in every pass of a test: DeepLab v2's MSC, [0.5, 0.75].

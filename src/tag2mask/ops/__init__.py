@@ -21,7 +21,6 @@ from tag2mask.ops.cam import alpha_for_level, background_score, multi_scale_cam,
 from tag2mask.ops.filters import guided_filter, otsu_threshold, self_guided_filter
 from tag2mask.ops.labels import affinity_labels, pool_labels
 from tag2mask.ops.lattice import (
-    CRF_AFA,
     CRF_CAM,
     CRF_DEEPLAB,
     CRF_DSRG,
@@ -36,7 +35,6 @@ from tag2mask.ops.superpixels import felzenszwalb
 from tag2mask.ops.walk import AffinityGraph, affinity_graph, random_walk, to_dense
 
 __all__ = [
-    "CRF_AFA",
     "CRF_CAM",
     "CRF_DEEPLAB",
     "CRF_DSRG",

@@ -50,5 +50,3 @@ CRF_LABELS = CRFParams(bilateral_sxy=50, bilateral_srgb=5, bilateral_weight=10)
 """Refining hard labels, as IRN does; see `unary_from_labels`."""
 CRF_DEEPLAB = CRFParams(gauss_sxy=1, bilateral_sxy=67, bilateral_srgb=3, bilateral_weight=4)
 """DeepLab v2 with ResNet-101 at test time."""
-CRF_AFA = CRFParams(bilateral_sxy=64, bilateral_srgb=5, bilateral_weight=4)
-"""AFA at test time."""

@@ -80,7 +80,7 @@ class PropagationNetwork(nn.Module):
         channels: channels of the embedding, 32 as published for SPN; 0 propagates the probabilities
             themselves, with gates of K + 1 channels and nothing learned before or after.
         guide_channels: widths of the guidance network.
-        floor: least divisor of the gates, see `tag2mask.ops.spatial_propagation.normalise_gates`.
+        floor: least divisor of the gates, see `tag2mask.ops.normalise_gates`.
         passes: propagations in a row.
     """
 
