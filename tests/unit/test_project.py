@@ -22,7 +22,7 @@ import tag2mask
 
 ROOT = Path(__file__).resolve().parents[2]
 OWN_FOLDERS = (".ci", "benchmarks", "conf", "docs", "notebooks", "src", "stages", "tests")
-BINARY_SUFFIXES = {".gif", ".jpg", ".jpeg", ".npy", ".npz", ".png", ".pyc", ".safetensors"}
+BINARY_SUFFIXES = {".gif", ".gz", ".jpg", ".jpeg", ".npy", ".npz", ".png", ".pyc", ".safetensors"}
 
 
 @pytest.fixture(scope="module")
