@@ -20,7 +20,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from tag2mask import ops
-from tag2mask.artifacts import StoredMaps, load_maps
+from tag2mask.artifacts import load_maps, read_manifest
+from tag2mask.core import ClassList, ScoreMaps
 from tag2mask.data.command import dataset_from_config
 from tag2mask.modules import load_stage
 from tag2mask.report.pictures import RGB, heat_picture, label_picture, resize_labels, resize_map
@@ -48,9 +49,21 @@ class Scene:
         return np.ascontiguousarray(self.image.transpose(2, 0, 1))
 
     @cached_property
-    def stored(self) -> StoredMaps:
+    def classes(self) -> ClassList:
+        """The classes of the run."""
+        manifest = read_manifest(self.run / "cam")
+        assert manifest is not None, f"no step in {self.run / 'cam'}"
+        return manifest.class_list()
+
+    @cached_property
+    def stored(self) -> ScoreMaps:
         """The class activation maps."""
-        return load_maps(self.run / "cam" / "out" / f"{self.image_id}.npz")
+        return load_maps(self.run / "cam" / "out", self.image_id, self.classes)
+
+    @cached_property
+    def ids(self) -> npt.NDArray[np.uint8]:
+        """Mask ids of background and of each map."""
+        return self.classes.to_ids(np.array([0, *self.stored.classes], np.uint8))
 
     @cached_property
     def cams(self) -> npt.NDArray[np.float32]:
@@ -77,8 +90,7 @@ class Scene:
 
     def labels(self, scores: npt.NDArray[np.float32]) -> RGB:
         """The best class of each pixel over the image; scores have the background first."""
-        ids = np.array([0, *self.stored.class_ids], np.uint8)[scores.argmax(0)]
-        return label_picture(self.image, resize_labels(ids, self.image.shape[:2]))
+        return label_picture(self.image, resize_labels(self.ids[scores.argmax(0)], self.image.shape[:2]))
 
 
 def multi_scale_cam(scene: Scene) -> Tiles:
@@ -117,7 +129,7 @@ def dense_crf(scene: Scene) -> Tiles:
 def affinity_labels(scene: Scene) -> Tiles:
     """Sure foreground, sure background, and what both make."""
     strict, loose = (scene.scores(level).argmax(0) for level in (0.45, 0.15))
-    ids = np.array([0, *scene.stored.class_ids], np.uint8)
+    ids = scene.ids
     both = np.asarray(ops.affinity_labels(ids[strict], ids[loose]), np.uint8)
     names = ("sure foreground", "sure background", "affinity labels")
     return [
@@ -138,7 +150,7 @@ def otsu_threshold(scene: Scene) -> Tiles:
     """A map and what lies above its threshold."""
     cam = scene.cams[0]
     threshold = ops.otsu_threshold(cam)
-    ids = np.where(cam > threshold, scene.stored.class_ids[0], 0).astype(np.uint8)
+    ids = np.where(cam > threshold, scene.ids[1], 0).astype(np.uint8)
     return [("CAM", scene.heat(cam)), (f"above {threshold:.2f}", label_picture(scene.image, ids))]
 
 
@@ -189,7 +201,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _maps(scene: Scene) -> list[tuple[int, npt.NDArray[np.float32]]]:
-    return list(zip(scene.stored.class_ids, scene.cams, strict=True))
+    return list(zip(scene.ids[1:].tolist(), scene.cams, strict=True))
 
 
 def _edge_gates(gray: torch.Tensor) -> torch.Tensor:

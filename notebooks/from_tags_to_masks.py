@@ -30,7 +30,7 @@ from tag2mask import cli
 from tag2mask.artifacts import load_labels, load_maps, read_manifest
 from tag2mask.data import ImageSet
 from tag2mask.metrics import Confusion
-from tag2mask.modules.refinements import Background, DenseCRF, ImageView, ScoreMaps
+from tag2mask.modules.refinements import Background, DenseCRF, ImageView, label_map, refine
 from tag2mask.report.pictures import heat_picture, label_picture, resize_map
 
 BUDGET = "demo"
@@ -56,7 +56,7 @@ def row(*pictures: np.ndarray) -> Image.Image:
     return Image.fromarray(np.concatenate([np.asarray(p) for p in pictures], axis=1))
 
 
-cam = load_maps(RUN / "cam" / "out" / f"{image_id}.npz")
+cam = load_maps(RUN / "cam" / "out", image_id, images.classes)
 row(image, *(heat_picture(image, resize_map(m, image.shape[:2])) for m in cam.maps))
 
 # %% [markdown]
@@ -66,22 +66,18 @@ row(image, *(heat_picture(image, resize_map(m, image.shape[:2])) for m in cam.ma
 # the score at which the two tie. A dense CRF then follows the colours of the image.
 
 # %%
-ids = np.array([0, *cam.class_ids], np.uint8)
-scores = ScoreMaps(torch.from_numpy(cam.maps), list(range(1, len(ids))))
 pixels = ImageView(torch.from_numpy(image).permute(2, 0, 1))
-thresholded = Background(level=0.15)(scores, pixels).resized(image.shape[:2])
-after_crf = DenseCRF(params="cam")(thresholded, pixels)
-row(*(label_picture(image, ids[s.labels()]) for s in (thresholded, after_crf)))
+thresholded = refine(cam, pixels, [Background(level=0.15)])
+after_crf = refine(thresholded, pixels, [DenseCRF(params="cam")])
+row(*(label_picture(image, images.classes.to_ids(label_map(s))) for s in (thresholded, after_crf)))
 
 # %% [markdown]
 # The random walk does more: affinities that stage 2 has learned carry the scores of the telling part of an
 # object over its body. These are the pipeline's own results: walk, pseudo-label, truth.
 
 # %%
-walk = load_maps(RUN / "walk" / "out" / f"{image_id}.npz")
-walked = np.array(walk.class_ids, np.uint8)[
-    np.stack([resize_map(m, image.shape[:2]) for m in walk.maps]).argmax(0)
-]
+walk = load_maps(RUN / "walk" / "out", image_id, images.classes)
+walked = images.classes.to_ids(label_map(walk))
 pseudo_label = load_labels(RUN / "pseudo_label" / "out" / f"{image_id}.png")
 truth = images.classes.to_ids(mask)
 row(*(label_picture(image, labels) for labels in (walked, pseudo_label, truth)))
@@ -98,11 +94,10 @@ def miou(level: float) -> float:
     """mIoU of the thresholded maps over all train images."""
     confusion = Confusion(len(images.classes.names) + 1)
     for name in manifest.image_ids:
-        stored, true = load_maps(RUN / "cam" / "out" / f"{name}.npz"), images.read_mask(name)
-        index = [images.classes.ids.index(i) + 1 for i in stored.class_ids]
-        there = ScoreMaps(torch.from_numpy(stored.maps), index)
-        size = ImageView(torch.zeros(3, *stored.image_size))
-        confusion.update(Background(level=level)(there, size).resized(stored.image_size).labels(), true)
+        stored = load_maps(RUN / "cam" / "out", name, images.classes)
+        view = ImageView(torch.zeros(3, *stored.image_size))
+        labels = label_map(refine(stored, view, [Background(level=level)]))
+        confusion.update(labels, images.read_mask(name))
     return float(confusion.compute())
 
 

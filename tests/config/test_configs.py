@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tag2mask.artifacts import CommandRecord, Manifest, save_labels, save_maps, write_manifest
+from tag2mask.core import ScoreMaps
 from tag2mask.data import VOC
 from tag2mask.stage import main
 
@@ -37,11 +38,12 @@ def earlier(tiny_voc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     images = VOC(str(tiny_voc))
     for image_id in images.ids("train"):
         height, width = images.read_image(image_id).shape[:2]
-        present = [images.classes.ids[k] for k in images.tags(image_id).nonzero()[0]]
+        present = [int(k) + 1 for k in images.tags(image_id).nonzero()[0]]
         maps = np.random.default_rng(0).random((len(present), height // 8, width // 8), np.float32)
-        save_maps(run / "cam" / "out" / f"{image_id}.npz", maps, present, (height, width))
+        scores = ScoreMaps(image_id, maps, present, (height, width))
+        save_maps(run / "cam" / "out", scores, images.classes)
         labels = np.zeros((height, width), np.uint8)
-        labels[:, width // 2 :] = present[0]
+        labels[:, width // 2 :] = images.classes.all_ids[present[0]]
         for folder in ("affinity_labels/out/fg", "affinity_labels/out/bg", "pseudo_label/out"):
             save_labels(run / folder / f"{image_id}.png", labels)
     kinds = {"cam": "maps", "affinity_labels": "affinity_labels", "pseudo_label": "labels"}

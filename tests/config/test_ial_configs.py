@@ -16,7 +16,7 @@ from tag2mask.artifacts import (
     save_regions,
     write_manifest,
 )
-from tag2mask.core import UserError
+from tag2mask.core import ScoreMaps, UserError
 from tag2mask.data import VOC
 from tag2mask.modules import Classifier, SegmentationModel, Stage
 from tag2mask.pipeline import load_recipe
@@ -48,12 +48,14 @@ def earlier(tiny_voc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     images = VOC(str(tiny_voc))
     for image_id in images.ids("train"):
         height, width = images.read_image(image_id).shape[:2]
-        tagged = [images.classes.ids[k] for k in images.tags(image_id).nonzero()[0]]
+        tagged = [int(k) + 1 for k in images.tags(image_id).nonzero()[0]]
         random = np.random.default_rng(0).random((len(tagged) + 1, height // 8, width // 8), np.float32)
-        save_maps(run / "cam" / "out" / f"{image_id}.npz", random[1:], tagged, (height, width))
-        save_maps(run / "maps_1" / "out" / f"{image_id}.npz", random, [0, *tagged], (height, width))
+        cams = ScoreMaps(image_id, random[1:], tagged, (height, width))
+        unary = ScoreMaps(image_id, random, [0, *tagged], (height, width))
+        save_maps(run / "cam" / "out", cams, images.classes)
+        save_maps(run / "maps_1" / "out", unary, images.classes)
         labels = np.zeros((height, width), np.uint8)
-        labels[:, width // 2 :] = tagged[0]
+        labels[:, width // 2 :] = images.classes.all_ids[tagged[0]]
         for step in ("seeds", "regions_1", "pairwise_1"):
             save_labels(run / step / "out" / f"{image_id}.png", labels)
         cells = (np.arange(height)[:, None] // 8) * (width // 8) + np.arange(width) // 8
@@ -76,8 +78,8 @@ def _manifest(folder: Path, kind: str, images: VOC, checkpoint: str = "") -> Non
     facts = {"data": images.describe(), "split": "train", "image_ids": images.ids("train")}
     commands = {"fit": record, "predict": record}
     manifest = Manifest(
-        folder.name, kind, "ial", images.classes.to_dict(), **facts, commands=commands,
-        checkpoint=checkpoint, complete=True,
+        step=folder.name, kind=kind, recipe="ial", classes=images.classes.to_dict(), **facts,
+        commands=commands, checkpoint=checkpoint, complete=True,
     )  # fmt: skip
     write_manifest(folder, manifest)
 

@@ -84,11 +84,13 @@ def test_each_step_is_complete_and_knows_its_inputs(run: Run) -> None:
 
 def test_results_are_of_the_images_tags(run: Run) -> None:
     for image_id in run.images.ids("train"):
-        tagged = [run.images.classes.ids[k] for k in run.images.tags(image_id).nonzero()[0]]
-        assert load_maps(run.folder / "maps_1" / "out" / f"{image_id}.npz").class_ids == [0, *tagged]
+        classes = run.images.classes
+        present = [0, *(int(k) + 1 for k in run.images.tags(image_id).nonzero()[0])]
+        assert load_maps(run.folder / "maps_1" / "out", image_id, classes).classes == tuple(present)
+        there = {classes.all_ids[k] for k in present}
         for step, unknown in (("seeds", {255}), ("regions_1", {255}), ("pairwise_1", set())):
             labels = load_labels(run.folder / step / "out" / f"{image_id}.png")
-            assert labels.shape == SIZE and set(labels.flat) <= {0, *tagged} | unknown
+            assert labels.shape == SIZE and set(labels.flat) <= there | unknown
 
 
 def test_mined_regions_are_whole_superpixels(run: Run) -> None:

@@ -155,11 +155,11 @@ def test_each_step_is_complete_and_knows_its_inputs(run: TinyRun) -> None:
 
 def test_maps_are_compact_and_of_the_tagged_classes(run: TinyRun) -> None:
     for image_id in run.images.ids("train"):
-        tagged = [run.images.classes.ids[k] for k in run.images.tags(image_id).nonzero()[0]]
-        for step, expected in (("cam", tagged), ("walk", [0, *tagged])):
+        tagged = tuple(int(k) + 1 for k in run.images.tags(image_id).nonzero()[0])
+        for step, expected in (("cam", tagged), ("walk", (0, *tagged))):
             path = run.run_dir / step / "out" / f"{image_id}.npz"
-            stored = load_maps(path)
-            assert list(stored.class_ids) == expected
+            stored = load_maps(path.parent, image_id, run.images.classes)
+            assert stored.classes == expected
             assert stored.maps.shape == (len(expected), SIZE[0] // 8, SIZE[1] // 8)
             assert tuple(stored.image_size) == SIZE
             assert path.stat().st_size < 50_000

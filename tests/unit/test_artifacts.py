@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tag2mask import artifacts
-from tag2mask.core import ClassList, UserError
+from tag2mask.core import ClassList, ScoreMaps, UserError
 
 
 def test_atomic_write_replaces_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -78,15 +78,23 @@ def test_hashes(tmp_path: Path) -> None:
     assert artifacts.sha256_json({"a": 1}) != artifacts.sha256_json({"a": "1"})
 
 
+CLASSES = ClassList.voc(["cat", "dog"])
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 3), st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1))
 def test_maps_come_back(tmp_path_factory: pytest.TempPathFactory, m: int, h: int, w: int, seed: int) -> None:
-    path = tmp_path_factory.mktemp("maps") / "x.npz"
+    folder = tmp_path_factory.mktemp("maps")
     maps = np.random.default_rng(seed).random((m, h, w), np.float32)
-    ids = [0, 20, 254][:m]
-    artifacts.save_maps(path, maps, ids, (8 * h, 8 * w))
-    stored = artifacts.load_maps(path)
-    assert stored.class_ids == ids and stored.image_size == (8 * h, 8 * w)
+    classes = ClassList(("a", "b", "c"), (20, 254, 7))
+    artifacts.save_maps(folder, ScoreMaps("s/x", maps, [0, 1, 2][:m], (8 * h, 8 * w)), classes)
+    stored = artifacts.load_maps(folder, "s/x", classes)
+    assert (stored.image_id, stored.classes, stored.image_size) == ("s/x", (0, 1, 2)[:m], (8 * h, 8 * w))
+    with np.load(folder / "s" / "x.npz") as file:  # the file holds mask ids
+        assert file["class_ids"].tolist() == [0, 20, 254][:m] and file["maps"].dtype == np.float16
+    # other classes with the same ids: the indices follow them
+    other = artifacts.load_maps(folder, "s/x", ClassList(("c", "b", "a"), (7, 254, 20)))
+    assert other.classes == (0, 3, 2)[:m]
     assert stored.maps.dtype == np.float32 and stored.maps.shape == maps.shape
     # half floats in [0.5, 1) lie 2^-11 apart, so rounding moves a score by at most 2^-12
     np.testing.assert_allclose(stored.maps, maps, atol=2**-12)
@@ -94,25 +102,26 @@ def test_maps_come_back(tmp_path_factory: pytest.TempPathFactory, m: int, h: int
 
 def test_maps_of_a_image_are_small(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).random((3, 47, 63), np.float32)  # 500x375 at stride 8
-    artifacts.save_maps(tmp_path / "x.npz", noise, [1, 2, 3], (375, 500))
+    artifacts.save_maps(tmp_path, ScoreMaps("x", noise, [1, 2, 3], (375, 500)), ClassList.voc())
     assert (tmp_path / "x.npz").stat().st_size < 50_000  # even noise, which does not compress
 
 
 @pytest.mark.parametrize(
-    ("maps", "ids", "word"),
+    ("maps", "indices", "word"),
     [
         (np.zeros((2, 3)), [1, 2], "shape"),
-        (np.zeros((2, 3, 3)), [1], "class_ids"),
-        (np.zeros((2, 3, 3)), [1, 1], "class_ids"),
-        (np.zeros((1, 3, 3)), [255], "class_ids"),
+        (np.zeros((2, 3, 3)), [1], "classes must be 2 different"),
+        (np.zeros((2, 3, 3)), [1, 1], "classes must be 2 different"),
+        (np.zeros((1, 3, 3)), [-1], "classes must be 1 different"),
+        (np.zeros((1, 3, 3)), [3], r"in 0\.\.2"),
         (np.full((1, 3, 3), np.nan), [1], "finite"),
         (np.full((1, 3, 3), 1e6), [1], "finite"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:overflow")
-def test_save_maps_checks(maps: np.ndarray, ids: list[int], word: str, tmp_path: Path) -> None:
+def test_save_maps_checks(maps: np.ndarray, indices: list[int], word: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=word):
-        artifacts.save_maps(tmp_path / "x.npz", maps, ids, (9, 9))
+        artifacts.save_maps(tmp_path, ScoreMaps("x", maps, indices, (9, 9)), CLASSES)
     assert not (tmp_path / "x.npz").exists()
 
 
@@ -126,23 +135,25 @@ def test_load_maps_never_unpickles(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     objects = np.array([_Bomb()], dtype=object)
     np.savez("x.npz", maps=objects, class_ids=objects, image_size=objects)
     Path("y.npz").write_bytes(pickle.dumps(_Bomb()))
-    for name in ("x.npz", "y.npz"):
-        with pytest.raises(UserError, match=name):
-            artifacts.load_maps(name)
+    for name in ("x", "y"):
+        with pytest.raises(UserError, match=f"{name}.npz"):
+            artifacts.load_maps(".", name, CLASSES)
     assert not Path("exploded").exists()
 
 
 def test_load_maps_tells_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="run the step"):
-        artifacts.load_maps(tmp_path / "none.npz")
+        artifacts.load_maps(tmp_path, "none", CLASSES)
     (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04 cut off")
     np.save(tmp_path / "array.npz.npy", np.zeros(3))
     os.rename(tmp_path / "array.npz.npy", tmp_path / "array.npz")
     np.savez(tmp_path / "keys.npz", maps=np.zeros((1, 2, 2)))
     np.savez(tmp_path / "shape.npz", maps=np.zeros((2, 2)), class_ids=[1], image_size=[2, 2])
-    for name in ("cut", "array", "keys", "shape"):
+    np.savez(tmp_path / "twice.npz", maps=np.zeros((2, 2, 2)), class_ids=[8, 8], image_size=[2, 2])
+    np.savez(tmp_path / "foreign.npz", maps=np.zeros((1, 2, 2)), class_ids=[9], image_size=[2, 2])
+    for name in ("cut", "array", "keys", "shape", "twice", "foreign"):
         with pytest.raises(UserError, match=f"{name}.npz"):
-            artifacts.load_maps(tmp_path / f"{name}.npz")
+            artifacts.load_maps(tmp_path, name, CLASSES)
 
 
 def test_palette_is_vocs() -> None:
@@ -208,9 +219,6 @@ def test_confidence_comes_back(tmp_path: Path) -> None:
         artifacts.save_confidence(tmp_path / "x.png", confidence + 1)
 
 
-CLASSES = ClassList.voc(["cat", "dog"])
-
-
 def _manifest(**changes: object) -> artifacts.Manifest:
     values: dict[str, object] = {
         "step": "cam",
@@ -219,7 +227,11 @@ def _manifest(**changes: object) -> artifacts.Manifest:
         "classes": CLASSES.to_dict(),
         "image_ids": ["a", "b"],
         "parents": {"x": "00"},
-        "commands": {"fit": artifacts.CommandRecord(True, "ff", "aa", 1.5, 300.0)},
+        "commands": {
+            "fit": artifacts.CommandRecord(
+                complete=True, fingerprint="ff", config_hash="aa", seconds=1.5, peak_memory_mb=300.0
+            )
+        },
         "versions": {"python": "3"},
         "complete": True,
     }

@@ -157,7 +157,8 @@ def test_report_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
     run = tmp_path / "run"
     classes = ClassList.voc(["cat"]).to_dict()
-    write_manifest(run / "affinity", Manifest("affinity", "checkpoint", "psa", classes, complete=True))
+    made = Manifest(step="affinity", kind="checkpoint", recipe="psa", classes=classes, complete=True)
+    write_manifest(run / "affinity", made)
     assert cli.main(["report", str(run)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(run / "report.html")
     assert cli.main(["report", str(run), str(run), "--out", str(tmp_path / "both.html")]) == 0

@@ -11,10 +11,8 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.cli import LightningCLI
 
-from tag2mask.artifacts.labels import save_labels
-from tag2mask.artifacts.manifest import Manifest, write_manifest
-from tag2mask.artifacts.maps import save_maps
-from tag2mask.core import UserError
+from tag2mask.artifacts import Manifest, ResultFiles, save_labels, save_maps, write_manifest
+from tag2mask.core import ScoreMaps, UserError
 from tag2mask.data import (
     VOC,
     AffinityData,
@@ -81,7 +79,7 @@ def maps(tmp_path: Path, shapes: Shapes) -> Path:
     for image_id in shapes.ids("train"):
         # 0.5 and 1.0 are exact in the file's float16
         values = np.stack([np.full((3, 4), 0.5, np.float32), np.ones((3, 4), np.float32)])
-        save_maps(tmp_path / "cam" / "out" / f"{image_id}.npz", values, [0, 3], (96, 128))
+        save_maps(tmp_path / "cam" / "out", ScoreMaps(image_id, values, [0, 3], (96, 128)), shapes.classes)
     return write_step(tmp_path / "cam", "maps", shapes)
 
 
@@ -182,9 +180,10 @@ def test_pseudo_label(shapes: Shapes, maps: Path) -> None:
     batches = list(data.predict_dataloader())
     assert [len(b) for b in batches] == [4, 2]
     sample = batches[0][0]
-    assert sample["map_classes"] == [0, 3]
-    assert sample["maps"].shape == (2, 3, 4) and sample["maps"].dtype == torch.float32
-    assert sample["maps"][:, 0, 0].tolist() == [0.5, 1.0]
+    scores = sample["maps"]
+    assert scores.image_id == sample["id"] and scores.classes == (0, 3) and scores.image_size == (96, 128)
+    assert scores.maps.shape == (2, 3, 4) and scores.maps.dtype == np.float32
+    assert scores.maps[:, 0, 0].tolist() == [0.5, 1.0]
     assert sample["image"].shape == (3, 96, 128) and "mask" not in sample
     with pytest.raises(UserError, match="nothing to train on"):
         data.setup("fit")
@@ -200,7 +199,7 @@ def test_images_with_a_result_are_not_decoded(
         ClassificationData(shapes, **SMALL),
         PseudoLabelData(shapes, str(maps), num_workers=0),
     ):
-        data.out_dir = str(tmp_path)
+        data.done = ResultFiles(tmp_path, suffix)
         samples = {s["id"]: s for batch in data.predict_dataloader() for s in batch}
         assert samples.pop(done) == {"id": done, "done": True}
         assert len(samples) == 5

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tag2mask.artifacts import Manifest, save_labels, save_maps, write_manifest
-from tag2mask.core import ClassList, UserError
+from tag2mask.core import ClassList, ScoreMaps, UserError
 from tag2mask.data import VOC
 from tag2mask.evaluate import classes_in_masks, read_split_file, score_folder, score_maps, score_step
 from tag2mask.evaluate.command import parse_classes, score_table, step_line
@@ -65,7 +65,14 @@ def make_voc(root: Path, with_masks: bool = True, **truths: Array) -> VOC:
 def make_step(
     folder: Path, kind: str, dataset: VOC, ids: tuple[str, ...] = ("a", "b"), complete: bool = True
 ) -> Path:
-    manifest = Manifest(folder.name, kind, "psa", dataset.classes.to_dict(), dataset.describe(), "train")
+    manifest = Manifest(
+        step=folder.name,
+        kind=kind,
+        recipe="psa",
+        classes=dataset.classes.to_dict(),
+        data=dataset.describe(),
+        split="train",
+    )
     manifest.image_ids, manifest.complete = list(ids), complete
     write_manifest(folder, manifest)
     return folder
@@ -240,9 +247,23 @@ def cat_map() -> npt.NDArray[np.float32]:
     return values
 
 
+def save(
+    out: Path,
+    image_id: str,
+    maps: np.ndarray,
+    ids: list[int],
+    size: tuple[int, int],
+    others: tuple[int, ...] = (),
+) -> None:
+    """Maps with the mask ids of cat, dog and others, as a file has them."""
+    known = ClassList(("cat", "dog", *map(str, others)), (CAT, DOG, *others))
+    indices = [known.all_ids.index(i) for i in ids]
+    save_maps(out, ScoreMaps(image_id, maps, indices, size), known)
+
+
 def test_cams_at_a_fixed_threshold_and_at_the_best(tmp_path: Path) -> None:
     dataset = make_voc(tmp_path / "voc", a=TRUTH_A)
-    save_maps(tmp_path / "out" / "a.npz", cat_map()[None], [CAT], (4, 4))
+    save(tmp_path / "out", "a", cat_map()[None], [CAT], (4, 4))
     result = score_maps(tmp_path / "out", dataset, ["a"], threshold=0.3)
     # above 0.3: five cat pixels and one background pixel; the dog has no map
     assert result.scores.per_class["cat"] == pytest.approx(5 / 7)
@@ -256,7 +277,7 @@ def test_cams_at_a_fixed_threshold_and_at_the_best(tmp_path: Path) -> None:
 
 def test_a_threshold_between_the_steps_of_the_sweep(tmp_path: Path) -> None:
     dataset = make_voc(tmp_path / "voc", a=TRUTH_A)
-    save_maps(tmp_path / "out" / "a.npz", cat_map()[None], [CAT], (4, 4))
+    save(tmp_path / "out", "a", cat_map()[None], [CAT], (4, 4))
     assert score_maps(tmp_path / "out", dataset, ["a"], threshold=0.123).threshold == 0.123
 
 
@@ -264,7 +285,7 @@ def test_maps_with_background_are_scored_by_argmax(tmp_path: Path) -> None:
     dataset = make_voc(tmp_path / "voc", a=TRUTH_A, b=TRUTH_B)
     for name, ids in (("a", PRED_A), ("b", np.where(PRED_B == U, 0, PRED_B))):
         maps = np.stack([ids == value for value in (DOG, 0, CAT)]).astype(np.float32) * 0.4
-        save_maps(tmp_path / "out" / f"{name}.npz", maps, [DOG, 0, CAT], (4, 4))
+        save(tmp_path / "out", name, maps, [DOG, 0, CAT], (4, 4))
     result = score_maps(tmp_path / "out", dataset, ["a", "b"])
     assert result.scores.per_class["background"] == pytest.approx(19 / 23)
     assert result.scores.per_class["dog"] == pytest.approx(3 / 6)
@@ -277,7 +298,7 @@ def test_small_maps_are_enlarged_bilinearly(tmp_path: Path) -> None:
     dataset = make_voc(tmp_path / "voc", a=truth)
     # 0 and 1 as two pixels; without aligned corners the eight pixels have
     # 0, 0, 1/8, 3/8, 5/8, 7/8, 1, 1: the last three exceed 0.7
-    save_maps(tmp_path / "out" / "a.npz", np.array([[[0.0, 1.0]]], np.float32), [CAT], (1, 8))
+    save(tmp_path / "out", "a", np.array([[[0.0, 1.0]]], np.float32), [CAT], (1, 8))
     assert score_maps(tmp_path / "out", dataset, ["a"], threshold=0.7).scores.per_class["cat"] == 1
     at_half = score_maps(tmp_path / "out", dataset, ["a"], threshold=0.5).scores
     assert at_half.per_class["cat"] == pytest.approx(3 / 4)
@@ -285,8 +306,8 @@ def test_small_maps_are_enlarged_bilinearly(tmp_path: Path) -> None:
 
 def test_a_image_without_maps_is_background(tmp_path: Path) -> None:
     dataset = make_voc(tmp_path / "voc", a=TRUTH_A, b=TRUTH_B)
-    save_maps(tmp_path / "out" / "b.npz", np.zeros((0, 2, 2), np.float32), [], (4, 4))
-    save_maps(tmp_path / "out" / "a.npz", cat_map()[None], [CAT], (4, 4))
+    save(tmp_path / "out", "b", np.zeros((0, 2, 2), np.float32), [], (4, 4))
+    save(tmp_path / "out", "a", cat_map()[None], [CAT], (4, 4))
     result = score_maps(tmp_path / "out", dataset, ["b", "a"], threshold=0.5)
     assert result.scores.per_class["background"] == pytest.approx(20 / 26)  # 8 + 12 right; 1 + 1 + 4 not
     assert result.scores.images == 2
@@ -295,14 +316,14 @@ def test_a_image_without_maps_is_background(tmp_path: Path) -> None:
 def test_maps_that_do_not_fit(tmp_path: Path) -> None:
     dataset = make_voc(tmp_path / "voc", a=TRUTH_A, b=TRUTH_B)
     out = tmp_path / "out"
-    save_maps(out / "a.npz", np.zeros((1, 2, 2), np.float32), [CAT], (5, 4))
+    save(out, "a", np.zeros((1, 2, 2), np.float32), [CAT], (5, 4))
     with pytest.raises(UserError, match=r"a\.npz belongs to an image of 4x5"):
         score_maps(out, dataset, ["a"])
-    save_maps(out / "a.npz", np.zeros((1, 2, 2), np.float32), [3], (4, 4))
+    save(out, "a", np.zeros((1, 2, 2), np.float32), [3], (4, 4), others=(3,))
     with pytest.raises(UserError, match="class id 3"):
         score_maps(out, dataset, ["a"])
-    save_maps(out / "a.npz", np.zeros((1, 2, 2), np.float32), [CAT], (4, 4))
-    save_maps(out / "b.npz", np.zeros((1, 2, 2), np.float32), [0], (4, 4))
+    save(out, "a", np.zeros((1, 2, 2), np.float32), [CAT], (4, 4))
+    save(out, "b", np.zeros((1, 2, 2), np.float32), [0], (4, 4))
     with pytest.raises(UserError, match="maps of b have background and those of a have none"):
         score_maps(out, dataset, ["a", "b"])
 
@@ -313,7 +334,7 @@ def test_maps_that_do_not_fit(tmp_path: Path) -> None:
 def test_step_of_cams_takes_its_threshold_from_its_metrics(tmp_path: Path) -> None:
     dataset = make_voc(tmp_path / "voc", a=TRUTH_A)
     step = make_step(tmp_path / "cam", "maps", dataset, ids=("a",))
-    save_maps(step / "out" / "a.npz", cat_map()[None], [CAT], (4, 4))
+    save(step / "out", "a", cat_map()[None], [CAT], (4, 4))
     assert score_step(step)["threshold"] == 0.3
     (step / "metrics.json").write_text(json.dumps({"cam_threshold": 0.5, "mAP": 0.9}))
     score = score_step(step)

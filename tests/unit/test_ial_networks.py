@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 
 from tag2mask.backbones import build_backbone
-from tag2mask.core import UserError
+from tag2mask.core import ScoreMaps, UserError
 from tag2mask.modules import SegmentationModel, class_probabilities
 from tag2mask.recipes.ial import PairwiseLearner, RegionClassifier, SuperpixelGenerator
 from tag2mask.recipes.ial.propagation import PropagationNetwork, guide_taps
@@ -129,8 +129,13 @@ def test_smoothness_is_added_with_its_weight() -> None:
     assert losses[3.0] - losses[0.0] == pytest.approx(3 * (losses[1.0] - losses[0.0]), abs=1e-5 * 32 * 32)
 
 
+def unary(maps: torch.Tensor) -> ScoreMaps:
+    """Maps of background and of the second class."""
+    return ScoreMaps("a", maps.numpy(), [0, 2], (48, 64))
+
+
 def test_refined_labels_are_among_the_images_classes() -> None:
-    sample = {"id": "a", "image": image(), "maps": torch.rand(2, 6, 8), "map_classes": [0, 2], "done": False}
+    sample = {"id": "a", "image": image(), "maps": unary(torch.rand(2, 6, 8)), "done": False}
     module = pairwise().eval()
     with torch.no_grad():
         (result,) = module.predict_step([sample, {"id": "b", "done": True}], 0)
@@ -214,7 +219,7 @@ def test_superpixel_settings_are_checked() -> None:
 def energy_sample(label: int) -> dict[str, Any]:
     maps = torch.rand(2, 6, 8, generator=torch.Generator().manual_seed(0)).softmax(0)
     label_map = torch.full((48, 64), label)
-    return {"id": "a", "image": image(), "maps": maps, "map_classes": [0, 2], "label": label_map}
+    return {"id": "a", "image": image(), "maps": unary(maps), "label": label_map}
 
 
 def test_energy_leaves_out_images_without_a_mined_region() -> None:

@@ -173,8 +173,16 @@ def _classifier_step(folder: Path) -> tuple[Path, Classifier]:
     (folder / "checkpoints").mkdir(parents=True)
     torch.save({**checkpoint, "state_dict": module.state_dict()}, folder / "checkpoints" / "last.ckpt")
     record = CommandRecord(complete=True)
-    facts = {"commands": {"fit": record}, "checkpoint": "checkpoints/last.ckpt", "complete": True}
-    write_manifest(folder, Manifest("cam", "maps", "psa", CLASSES.to_dict(), {}, "train", [], **facts))
+    facts = {
+        "split": "train",
+        "commands": {"fit": record},
+        "checkpoint": "checkpoints/last.ckpt",
+        "complete": True,
+    }
+    write_manifest(
+        folder,
+        Manifest(step="cam", kind="maps", recipe="psa", classes=CLASSES.to_dict(), **facts),
+    )
     return folder, module
 
 

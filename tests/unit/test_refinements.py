@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from tag2mask.core import UserError
+from tag2mask.core import ScoreMaps, UserError
 from tag2mask.modules import Background, DenseCRF, PseudoLabelGenerator, RandomWalk
-from tag2mask.modules.refinements import ImageView, ScoreMaps, unknown_below
+from tag2mask.modules.refinements import ImageView, label_map
+
+
+def _scores(maps: torch.Tensor, classes: list[int], size: tuple[int, int] | None = None) -> ScoreMaps:
+    """Maps of an image that is as large as they are, or of another size."""
+    return ScoreMaps("a", maps.numpy(), classes, size or (maps.shape[1], maps.shape[2]))
 
 
 def _image(height: int = 16, width: int = 24) -> ImageView:
@@ -20,20 +25,20 @@ def _image(height: int = 16, width: int = 24) -> ImageView:
 
 
 def test_background_with_alpha_against_equation_2() -> None:
-    scores = ScoreMaps(torch.tensor([[[0.2, 0.9]], [[0.5, 0.1]]]), [1, 3])
+    scores = _scores(torch.tensor([[[0.2, 0.9]], [[0.5, 0.1]]]), [1, 3])
     out = Background(alpha=4)(scores, _image())
-    assert out.classes == [0, 1, 3]
+    assert out.classes == (0, 1, 3)
     assert out.maps[0, 0].tolist() == pytest.approx([(1 - 0.5) ** 4, (1 - 0.9) ** 4])
 
 
 def test_background_level_is_where_class_and_background_tie() -> None:
     level = 0.3
-    scores = ScoreMaps(torch.tensor([[[level - 0.01, level + 0.01]]]), [2])
-    assert Background(level=level)(scores, _image()).labels().tolist() == [[0, 2]]
+    scores = _scores(torch.tensor([[[level - 0.01, level + 0.01]]]), [2])
+    assert label_map(Background(level=level)(scores, _image())).tolist() == [[0, 2]]
 
 
 def test_background_is_not_added_twice() -> None:
-    scores = ScoreMaps(torch.rand(2, 3, 3), [0, 1])
+    scores = _scores(torch.rand(2, 3, 3), [0, 1])
     assert Background(alpha=1)(scores, _image()) is scores
 
 
@@ -53,7 +58,7 @@ def test_background_refuses_senseless_settings(arguments: dict, message: str) ->
 
 def test_walk_on_equal_features_spreads_a_map_evenly() -> None:
     image = ImageView(torch.zeros(3, 24, 24, dtype=torch.uint8), lambda pixels: torch.zeros(4, 3, 3))
-    spread = RandomWalk(steps=256)(ScoreMaps(torch.eye(3)[None], [1]), image).maps
+    spread = RandomWalk(steps=256)(_scores(torch.eye(3)[None], [1]), image).maps
     # All affinities are 1 and the 3x3 grid is within the radius, so each cell becomes the
     # average weighted by the number of neighbours; 1e-4 is ten times the walk's own tolerance.
     assert float(spread.max() - spread.min()) < 1e-4
@@ -68,19 +73,19 @@ def test_crf_moves_a_blurred_border_to_the_edge_of_the_image() -> None:
     image = _image(32, 48)
     ramp = torch.linspace(0, 1, 48).repeat(32, 1)
     shifted = (ramp * 1.4).clamp(0.02, 0.98)  # the tie lies 7 pixels left of the image's edge
-    scores = ScoreMaps(torch.stack([1 - shifted, shifted]), [0, 5])
-    before = scores.labels()
-    after = DenseCRF("cam")(scores, image).labels()
+    scores = _scores(torch.stack([1 - shifted, shifted]), [0, 5])
+    before = label_map(scores)
+    after = label_map(DenseCRF("cam")(scores, image))
     truth = np.where(np.arange(48) < 24, 0, 5)[None].repeat(32, 0)
     assert (before != truth).mean() > 0.1
     assert (after != truth).mean() < 0.02
 
 
 def test_crf_from_labels_sharpens_flat_scores() -> None:
-    scores = ScoreMaps(torch.full((2, 8, 12), 0.5) + torch.tensor([0.0, 0.01]).view(2, 1, 1), [0, 1])
+    scores = _scores(torch.full((2, 8, 12), 0.5) + torch.tensor([0.0, 0.01]).view(2, 1, 1), [0, 1], (16, 24))
     out = DenseCRF("labels", unary="labels", probability=0.7)(scores, _image())
     assert out.maps.shape == (2, 16, 24)
-    assert (out.labels() == 1).all()
+    assert (label_map(out) == 1).all()
     assert float(out.maps[1].min()) > 0.7
 
 
@@ -90,19 +95,18 @@ def test_crf_refuses_an_unknown_parameter_set() -> None:
 
 
 def test_unknown_below_marks_uncertain_pixels() -> None:
-    scores = ScoreMaps(torch.tensor([[[0.9, 0.4]], [[0.1, 0.6]]]), [0, 2])
-    assert unknown_below(scores, 0.7).tolist() == [[0, 255]]
+    scores = _scores(torch.tensor([[[0.9, 0.4]], [[0.1, 0.6]]]), [0, 2])
+    assert label_map(scores, unknown=0.7).tolist() == [[0, 255]]
 
 
 def test_disabled_links_are_left_out() -> None:
     sample = {
         "id": "a",
         "image": torch.zeros(3, 8, 8, dtype=torch.uint8),
-        "maps": torch.tensor([[[0.8]]]),
-        "map_classes": [1],
+        "maps": _scores(torch.tensor([[[0.8]]]), [1], (8, 8)),
     }
     generator = PseudoLabelGenerator([Background(alpha=2), DenseCRF(enabled=False)])
-    result = generator.refine(sample)
+    result = generator.predict_image(sample)
     assert (result.labels[""] == 1).all()
     # confidence is the winner's share: 0.8 against (1 - 0.8) ** 2
     assert float(result.confidence[0, 0]) == pytest.approx(0.8 / (0.8 + 0.04), abs=1e-6)
@@ -113,8 +117,7 @@ def test_labels_without_a_background_are_refused() -> None:
     sample = {
         "id": "a",
         "image": torch.zeros(3, 8, 8, dtype=torch.uint8),
-        "maps": torch.ones(1, 1, 1),
-        "map_classes": [1],
+        "maps": _scores(torch.ones(1, 1, 1), [1], (8, 8)),
     }
     with pytest.raises(UserError, match="Background link"):
-        PseudoLabelGenerator([]).refine(sample)
+        PseudoLabelGenerator([]).predict_image(sample)

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from tag2mask.artifacts import CommandRecord, Manifest, save_labels, save_maps, write_manifest
-from tag2mask.core import ClassList, UserError
+from tag2mask.core import ClassList, ScoreMaps, UserError
 from tag2mask.data import VOC, ImageSet
 from tag2mask.data import Table as ImageTable
 from tag2mask.report import (
@@ -60,9 +60,17 @@ def add_step(
     complete: bool = True,
 ) -> Path:
     ids = data.ids(split) if split else []
-    manifest = Manifest(name, kind, "psa", data.classes.to_dict(), data.describe(), split, ids)
+    manifest = Manifest(
+        step=name,
+        kind=kind,
+        recipe="psa",
+        classes=data.classes.to_dict(),
+        data=data.describe(),
+        split=split,
+        image_ids=ids,
+    )
     manifest.parents = {parent: "0"} if parent else {}
-    manifest.commands = {"predict": CommandRecord(True, "", "", 61.0, 512.0)}
+    manifest.commands = {"predict": CommandRecord(complete=True, seconds=61.0, peak_memory_mb=512.0)}
     manifest.versions, manifest.complete = {"torch": "9.9"}, complete
     write_manifest(run / name, manifest)
     if score is not None:
@@ -86,8 +94,9 @@ def make_run(run: Path, data: ImageSet, cam: float = 0.4) -> Path:
     labels = add_step(run, "labels", "labels", data, parent="walk", score=numbers(0.6))
     model = add_step(run, "a_model", "segmentation", data, split="val", parent="labels", score=model_score)
     for name in data.ids("train"):
-        save_maps(cams / f"{name}.npz", np.random.default_rng(1).random((2, 5, 8)), [CAT, DOG], SIZE)
-        save_maps(walk / f"{name}.npz", np.random.default_rng(2).random((3, 5, 8)), [0, CAT, DOG], SIZE)
+        for out, seed, present in ((cams, 1, [1, 2]), (walk, 2, [0, 1, 2])):
+            maps = np.random.default_rng(seed).random((len(present), 5, 8))
+            save_maps(out, ScoreMaps(name, maps, present, SIZE), data.classes)
         save_labels(labels / f"{name}.png", np.full(SIZE, CAT, np.uint8))
         save_labels(model / "single_scale" / f"{name}.png", np.zeros(SIZE, np.uint8))
     settings = {"recipe": "psa", "variant": "no_crf", "data": "voc", "budget": "small", "seed": 7}
@@ -201,7 +210,7 @@ def test_metrics_and_settings(run: Path) -> None:
 
 def test_settings_come_from_the_saved_configuration(run: Path, images: VOC) -> None:
     manifest = read_runs([run])[0].steps[0].manifest
-    manifest.commands["fit"] = CommandRecord(True)
+    manifest.commands["fit"] = CommandRecord(complete=True)
     write_manifest(run / "z_cam", manifest)
     (run / "z_cam" / "fit.yaml").write_text(
         "seed_everything: 3\ntrainer: {max_epochs: 15}\n"
@@ -294,7 +303,7 @@ def test_names_are_escaped(tmp_path: Path) -> None:
     data = ImageTable(str(root), str(tmp_path / "t.csv"), classes=[evil], val_fraction=0.5)
     run = tmp_path / "<i>run"
     out = add_step(run, "cam", "maps", data, score={**numbers(0.4), "per_class": {evil: 0.5}})
-    save_maps(out / f"{data.ids('train')[0]}.npz", np.ones((1, 2, 2)), [1], SIZE)
+    save_maps(out, ScoreMaps(data.ids("train")[0], np.ones((1, 2, 2)), [1], SIZE), data.classes)
     (run / "run.json").write_text(json.dumps({"recipe": "psa", "data": evil}))
     page = build_page(read_runs([run]))
     assert "<script" not in page and "<i>" not in page

@@ -42,16 +42,23 @@ def images(tmp_path: Path) -> VOC:
 def add_round(run: Path, number: int, images: VOC) -> None:
     """Cats fall apart into image 0 and the rest, dogs stay together."""
     folder = run / f"clusters_{number}"
-    manifest = Manifest(folder.name, "sub_labels", "sc_cam", images.classes.to_dict(), images.describe())
+    manifest = Manifest(
+        step=folder.name,
+        kind="sub_labels",
+        recipe="sc_cam",
+        classes=images.classes.to_dict(),
+        data=images.describe(),
+    )
     manifest.split, manifest.image_ids = "train", images.ids("train")
     manifest.parents = {f"clusters_{number - 1}": "0"} if number > 1 else {}
-    manifest.commands, manifest.complete = {"predict": CommandRecord(True)}, True
+    manifest.commands, manifest.complete = {"predict": CommandRecord(complete=True)}, True
     write_manifest(folder, manifest)
     for image_id in images.ids("train"):
         (index,) = images.tags(image_id).nonzero()[0]
         save_sub_labels(
             folder / "out" / f"{image_id}.json",
-            {images.classes.ids[index]: int(image_id != "p0" and index == 0)},
+            {int(index) + 1: int(image_id != "p0" and index == 0)},
+            images.classes,
         )
 
 

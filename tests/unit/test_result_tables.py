@@ -41,7 +41,9 @@ def make_run(folder: Path, gain: float = 0.0, rounds: int | None = None, **more:
     write_run(folder, Settings(card["recipe"], data="voc", rounds=rounds))
     for name, peak in (("cam", 700.0), ("walk", 900.0)):
         record = CommandRecord(complete=True, peak_memory_mb=peak)
-        manifest = Manifest(name, "maps", "psa", CLASSES, {}, "train", [], commands={"predict": record})
+        manifest = Manifest(
+            step=name, kind="maps", recipe="psa", classes=CLASSES, split="train", commands={"predict": record}
+        )
         write_manifest(folder / name, manifest)
     return folder
 

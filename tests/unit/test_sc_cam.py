@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from tag2mask.artifacts import load_features, load_sub_labels, save_features, save_sub_labels
-from tag2mask.core import UserError
+from tag2mask.core import ClassList, UserError
 from tag2mask.recipes.sc_cam import SubCategoryClassifier, cluster_classes
 
 LIGHT: dict[str, Any] = {
@@ -61,11 +63,15 @@ def test_same_numbers_every_time_and_few_images_get_few_sub_categories() -> None
 def test_files_of_features_and_sub_categories(tmp_path: Path) -> None:
     save_features(tmp_path / "a.npy", np.arange(3, dtype=np.float32))
     assert load_features(tmp_path / "a.npy").tolist() == [0, 1, 2]
-    save_sub_labels(tmp_path / "a.json", {8: 3, 12: 0})
-    assert load_sub_labels(tmp_path / "a.json") == {8: 3, 12: 0}
+    classes = ClassList.voc(["cat", "dog"])
+    save_sub_labels(tmp_path / "a.json", {1: 3, 2: 0}, classes)
+    assert json.loads((tmp_path / "a.json").read_text()) == {"8": 3, "12": 0}  # the file holds mask ids
+    assert load_sub_labels(tmp_path / "a.json", classes) == {1: 3, 2: 0}
+    with pytest.raises(UserError, match=r"a\.json names class id 8"):
+        load_sub_labels(tmp_path / "a.json", ClassList.voc(["dog"]))
     np.save(tmp_path / "b.npy", np.array([{}], dtype=object), allow_pickle=True)
     (tmp_path / "b.json").write_text('{"8": "x"}')
-    for load, name in ((load_features, "b.npy"), (load_sub_labels, "b.json")):
+    for load, name in ((load_features, "b.npy"), (partial(load_sub_labels, classes=classes), "b.json")):
         with pytest.raises(UserError, match=r"cannot read .* delete it and run its step again"):
             load(tmp_path / name)
         with pytest.raises(UserError, match="run the step that makes them"):

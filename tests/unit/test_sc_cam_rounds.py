@@ -31,7 +31,8 @@ LIGHT: dict[str, Any] = {"backbone": "test_resnet", "weights": "none", "output_s
 def step(folder: Path, kind: str, images: VOC, checkpoint: str = "") -> Path:
     ids, done = images.ids("train"), CommandRecord(complete=True)
     manifest = Manifest(
-        folder.name, kind, "sc_cam", images.classes.to_dict(), images.describe(), "train", ids,
+        step=folder.name, kind=kind, recipe="sc_cam", classes=images.classes.to_dict(),
+        data=images.describe(), split="train", image_ids=ids,
         commands={"fit": done, "predict": done}, checkpoint=checkpoint, complete=True,
     )  # fmt: skip
     write_manifest(folder, manifest)
@@ -92,7 +93,7 @@ def test_features_are_the_mean_maps_of_the_classifier_before(
     with torch.no_grad():
         (found,) = extractor.predict_step([{"id": "a", "image": image}, {"id": "b", "done": True}], 0)
         maps = net.eval().backbone(image[None])["out"][0]
-    assert found.id == "a" and found.features.shape == (len(maps),)
+    assert found.image_id == "a" and found.features.shape == (len(maps),)
     # the sum over a map in numpy's order: float32 rounding
     np.testing.assert_allclose(found.features, maps.flatten(1).numpy().mean(1), rtol=1e-4, atol=1e-6)
 
@@ -132,8 +133,8 @@ def test_crops_carry_the_sub_category_of_each_tag(tiny_voc: Path, tmp_path: Path
     folder = step(tmp_path / "clusters_1", "sub_labels", images)
     for image_id in images.ids("train"):
         tagged = images.tags(image_id).nonzero()[0]
-        numbers = {images.classes.ids[k]: (int(k) + 1) % 3 for k in tagged}
-        save_sub_labels(folder / "out" / f"{image_id}.json", numbers)
+        numbers = {int(k) + 1: (int(k) + 1) % 3 for k in tagged}
+        save_sub_labels(folder / "out" / f"{image_id}.json", numbers, images.classes)
     crops = SubCategoryData(images, str(folder), sub_categories=3, crop=32).train_crops()
     for sample in (crops[n] for n in range(len(crops))):
         table = sample["sub_tags"].view(len(images.classes), 3)

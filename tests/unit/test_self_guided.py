@@ -97,7 +97,7 @@ def _step(folder: Path, net: SelfGuidedModel) -> None:
     torch.save({**checkpoint, "state_dict": net.state_dict()}, folder / "checkpoints" / "last.ckpt")
     record = CommandRecord(complete=True)
     manifest = Manifest(
-        folder.name, "maps", "self_guided", net.classes.to_dict(), data={}, split="train", image_ids=[],
+        step=folder.name, kind="maps", recipe="self_guided", classes=net.classes.to_dict(), split="train",
         commands={"fit": record}, checkpoint="checkpoints/last.ckpt", complete=True,
     )  # fmt: skip
     write_manifest(folder, manifest)
@@ -143,7 +143,7 @@ def test_threshold_and_filters_run_at_the_image_or_at_the_grid(
     guide = gray if at == (64, 80) else small
     filtered = self_guided_filter(guide.double(), enlarged(labels.walk(maps, features), at), 9, iterations=2)
     expected = threshold_labels(enlarged(filtered, (64, 80)), [1, 2])
-    found = generator.refine(sample).labels[""]
+    found = generator.predict_image(sample).labels[""]
     # the guide in float32 or float64: single pixels at a threshold
     assert found.shape == (64, 80) and (found != expected).mean() < 0.01
 

@@ -1,4 +1,4 @@
-"""What steps leave on disk: atomic files, maps, labels, manifests and hashes."""
+"""What steps leave on disk: kinds of artifacts, manifests, hashes and atomic files."""
 
 from tag2mask.artifacts.features import load_features, load_sub_labels, save_features, save_sub_labels
 from tag2mask.artifacts.files import (
@@ -10,6 +10,14 @@ from tag2mask.artifacts.files import (
     sha256_file,
     sha256_json,
 )
+from tag2mask.artifacts.kinds import (
+    SCORERS,
+    Kind,
+    ResultFiles,
+    find_kind,
+    kind_names,
+    register_kind,
+)
 from tag2mask.artifacts.labels import (
     load_confidence,
     load_labels,
@@ -18,18 +26,14 @@ from tag2mask.artifacts.labels import (
     voc_palette,
 )
 from tag2mask.artifacts.manifest import (
-    KINDS,
-    RESULT_SUFFIXES,
     CommandRecord,
     Manifest,
-    collect_versions,
-    git_commit,
     manifest_hash,
     read_manifest,
     require_step,
     write_manifest,
 )
-from tag2mask.artifacts.maps import StoredMaps, load_maps, save_maps
+from tag2mask.artifacts.maps import load_maps, save_maps
 from tag2mask.artifacts.names import (
     LAST_CHECKPOINT,
     METRICS_NAME,
@@ -40,27 +44,30 @@ from tag2mask.artifacts.names import (
     VARIANTS,
     config_name,
 )
+from tag2mask.artifacts.provenance import collect_versions, git_commit
 from tag2mask.artifacts.regions import load_regions, save_regions
 
 __all__ = [
-    "KINDS",
     "LAST_CHECKPOINT",
     "METRICS_NAME",
     "REPORT_NAME",
-    "RESULT_SUFFIXES",
     "RUN_NAME",
     "SCORECARD_NAME",
+    "SCORERS",
     "SCORE_NAME",
     "VARIANTS",
     "CommandRecord",
+    "Kind",
     "Manifest",
-    "StoredMaps",
+    "ResultFiles",
     "atomic_write_bytes",
     "atomic_write_json",
     "atomic_write_text",
     "collect_versions",
     "config_name",
+    "find_kind",
     "git_commit",
+    "kind_names",
     "load_confidence",
     "load_features",
     "load_labels",
@@ -70,6 +77,7 @@ __all__ = [
     "manifest_hash",
     "read_json",
     "read_manifest",
+    "register_kind",
     "require_step",
     "safe_join",
     "save_confidence",

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tag2mask.artifacts.files import atomic_write_bytes, atomic_write_json
+from tag2mask.core.classes import ClassList
 from tag2mask.core.errors import UserError
 
 
@@ -50,30 +51,33 @@ def load_features(path: str | Path) -> npt.NDArray[np.float32]:
     return features
 
 
-def save_sub_labels(path: str | Path, clusters: Mapping[int, int]) -> None:
+def save_sub_labels(path: str | Path, clusters: Mapping[int, int], classes: ClassList) -> None:
     """Write the sub-category of each class of an image as JSON, atomically.
 
     Args:
         path: file to write, ending in ``.json``.
-        clusters: mask id of a class -> number of its sub-category, from 0 on.
+        clusters: index 1..K of a class -> number of its sub-category, from 0 on.
+        classes: gives each index its mask id, which the file names.
     """
-    atomic_write_json(Path(path), {str(mask_id): int(number) for mask_id, number in clusters.items()})
+    ids = classes.all_ids
+    atomic_write_json(Path(path), {str(ids[index]): int(number) for index, number in clusters.items()})
 
 
-def load_sub_labels(path: str | Path) -> dict[int, int]:
-    """Read what `save_sub_labels` wrote: mask id of a class -> number of its sub-category.
+def load_sub_labels(path: str | Path, classes: ClassList) -> dict[int, int]:
+    """Read what `save_sub_labels` wrote: index 1..K of a class -> number of its sub-category.
 
     Raises:
-        UserError: the file is missing, broken, or holds something else.
+        UserError: the file is missing or broken, or holds something else or another class.
     """
     try:
         plain = json.loads(Path(path).read_text(encoding="utf-8"))
         if not isinstance(plain, dict) or any(not isinstance(n, int) or n < 0 for n in plain.values()):
             raise ValueError("it holds no table of sub-categories")
-        return {int(mask_id): number for mask_id, number in plain.items()}
+        ids = [int(mask_id) for mask_id in plain]
     except FileNotFoundError as error:
         raise UserError(f"no sub-categories at {path}: run the step that makes them") from error
     except (OSError, ValueError) as error:
         raise UserError(
             f"cannot read sub-categories from {path}: {error}; delete it and run its step again"
         ) from error
+    return dict(zip(classes.indices(ids, str(path)), plain.values(), strict=True))

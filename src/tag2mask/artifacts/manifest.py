@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import platform
-import subprocess
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field, fields
-from importlib import metadata
+import os
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
 from tag2mask.artifacts.files import atomic_write_json, sha256_file
+from tag2mask.artifacts.kinds import find_kind
 from tag2mask.core.classes import ClassList
 from tag2mask.core.errors import UserError
 
-KINDS = (
-    "maps", "labels", "affinity_labels", "checkpoint", "segmentation",
-    "superpixels", "features", "sub_labels",
-)  # fmt: skip
-"""What a step's folder can hold."""
-
-RESULT_SUFFIXES = {"maps": ".npz", "features": ".npy", "sub_labels": ".json"}
-"""Ending of the file of each image, by kind; the others leave ``.png``."""
-
 MANIFEST_NAME = "manifest.json"
 
-_PACKAGES = (
-    "tag2mask", "torch", "torchvision", "pytorch-lightning", "torchmetrics", "timm",
-    "segmentation-models-pytorch", "albumentations", "jsonargparse", "numpy",
-)  # fmt: skip
 
-
-@dataclass
-class CommandRecord:
+class CommandRecord(BaseModel):
     """One command (``fit`` or ``predict``) of a step.
 
     Attributes:
@@ -44,6 +28,8 @@ class CommandRecord:
         peak_memory_mb: highest memory use of the process (device memory where it has one).
     """
 
+    model_config = ConfigDict(strict=True)
+
     complete: bool = False
     fingerprint: str = ""
     config_hash: str = ""
@@ -51,13 +37,12 @@ class CommandRecord:
     peak_memory_mb: float = 0.0
 
 
-@dataclass
-class Manifest:
+class Manifest(BaseModel):
     """What a step's folder holds. `complete` is set last, when every result is on disk.
 
     Attributes:
         step: name of the step.
-        kind: one of `KINDS`.
+        kind: name of a registered kind (see `find_kind`).
         recipe: name of the recipe, "" when started by hand.
         classes: `ClassList.to_dict()`.
         data: description of the image set.
@@ -71,69 +56,72 @@ class Manifest:
         complete: all of the above is final.
     """
 
+    model_config = ConfigDict(strict=True)
+
     step: str
     kind: str
     recipe: str
     classes: dict[str, Any]
-    data: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = Field(default_factory=dict)
     split: str = ""
-    image_ids: list[str] = field(default_factory=list)
-    parents: dict[str, str] = field(default_factory=dict)
-    commands: dict[str, CommandRecord] = field(default_factory=dict)
+    image_ids: list[str] = Field(default_factory=list)
+    parents: dict[str, str] = Field(default_factory=dict)
+    commands: dict[str, CommandRecord] = Field(default_factory=dict)
     checkpoint: str = ""
     commit: str = ""
-    versions: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
     complete: bool = False
+
+    @field_validator("kind")
+    @classmethod
+    def _known_kind(cls, kind: str) -> str:
+        try:
+            return find_kind(kind).name
+        except UserError as error:
+            raise ValueError(str(error)) from error
+
+    @field_validator("classes")
+    @classmethod
+    def _readable_classes(cls, classes: dict[str, Any]) -> dict[str, Any]:
+        try:
+            ClassList.from_dict(classes)
+        except (KeyError, TypeError, UserError) as error:
+            raise ValueError(f"no list of classes: {error!r}") from error
+        return classes
 
     def class_list(self) -> ClassList:
         """The classes as a `ClassList`."""
         return ClassList.from_dict(self.classes)
 
 
-_TYPES: dict[str, type] = {
-    "step": str, "kind": str, "recipe": str, "classes": dict, "data": dict, "split": str,
-    "image_ids": list, "parents": dict, "commands": dict, "checkpoint": str, "commit": str,
-    "versions": dict, "complete": bool,
-}  # fmt: skip
-
-
-def read_manifest(step_dir: str | Path) -> Manifest | None:
+def read_manifest(step_dir: str | os.PathLike[str]) -> Manifest | None:
     """The manifest of a step's folder, or None where there is none.
 
     Raises:
-        UserError: the file is not readable or not a manifest.
+        UserError: the file is not readable or not a manifest; names the first field that is wrong.
     """
     path = Path(step_dir) / MANIFEST_NAME
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
+        manifest = Manifest.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise _broken(path, str(error)) from error
-    if not isinstance(plain, dict):
-        raise _broken(path, "it is not an object")
-    return _parse(path, plain)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise _broken(path, f"{field}: {first['msg']}" if field else first["msg"]) from error
+    for field in _missing(manifest):
+        raise _broken(path, f"{field}: Field required")
+    return manifest
 
 
-def _parse(path: Path, plain: Mapping[str, Any]) -> Manifest:
-    for name, kind in _TYPES.items():
-        if not isinstance(plain.get(name), kind):
-            raise _broken(path, f"{name!r} is missing or not a {kind.__name__}")
-    if plain["kind"] not in KINDS:
-        raise _broken(path, f"kind {plain['kind']!r} is none of {', '.join(KINDS)}")
-    try:
-        ClassList.from_dict(plain["classes"])
-        commands = {name: _record(record) for name, record in plain["commands"].items()}
-    except (KeyError, TypeError, ValueError, UserError) as error:
-        raise _broken(path, f"{error!r}") from error
-    return Manifest(**{name: plain[name] for name in _TYPES if name != "commands"}, commands=commands)
-
-
-def _record(plain: Mapping[str, Any]) -> CommandRecord:
-    values = {f.name: plain[f.name] for f in fields(CommandRecord)}
-    if not isinstance(values["complete"], bool) or not isinstance(values["fingerprint"], str):
-        raise TypeError("a command's 'complete' or 'fingerprint' has the wrong type")
-    return CommandRecord(**values)
+def _missing(manifest: Manifest) -> Iterator[str]:
+    """Fields that a whole file has: only what the code makes may rely on defaults."""
+    yield from sorted(Manifest.model_fields.keys() - manifest.model_fields_set)
+    for name, record in manifest.commands.items():
+        for field in sorted(CommandRecord.model_fields.keys() - record.model_fields_set):
+            yield f"commands.{name}.{field}"
 
 
 def _broken(path: Path, why: str) -> UserError:
@@ -144,11 +132,11 @@ def _broken(path: Path, why: str) -> UserError:
 
 def write_manifest(step_dir: str | Path, manifest: Manifest) -> None:
     """Write a step's manifest atomically."""
-    atomic_write_json(Path(step_dir) / MANIFEST_NAME, asdict(manifest))
+    atomic_write_json(Path(step_dir) / MANIFEST_NAME, manifest.model_dump())
 
 
 def require_step(
-    step_dir: str | Path, kinds: Collection[str] | None = None, classes: ClassList | None = None
+    step_dir: str | os.PathLike[str], kinds: Collection[str] | None = None, classes: ClassList | None = None
 ) -> Manifest:
     """The manifest of a finished step that another step is about to read.
 
@@ -175,7 +163,7 @@ def require_step(
     return manifest
 
 
-def _class_difference(step_dir: str | Path, made: ClassList, asked: ClassList) -> str:
+def _class_difference(step_dir: str | os.PathLike[str], made: ClassList, asked: ClassList) -> str:
     first = f"{step_dir} was made for other classes: "
     last = "; use the same data set for every step of a run"
     extra, missing = sorted(set(made.names) - set(asked.names)), sorted(set(asked.names) - set(made.names))
@@ -190,7 +178,7 @@ def _class_difference(step_dir: str | Path, made: ClassList, asked: ClassList) -
     return first + " and ".join(p for p in parts if p) + last
 
 
-def manifest_hash(step_dir: str | Path) -> str:
+def manifest_hash(step_dir: str | os.PathLike[str]) -> str:
     """SHA-256 of a step's manifest file: it changes whenever the step is made again.
 
     Raises:
@@ -202,35 +190,3 @@ def manifest_hash(step_dir: str | Path) -> str:
         raise UserError(
             f"{step_dir} holds no finished step (no {MANIFEST_NAME}): run that step first"
         ) from error
-
-
-def collect_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that results depend on, as far as installed."""
-    versions = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def git_commit() -> str:
-    """The commit of the checkout that this package lies in, or "" outside one.
-
-    "-dirty" is appended when tracked files differ from the commit.
-    """
-    here = Path(__file__).resolve().parent
-    try:
-        inside = _git(here, "ls-files", "--error-unmatch", Path(__file__).name)
-        commit = _git(here, "rev-parse", "HEAD") if inside else ""
-        return commit + ("-dirty" if commit and _git(here, "status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.SubprocessError):
-        return ""
-
-
-def _git(folder: Path, *words: str) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True
-    )
-    return done.stdout.strip()

@@ -4,73 +4,56 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from tag2mask.artifacts.files import atomic_write_bytes
+from tag2mask.artifacts.files import atomic_write_bytes, safe_join
+from tag2mask.core.classes import ClassList
 from tag2mask.core.errors import UserError
+from tag2mask.core.results import ScoreMaps
 
+MAPS_SUFFIX = ".npz"
 _KEYS = ("maps", "class_ids", "image_size")
 
 
-class StoredMaps(NamedTuple):
-    """What `load_maps` gives.
-
-    Attributes:
-        maps: float32 (M, h, w), one score map per class.
-        class_ids: (M,) mask id of each map; 0 is background.
-        image_size: (H, W) of the image that the maps belong to.
-    """
-
-    maps: npt.NDArray[np.float32]
-    class_ids: list[int]
-    image_size: tuple[int, int]
-
-
-def save_maps(
-    path: str | Path,
-    maps: npt.NDArray[np.floating],
-    class_ids: Sequence[int],
-    image_size: tuple[int, int],
-) -> None:
-    """Write maps as a compressed ``.npz`` of half floats, atomically.
+def save_maps(folder: str | Path, scores: ScoreMaps, classes: ClassList) -> None:
+    """Write ``folder/<image id>.npz``: compressed half floats with the mask id of each map, atomically.
 
     Half floats carry 11 significant bits: scores in [0, 1] move by less than 0.0003.
 
     Args:
-        path: file to write, ending in ``.npz``.
-        maps: (M, h, w) scores; M may be 0 for an image without tags.
-        class_ids: (M,) mask id of each map, each once, in 0..254.
-        image_size: (H, W) of the image.
+        folder: where the file goes.
+        scores: the maps of one image.
+        classes: gives each class index its mask id.
 
     Raises:
-        ValueError: wrong shape, ids that do not fit the maps, or scores that are not finite.
+        ValueError: scores that are not finite, or an index that is none of the classes.
     """
-    if maps.ndim != 3:
-        raise ValueError(f"maps must have shape (M, h, w), got {maps.shape}")
-    ids = [int(i) for i in class_ids]
-    if len(ids) != len(maps) or len(set(ids)) != len(ids) or any(not 0 <= i <= 254 for i in ids):
-        raise ValueError(f"class_ids must be {len(maps)} different ids in 0..254, got {ids}")
-    half = maps.astype(np.float16)
+    known = classes.all_ids
+    if any(index >= len(known) for index in scores.classes):
+        raise ValueError(f"class indices must lie in 0..{len(known) - 1}, got {list(scores.classes)}")
+    half = scores.maps.astype(np.float16)
     if not np.isfinite(half).all():
-        raise ValueError(f"maps must be finite and below 65504, got {maps.min()}..{maps.max()}")
+        raise ValueError(f"maps must be finite and below 65504, got {scores.maps.min()}..{scores.maps.max()}")
+    ids = np.array([known[index] for index in scores.classes], np.uint8)
     buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer, maps=half, class_ids=np.array(ids, np.uint8), image_size=np.array(image_size, np.int32)
-    )
-    atomic_write_bytes(path, buffer.getvalue())
+    np.savez_compressed(buffer, maps=half, class_ids=ids, image_size=np.array(scores.image_size, np.int32))
+    atomic_write_bytes(safe_join(folder, f"{scores.image_id}{MAPS_SUFFIX}"), buffer.getvalue())
 
 
-def load_maps(path: str | Path) -> StoredMaps:
-    """Read maps that `save_maps` wrote; nothing in the file is ever executed.
+def load_maps(folder: str | Path, image_id: str, classes: ClassList) -> ScoreMaps:
+    """Read the float32 maps that `save_maps` wrote; nothing in the file is ever executed.
+
+    Args:
+        folder: where the file lies.
+        image_id: the image.
+        classes: gives each mask id its class index.
 
     Raises:
-        UserError: the file is missing, broken, or holds something else.
+        UserError: the file is missing or broken, or holds something else or the map of another class.
     """
+    path = safe_join(folder, f"{image_id}{MAPS_SUFFIX}")
     try:
         with np.load(path, allow_pickle=False) as stored:
             maps, ids, size = (stored[key] for key in _KEYS)
@@ -78,8 +61,10 @@ def load_maps(path: str | Path) -> StoredMaps:
         raise UserError(f"no maps at {path}: run the step that makes them") from error
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"cannot read maps from {path}: {error}; delete it and run its step again") from error
-    if maps.ndim != 3 or ids.shape != maps.shape[:1] or size.shape != (2,):
+    fits = maps.ndim == 3 and ids.shape == maps.shape[:1] and size.shape == (2,)
+    if not fits or len(np.unique(ids)) != len(ids):
         raise UserError(
             f"{path} does not hold maps (M, h, w) with one class id each; delete it and run its step again"
         )
-    return StoredMaps(maps.astype(np.float32), [int(i) for i in ids], (int(size[0]), int(size[1])))
+    indices = classes.indices(ids.tolist(), str(path))
+    return ScoreMaps(image_id, maps.astype(np.float32), indices, (int(size[0]), int(size[1])))

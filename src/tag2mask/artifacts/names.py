@@ -21,7 +21,10 @@ LAST_CHECKPOINT = "checkpoints/last.ckpt"
 """In a step's folder: the network after the last epoch."""
 
 VARIANTS = ("single_scale", "multi_scale", "multi_scale_crf")
-"""Folders in ``out`` of a segmentation step, one per way to predict; scores name the first that is there."""
+"""Ways to predict with a segmentation network: one pass; all test scales and flips; the same with a CRF.
+
+Each is a folder in ``out`` of a segmentation step; scores name the first that is there.
+"""
 
 
 def config_name(command: str) -> str:

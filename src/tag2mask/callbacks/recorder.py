@@ -14,11 +14,11 @@ import torch
 
 from tag2mask.artifacts import (
     METRICS_NAME,
-    RESULT_SUFFIXES,
     CommandRecord,
     Manifest,
     atomic_write_json,
     collect_versions,
+    find_kind,
     git_commit,
     read_json,
     read_manifest,
@@ -65,10 +65,9 @@ class StepIdentity:
     checkpoint: str = ""
 
     def missing(self) -> list[str]:
-        """Ids of the images that have no result yet."""
-        folder = self.folder / "out" / self.done_folder
-        suffix = RESULT_SUFFIXES.get(self.kind, ".png")
-        return [i for i in self.image_ids if not (folder / f"{i}{suffix}").is_file()]
+        """Images without a result."""
+        files = find_kind(self.kind).files(self.folder / "out", self.done_folder)
+        return [i for i in self.image_ids if not files.has(i)]
 
 
 class StepRecorder(pl.Callback):

@@ -9,24 +9,8 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import BasePredictionWriter
 
-from tag2mask.artifacts import (
-    safe_join,
-    save_confidence,
-    save_features,
-    save_labels,
-    save_maps,
-    save_regions,
-    save_sub_labels,
-)
-from tag2mask.core import (
-    ClassList,
-    FeaturesResult,
-    LabelsResult,
-    MapsResult,
-    RegionsResult,
-    Result,
-    SubLabelsResult,
-)
+from tag2mask.artifacts import Kind
+from tag2mask.core import ClassList
 
 
 class PredictionWriter(BasePredictionWriter):
@@ -36,16 +20,18 @@ class PredictionWriter(BasePredictionWriter):
 
     Args:
         out: folder of the results.
+        kind: what the step leaves for an image.
         classes: to turn indices into mask ids.
 
     Attributes:
         written: images that this process has written.
     """
 
-    def __init__(self, out: Path, classes: ClassList) -> None:
+    def __init__(self, out: Path, kind: Kind, classes: ClassList) -> None:
         interval: Literal["batch"] = "batch"
         super().__init__(interval)
         self.out = out
+        self.kind = kind
         self.classes = classes
         self.written = 0
 
@@ -53,7 +39,7 @@ class PredictionWriter(BasePredictionWriter):
         self,
         trainer: pl.Trainer,
         pl_module: pl.LightningModule,
-        prediction: Sequence[Result],
+        prediction: Sequence[Any],
         batch_indices: Sequence[int] | None,
         batch: Any,
         batch_idx: int,
@@ -61,29 +47,5 @@ class PredictionWriter(BasePredictionWriter):
     ) -> None:
         """Write what `predict_step` returned."""
         for result in prediction or ():
-            self._write(result)
+            self.kind.save(self.out, result, self.classes)
             self.written += 1
-
-    def _write(self, result: Result) -> None:
-        match result:
-            case MapsResult():
-                self._write_maps(result)
-            case LabelsResult():
-                self._write_labels(result)
-            case RegionsResult():
-                save_regions(safe_join(self.out, f"{result.id}.png"), result.regions)
-            case FeaturesResult():
-                save_features(safe_join(self.out, f"{result.id}.npy"), result.features)
-            case SubLabelsResult():
-                clusters = {self.classes.all_ids[k]: number for k, number in result.clusters.items()}
-                save_sub_labels(safe_join(self.out, f"{result.id}.json"), clusters)
-
-    def _write_maps(self, result: MapsResult) -> None:
-        ids = [self.classes.all_ids[k] for k in result.classes]
-        save_maps(safe_join(self.out, f"{result.id}.npz"), result.maps, ids, result.image_size)
-
-    def _write_labels(self, result: LabelsResult) -> None:
-        if result.confidence is not None:
-            save_confidence(safe_join(self.out / "confidence", f"{result.id}.png"), result.confidence)
-        for folder, labels in result.labels.items():
-            save_labels(safe_join(self.out / folder, f"{result.id}.png"), self.classes.to_ids(labels))

@@ -1,18 +1,16 @@
 """Batch types, class lists and errors: what every other package may import."""
 
-from tag2mask.core.batch import (
-    FeaturesResult,
-    ImageSample,
-    LabelsResult,
-    MapsResult,
-    RegionsResult,
-    Result,
-    SubLabelsResult,
-    TrainBatch,
-)
+from tag2mask.core.batch import ImageSample, TrainBatch
 from tag2mask.core.classes import IGNORE, VOC_NAMES, ClassList, Unknown
 from tag2mask.core.errors import UserError, unknown_name
 from tag2mask.core.memory import keep_freed_memory
+from tag2mask.core.results import (
+    FeaturesResult,
+    LabelsResult,
+    RegionsResult,
+    ScoreMaps,
+    SubLabelsResult,
+)
 from tag2mask.core.threads import map_threads, thread_pool, usable_cpus
 
 __all__ = [
@@ -22,9 +20,8 @@ __all__ = [
     "FeaturesResult",
     "ImageSample",
     "LabelsResult",
-    "MapsResult",
     "RegionsResult",
-    "Result",
+    "ScoreMaps",
     "SubLabelsResult",
     "TrainBatch",
     "Unknown",

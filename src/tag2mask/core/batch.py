@@ -1,14 +1,13 @@
-"""What travels between data modules, stages and writers."""
+"""What travels from data modules to stages."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, TypedDict
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from tag2mask.core.results import ScoreMaps
 
 
 class TrainBatch(TypedDict, total=False):
@@ -32,77 +31,5 @@ class ImageSample(TypedDict, total=False):
     image: Tensor  # uint8 (3, H, W), RGB
     tags: Tensor  # float32 (K,); not there for new images
     mask: Tensor  # uint8 (H, W) true mask as index 0..K or 255; only for scoring, where it exists
-    maps: Tensor  # float32 (M, h, w) maps of an earlier step
-    map_classes: list[int]  # (M,) index 0..K of each map
+    maps: ScoreMaps  # maps of an earlier step
     done: bool  # the result lies on disk already: nothing to compute
-
-
-class MapsResult(NamedTuple):
-    """Score maps of one image, for the maps writer.
-
-    Attributes:
-        id: image id.
-        maps: (M, h, w) float scores in [0, 1].
-        classes: (M,) index 0..K of each map (0 is background).
-        image_size: (H, W) of the image.
-    """
-
-    id: str
-    maps: npt.NDArray[np.float32]
-    classes: list[int]
-    image_size: tuple[int, int]
-
-
-class RegionsResult(NamedTuple):
-    """An image cut into regions, for the writer.
-
-    Attributes:
-        id: image id.
-        regions: (H, W) region numbers, 0..65535.
-    """
-
-    id: str
-    regions: npt.NDArray[np.integer[Any]]
-
-
-class FeaturesResult(NamedTuple):
-    """Features of one image, for the writer.
-
-    Attributes:
-        id: image id.
-        features: (C,) finite numbers.
-    """
-
-    id: str
-    features: npt.NDArray[np.float32]
-
-
-class SubLabelsResult(NamedTuple):
-    """Sub-categories of one image, for the writer.
-
-    Attributes:
-        id: image id.
-        clusters: index 1..K of each class in the image -> number of its sub-category, from 0 on.
-    """
-
-    id: str
-    clusters: dict[int, int]
-
-
-class LabelsResult(NamedTuple):
-    """Label maps of one image, for the labels writer.
-
-    Attributes:
-        id: image id.
-        labels: folder name below ``out/`` ("" for ``out/`` itself) -> uint8 (H, W) of indices
-            0..K or 255.
-        confidence: (H, W) float in [0, 1] of the main labels, or None.
-    """
-
-    id: str
-    labels: dict[str, npt.NDArray[np.uint8]]
-    confidence: npt.NDArray[np.float32] | None = None
-
-
-Result = MapsResult | LabelsResult | RegionsResult | FeaturesResult | SubLabelsResult
-"""What a step can say about an image."""

@@ -105,6 +105,26 @@ class ClassList:
         table[: len(self.all_ids)] = self.all_ids
         return table[indices]
 
+    def indices(self, ids: Iterable[int], origin: str) -> list[int]:
+        """The index 0..K of each mask id.
+
+        Args:
+            ids: mask ids; 0 is background.
+            origin: the file that they come from, for the message.
+
+        Raises:
+            UserError: an id is that of no listed class.
+        """
+        known = {mask_id: index for index, mask_id in enumerate(self.all_ids)}
+        found = list(ids)
+        for mask_id in found:
+            if mask_id not in known:
+                raise UserError(
+                    f"{origin} names class id {mask_id}, but the data set has {list(self.all_ids)}: "
+                    "run the step that made it again"
+                )
+        return [known[mask_id] for mask_id in found]
+
     def to_dict(self) -> dict[str, Any]:
         """Plain form for JSON: names, ids and the ignore value."""
         return {"names": list(self.names), "ids": list(self.ids), "ignore": IGNORE}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from tag2mask.artifacts.manifest import require_step
+from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.data.base import ImageData, require_images
 from tag2mask.data.image_set import ImageSet
 from tag2mask.data.samples import StepLabels, TrainCrops
@@ -34,7 +32,7 @@ class AffinityData(ImageData):
     def __init__(
         self,
         dataset: ImageSet,
-        labels_dir: str,
+        labels_dir: StepFolder,
         batch_size: int = 8,
         crop: int = 448,
         flip: float = 0.5,
@@ -47,16 +45,14 @@ class AffinityData(ImageData):
     ) -> None:
         super().__init__(dataset, batch_size, predict_split, predict_batch, num_workers)
         self.augment = Augment(crop, flip=flip, jitter=jitter, hue=hue, pad=pad)
-        self.labels_dir = labels_dir
+        self.labels_dir = StepFolder(labels_dir)
 
     def train_crops(self) -> TrainCrops:
         """The images that the labels were made for."""
-        step = Path(self.labels_dir)
-        manifest = require_step(step, kinds=("affinity_labels",), classes=self.classes)
-        require_images(step, manifest, self.dataset)
-        labels = StepLabels(
-            self.classes, {"fg_labels": step / "out" / "fg", "bg_labels": step / "out" / "bg"}
-        )
+        step = self.labels_dir
+        manifest = step.require(("affinity_labels",), self.classes)
+        require_images(step.path, manifest, self.dataset)
+        labels = StepLabels(self.classes, {"fg_labels": step.out / "fg", "bg_labels": step.out / "bg"})
         labels.check(manifest.image_ids)
         self.dataset.check_ids(manifest.image_ids, need_tags=False)
         return TrainCrops(self.dataset, manifest.image_ids, self.augment, labels=labels)

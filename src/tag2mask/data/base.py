@@ -9,7 +9,7 @@ from typing import Any
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from tag2mask.artifacts.manifest import Manifest
+from tag2mask.artifacts import Manifest, ResultFiles
 from tag2mask.core import ClassList, ImageSample, UserError
 from tag2mask.data.image_set import ImageSet
 from tag2mask.data.samples import TrainCrops, WholeImages, as_list
@@ -21,7 +21,7 @@ class ImageData(LightningDataModule):
     Attributes:
         dataset: the images.
         predict_split_name: the split that `predict` reads.
-        out_dir: set by the command line before `predict`: images with a result there are not decoded.
+        done: set by the command line before `predict`: images with a result there are not decoded.
 
     Args:
         dataset: the images.
@@ -47,7 +47,7 @@ class ImageData(LightningDataModule):
         self.predict_split_name = predict_split
         self.predict_batch = predict_batch
         self.num_workers = num_workers
-        self.out_dir: str | None = None
+        self.done: ResultFiles | None = None
         self._train: TrainCrops | None = None
 
     @property
@@ -103,7 +103,7 @@ class ImageData(LightningDataModule):
 
     def predict_images(self) -> WholeImages:
         """The images to predict, at the size they have."""
-        return WholeImages(self.dataset, self.dataset.ids(self.predict_split_name), out_dir=self.out_dir)
+        return WholeImages(self.dataset, self.dataset.ids(self.predict_split_name), done=self.done)
 
     def whole_loader(self, images: WholeImages, batch_size: int = 1) -> DataLoader[ImageSample]:
         """A loader in list order whose batches are lists of `ImageSample`."""

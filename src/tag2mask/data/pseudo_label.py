@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from tag2mask.artifacts.manifest import require_step
+from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.data.base import ImageData, require_images
 from tag2mask.data.image_set import ImageSet
 from tag2mask.data.samples import WholeImages
@@ -24,24 +22,23 @@ class PseudoLabelData(ImageData):
     def __init__(
         self,
         dataset: ImageSet,
-        maps_dir: str,
+        maps_dir: StepFolder,
         split: str = "train",
         predict_batch: int = 8,
         num_workers: int = 2,
     ) -> None:
         super().__init__(dataset, 1, split, predict_batch, num_workers)
-        self.maps_dir = maps_dir
+        self.maps_dir = StepFolder(maps_dir)
 
     def check_predict(self) -> None:
         """Checks the images, their tags, and that the maps are those of these images."""
         self.dataset.check(self.predict_split_name)
-        step = Path(self.maps_dir)
-        manifest = require_step(step, kinds=("maps",), classes=self.classes)
-        require_images(step, manifest, self.dataset, self.dataset.ids(self.predict_split_name))
+        manifest = self.maps_dir.require(("maps",), self.classes)
+        require_images(self.maps_dir.path, manifest, self.dataset, self.dataset.ids(self.predict_split_name))
 
     def predict_images(self) -> WholeImages:
         """Whole images with tags and maps."""
         images = super().predict_images()
         images.with_tags = True
-        images.maps_dir = Path(self.maps_dir) / "out"
+        images.maps_dir = self.maps_dir.out
         return images

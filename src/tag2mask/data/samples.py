@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from tag2mask.artifacts.files import safe_join
+from tag2mask.artifacts.kinds import ResultFiles
 from tag2mask.artifacts.labels import load_labels
-from tag2mask.artifacts.manifest import RESULT_SUFFIXES
 from tag2mask.artifacts.maps import load_maps
 from tag2mask.core import ClassList, ImageSample, UserError
 from tag2mask.data.image_set import ImageSet
@@ -84,7 +84,7 @@ class WholeImages(Dataset[ImageSample]):
         with_masks: give the true mask where there is one (validation only).
         long_side: resize image and mask to this long side, or None for the size they have.
         maps_dir: folder of ``<id>.npz`` maps to give along, or None.
-        out_dir: an image whose result lies here (``<id>.npz``, ``<id>.png``, ...) is only marked as done.
+        done: an image whose result is among these files is only marked as done; None for none.
     """
 
     images: ImageSet
@@ -93,22 +93,20 @@ class WholeImages(Dataset[ImageSample]):
     with_masks: bool = False
     long_side: int | None = None
     maps_dir: Path | None = None
-    out_dir: str | None = None
+    done: ResultFiles | None = None
 
     def __len__(self) -> int:
         return len(self.image_ids)
 
     def __getitem__(self, index: int) -> ImageSample:
         image_id = self.image_ids[index]
-        if self._is_done(image_id):
+        if self.done is not None and self.done.has(image_id):
             return {"id": image_id, "done": True}
         sample = self._picture(image_id)
         if self.with_tags:
             sample["tags"] = torch.from_numpy(self.images.tags(image_id))
         if self.maps_dir is not None:
-            stored = load_maps(safe_join(self.maps_dir, f"{image_id}.npz"))
-            sample["maps"] = torch.from_numpy(stored.maps)
-            sample["map_classes"] = to_indices(self.images.classes, stored.class_ids)
+            sample["maps"] = load_maps(self.maps_dir, image_id, self.images.classes)
         return sample
 
     def _picture(self, image_id: str) -> ImageSample:
@@ -121,15 +119,6 @@ class WholeImages(Dataset[ImageSample]):
         if labels:
             sample["mask"] = torch.from_numpy(labels["label"])
         return sample
-
-    def _is_done(self, image_id: str) -> bool:
-        if self.out_dir is None:
-            return False
-        folder = Path(self.out_dir)
-        return any(
-            safe_join(folder, f"{image_id}{suffix}").is_file()
-            for suffix in (*RESULT_SUFFIXES.values(), ".png")
-        )
 
 
 @dataclass
@@ -174,15 +163,6 @@ class TrueMasks:
 def to_chw(image: npt.NDArray[np.uint8]) -> Tensor:
     """(H, W, 3) array to a contiguous (3, H, W) tensor."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
-
-
-def to_indices(classes: ClassList, mask_ids: Sequence[int]) -> list[int]:
-    """Mask ids to indices 0..K; a `UserError` for an id that no class has."""
-    known = {mask_id: index for index, mask_id in enumerate(classes.all_ids)}
-    for mask_id in mask_ids:
-        if mask_id not in known:
-            raise UserError(f"maps name class id {mask_id}, but the data set has {list(classes.all_ids)}")
-    return [known[mask_id] for mask_id in mask_ids]
 
 
 def as_list(samples: list[ImageSample]) -> list[ImageSample]:

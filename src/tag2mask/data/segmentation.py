@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 from torch.utils.data import DataLoader
 
-from tag2mask.artifacts.manifest import require_step
+from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import ImageSample, UserError
 from tag2mask.data.base import ImageData, require_images
 from tag2mask.data.image_set import ImageSet
@@ -40,7 +39,7 @@ class SegmentationData(ImageData):
     def __init__(
         self,
         dataset: ImageSet,
-        labels_dir: str | None = None,
+        labels_dir: StepFolder | None = None,
         supervision: Literal["pseudo", "masks"] = "pseudo",
         batch_size: int = 10,
         crop: int = 321,
@@ -57,7 +56,7 @@ class SegmentationData(ImageData):
     ) -> None:
         super().__init__(dataset, batch_size, predict_split, predict_batch, num_workers)
         self.augment = Augment(crop, scale=scale, flip=flip, jitter=jitter, hue=hue, pad=pad)
-        self.labels_dir = labels_dir
+        self.labels_dir = None if labels_dir is None else StepFolder(labels_dir)
         self.supervision = supervision
         self.train_split_name = train_split
         self.val_split_name = val_split
@@ -83,10 +82,10 @@ class SegmentationData(ImageData):
                 "the segmentation model needs pseudo-labels: give --data.init_args.labels_dir RUN/STEP, "
                 "or --data.init_args.supervision masks to train on the true masks"
             )
-        step = Path(self.labels_dir)
-        manifest = require_step(step, kinds=("labels",), classes=self.classes)
-        require_images(step, manifest, self.dataset)
-        labels = StepLabels(self.classes, {"label": step / "out"})
+        step = self.labels_dir
+        manifest = step.require(("labels",), self.classes)
+        require_images(step.path, manifest, self.dataset)
+        labels = StepLabels(self.classes, {"label": step.out})
         labels.check(manifest.image_ids)
         return manifest.image_ids, labels
 

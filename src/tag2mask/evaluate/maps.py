@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tag2mask.artifacts import load_maps, safe_join
+from tag2mask.artifacts import find_kind, load_maps
 from tag2mask.core import ClassList, UserError
 from tag2mask.data import ImageSet
 from tag2mask.evaluate.loop import load_ahead
@@ -108,23 +108,18 @@ def enlarge(maps: npt.NDArray[np.float32], size: tuple[int, int]) -> Tensor:
 
 
 def _load(maps_dir: Path, dataset: ImageSet, image_id: str) -> _Image:
-    path = safe_join(maps_dir, f"{image_id}.npz")
-    stored = load_maps(path)
+    stored = load_maps(maps_dir, image_id, dataset.classes)
     truth = dataset.read_mask(image_id)
     if truth is None:
         raise UserError(f"image {image_id!r} has no mask to score against")
     if stored.image_size != truth.shape:
+        path = find_kind("maps").files(maps_dir).path(image_id)
         raise UserError(
             f"{path} belongs to an image of {stored.image_size[1]}x{stored.image_size[0]}, but "
             f"{dataset.mask_path(image_id)} is {truth.shape[1]}x{truth.shape[0]}: the data set has changed, "
             "run the step again"
         )
-    indices = {mask_id: index for index, mask_id in enumerate(dataset.classes.all_ids)}
-    foreign = [i for i in stored.class_ids if i not in indices]
-    if foreign:
-        raise UserError(f"{path} has a map of class id {foreign[0]}, which the data set does not have")
-    maps = enlarge(stored.maps, stored.image_size)
-    return _Image(maps, [indices[i] for i in stored.class_ids], truth)
+    return _Image(enlarge(stored.maps, stored.image_size), list(stored.classes), truth)
 
 
 def _argmax(image: _Image) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from tag2mask.artifacts import (
     VARIANTS,
     Manifest,
     atomic_write_json,
+    find_kind,
     load_labels,
     read_json,
     require_step,
@@ -29,21 +32,24 @@ from tag2mask.ops import affinity_labels
 CAM_THRESHOLD = 0.3
 """Where a step names no threshold of its own (``cam_threshold`` in its ``metrics.json``)."""
 
-UNSCORED = {
-    "checkpoint": "a checkpoint makes",
-    "superpixels": "superpixels are",
-    "features": "features are",
-    "sub_labels": "sub-categories are",
-}
-"""Kinds of steps that have nothing to compare with masks, as the subject of a sentence."""
+
+@dataclass(frozen=True)
+class Scored:
+    """What a scorer looks at: the results of a step for the images that have masks."""
+
+    out: Path
+    dataset: ImageSet
+    ids: list[str]
+    split: str
+    threshold: float
 
 
 def score_step(step_dir: str | Path) -> dict[str, Any]:
     """Score a finished step and write ``<step>/score.json``.
 
-    What is read depends on the manifest's kind: score maps, label maps (unknown pixels ignored,
-    with their coverage), the labels of an affinity learner, or the predictions of a segmentation
-    network in each of its variants.
+    The kind of the step says what is read: score maps, label maps (unknown pixels ignored, with their
+    coverage), the labels of an AffinityNet, or the predictions of a segmentation network in each of its
+    variants.
 
     Args:
         step_dir: a step's folder, with its manifest.
@@ -58,58 +64,62 @@ def score_step(step_dir: str | Path) -> dict[str, Any]:
     folder = Path(step_dir)
     manifest = require_step(folder)
     metrics = read_json(folder / METRICS_NAME) or {}
-    score: dict[str, Any] = {"kind": manifest.kind, "split": manifest.split, "metrics": metrics}
-    if manifest.kind in UNSCORED:
-        score = {"scored": False, "why": f"{UNSCORED[manifest.kind]} no label maps", **score}
+    facts = {"kind": manifest.kind, "split": manifest.split, "metrics": metrics}
+    scorer = find_kind(manifest.kind).scored_as
+    if scorer is None:
+        score = _not_scored(f"a step of kind {manifest.kind} leaves no label maps") | facts
     else:
-        dataset = ImageSet.from_description(manifest.data)
-        ids = [i for i in manifest.image_ids if dataset.mask_path(i) is not None]
-        if ids:
-            score = {"scored": True, **score, **_score(folder, manifest, dataset, ids, metrics)}
-        else:
-            score = {"scored": False, "why": "the data set has no masks for these images", **score}
+        score = _score(folder, manifest, SCORERS[scorer], facts)
     atomic_write_json(folder / SCORE_NAME, score)
     return score
 
 
-def _score(
-    folder: Path, manifest: Manifest, dataset: ImageSet, ids: list[str], metrics: dict[str, Any]
-) -> dict[str, Any]:
+def _not_scored(why: str) -> dict[str, Any]:
+    return {"scored": False, "why": why}
+
+
+def _score(folder: Path, manifest: Manifest, scorer: Scorer, facts: dict[str, Any]) -> dict[str, Any]:
+    dataset = ImageSet.from_description(manifest.data)
+    ids = [i for i in manifest.image_ids if dataset.mask_path(i) is not None]
+    if not ids:
+        return _not_scored("the data set has no masks for these images") | facts
     if dataset.classes != manifest.class_list():
         raise UserError(f"{folder} was made for other classes than its data set has now: run the step again")
-    out, split = folder / "out", manifest.split
-    if manifest.kind == "maps":
-        threshold = float(metrics.get("cam_threshold", CAM_THRESHOLD))
-        return score_maps(out, dataset, ids, threshold, split).to_dict()
-    if manifest.kind == "labels":
-        return score_folder(out, dataset, ids, split=split).to_dict()
-    if manifest.kind == "affinity_labels":
-        return _affinity(out, dataset, ids, split)
-    return _segmentation(out, dataset, ids, split)
+    threshold = float(facts["metrics"].get("cam_threshold", CAM_THRESHOLD))
+    scored = Scored(folder / "out", dataset, ids, manifest.split, threshold)
+    return {"scored": True, **facts, **scorer(scored)}
 
 
-def _segmentation(out: Path, dataset: ImageSet, ids: list[str], split: str) -> dict[str, Any]:
-    names = [name for name in VARIANTS if (out / name).is_dir()]
+def _maps(step: Scored) -> dict[str, Any]:
+    return score_maps(step.out, step.dataset, step.ids, step.threshold, step.split).to_dict()
+
+
+def _labels(step: Scored) -> dict[str, Any]:
+    return score_folder(step.out, step.dataset, step.ids, split=step.split).to_dict()
+
+
+def _segmentation(step: Scored) -> dict[str, Any]:
+    names = [name for name in VARIANTS if (step.out / name).is_dir()]
     if not names:
-        raise UserError(f"{out} holds none of the folders {', '.join(VARIANTS)}: run the step again")
-    variants = {name: score_folder(out / name, dataset, ids, split=split).to_dict() for name in names}
+        raise UserError(f"{step.out} holds none of the folders {', '.join(VARIANTS)}: run the step again")
+    variants = {name: _labels(replace(step, out=step.out / name)) for name in names}
     return {**variants[names[0]], "variant": names[0], "variants": variants}
 
 
-def _affinity(out: Path, dataset: ImageSet, ids: list[str], split: str) -> dict[str, Any]:
+def _affinity(step: Scored) -> dict[str, Any]:
     """Scores of the joined labels, and the share of right pixels of each side on its own."""
-    classes = dataset.classes
+    classes = step.dataset.classes
     tally = LabelTally(classes)
 
     def load(image_id: str) -> tuple[Labels, Labels]:
-        return _affinity_pair(out, dataset, image_id)
+        return _affinity_pair(step.out, step.dataset, image_id)
 
-    for _, (labels, truth) in load_ahead(load, ids, "scoring"):
+    for _, (labels, truth) in load_ahead(load, step.ids, "scoring"):
         tally.add(classes.to_ids(labels), truth)
     counts = tally.confusion.matrix[:, : len(classes) + 1].double()
     right, said = counts.diagonal(), counts.sum(0)
     return {
-        **tally.scores(split).to_dict(),
+        **tally.scores(step.split).to_dict(),
         "precision_foreground": _share(float(right[1:].sum()), float(said[1:].sum())),
         "precision_background": _share(float(right[0]), float(said[0])),
     }
@@ -132,3 +142,14 @@ def _affinity_pair(out: Path, dataset: ImageSet, image_id: str) -> tuple[Labels,
 
 def _share(part: float, whole: float) -> float | None:
     return part / whole if whole else None
+
+
+Scorer = Callable[[Scored], dict[str, Any]]
+
+SCORERS: dict[str, Scorer] = {
+    "maps": _maps,
+    "labels": _labels,
+    "affinity_labels": _affinity,
+    "segmentation": _segmentation,
+}
+"""How the results of a step are scored, by `Kind.scored_as`."""

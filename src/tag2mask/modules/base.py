@@ -13,6 +13,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import nn
 
 from tag2mask.artifacts import require_step
+from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.backbones import Backbone, load_into
 from tag2mask.core import ClassList, UserError
 from tag2mask.modules.optim import parameter_groups, poly_schedule
@@ -43,9 +44,6 @@ class Stage(pl.LightningModule):
 
     kind = "checkpoint"
     """What a step with this module leaves on disk (see `Manifest`)."""
-
-    done_folder = ""
-    """Folder below ``out/`` whose file is written last for each image."""
 
     def __init__(
         self,
@@ -175,7 +173,7 @@ def load_stage(path: str | Path) -> Stage:
     return _stage_class(str(facts["class_path"]), path).restore(checkpoint)
 
 
-def load_network(step_dir: str, kind: type[T]) -> T:
+def load_network(step_dir: StepFolder | str | Path, kind: type[T]) -> T:
     """The network that a step trained.
 
     Raises:
@@ -190,7 +188,7 @@ def load_network(step_dir: str, kind: type[T]) -> T:
     return module.requires_grad_(False)
 
 
-def load_backbone(backbone: Backbone, step_dir: str | Path | None) -> None:
+def load_backbone(backbone: Backbone, step_dir: StepFolder | str | Path | None) -> None:
     """Copy the backbone of an earlier step's network into another network of the same architecture.
 
     Args:

@@ -11,10 +11,11 @@ from torch.nn import functional as F
 from torchmetrics.classification import MultilabelAveragePrecision, MultilabelF1Score
 
 from tag2mask.backbones import Backbone, build_backbone, fold_batchnorm
-from tag2mask.core import ImageSample, MapsResult, TrainBatch
+from tag2mask.core import ImageSample, ScoreMaps, TrainBatch
 from tag2mask.heads import CAMHead
 from tag2mask.metrics import ThresholdSweep
 from tag2mask.modules.base import OptimizerFactory, Stage
+from tag2mask.modules.predictor import Predictor
 from tag2mask.ops import multi_scale_cam, normalise_cams
 
 CAM_GRID = 8
@@ -23,7 +24,7 @@ PROBE_SIDE = 64
 """Side of the empty image that shows which layers of the backbone follow each other."""
 
 
-class Classifier(Stage):
+class Classifier(Predictor, Stage):
     """Images -> class logits, and class activation maps of the tagged classes.
 
     Loss: multi-label soft margin. Prediction: maps of the present classes over scales and flips,
@@ -194,17 +195,14 @@ class Classifier(Stage):
         """Drop the copy."""
         self._folded = ()
 
-    def predict_step(self, batch: list[ImageSample], batch_index: int) -> list[MapsResult]:
-        """Normalised multi-scale maps of the tagged classes of each image."""
-        return [self._maps(sample) for sample in batch if not sample.get("done")]
-
-    def _maps(self, sample: ImageSample) -> MapsResult:
+    def predict_image(self, sample: ImageSample) -> ScoreMaps:
+        """Normalised multi-scale maps of the tagged classes of an image."""
         image = sample["image"]
         height, width = image.shape[-2:]
         grid = (-(-height // CAM_GRID), -(-width // CAM_GRID))
         present = sample["tags"].nonzero().flatten().tolist()
         maps = multi_scale_cam(self.cam, image, self.scales, self.flip, grid)
-        return MapsResult(
+        return ScoreMaps(
             sample["id"],
             normalise_cams(maps[present]).cpu().numpy(),
             [k + 1 for k in present],

@@ -12,16 +12,15 @@ from torch.nn import functional as F
 from torchmetrics.classification import MultilabelF1Score
 
 from tag2mask.artifacts import VARIANTS
+from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.backbones import build_backbone
 from tag2mask.core import IGNORE, ImageSample, LabelsResult, TrainBatch, UserError, map_threads, unknown_name
 from tag2mask.heads import MultiScaleMax, SmpSegmenter, build_segmenter
 from tag2mask.metrics import Confusion
 from tag2mask.modules.base import OptimizerFactory, Stage, load_backbone
+from tag2mask.modules.predictor import Predictor
 from tag2mask.modules.refinements import CRF_SETS
 from tag2mask.ops import dense_crf
-
-"""Ways of predicting: one pass; all test scales and flips; the same followed by a CRF."""
-
 
 SEEN = 0.01
 """Share of an image from which a predicted class counts as found, for the agreement with the tags."""
@@ -31,7 +30,7 @@ UNLIKELY = 0.05
 """Probability that a class must exceed somewhere in an image to take part in its CRF."""
 
 
-class SegmentationModel(Stage):
+class SegmentationModel(Predictor, Stage):
     """Images -> class scores per pixel, trained with cross-entropy on labels from an earlier step.
 
     Args:
@@ -76,7 +75,7 @@ class SegmentationModel(Stage):
         backbone: str = "resnet38",
         weights: str = "imagenet",
         start: Literal["weights", "classifier"] = "weights",
-        classifier_from: str | None = None,
+        classifier_from: StepFolder | None = None,
         output_stride: int = 8,
         frozen: list[str] | None = None,
         freeze_batchnorm: bool = True,
@@ -117,7 +116,6 @@ class SegmentationModel(Stage):
         self.test_flip = test_flip
         self.crf = crf
         self.variants = tuple(variants)
-        self.done_folder = self.variants[-1]
         self.build()
 
     def configure_network(self) -> None:
@@ -221,11 +219,19 @@ class SegmentationModel(Stage):
             self.log("val/tag_f1", self.tag_f1.compute(), prog_bar=True)
             self.tag_f1.reset()
 
-    def predict_step(self, batch: Sequence[ImageSample], batch_index: int) -> list[LabelsResult]:
-        """Label maps of each image, one per variant; the network in turn, the CRFs in parallel."""
-        todo = [sample for sample in batch if not sample.get("done")]
-        scores = [self.variant_scores(sample["image"]) for sample in todo]
-        return map_threads(lambda pair: self._result(*pair), zip(todo, scores, strict=True))
+    @property
+    def done_folder(self) -> str:
+        """The last variant."""
+        return self.variants[-1]
+
+    def predict_image(self, sample: ImageSample) -> Any:
+        """Label maps of an image, one per variant."""
+        return self._result(sample, self.variant_scores(sample["image"]))
+
+    def predict_images(self, samples: Sequence[ImageSample]) -> list[Any]:
+        """Label maps of some images: the network in turn, the CRFs in threads."""
+        scores = [self.variant_scores(sample["image"]) for sample in samples]
+        return map_threads(lambda pair: self._result(*pair), zip(samples, scores, strict=True))
 
     def variant_scores(self, image: Tensor) -> dict[str, Tensor]:
         """Class probabilities (K + 1, H, W) of an image (3, H, W) by passes: ``single``, ``multi``."""

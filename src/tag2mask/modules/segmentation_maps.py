@@ -8,13 +8,14 @@ from typing import Literal
 from torch import Tensor
 from torch.nn import functional as F
 
-from tag2mask.core import ImageSample, MapsResult, UserError
+from tag2mask.artifacts.step_folder import StepFolder
+from tag2mask.core import ImageSample, ScoreMaps, UserError
 from tag2mask.modules.base import load_network
-from tag2mask.modules.pseudo_label import PseudoLabelGenerator
+from tag2mask.modules.predictor import Predictor
 from tag2mask.modules.segmentation import SegmentationModel
 
 
-class SegmentationMaps(PseudoLabelGenerator):
+class SegmentationMaps(Predictor):
     """Class probabilities of a trained segmentation network for images with tags, at its test size.
 
     Args:
@@ -24,27 +25,26 @@ class SegmentationMaps(PseudoLabelGenerator):
             keeps every class.
     """
 
+    kind = "maps"
+
     def __init__(
-        self, segmentation_from: str, grid: int = 8, classes: Literal["tagged", "all"] = "tagged"
+        self, segmentation_from: StepFolder, grid: int = 8, classes: Literal["tagged", "all"] = "tagged"
     ) -> None:
-        super().__init__(output="maps")
+        super().__init__()
         if grid < 1:
             raise UserError(f"grid must be at least 1 pixel, got {grid}")
         self.network = load_network(segmentation_from, SegmentationModel)
         self.grid = grid
         self.keep_all = classes == "all"
 
-    def predict_step(self, batch: Sequence[ImageSample], batch_index: int) -> Sequence[MapsResult]:
-        """Maps of the images of a batch that are not on disk yet."""
-        return [self._maps(sample) for sample in batch if not sample.get("done")]
-
-    def _maps(self, sample: ImageSample) -> MapsResult:
+    def predict_image(self, sample: ImageSample) -> ScoreMaps:
+        """Probabilities of the classes of an image."""
         image = sample["image"]
         tagged = [int(k) + 1 for k in sample["tags"].nonzero().flatten()]
         present = list(range(self.network.num_classes + 1)) if self.keep_all else [0, *tagged]
         maps = class_probabilities(self.network, image, self.grid, present)
         size = (int(image.shape[-2]), int(image.shape[-1]))
-        return MapsResult(sample["id"], maps.cpu().numpy(), present, size)
+        return ScoreMaps(sample["id"], maps.cpu().numpy(), present, size)
 
 
 def class_probabilities(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tag2mask.artifacts import KINDS
+from tag2mask.artifacts import SCORERS, kind_names
 from tag2mask.core.errors import UserError, unknown_name
 from tag2mask.pipeline.configs import load_yaml
 from tag2mask.pipeline.rounds import FULL, unroll
@@ -18,7 +18,6 @@ SCRIPTS = ("classifier", "affinity", "pseudo_labels", "segmentation")
 NETWORK_SCRIPTS = ("classifier", "affinity", "segmentation")
 """Scripts that build a backbone: only they get ``--backbone`` and ``--weights``."""
 
-SCORES = ("maps", "labels", "affinity_labels", "segmentation")
 _COMMANDS = (["fit"], ["predict"], ["fit", "predict"])
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -32,9 +31,9 @@ class Step:
         stage: 1, 2 or 3.
         script: one of `SCRIPTS`.
         commands: ``fit`` and/or ``predict``, in order.
-        kind: what its folder holds, one of `KINDS`.
+        kind: what its folder holds, a registered kind.
         inputs: option (without dashes) that takes a folder -> the step that fills it.
-        score: how it is scored, one of `SCORES`, or None.
+        score: how it is scored, one of `SCORERS`, or None.
         args: options that a variant adds.
         config: name of its configuration files, where several steps share them; "" for the step's own.
     """
@@ -152,8 +151,8 @@ def _step(path: Path, item: Any) -> Step:
     for what, value, known in (
         ("stage", item["stage"], (1, 2, 3)),
         ("script", item["script"], SCRIPTS),
-        ("kind", item["kind"], KINDS),
-        ("score", score, (None, *SCORES)),
+        ("kind", item["kind"], kind_names()),
+        ("score", score, (None, *SCORERS)),
         ("commands", item["commands"], _COMMANDS),
     ):
         if value not in known:

@@ -50,20 +50,21 @@ def _pictures(step: Step) -> Iterator[Picture]:
     try:
         dataset = ImageSet.from_description(step.manifest.data)
         groups = _groups(step)
-        for mask_id, name in zip(dataset.classes.ids, dataset.classes.names, strict=True):
-            if mask_id in groups:
-                yield _picture(dataset, name, groups[mask_id])
+        for index, name in enumerate(dataset.classes.all_names):
+            if index in groups:
+                yield _picture(dataset, name, groups[index])
     except UserError as error:
         yield Picture("", problem=str(error))
 
 
 def _groups(step: Step) -> dict[int, dict[int, list[str]]]:
-    """Mask id -> number of the sub-category -> its images, in the order of the split."""
+    """Class index -> number of the sub-category -> its images, in the order of the split."""
     groups: dict[int, dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
+    classes = step.manifest.class_list()
     for image_id in step.manifest.image_ids:
-        clusters = load_sub_labels(safe_join(step.folder / "out", f"{image_id}.json"))
-        for mask_id, number in clusters.items():
-            groups[mask_id][number].append(image_id)
+        clusters = load_sub_labels(safe_join(step.folder / "out", f"{image_id}.json"), classes)
+        for index, number in clusters.items():
+            groups[index][number].append(image_id)
     return groups
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tag2mask.artifacts import VARIANTS, load_labels, load_maps, safe_join
-from tag2mask.core import ClassList, UserError
+from tag2mask.core import UserError
 from tag2mask.data import ImageSet
 from tag2mask.report.pictures import (
     RGB,
@@ -140,16 +140,16 @@ def _step_pictures(step: Step, image: RGB, image_id: str) -> list[Picture]:
 
 def _map_pictures(step: Step, image: RGB, image_id: str) -> list[Picture]:
     """One heat map per class; for maps with background, the class of the highest map instead."""
-    stored = load_maps(safe_join(step.folder / "out", f"{image_id}.npz"))
+    classes = step.manifest.class_list()
+    stored = load_maps(step.folder / "out", image_id, classes)
     size = (image.shape[0], image.shape[1])
     maps = [resize_map(values, size) for values in stored.maps]
-    if 0 in stored.class_ids:
-        winner = np.stack(maps).argmax(0)
-        return [_labels(_title(step), image, np.array(stored.class_ids, np.uint8)[winner])]
-    classes = step.manifest.class_list()
+    if 0 in stored.classes:
+        winner = np.array(stored.classes, np.uint8)[np.stack(maps).argmax(0)]
+        return [_labels(_title(step), image, classes.to_ids(winner))]
     return [
-        Picture(f"{_title(step)}: {_class_name(classes, i)}", data_uri(heat_picture(image, values)))
-        for i, values in zip(stored.class_ids, maps, strict=True)
+        Picture(f"{_title(step)}: {classes.all_names[index]}", data_uri(heat_picture(image, values)))
+        for index, values in zip(stored.classes, maps, strict=True)
     ]
 
 
@@ -171,10 +171,6 @@ def _tags(dataset: ImageSet, image_id: str) -> str:
         return ", ".join(dataset.tag_names(image_id))
     except UserError:
         return ""  # new images may have none, and a caption can do without
-
-
-def _class_name(classes: ClassList, mask_id: int) -> str:
-    return dict(zip(classes.ids, classes.names, strict=True)).get(mask_id, f"class {mask_id}")
 
 
 def _title(step: Step) -> str:

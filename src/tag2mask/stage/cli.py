@@ -12,18 +12,18 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
-from tag2mask.artifacts import LAST_CHECKPOINT, atomic_write_text, config_name, read_manifest
+from tag2mask.artifacts import LAST_CHECKPOINT, atomic_write_text, config_name, find_kind, read_manifest
 from tag2mask.callbacks import CamPanels, PredictionWriter, StepProgressBar, StepRecorder
 from tag2mask.core import UserError, keep_freed_memory, unknown_name
 from tag2mask.data.base import ImageData
-from tag2mask.modules import PseudoLabelGenerator, Stage
+from tag2mask.modules import Predictor, Stage
 from tag2mask.stage.identity import config_hash, step_identity
 from tag2mask.stage.messages import hide_known_warnings, mistake_of, show_notes
 
 SCRIPTS: dict[str, type[pl.LightningModule]] = {
     "classifier": Stage,
     "affinity": Stage,
-    "pseudo_labels": PseudoLabelGenerator,
+    "pseudo_labels": Predictor,
     "segmentation": Stage,
 }
 """Stage script -> what its model must be."""
@@ -112,7 +112,7 @@ class StageCLI(LightningCLI):
             str(self.subcommand), self.options, self.config_dump, self.model, self.datamodule
         )
         if self.subcommand == "predict":
-            writer = PredictionWriter(identity.folder / "out", identity.classes)
+            writer = PredictionWriter(identity.folder / "out", find_kind(identity.kind), identity.classes)
             return [writer, StepRecorder(identity, writer)]
         folder = identity.folder / "checkpoints"
         keep = ModelCheckpoint(
@@ -150,8 +150,10 @@ class StageCLI(LightningCLI):
             self.call.ckpt_path = str(self._trained_checkpoint())
         self.call.weights_only = True
         self.call.return_predictions = False
-        out = Path(self.options.step_dir) / "out" / getattr(self.model, "done_folder", "")
-        self.datamodule.out_dir = str(out)
+        if not isinstance(self.model, Predictor):
+            raise UserError(f"{type(self.model).__name__} has nothing to predict: run fit only")
+        files = find_kind(self.model.kind).files(Path(self.options.step_dir) / "out", self.model.done_folder)
+        self.datamodule.done = files
         self._save_config()
 
     def _trained_checkpoint(self) -> Path:

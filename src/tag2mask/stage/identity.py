@@ -8,19 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from jsonargparse import Namespace
 
-from tag2mask.artifacts import manifest_hash, require_step, sha256_json
+from tag2mask.artifacts import sha256_json
+from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.callbacks import StepIdentity
 from tag2mask.data.base import ImageData
-from tag2mask.modules import Stage
+from tag2mask.modules import Predictor, Stage
 
 _NOT_IDENTITY = ("step_dir", "recipe", "fingerprint", "ckpt_path", "config")
 _NOT_IDENTITY_TRAINER = ("devices", "num_nodes", "logger", "default_root_dir", "enable_progress_bar")
-_INPUTS = (
-    "maps_dir", "labels_dir", "superpixels_dir", "features_dir", "sub_labels_dir",
-    "affinity_from", "classifier_from", "segmentation_from", "network_from", "unary_from", "pairwise_from",
-)  # fmt: skip
-"""Arguments that name the folder of an earlier step."""
 
 
 def step_identity(
@@ -50,8 +47,8 @@ def step_identity(
         data=data.dataset.describe(),
         split=split,
         image_ids=list(data.dataset.ids(split)) if predicts else [],
-        done_folder=str(model.done_folder),
-        parents=_parents(config),
+        done_folder=model.done_folder if isinstance(model, Predictor) else "",
+        parents=_parents(options),
         fingerprint=options.fingerprint,
         config_hash=config_hash(config),
         settings=model.settings() if isinstance(model, Stage) else {},
@@ -67,10 +64,26 @@ def config_hash(config: Mapping[str, Any]) -> str:
     return sha256_json(kept)
 
 
-def _parents(config: Mapping[str, Any]) -> dict[str, str]:
-    """Folder name -> manifest hash of every step that the configuration names."""
-    args = {**config["data"].get("init_args", {}), **config["model"].get("init_args", {})}
-    folders = [Path(args[key]) for key in _INPUTS if args.get(key)]
+def input_folders(options: Any) -> list[StepFolder]:
+    """The folders of earlier steps that parsed options name, in the order of the options.
+
+    Args:
+        options: a namespace, mapping, list or value of the parsed configuration.
+    """
+    if isinstance(options, StepFolder):
+        return [options]
+    if isinstance(options, Namespace):
+        options = vars(options)
+    if isinstance(options, Mapping):
+        options = list(options.values())
+    if isinstance(options, list | tuple):
+        return [folder for value in options for folder in input_folders(value)]
+    return []
+
+
+def _parents(options: Any) -> dict[str, str]:
+    """Folder name -> manifest hash of every step that the data and the model read."""
+    folders = input_folders([options.data, options.model])
     for folder in folders:
-        require_step(folder)
-    return {folder.name: manifest_hash(folder) for folder in folders}
+        folder.require()
+    return {folder.name: folder.hash() for folder in folders}

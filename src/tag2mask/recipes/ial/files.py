@@ -9,18 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tag2mask.artifacts import load_labels, load_maps, load_regions, require_step, safe_join
-from tag2mask.core import UserError
+from tag2mask.artifacts import load_labels, load_maps, load_regions, safe_join
+from tag2mask.artifacts.step_folder import StepFolder
+from tag2mask.core import ScoreMaps, UserError
 from tag2mask.data.base import require_images
 from tag2mask.data.image_set import ImageSet
-from tag2mask.data.samples import to_indices
-
-
-def dense_maps(maps: Tensor, classes: Sequence[int], count: int) -> Tensor:
-    """Maps (M, h, w) of some classes among all: (count, h, w), 0 where a class has no map."""
-    dense = maps.new_zeros(count, *maps.shape[-2:], dtype=torch.float32)
-    dense[list(classes)] = maps.float()
-    return dense
 
 
 class RoundFiles:
@@ -36,14 +29,14 @@ class RoundFiles:
     def __init__(
         self,
         images: ImageSet,
-        maps_dir: str | Path,
-        superpixels_dir: str | Path,
-        labels_dir: str | None = None,
+        maps_dir: StepFolder,
+        superpixels_dir: StepFolder,
+        labels_dir: StepFolder | None = None,
     ) -> None:
         self.images = images
-        self.maps_dir = Path(maps_dir)
-        self.superpixels_dir = Path(superpixels_dir)
-        self.labels_dir = None if labels_dir is None else Path(labels_dir)
+        self.maps_dir = StepFolder(maps_dir)
+        self.superpixels_dir = StepFolder(superpixels_dir)
+        self.labels_dir = None if labels_dir is None else StepFolder(labels_dir)
 
     def check(self, kinds: Sequence[str] = ("maps", "superpixels", "labels")) -> list[str]:
         """The images that the steps cover.
@@ -55,28 +48,28 @@ class RoundFiles:
         used = {kind: folder for kind, folder in folders.items() if folder is not None and kind in kinds}
         ids: list[str] = []
         for kind, folder in used.items():
-            manifest = require_step(folder, kinds=(kind,), classes=self.images.classes)
+            manifest = folder.require((kind,), self.images.classes)
             ids = ids or manifest.image_ids
-            require_images(folder, manifest, self.images, ids)
+            require_images(folder.path, manifest, self.images, ids)
         return ids
 
-    def maps(self, image_id: str) -> tuple[Tensor, list[int]]:
-        """Unary maps (M, h, w) and the index of each."""
-        stored = load_maps(safe_join(self.maps_dir / "out", f"{image_id}.npz"))
-        return torch.from_numpy(stored.maps), to_indices(self.images.classes, stored.class_ids)
+    def maps(self, image_id: str) -> ScoreMaps:
+        """Unary maps of an image."""
+        return load_maps(self.maps_dir.out, image_id, self.images.classes)
 
     def superpixels(self, image_id: str, size: Sequence[int]) -> Tensor:
         """Superpixels (H, W) of an image of that size."""
-        path = safe_join(self.superpixels_dir / "out", f"{image_id}.png")
+        path = safe_join(self.superpixels_dir.out, f"{image_id}.png")
         return _of_size(torch.from_numpy(load_regions(path)), size, path)
 
     def labels(self, image_id: str, size: Sequence[int]) -> Tensor:
         """Labels (H, W) int64 of an image of that size, from the labels' step or from the maps."""
         if self.labels_dir is None:
-            maps, classes = self.maps(image_id)
-            full = F.interpolate(maps[None], [int(s) for s in size], mode="bilinear", align_corners=False)[0]
-            return torch.tensor(classes)[full.max(0).indices]
-        path = safe_join(self.labels_dir / "out", f"{image_id}.png")
+            unary, sides = self.maps(image_id), [int(s) for s in size]
+            maps = torch.from_numpy(unary.maps)[None]
+            full = F.interpolate(maps, sides, mode="bilinear", align_corners=False)[0]
+            return torch.tensor(unary.classes)[full.max(0).indices]
+        path = safe_join(self.labels_dir.out, f"{image_id}.png")
         indices = self.images.classes.to_index(load_labels(path))
         return _of_size(torch.from_numpy(indices).long(), size, path)
 

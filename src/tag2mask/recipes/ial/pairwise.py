@@ -14,17 +14,16 @@ from torchmetrics import MeanMetric
 from tag2mask.backbones import build_backbone
 from tag2mask.core import IGNORE, ImageSample, LabelsResult, UserError
 from tag2mask.losses import RegionSmoothnessLoss
-from tag2mask.modules import Stage
+from tag2mask.modules import Predictor, Stage
 from tag2mask.modules.base import OptimizerFactory
 from tag2mask.recipes.ial.energy import energy, mined_energy
-from tag2mask.recipes.ial.files import dense_maps
 from tag2mask.recipes.ial.pairwise_data import PairwiseSample, PatchBatch
 from tag2mask.recipes.ial.propagation import PropagationNetwork
 
 Reduction = Literal["sum_per_patch", "mean"]
 
 
-class PairwiseLearner(Stage):
+class PairwiseLearner(Predictor, Stage):
     """Images and unary probabilities -> refined probabilities, alpha_p = G alpha_u (Wang et al. 2020, 3.2.2).
 
     Loss: cross-entropy on the confident regions (equation 7) plus the region smoothness of the
@@ -177,7 +176,7 @@ class PairwiseLearner(Stage):
     def validation_step(self, batch: list[PairwiseSample], batch_index: int) -> None:
         """Energies of a sample of the training images."""
         for sample in batch:
-            maps = dense_maps(sample["maps"], sample["map_classes"], self.num_classes + 1)
+            maps = self._dense(sample)
             unary = _at_size(maps, sample["image"])
             refined = self.refine(sample["image"], maps)
             after, after_all = mined_energy(sample["label"], unary, refined)
@@ -201,14 +200,14 @@ class PairwiseLearner(Stage):
         assert isinstance(metric, MeanMetric)
         return metric
 
-    def predict_step(self, batch: Sequence[ImageSample], batch_index: int) -> list[LabelsResult]:
-        """Refined labels of each image, among the classes of its unary maps."""
-        return [self._labels(sample) for sample in batch if not sample.get("done")]
+    def _dense(self, sample: ImageSample) -> Tensor:
+        """Maps (K + 1, h, w) on the image's device."""
+        return torch.from_numpy(sample["maps"].dense(self.num_classes + 1)).to(sample["image"].device)
 
-    def _labels(self, sample: ImageSample) -> LabelsResult:
-        classes = list(sample["map_classes"])
-        maps = dense_maps(sample["maps"], classes, self.num_classes + 1)
-        refined = self.refine(sample["image"], maps)[classes]
+    def predict_image(self, sample: ImageSample) -> LabelsResult:
+        """Refined labels of an image, among the classes of its unary maps."""
+        classes = list(sample["maps"].classes)
+        refined = self.refine(sample["image"], self._dense(sample))[classes]
         best, winner = (refined / refined.sum(0).clamp(min=1e-6)).max(0)
         labels = torch.tensor(classes, device=winner.device)[winner]
         labels = labels.masked_fill(best < self.unknown, IGNORE)

@@ -9,16 +9,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import IGNORE, ImageSample, UserError
 from tag2mask.data.base import ImageData
 from tag2mask.data.image_set import ImageSet
 from tag2mask.data.samples import TrainCrops, WholeImages, as_list, to_chw
-from tag2mask.recipes.ial.files import RoundFiles, dense_maps
+from tag2mask.recipes.ial.files import RoundFiles
 from tag2mask.recipes.ial.patches import NO_REGION, PatchSampler, nearest, smooth
 
 
 class PairwiseSample(ImageSample, total=False):
-    """A whole image with unary maps (`maps`, `map_classes`) and the labels to learn from."""
+    """A whole image with unary maps (`maps`) and the labels to learn from."""
 
     label: Tensor  # int64 (H, W), 0..K or 255
 
@@ -49,7 +50,7 @@ class _PatchCrops(TrainCrops):
         image_id = self.image_ids[index]
         image = to_chw(self.images.read_image(image_id))
         size = image.shape[-2:]
-        maps = dense_maps(*self._files.maps(image_id), len(self.images.classes) + 1)
+        maps = torch.from_numpy(self._files.maps(image_id).dense(len(self.images.classes) + 1))
         labels = self._files.labels(image_id, size)
         superpixels = self._files.superpixels(image_id, size)
         grids = [self._sampler.grid(labels) for _ in range(self._patches)]
@@ -75,9 +76,8 @@ class _EnergyImages(Dataset[PairwiseSample]):
     def __getitem__(self, index: int) -> PairwiseSample:
         image_id = self._ids[index]
         image = to_chw(self._files.images.read_image(image_id))
-        maps, classes = self._files.maps(image_id)
         labels = self._files.labels(image_id, image.shape[-2:])
-        return {"id": image_id, "image": image, "maps": maps, "map_classes": classes, "label": labels}
+        return {"id": image_id, "image": image, "maps": self._files.maps(image_id), "label": labels}
 
 
 class PairwiseData(ImageData):
@@ -105,9 +105,9 @@ class PairwiseData(ImageData):
     def __init__(
         self,
         dataset: ImageSet,
-        maps_dir: str,
-        superpixels_dir: str,
-        labels_dir: str | None = None,
+        maps_dir: StepFolder,
+        superpixels_dir: StepFolder,
+        labels_dir: StepFolder | None = None,
         batch_size: int = 4,
         patches: int = 10,
         patch: int = 128,
@@ -155,5 +155,5 @@ class PairwiseData(ImageData):
     def predict_images(self) -> WholeImages:
         """Whole images with their unary maps."""
         images = super().predict_images()
-        images.maps_dir = self.files.maps_dir / "out"
+        images.maps_dir = self.files.maps_dir.out
         return images

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import ImageSample
 from tag2mask.data.base import ImageData
 from tag2mask.data.image_set import ImageSet
@@ -75,8 +76,8 @@ class RegionData(ImageData):
     def __init__(
         self,
         dataset: ImageSet,
-        maps_dir: str,
-        superpixels_dir: str,
+        maps_dir: StepFolder,
+        superpixels_dir: StepFolder,
         batch_size: int = 2,
         flip: float = 0.5,
         predict_split: str = "train",
@@ -115,6 +116,6 @@ class RegionData(ImageData):
     def predict_images(self) -> WholeImages:
         """Whole images with tags and superpixels."""
         ids = self.dataset.ids(self.predict_split_name)
-        images = _RegionWhole(self.dataset, ids, with_tags=True, out_dir=self.out_dir)
+        images = _RegionWhole(self.dataset, ids, with_tags=True, done=self.done)
         images.files = self.files
         return images

@@ -14,14 +14,14 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from tag2mask.backbones import build_backbone
 from tag2mask.core import IGNORE, LabelsResult, UserError, unknown_name
-from tag2mask.modules import Stage
+from tag2mask.modules import Predictor, Stage
 from tag2mask.modules.base import OptimizerFactory
 from tag2mask.modules.optim import parameter_groups
 from tag2mask.recipes.ial.region_data import RegionSample
 from tag2mask.recipes.ial.regions import confident_labels, pool_regions, region_labels
 
 
-class RegionClassifier(Stage):
+class RegionClassifier(Predictor, Stage):
     """Images and superpixels -> a class per superpixel: backbone, mask pooling, fully connected layers.
 
     Trains with cross-entropy (equation 9) on the superpixels of which nearly all pixels have one
@@ -161,11 +161,8 @@ class RegionClassifier(Stage):
         self.log("train/regions", samples.float().mean(), batch_size=len(batch))
         return loss
 
-    def predict_step(self, batch: Sequence[RegionSample], batch_index: int) -> list[LabelsResult]:
-        """The confident regions of each image: 0..K, elsewhere 255; confidence of all regions."""
-        return [self._mine(sample) for sample in batch if not sample.get("done")]
-
-    def _mine(self, sample: RegionSample) -> LabelsResult:
+    def predict_image(self, sample: RegionSample) -> LabelsResult:  # type: ignore[override]
+        """The confident regions of an image: 0..K, elsewhere 255; confidence of all regions."""
         probabilities = self(sample["image"], sample["superpixels"]).float().softmax(1)
         allowed = torch.cat([sample["tags"].new_ones(1), sample["tags"]]) > 0 if self.only_tagged else None
         labels, best = confident_labels(probabilities, sample["superpixels"], self.confidence, allowed)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from tag2mask.core import ImageSample, LabelsResult, RegionsResult, UserError, map_threads
-from tag2mask.modules import AffinityLabelGenerator, PseudoLabelGenerator
+from tag2mask.core import ImageSample, LabelsResult, RegionsResult, UserError
+from tag2mask.modules import AffinityLabelGenerator, Predictor
 from tag2mask.ops import affinity_labels, felzenszwalb
 
 
@@ -20,24 +18,19 @@ class SeedLabelGenerator(AffinityLabelGenerator):
     Args:
         foreground: chain whose foreground labels are trusted.
         background: chain whose background labels are trusted.
-        threads: images at once; null takes the number of cores.
+        threads: images at once; null takes one for each usable CPU.
     """
 
-    done_folder = ""
+    kind = "labels"
 
-    @property
-    def kind(self) -> str:
-        """See `PseudoLabelGenerator.kind`."""
-        return "labels"
-
-    def refine(self, sample: ImageSample) -> LabelsResult:
+    def predict_image(self, sample: ImageSample) -> LabelsResult:
         """The seeds (H, W) of one image, 255 where neither map is sure."""
-        sides = super().refine(sample).labels
+        sides = super().predict_image(sample).labels
         seeds = np.asarray(affinity_labels(sides["fg"], sides["bg"])).astype(np.uint8)
         return LabelsResult(sample["id"], {"": seeds})
 
 
-class SuperpixelGenerator(PseudoLabelGenerator):
+class SuperpixelGenerator(Predictor):
     """Felzenszwalb superpixels of each image, made once for all rounds (Wang et al. 2020, section 3.3).
 
     The paper does not give their settings.
@@ -46,13 +39,15 @@ class SuperpixelGenerator(PseudoLabelGenerator):
         scale: larger gives larger superpixels; see `tag2mask.ops.felzenszwalb`.
         sigma: smoothing before, in pixels.
         min_size: least pixels of a superpixel.
-        threads: images at once; null takes the number of cores.
+        threads: images at once; null takes one for each usable CPU.
     """
+
+    kind = "superpixels"
 
     def __init__(
         self, scale: float = 100.0, sigma: float = 0.8, min_size: int = 50, threads: int | None = None
     ) -> None:
-        super().__init__(threads=threads)
+        super().__init__()
         if not scale > 0 or sigma < 0 or min_size < 0:
             raise UserError(
                 "superpixels need scale above 0, sigma and min_size from 0 on, "
@@ -61,19 +56,9 @@ class SuperpixelGenerator(PseudoLabelGenerator):
         self.scale = scale
         self.sigma = sigma
         self.min_size = min_size
+        self.threads = threads
 
-    @property
-    def kind(self) -> str:
-        """See `PseudoLabelGenerator.kind`."""
-        return "superpixels"
-
-    def predict_step(  # type: ignore[override]
-        self, batch: Sequence[ImageSample], batch_index: int
-    ) -> Sequence[RegionsResult]:
-        """Superpixels of the images of a batch that are not on disk yet."""
-        todo = [sample for sample in batch if not sample.get("done")]
-        return map_threads(self._cut, todo, self.threads)
-
-    def _cut(self, sample: ImageSample) -> RegionsResult:
+    def predict_image(self, sample: ImageSample) -> RegionsResult:
+        """Superpixels of an image."""
         labels = felzenszwalb(sample["image"].cpu(), self.scale, self.sigma, self.min_size)
         return RegionsResult(sample["id"], labels.numpy())

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
+from tag2mask.artifacts import VARIANTS
+from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import ImageSample, LabelsResult
-from tag2mask.modules import PseudoLabelGenerator, SegmentationModel, class_probabilities, load_network
+from tag2mask.modules import Predictor, SegmentationModel, class_probabilities, load_network
 from tag2mask.recipes.ial.pairwise import PairwiseLearner
 
 
-class UnaryPairwise(PseudoLabelGenerator):
+class UnaryPairwise(Predictor):
     """Labels by the unary and then the pairwise network, for images without tags.
 
     Args:
@@ -20,25 +20,18 @@ class UnaryPairwise(PseudoLabelGenerator):
         grid: image pixels per cell of the maps between them; as in training.
     """
 
-    done_folder = "single_scale"
+    kind = "segmentation"
+    done_folder = VARIANTS[0]
 
-    def __init__(self, unary_from: str, pairwise_from: str, grid: int = 8) -> None:
+    def __init__(self, unary_from: StepFolder, pairwise_from: StepFolder, grid: int = 8) -> None:
         super().__init__()
         self.unary = load_network(unary_from, SegmentationModel)
         self.pairwise = load_network(pairwise_from, PairwiseLearner)
         self.grid = grid
 
-    @property
-    def kind(self) -> str:
-        """See `PseudoLabelGenerator.kind`."""
-        return "segmentation"
-
-    def predict_step(self, batch: Sequence[ImageSample], batch_index: int) -> Sequence[LabelsResult]:
-        """Labels of the images of a batch that are not on disk yet."""
-        return [self._labels(sample) for sample in batch if not sample.get("done")]
-
-    def _labels(self, sample: ImageSample) -> LabelsResult:
+    def predict_image(self, sample: ImageSample) -> LabelsResult:
+        """Labels of an image."""
         maps = class_probabilities(self.unary, sample["image"], self.grid)
         refined = self.pairwise.refine(sample["image"], maps)
         labels = refined.max(0).indices.cpu().numpy().astype(np.uint8)
-        return LabelsResult(sample["id"], {"single_scale": labels})
+        return LabelsResult(sample["id"], {VARIANTS[0]: labels})

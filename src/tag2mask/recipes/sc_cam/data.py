@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from tag2mask.artifacts import load_features, load_sub_labels, require_step, safe_join
+from tag2mask.artifacts import load_features, load_sub_labels, safe_join
+from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import ImageSample, UserError
 from tag2mask.data import ClassificationData
 from tag2mask.data.base import ImageData, require_images
 from tag2mask.data.image_set import ImageSet
-from tag2mask.data.samples import TrainCrops, WholeImages, to_indices
+from tag2mask.data.samples import TrainCrops, WholeImages
 from tag2mask.data.transforms import Augment
 
 Table = npt.NDArray[np.float32]
@@ -42,20 +43,20 @@ class FeatureData(ImageData):
     def __init__(
         self,
         dataset: ImageSet,
-        features_dir: str,
+        features_dir: StepFolder,
         split: str = "train",
         predict_batch: int = 64,
         num_workers: int = 0,
     ) -> None:
         super().__init__(dataset, 1, split, predict_batch, num_workers)
-        self.features_dir = features_dir
+        self.features_dir = StepFolder(features_dir)
 
     def check_predict(self) -> None:
         """Checks the images, their tags, and that the features are those of these images."""
         super().check_predict()
-        step = Path(self.features_dir)
-        manifest = require_step(step, kinds=("features",), classes=self.classes)
-        require_images(step, manifest, self.dataset, self.dataset.ids(self.predict_split_name))
+        step = self.features_dir
+        manifest = step.require(("features",), self.classes)
+        require_images(step.path, manifest, self.dataset, self.dataset.ids(self.predict_split_name))
 
     def table(self) -> tuple[list[str], Table, Table]:
         """Ids of the N images, their features (N, C) and tags (N, K).
@@ -64,7 +65,7 @@ class FeatureData(ImageData):
             UserError: a file is missing or broken, or vectors differ in length.
         """
         ids = self.dataset.ids(self.predict_split_name)
-        out = Path(self.features_dir) / "out"
+        out = self.features_dir.out
         rows = [load_features(safe_join(out, f"{image_id}.npy")) for image_id in ids]
         for image_id, row in zip(ids, rows, strict=True):
             if len(row) != len(rows[0]):
@@ -76,7 +77,7 @@ class FeatureData(ImageData):
 
     def predict_images(self) -> WholeImages:
         """The ids of the split."""
-        return _Named(self.dataset, self.dataset.ids(self.predict_split_name), out_dir=self.out_dir)
+        return _Named(self.dataset, self.dataset.ids(self.predict_split_name), done=self.done)
 
 
 class _SubCategoryCrops(TrainCrops):
@@ -96,10 +97,9 @@ class _SubCategoryCrops(TrainCrops):
 
     def _sub_tags(self, image_id: str) -> torch.Tensor:
         path = safe_join(self._folder, f"{image_id}.json")
-        clusters = load_sub_labels(path)
         classes = self.images.classes
         tags = torch.zeros(len(classes), self._count)
-        for index, number in zip(to_indices(classes, list(clusters)), clusters.values(), strict=True):
+        for index, number in load_sub_labels(path, classes).items():
             if number >= self._count:
                 raise UserError(
                     f"{path} has sub-category {number}, but data.init_args.sub_categories is {self._count}: "
@@ -120,17 +120,17 @@ class SubCategoryData(ClassificationData):
     """
 
     def __init__(
-        self, dataset: ImageSet, sub_labels_dir: str, sub_categories: int = 10, **classification: Any
+        self, dataset: ImageSet, sub_labels_dir: StepFolder, sub_categories: int = 10, **classification: Any
     ) -> None:
         super().__init__(dataset, **classification)
-        self.sub_labels_dir = sub_labels_dir
+        self.sub_labels_dir = StepFolder(sub_labels_dir)
         self.sub_categories = sub_categories
 
     def train_crops(self) -> TrainCrops:
         """The train split with tags and sub-categories."""
         self.dataset.check(self.train_split_name)
         ids = self.dataset.ids(self.train_split_name)
-        step = Path(self.sub_labels_dir)
-        manifest = require_step(step, kinds=("sub_labels",), classes=self.classes)
-        require_images(step, manifest, self.dataset, ids)
-        return _SubCategoryCrops(self.dataset, ids, self.augment, step / "out", self.sub_categories)
+        step = self.sub_labels_dir
+        manifest = step.require(("sub_labels",), self.classes)
+        require_images(step.path, manifest, self.dataset, ids)
+        return _SubCategoryCrops(self.dataset, ids, self.augment, step.out, self.sub_categories)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import FeaturesResult, ImageSample, SubLabelsResult, UserError
-from tag2mask.modules import Classifier, PseudoLabelGenerator, load_network
+from tag2mask.modules import Classifier, Predictor, load_network
 from tag2mask.recipes.sc_cam.cluster import cluster_classes
 from tag2mask.recipes.sc_cam.data import FeatureData
 
 
-class FeatureExtractor(PseudoLabelGenerator):
+class FeatureExtractor(Predictor):
     """Mean features of each image by the classifier of the round before (Chang et al., section 3.2).
 
     The whole image at its own size, once and not mirrored, as in the published code.
@@ -19,27 +18,19 @@ class FeatureExtractor(PseudoLabelGenerator):
         classifier_from: folder of the step that trained the classifier.
     """
 
-    def __init__(self, classifier_from: str) -> None:
+    kind = "features"
+
+    def __init__(self, classifier_from: StepFolder) -> None:
         super().__init__()
         self.classifier = load_network(classifier_from, Classifier)
 
-    @property
-    def kind(self) -> str:
-        """See `PseudoLabelGenerator.kind`."""
-        return "features"
-
-    def predict_step(  # type: ignore[override]
-        self, batch: Sequence[ImageSample], batch_index: int
-    ) -> Sequence[FeaturesResult]:
-        """Features (C,) of the images of a batch that are not on disk yet."""
-        return [self._pooled(sample) for sample in batch if not sample.get("done")]
-
-    def _pooled(self, sample: ImageSample) -> FeaturesResult:
+    def predict_image(self, sample: ImageSample) -> FeaturesResult:
+        """Features (C,) of an image."""
         maps = self.classifier.backbone(sample["image"][None])["out"].float()
         return FeaturesResult(sample["id"], maps.mean((2, 3))[0].cpu().numpy())
 
 
-class SubLabelGenerator(PseudoLabelGenerator):
+class SubLabelGenerator(Predictor):
     """Sub-category of each tag of each image, by k-means over the images of a class.
 
     Every process clusters all images, with the same result, and writes its share of them.
@@ -49,6 +40,8 @@ class SubLabelGenerator(PseudoLabelGenerator):
         restarts: starts of k-means; the published code relies on its library's 10 of the time.
         seed: of k-means.
     """
+
+    kind = "sub_labels"
 
     def __init__(self, sub_categories: int = 10, restarts: int = 10, seed: int = 0) -> None:
         super().__init__()
@@ -60,11 +53,6 @@ class SubLabelGenerator(PseudoLabelGenerator):
         self.restarts = restarts
         self.seed = seed
         self._found: dict[str, dict[int, int]] = {}
-
-    @property
-    def kind(self) -> str:
-        """See `PseudoLabelGenerator.kind`."""
-        return "sub_labels"
 
     def on_predict_start(self) -> None:
         """Cluster the features of all images.
@@ -85,8 +73,6 @@ class SubLabelGenerator(PseudoLabelGenerator):
             for image_id, row in zip(ids, numbers, strict=True)
         }
 
-    def predict_step(  # type: ignore[override]
-        self, batch: Sequence[ImageSample], batch_index: int
-    ) -> Sequence[SubLabelsResult]:
-        """Sub-categories of the images of a batch that are not on disk yet."""
-        return [SubLabelsResult(s["id"], self._found[s["id"]]) for s in batch if not s.get("done")]
+    def predict_image(self, sample: ImageSample) -> SubLabelsResult:
+        """Sub-categories of an image."""
+        return SubLabelsResult(sample["id"], self._found[sample["id"]])

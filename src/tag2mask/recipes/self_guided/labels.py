@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Literal
 
 import numpy as np
@@ -10,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import ImageSample, LabelsResult, UserError
-from tag2mask.modules import PseudoLabelGenerator, load_network
+from tag2mask.modules import Predictor, load_network
 from tag2mask.ops import feature_walk, guided_filter, otsu_threshold, self_guided_filter
 from tag2mask.recipes.self_guided.model import GRID, SelfGuidedModel, stretch
 
@@ -23,7 +25,7 @@ Guide = Literal["gray", "colour"]
 FilterSize = Literal["image", "grid"]
 
 
-class SelfGuidedLabelGenerator(PseudoLabelGenerator):
+class SelfGuidedLabelGenerator(Predictor):
     """Labels of each image by the affinities and the guided filters of Ke and Hsu 2018, section 3.
 
     Args:
@@ -41,12 +43,14 @@ class SelfGuidedLabelGenerator(PseudoLabelGenerator):
         filter_size: image enlarges R before the threshold and the filters; grid keeps both at the 50 x 50
             cells of the affinities and enlarges their result, as section 3.3 reads to the letter. A window
             of 35 then covers most of the image.
-        threads: images at once; null takes the number of cores.
+        threads: images at once; null takes one for each usable CPU.
     """
+
+    kind = "labels"
 
     def __init__(
         self,
-        network_from: str,
+        network_from: StepFolder,
         affinity: bool = True,
         sharpness: float = 1.0,
         iterations: int = 15,
@@ -57,7 +61,7 @@ class SelfGuidedLabelGenerator(PseudoLabelGenerator):
         filter_size: FilterSize = "image",
         threads: int | None = None,
     ) -> None:
-        super().__init__(threads=threads)
+        super().__init__()
         if iterations < 0 or window < 1 or window % 2 == 0 or not eps > 0:
             raise UserError(
                 "iterations must be from 0 on, window odd and eps above 0, got "
@@ -65,6 +69,8 @@ class SelfGuidedLabelGenerator(PseudoLabelGenerator):
             )
         if not sharpness > 0:
             raise UserError(f"sharpness must be above 0, got {sharpness}")
+        self.threads = threads
+        self._network_lock = threading.Lock()
         self.network = load_network(network_from, SelfGuidedModel)
         self.with_affinity = affinity
         self.sharpness = sharpness
@@ -75,7 +81,7 @@ class SelfGuidedLabelGenerator(PseudoLabelGenerator):
         self.eps = eps
         self.filter_size: FilterSize = filter_size
 
-    def refine(self, sample: ImageSample) -> LabelsResult:
+    def predict_image(self, sample: ImageSample) -> LabelsResult:
         """Labels (H, W) of one image: background and its tags, no unknown pixel."""
         image = sample["image"]
         present = sample["tags"].nonzero().flatten().tolist()

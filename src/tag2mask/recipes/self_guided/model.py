@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.backbones import Backbone
-from tag2mask.core import ImageSample, MapsResult, TrainBatch, UserError
+from tag2mask.core import ImageSample, ScoreMaps, TrainBatch, UserError
 from tag2mask.losses import ColourAffinityLoss
 from tag2mask.modules import SegmentationModel, load_network
 
@@ -52,7 +53,7 @@ class SelfGuidedModel(SegmentationModel):
     def __init__(
         self,
         phase: Literal["localise", "segment"] = "segment",
-        network_from: str | None = None,
+        network_from: StepFolder | None = None,
         affinity_weight: float = 1.0,
         affinity_reading: Literal["rows", "raw", "literal"] = "rows",
         affinity_norm: Literal["image", "range"] = "image",
@@ -87,13 +88,12 @@ class SelfGuidedModel(SegmentationModel):
         if network_from is not None:
             self._go_on_from(network_from)
         self._freeze_unused()
-        if phase == "localise":
-            self.done_folder = ""
+        self.kind = "maps" if phase == "localise" else "segmentation"
 
     @property
-    def kind(self) -> str:  # type: ignore[override]
-        """What a step with this module leaves on disk (see `Manifest`)."""
-        return "maps" if self.phase == "localise" else "segmentation"
+    def done_folder(self) -> str:
+        """See `Predictor.done_folder`."""
+        return "" if self.phase == "localise" else super().done_folder
 
     @property
     def backbone(self) -> Backbone:
@@ -106,7 +106,7 @@ class SelfGuidedModel(SegmentationModel):
         foreground = torch.arange(self.num_classes)
         self.localisation.weight.zero_()[foreground, foreground + 1] = 1
 
-    def _go_on_from(self, step_dir: str) -> None:
+    def _go_on_from(self, step_dir: StepFolder) -> None:
         trained = load_network(step_dir, SelfGuidedModel)
         mine, theirs = self.network_args(), trained.network_args()
         for name in ("backbone", "head", "head_channels", "num_classes"):
@@ -154,15 +154,16 @@ class SelfGuidedModel(SegmentationModel):
         self.log("train/loss", loss, prog_bar=True, batch_size=size)
         return loss
 
-    def predict_step(  # type: ignore[override]
-        self, batch: Sequence[ImageSample], batch_index: int
-    ) -> Sequence[Any]:
-        """Localisation maps of the tagged classes, or segmentations, of each image."""
+    def predict_images(self, samples: Sequence[ImageSample]) -> list[Any]:
+        """Localisation maps in turn, or segmentations, of some images."""
         if self.phase == "segment":
-            return super().predict_step(batch, batch_index)
-        return [self._maps(sample) for sample in batch if not sample.get("done")]
+            return super().predict_images(samples)
+        return [self.predict_image(sample) for sample in samples]
 
-    def _maps(self, sample: ImageSample) -> MapsResult:
+    def predict_image(self, sample: ImageSample) -> Any:
+        """Localisation maps of the tagged classes, or segmentations, of an image."""
+        if self.phase == "segment":
+            return super().predict_image(sample)
         image = sample["image"]
         present = sample["tags"].nonzero().flatten().tolist()
         height, width = int(image.shape[-2]), int(image.shape[-1])
@@ -170,7 +171,7 @@ class SelfGuidedModel(SegmentationModel):
         grid = (-(-height // CELL), -(-width // CELL))
         small = F.interpolate(maps[None, present], grid, mode="bilinear", align_corners=False)[0]
         classes = [k + 1 for k in present]
-        return MapsResult(sample["id"], small.cpu().numpy(), classes, (height, width))
+        return ScoreMaps(sample["id"], small.cpu().numpy(), classes, (height, width))
 
     @torch.no_grad()
     def localise(self, image: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,45 @@
+"""What every module that predicts shares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+
+from tag2mask.artifacts import find_kind
+from tag2mask.core import ImageSample, map_threads
+
+
+class Predictor(pl.LightningModule):
+    """Base of what predicts: one image in, one result out.
+
+    A subclass names its `kind` and writes `predict_image`; the command line writes the results where
+    the kind says. A module that trains, too, derives from this class and from `Stage`, in this order.
+    """
+
+    kind: str
+    """What a step with this module leaves for each image: the name of a registered kind."""
+
+    threads: int | None = 1
+    """Images of a batch that are predicted side by side; None takes one for each usable CPU.
+
+    Threads do not inherit the precision and the gradient mode of the trainer, so networks stay with 1.
+    """
+
+    @property
+    def done_folder(self) -> str:
+        """Folder below ``out/`` whose file is written last for each image."""
+        return find_kind(self.kind).done_folder
+
+    def predict_image(self, sample: ImageSample) -> Any:
+        """The result of one image, as its kind saves it (e.g. `ScoreMaps` for maps)."""
+        raise NotImplementedError(f"{type(self).__name__} must write predict_image")
+
+    def predict_images(self, samples: Sequence[ImageSample]) -> list[Any]:
+        """The results of some images, in their order."""
+        return map_threads(self.predict_image, samples, self.threads)
+
+    def predict_step(self, batch: Sequence[ImageSample], batch_index: int) -> list[Any]:
+        """The results of the images of a batch that are not on disk yet."""
+        return self.predict_images([sample for sample in batch if not sample.get("done")])
