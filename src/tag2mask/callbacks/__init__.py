@@ -1,4 +1,4 @@
-"""Lightning callbacks: prediction writers, the step's record, loggers, pictures."""
+"""Lightning callbacks: prediction writers, the record of a step, loggers, pictures."""
 
 from tag2mask.callbacks.panels import CamPanels
 from tag2mask.callbacks.progress import StepProgressBar

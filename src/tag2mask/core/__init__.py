@@ -1,4 +1,4 @@
-"""Batch types, class lists and errors: what every other package may import."""
+"""Batch types, class lists, errors and tables: what every other package may import."""
 
 from tag2mask.core.batch import ImageSample, TrainBatch
 from tag2mask.core.classes import IGNORE, VOC_NAMES, ClassList, Unknown

@@ -1,4 +1,4 @@
-"""Scores any folder of label maps, score maps or a whole step, blind to what produced it.
+"""Scores label maps, score maps or a whole step, without knowing what produced them.
 
 Names are imported on first use: ``tag2mask score --help`` has to answer before torchmetrics is loaded.
 """

@@ -1,4 +1,4 @@
-"""Writes runs up: tables as text, and one self-contained HTML page with pictures."""
+"""Reports on runs: tables of scores, and one self-contained HTML page with pictures."""
 
 from tag2mask.report.page import build_page
 from tag2mask.report.runs import Run, Step, read_runs
