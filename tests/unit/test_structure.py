@@ -61,6 +61,4 @@ def _is_part(module: str, package: str) -> bool:
 def test_picture_of_the_architecture_is_up_to_date() -> None:
     script = runpy.run_path(str(ROOT / "docs" / "make_architecture.py"))
     if (ROOT / "docs" / "architecture.svg").read_text(encoding="utf-8") != script["picture"]():
-        pytest.fail(
-            "docs/architecture.svg is out of date: run `python docs/make_architecture.py`"
-        )
+        pytest.fail("docs/architecture.svg is out of date: run `python docs/make_architecture.py`")

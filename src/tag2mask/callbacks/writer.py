@@ -14,14 +14,14 @@ from tag2mask.core import ClassList
 
 
 class PredictionWriter(BasePredictionWriter):
-    """Writes each image's result under its id as soon as it is there; a file that exists is whole.
+    """Writes the result of each image to a file named by the image's id; a file that exists is complete.
 
     Results are named by image id, never by batch index: under DDP each process writes its own share.
 
     Args:
         out: folder of the results.
         kind: what the step leaves for an image.
-        classes: to turn indices into mask ids.
+        classes: gives class indices their mask ids.
 
     Attributes:
         written: images that this process has written.

@@ -30,12 +30,12 @@ from tag2mask.evaluate.scores import Labels, LabelTally
 from tag2mask.ops import affinity_labels
 
 CAM_THRESHOLD = 0.3
-"""Where a step names no threshold of its own (``cam_threshold`` in its ``metrics.json``)."""
+"""The fixed threshold of maps whose step names none (``cam_threshold`` in its ``metrics.json``)."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """What a scorer looks at: the results of a step for the images that have masks."""
+    """What a scorer reads: the results of a step for the images that have masks."""
 
     out: Path
     dataset: ImageSet

@@ -82,7 +82,7 @@ class StageCLI(LightningCLI):
 
     @property
     def call(self) -> Any:
-        """What the Trainer's method is called with; changes to `options` no longer reach it."""
+        """The arguments of the Trainer's method; later changes to `options` do not reach them."""
         return self.config_init[self.subcommand]
 
     def before_instantiate_classes(self) -> None:
