@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tag2mask import cli
+from tag2mask import cli, load
 from tag2mask.artifacts import load_labels, load_maps, load_regions, manifest_hash, read_manifest
 from tag2mask.data import Shapes
 from tag2mask.modules import SegmentationModel
 from tag2mask.pipeline import load_recipe, runner
-from tag2mask.predict import load_model
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -116,7 +115,7 @@ def test_model_and_both_networks_together_are_scored_on_val(run: Run) -> None:
 
 
 def test_predict_takes_the_unary_network_of_the_last_round(run: Run) -> None:
-    model = load_model(run.folder, "cpu")
-    last = load_model(run.folder / "segmentation", "cpu")
+    model = load(run.folder, "cpu").model
+    last = load(run.folder / "segmentation", "cpu").model
     assert isinstance(model, SegmentationModel)
     assert all(a.equal(b) for a, b in zip(model.parameters(), last.parameters(), strict=True))

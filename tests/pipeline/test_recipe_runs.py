@@ -16,12 +16,11 @@ import pytest
 import yaml
 
 from benchmarks import val_cams
-from tag2mask import cli
+from tag2mask import cli, load
 from tag2mask.artifacts import read_manifest
 from tag2mask.data import Shapes
 from tag2mask.pipeline import load_recipe, runner
 from tag2mask.pipeline.spec import Recipe, Step
-from tag2mask.predict import load_model
 from tag2mask.stage import main
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -90,7 +89,7 @@ def test_every_step_is_made_and_scored_and_then_nothing(tiny: TinyRun) -> None:
 
 
 def test_the_model_predicts_without_tags(tiny: TinyRun) -> None:
-    assert load_model(tiny.folder, "cpu").num_classes == 4
+    assert load(tiny.folder, "cpu").model.num_classes == 4
     last = [step for step in tiny.recipe.steps if step.kind == "segmentation"][-1]
     manifest = read_manifest(tiny.folder / last.name)
     assert manifest is not None and manifest.split == "val" and len(manifest.image_ids) == VAL

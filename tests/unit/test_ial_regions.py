@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from tag2mask.core import UserError
 from tag2mask.recipes.ial.energy import energy, mined_energy
-from tag2mask.recipes.ial.files import dense_maps
 from tag2mask.recipes.ial.patches import NO_REGION, PatchSampler, nearest, smooth
 from tag2mask.recipes.ial.regions import confident_labels, pool_regions, region_labels
 
@@ -117,11 +116,6 @@ def test_mined_energy_against_a_loop() -> None:
 def test_mined_energy_of_the_hard_unary_result_is_at_known_pixels_only() -> None:
     unary = noise(3, 2, 2).softmax(0)
     assert [float(v) for v in mined_energy(torch.full((2, 2), 255), unary, unary)] == [0.0, 0.0]
-
-
-def test_dense_maps_put_each_map_to_its_class() -> None:
-    dense = dense_maps(torch.ones(2, 1, 1) * torch.tensor([2.0, 3.0])[:, None, None], [0, 2], 4)
-    assert dense.flatten().tolist() == [2, 0, 3, 0]
 
 
 def test_patch_without_changes_is_a_piece_of_the_image() -> None:
