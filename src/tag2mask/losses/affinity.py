@@ -15,11 +15,11 @@ _WEIGHTS = (0.25, 0.25, 0.5)
 
 
 def pair_kinds(labels: Tensor, radius: int = 5, border: Border = "psa") -> Tensor:
-    """What each pair of neighbouring cells is to learn.
+    """What each pair of neighbouring cells should learn.
 
     Args:
         labels: (B, H, W) integers, 0 = background, 255 = neutral.
-        radius: pairs are nearer than this many cells.
+        radius: cells nearer to each other than this form a pair.
         border: ``"psa"`` or ``"all"``, see `affinity_loss`.
 
     Returns:
@@ -65,7 +65,7 @@ def affinity_loss(
         features: (B, C, H, W) floating point; bfloat16 is computed as float32.
         labels: (B, H, W) integers in the size of the features: 0 background, 1..254 foreground,
             255 neutral.
-        radius: pairs are nearer than this many cells.
+        radius: cells nearer to each other than this form a pair.
         border: ``"psa"``: the published pair set, without sources in the last radius-1 rows and the
             outer radius-1 columns. ``"all"``: each pair inside the map.
         engine: ``"numba"``, ``"torch"``, or ``"auto"``: numba on the CPU and torch elsewhere.
@@ -127,22 +127,20 @@ def _over_processes(sums: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class AffinityLoss(nn.Module):
-    """`affinity_loss` as a module; see there for the arguments.
+    """`affinity_loss` as a module.
+
+    Args:
+        radius: as in `affinity_loss`.
+        border: as in `affinity_loss`.
 
     Shape: features (B, C, H, W), labels (B, H, W) -> scalar and a dict of scalars.
     """
 
-    def __init__(
-        self,
-        radius: int = 5,
-        border: Border = "psa",
-        engine: Engine = "auto",
-    ) -> None:
+    def __init__(self, radius: int = 5, border: Border = "psa") -> None:
         super().__init__()
         self.radius = radius
         self.border: Border = border
-        self.engine: Engine = engine
 
     def forward(self, features: Tensor, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The loss and its parts."""
-        return affinity_loss(features, labels, self.radius, self.border, self.engine)
+        """The loss and its parts, see `affinity_loss`."""
+        return affinity_loss(features, labels, self.radius, self.border)

@@ -14,13 +14,13 @@ from torch.utils.checkpoint import checkpoint
 from tag2mask.core import map_threads
 from tag2mask.ops.all_pairs import colour_kernels as kernels
 from tag2mask.ops.all_pairs import feature_distances, row_stripes
-from tag2mask.ops.engine import Engine
+from tag2mask.ops.engine import Engine, use_kernels
 from tag2mask.ops.layout import check_image
 
 Reading = Literal["rows", "raw", "literal"]
 """What is compared, see `colour_affinity_loss`."""
 Norm = Literal["image", "range"]
-"""By what colour distances are divided: the image's largest one, or the largest that there can be."""
+"""What colour distances are divided by: the largest one in the image, or the largest possible one."""
 
 
 def colour_affinity_loss(
@@ -42,9 +42,9 @@ def colour_affinity_loss(
     - ``"raw"``: mean of |W - M|, 0 to 1.
     - ``"literal"``: sum of |T - M|, as printed, mean over images.
 
-    To train only the layer that makes the features, as a variant of "jointly", detach that layer's
-    input. Memory grows with N, not with its square: stripes of the matrices are computed again for the
-    gradient.
+    To train only the layer that makes the features (one reading of the paper's "jointly"), detach that
+    layer's input. Memory grows with N, not with its square: stripes of the matrices are computed again for
+    the gradient.
 
     Args:
         features: (B, k, H, W) floating point; half precision is computed as float32. NaN gives NaN.
@@ -61,9 +61,9 @@ def colour_affinity_loss(
         scalar, at least 0.
 
     Raises:
-        ValueError: shapes that do not fit, nothing in them, features that are no floats; an unknown
-            `reading`, `norm` or `engine`; a `size` that is not above 0; numba for what is not on the CPU
-            or not float32.
+        ValueError: shapes that do not fit; empty tensors; features that are not floating point; an unknown
+            `reading`, `norm` or `engine`; a `size` that is not above 0; ``"numba"`` for tensors that are not
+            float32 on the CPU.
 
     Example:
         >>> images = torch.tensor([0.0, 0.0, 255.0]).expand(1, 3, 1, 3)  # black, black, white
@@ -91,12 +91,11 @@ def colour_affinity_loss(
 
 
 def _compiled(engine: Engine, maps: Tensor, colours: Tensor) -> bool:
-    if engine not in get_args(Engine):
-        raise ValueError(f"engine must be one of {get_args(Engine)}, got {engine!r}")
+    on_cpu = use_kernels(engine, maps)
     fits = all(v.device.type == "cpu" and v.dtype == torch.float32 for v in (maps, colours))
     if engine == "numba" and not fits:
-        raise ValueError(f'engine "numba" takes float32 on the CPU, got {maps.dtype} on {maps.device}')
-    return fits and engine != "torch"
+        raise ValueError(f"engine='numba' takes float32 on the CPU, got {maps.dtype} on {maps.device}")
+    return on_cpu and fits
 
 
 class _PairLoss(torch.autograd.Function):
@@ -189,5 +188,5 @@ class ColourAffinityLoss(nn.Module):
         self.size = size
 
     def forward(self, features: Tensor, images: Tensor) -> Tensor:
-        """The loss."""
+        """The loss, see `colour_affinity_loss`."""
         return colour_affinity_loss(features, images, self.reading, self.norm, self.size)

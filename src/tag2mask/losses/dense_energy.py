@@ -30,14 +30,14 @@ def dense_energy_loss(
     The dense energy of RRM (Zhang et al. 2020, eq. 10 to 14), in the form of its published code:
 
     -1/B sum_i g_i sum_k s_ik (A s_k)_i, with s = probs * roi, A_ij the Gaussian of positions and colours
-    (`tag2mask.ops.bilateral.bilateral_sums`: unnormalised, i = j included) and the gate g_i = 1 where the
-    label is 255, otherwise max(0, roi_i - max_k probs_ik): sure pixels with a label count little.
+    (`tag2mask.ops.lattice.bilateral_sums`: unnormalised, i = j included) and the gate g_i = 1 where the label
+    is 255, otherwise max(0, roi_i - max_k probs_ik): labelled pixels with a sure prediction count little.
 
-    With g = 1 this is the paper's sum of G(i, j) P(1 - P) up to a constant. All of it is computed on
-    images, labels and roi (nearest) and probs (bilinear) resized by `scale`, where sigma_xy shrinks alike.
+    With g = 1 this is the paper's sum of G(i, j) P(1 - P) up to a constant. Images, labels and roi (nearest)
+    and probs (bilinear) are first resized by `scale`, and sigma_xy with them.
 
     The gradient by s is -2 g (A s) / B: the gate takes no gradient, and A diag(g) is treated as symmetric.
-    It is the derivative only where g is constant; published results were trained with it.
+    Where g is not constant it is not the derivative, but the published results were trained with it.
 
     The value grows with the number of pairs of pixels: about -5e6 for a crop of 321 (160 x 160 pixels at
     scale 0.5), for which the published weight is 1e-7; for n pixels after scaling multiply that by
@@ -129,28 +129,22 @@ def _check_values(images: Tensor, top: Tensor, labels: Tensor, roi: Tensor, clas
 
 
 class DenseEnergyLoss(nn.Module):
-    """`dense_energy_loss` as a module; see there for the arguments.
+    """`dense_energy_loss` as a module, filtered with a lattice.
+
+    Args:
+        sigma_rgb: as in `dense_energy_loss`.
+        sigma_xy: as in `dense_energy_loss`.
+        scale: as in `dense_energy_loss`.
 
     Shape: images (B, 3, H, W), probs (B, K, H, W), labels (B, H, W), roi (B, H, W) -> scalar.
     """
 
-    def __init__(
-        self,
-        sigma_rgb: float = 15,
-        sigma_xy: float = 100,
-        scale: float = 0.5,
-        method: Method = "lattice",
-        engine: Engine = "auto",
-    ) -> None:
+    def __init__(self, sigma_rgb: float = 15, sigma_xy: float = 100, scale: float = 0.5) -> None:
         super().__init__()
         self.sigma_rgb = sigma_rgb
         self.sigma_xy = sigma_xy
         self.scale = scale
-        self.method: Method = method
-        self.engine: Engine = engine
 
     def forward(self, images: Tensor, probs: Tensor, labels: Tensor, roi: Tensor) -> Tensor:
-        """The loss."""
-        return dense_energy_loss(
-            images, probs, labels, roi, self.sigma_rgb, self.sigma_xy, self.scale, self.method, self.engine
-        )
+        """The loss, see `dense_energy_loss`."""
+        return dense_energy_loss(images, probs, labels, roi, self.sigma_rgb, self.sigma_xy, self.scale)

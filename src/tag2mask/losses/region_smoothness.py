@@ -9,10 +9,10 @@ from torch import Tensor, nn
 def region_smoothness_loss(gates: Tensor, superpixels: Tensor) -> Tensor:
     """Mean squared difference of each gate map to its mean in each superpixel.
 
-    L_s = mean (G - G_s)^2, where G_s has at each place the mean of its superpixel, for each gate map
-    alone (Wang et al. 2020, eq. 8, which has the sum). Scaling all gates scales this loss but not what
-    `tag2mask.ops.spatial_propagation` does with them: give it `tag2mask.ops.normalise_gates` (gates)
-    where the loss must not be met by small gates.
+    L_s = mean (G - G_s)^2, where G_s is at each place the mean of its superpixel, for each gate map by
+    itself (Wang et al. 2020, eq. 8, which has the sum). Smaller gates have a smaller loss, although
+    `tag2mask.ops.spatial_propagation` does the same with them. To rule this out, pass
+    `tag2mask.ops.normalise_gates` (gates).
 
     Args:
         gates: (B, ..., H, W) floating point, for example (B, 4, 3, C, H, W); float16 and bfloat16 are
@@ -24,8 +24,8 @@ def region_smoothness_loss(gates: Tensor, superpixels: Tensor) -> Tensor:
         scalar, at least 0; 0 where no place belongs to a superpixel.
 
     Raises:
-        ValueError: shapes that do not fit, nothing in them, gates that are no floats, superpixels that
-            are no integers.
+        ValueError: shapes that do not fit; empty tensors; gates that are not floating point; superpixels
+            that are not integers.
 
     Example:
         >>> gates = torch.tensor([[[[0.0, 2.0, 5.0, 5.0]]]])
@@ -77,11 +77,11 @@ def _number(labels: Tensor) -> tuple[Tensor, int]:
 
 
 class RegionSmoothnessLoss(nn.Module):
-    """`region_smoothness_loss` as a module; see there.
+    """`region_smoothness_loss` as a module.
 
     Shape: gates (B, ..., H, W), superpixels (B, h, w) -> scalar.
     """
 
     def forward(self, gates: Tensor, superpixels: Tensor) -> Tensor:
-        """The loss."""
+        """The loss, see `region_smoothness_loss`."""
         return region_smoothness_loss(gates, superpixels)

@@ -38,6 +38,19 @@ def check_image(
     raise ValueError(f"{name} must be {form} and not empty, got {shape}{way_out}")
 
 
+def check_floats(**values: Tensor) -> None:
+    """Refuse tensors that are not floating point, or hold NaN or infinity; the keywords name them.
+
+    Raises:
+        ValueError: the name of the first such tensor, and what is wrong.
+    """
+    for name, tensor in values.items():
+        if not tensor.is_floating_point():
+            raise ValueError(f"{name} must be floating point, got {tensor.dtype}")
+        if not bool(tensor.isfinite().all()):
+            raise ValueError(f"{name} holds NaN or infinity")
+
+
 def as_array(name: str, data: Tensor | Array) -> Array:
     """A tensor's values as an array on the CPU, without gradient; an array as it is.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tag2mask.ops.layout import check_floats
+
 _ROWS = 1024
 
 
@@ -34,7 +36,7 @@ def feature_transitions(features: Tensor, rows: slice | None = None) -> Tensor:
 def feature_distances(features: Tensor, rows: slice | None = None) -> Tensor:
     """Euclidean distances ||F_p - F_q||_2 between all cells; see `feature_transitions`.
 
-    Differentiable; the slope at distance 0 is 0.
+    Differentiable, with the gradient 0 at distance 0.
 
     Args:
         features: (B, k, H, W) floating point; half precision is computed as float32.
@@ -66,7 +68,7 @@ def feature_distances(features: Tensor, rows: slice | None = None) -> Tensor:
 def feature_walk(features: Tensor, maps: Tensor) -> Tensor:
     """Spread score maps by one step along the feature affinities, R = T A (Ke and Hsu 2018, eq. 5).
 
-    Takes memory for a stripe of T alone, never for all of it. Without gradient.
+    Holds one stripe of T in memory at a time, never the whole. Without gradient.
 
     Args:
         features: (k, H, W) floating point.
@@ -87,11 +89,7 @@ def feature_walk(features: Tensor, maps: Tensor) -> Tensor:
     if maps.ndim != 3 or maps.shape[1:] != features.shape[1:]:
         height, width = features.shape[1:]
         raise ValueError(f"maps must be (K, {height}, {width}) as the features, got {tuple(maps.shape)}")
-    for name, values in (("features", features), ("maps", maps)):
-        if not values.is_floating_point():
-            raise ValueError(f"{name} must be floating point, got {values.dtype}")
-        if not bool(values.isfinite().all()):
-            raise ValueError(f"{name} holds NaN or infinity")
+    check_floats(features=features, maps=maps)
     dtype = torch.promote_types(torch.promote_types(features.dtype, maps.dtype), torch.float32)
     scores, wide = maps.to(dtype).flatten(1).t(), features[None].to(dtype)
     parts = [feature_transitions(wide, rows)[0] @ scores for rows in row_stripes(len(scores))]
@@ -101,7 +99,7 @@ def feature_walk(features: Tensor, maps: Tensor) -> Tensor:
 
 
 def row_stripes(cells: int) -> list[slice]:
-    """Slices of rows that bound the memory of work on an N x N matrix.
+    """Slices of at most 1024 rows, for work on an N x N matrix that does not fit into memory.
 
     Example:
         >>> row_stripes(1500)

@@ -28,16 +28,17 @@ def multi_scale_cam(
 ) -> Tensor:
     """Sum of a model's activation maps over scaled and flipped copies of one image.
 
-    Each pass is resized (bicubic, antialiased), run, cut at 0 (ReLU), flipped back and brought to a
-    common grid (bilinear), as in the code of PSA (which uses the image itself as the grid). The sum
-    is not normalised: keep the maps of the tagged classes, then use `normalise_cams`.
+    The image is resized (bicubic, antialiased) and run through the model. The maps are cut at 0 (ReLU),
+    flipped back and resized to a common grid (bilinear). PSA's code does the same on a grid as large as the
+    image (Ahn and Kwak 2018). The sum is not normalised: keep the maps of the tagged classes, then call
+    `normalise_cams`.
 
-    Speed: give a model without batch normalisation (`tag2mask.backbones.fold_batchnorm`) whose
-    convolutions run with the channels last. On a GPU a flipped pair is one batch; on the CPU it is two,
-    since the larger maps of a batch cost more in memory than they save in calls.
+    For speed, pass a model without batch normalisation (`tag2mask.backbones.fold_batchnorm`) whose
+    convolutions run in the channels_last memory format. On a GPU a flipped pair is one batch. On the CPU it
+    is two: the larger maps of a batch cost more in memory than they save in calls.
 
     Args:
-        model: images (B, 3, H, W) float RGB 0..255 -> raw maps (B, C, h, w). Put it in eval mode
+        model: maps images (B, 3, H, W), float RGB 0..255, to raw maps (B, C, h, w). Put it in eval mode
             first.
         image: (3, H, W) RGB 0..255, uint8 or float, on the model's device.
         scales: factors on the image's size, above 0 and up to 16.

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tag2mask.ops.filters.box import BoxMean
 from tag2mask.ops.filters.otsu import otsu_threshold
-from tag2mask.ops.layout import check_image
+from tag2mask.ops.layout import check_floats, check_image
 
 Array = npt.NDArray[np.floating[Any]]
 Maps = TypeVar("Maps", Tensor, Array)
@@ -34,15 +34,15 @@ def guided_filter(
         a = (S + eps)^-1 (mean(I p) - mu mean(p)),   b = mean(p) - a mu,   q = mean(a) I + mean(b)
 
     (He et al. 2013, eq. 5, 6 and 8; S is a matrix for a colour guide). Means are over the part of the
-    window that lies inside the map. Everything is computed in float64: at eps 1e-6 the differences of
-    means cancel to nothing in float32. Costs the same for every window. Without gradient.
+    window that lies inside the map. Everything is computed in float64: with eps 1e-6 the differences of
+    means would vanish in float32. The time does not depend on the window. Without gradient.
 
     Args:
         guide: (H, W) gray or (3, H, W) colour, floating point in [0, 1], tensor or array: the image whose
             edges are taken over.
         maps: (K, H, W) floating point, tensor (CPU or CUDA) or array; K may be 0.
         window: odd side of the window in pixels, at least 1.
-        eps: above 0; windows whose variance lies well below it are averaged.
+        eps: above 0; a window is averaged where the variance of the guide lies well below it.
         iterations: at least 1; each filters the result of the one before.
 
     Returns:
@@ -50,9 +50,9 @@ def guided_filter(
         but for rounding; other values may leave the range of the input somewhat.
 
     Raises:
-        ValueError: shapes that do not fit, nothing in `guide`, a guide outside [0, 1], no floating
-            point, NaN or infinity, an even or too small `window`, `eps` not above 0, `iterations`
-            below 1 or no whole number.
+        ValueError: shapes that do not fit; an empty `guide`, or one outside [0, 1]; values that are not
+            floating point or not finite; a `window` that is even or below 1; `eps` not above 0;
+            `iterations` below 1 or no whole number.
 
     Example:
         >>> guide = np.array([[0.0, 0.0, 1.0, 1.0]])
@@ -68,8 +68,8 @@ def self_guided_filter(
 ) -> Maps:
     """Threshold each map at its Otsu value, filter the binary maps, and repeat.
 
-    The self-guided refinement of Ke and Hsu 2018 (section 3.3, eq. 6 to 8): the threshold belongs to
-    what they iterate, and it keeps the maps from growing flatter with each round.
+    The self-guided refinement of Ke and Hsu 2018 (section 3.3, eq. 6 to 8). The threshold is part of each
+    round, and keeps the maps from growing flatter from round to round.
 
     Args:
         guide: as in `guided_filter`.
@@ -131,11 +131,7 @@ def _check(guide: Tensor, maps: Tensor) -> None:
     if maps.ndim != 3 or maps.shape[1:] != guide.shape[-2:]:
         height, width = guide.shape[-2:]
         raise ValueError(f"maps must be (K, {height}, {width}) for this guide, got {tuple(maps.shape)}")
-    for name, values in (("guide", guide), ("maps", maps)):
-        if not values.is_floating_point():
-            raise ValueError(f"{name} must be floating point, got {values.dtype}")
-        if not bool(values.isfinite().all()):
-            raise ValueError(f"{name} holds NaN or infinity")
+    check_floats(guide=guide, maps=maps)
     low, high = (float(v) for v in guide.aminmax())
     if low < 0 or high > 1:
         raise ValueError(f"guide must lie in [0, 1], got {low:g} to {high:g}; divide 8-bit images by 255")

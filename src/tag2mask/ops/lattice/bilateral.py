@@ -16,7 +16,7 @@ from tag2mask.ops.lattice.torch_lattice import torch_lattice
 from tag2mask.ops.layout import check_image
 
 Method = Literal["lattice", "exact"]
-"""``"lattice"``: linear in the pixels, 0.55 to 0.65 of the exact sums. ``"exact"``: every pair of pixels."""
+"""``"lattice"``: time linear in the pixels, 0.55 to 0.65 of the exact sums. ``"exact"``: all pairs."""
 
 _PAIRS = 1 << 22  # pairs of pixels that the exact sum holds at once: 16 MB of float32
 
@@ -30,15 +30,18 @@ def bilateral_sums(
     method: Method = "lattice",
     engine: Engine = "auto",
 ) -> Tensor:
-    """A s with A_ij = exp(-|x_i - x_j|^2 / (2 sigma_xy^2) - |c_i - c_j|^2 / (2 sigma_rgb^2)), unnormalised.
+    """Sum maps over all pixels of an image, weighted by closeness in position x and colour c.
 
-    The sums run over all pixels j of the same image, i among them. The lattice (Adams, Baek, Davis 2010)
-    answers with 0.55 to 0.65 of the exact sums on images, because its kernel has a lower peak; the C++
-    filter of the published dense energies does the same, and their weights are meant for that scale.
+    The result is A s for maps s, with A_ij = exp(-|x_i - x_j|^2 / (2 sigma_xy^2) - |c_i - c_j|^2 / (2
+    sigma_rgb^2)). It is not normalised, and j = i is part of the sum.
+
+    On images the lattice (Adams, Baek, Davis 2010) gives 0.55 to 0.65 of the exact sums, because its kernel
+    has a lower peak. So does the C++ filter of the published dense energies, whose weights are meant for
+    that scale.
 
     Args:
         images: (B, 3, H, W) floating point, colours in the unit of `sigma_rgb`, finite.
-        maps: (B, K, H, W) floating point on the same device; K is a matter of time only.
+        maps: (B, K, H, W) floating point on the same device, for any K.
         sigma_rgb: standard deviation in colour, above 0.
         sigma_xy: standard deviation in position, pixels, above 0.
         method: see `Method`. The lattice computes in float32, "exact" in float64 if `maps` is float64.
@@ -49,8 +52,8 @@ def bilateral_sums(
         (B, K, H, W) in the dtype of `maps`, without gradient.
 
     Raises:
-        ValueError: shapes that do not fit, standard deviations not above 0, or so small that the image
-            spans too many lattice cells, an unknown method or engine.
+        ValueError: shapes that do not fit; standard deviations that are not above 0, or so small that the
+            image spans too many lattice cells; an unknown method or engine.
 
     Example:
         >>> images = torch.tensor([[0.0, 0.0, 255.0]]).expand(1, 3, 1, 3)

@@ -54,25 +54,25 @@ def dense_crf(
 ) -> Scores | Tensor:
     """Refine score maps with a fully connected CRF.
 
-    Only the labels given compete, so pass background and the classes present: 3 labels take a quarter of
-    the time of 21. Computes in float32 on the CPU, on one thread. Safe to call from several threads; the
-    lattice engine runs them side by side. The first call with each engine logs its name (level INFO).
+    Only the given labels compete. Pass the background and the classes present: 3 labels take a quarter of
+    the time of 21. Computes in float32 on the CPU, on one thread. Several threads may call it at once; with
+    the lattice engine they run side by side. The first call with each engine logs its name (level INFO).
 
     Args:
         image: uint8 RGB (3, H, W), tensor or array.
-        scores: floating point (K, H, W), K >= 1, tensor or array. Clipped to [1e-5, 1]; they need not sum
-            to 1 over K and are not normalised, since maps with a weak background are used on purpose.
+        scores: floating point (K, H, W), K >= 1, tensor or array. Clipped to [1e-5, 1].
+            They need not sum to 1 over K, and they are not normalised: a weak background is a means of PSA.
         params: kernel widths and weights.
-        engine: "lattice" (compiled at the first call, about 2x faster) or "pydensecrf" (the C++ library
-            of the published results, which keeps other threads waiting; an optional package); their
-            labels agree.
+        engine: ``"lattice"`` (compiled at the first call, about 2 times as fast) or ``"pydensecrf"`` (the C++
+            library of the published results, an optional package; it blocks other threads). Their labels
+            agree.
 
     Returns:
-        float32 (K, H, W) probabilities that sum to 1 over K: a tensor on the device of `scores`, without
-        gradient, if that is one, otherwise an array.
+        float32 (K, H, W) probabilities that sum to 1 over K, without gradient: an array, or a tensor on the
+        device of `scores` if that is a tensor.
 
     Raises:
-        ValueError: `image` or `scores` of another type or shape, empty, or scores that are not finite.
+        ValueError: `image` or `scores` has another type or shape or is empty, or `scores` is not finite.
         UserError: an unknown engine, or pydensecrf is not installed.
 
     Example:
@@ -92,15 +92,15 @@ def dense_crf(
 
 
 def unary_from_labels(labels: Pixels, num_classes: int, probability: float = 0.7) -> Scores:
-    """Scores for `dense_crf` from hard labels, as IRN refines its labels (with `CRF_LABELS`).
+    """Turn hard labels into scores for `dense_crf`, as IRN does (with `CRF_LABELS`).
 
     Args:
-        labels: uint8 (H, W), 0..K-1, or 255 where nothing is known.
+        labels: uint8 array (H, W), 0..K-1, or 255 where nothing is known.
         num_classes: K, at least 1, background included.
         probability: in (0, 1), the score of a pixel's own label; the others share the rest equally.
 
     Returns:
-        float32 (K, H, W), sums to 1 over K; equal scores at 255.
+        float32 array (K, H, W) that sums to 1 over K; all scores are equal at 255.
 
     Raises:
         ValueError: labels of another type or shape or beyond K - 1, `num_classes` below 1, `probability`

@@ -10,10 +10,10 @@ from tag2mask.core import UserError
 
 @dataclass(frozen=True)
 class CRFParams:
-    """Settings of `dense_crf`; the named sets below are those of the papers, never to be mixed up.
+    """Settings of `dense_crf`. The named sets below are the papers' own: take one as a whole.
 
     Attributes:
-        iterations: mean field steps, at least 0. Fewer than 10 change 2-7 % of the labels.
+        iterations: mean field steps, at least 0; 5 in place of 10 change 2 to 7 % of the labels.
         gauss_sxy: standard deviation of the smoothness kernel, pixels, above 0.
         gauss_weight: weight of the smoothness kernel, at least 0.
         bilateral_sxy: standard deviation of the appearance kernel in position, pixels, above 0.
@@ -43,10 +43,10 @@ class CRFParams:
 
 
 CRF_CAM = CRFParams()
-"""Refining class activation maps: PSA (both alphas), SC-CAM, RRM's pseudo-labels; pydensecrf's example."""
+"""For class activation maps: PSA (both alphas), SC-CAM, RRM's pseudo-labels. From pydensecrf's example."""
 CRF_DSRG = CRFParams(bilateral_sxy=83, bilateral_srgb=5, bilateral_weight=4)
-"""RRM at test time, after DSRG."""
+"""For RRM at test time; the values are those of DSRG."""
 CRF_LABELS = CRFParams(bilateral_sxy=50, bilateral_srgb=5, bilateral_weight=10)
-"""Refining hard labels, as IRN does; see `unary_from_labels`."""
+"""For hard labels, as in IRN; see `unary_from_labels`."""
 CRF_DEEPLAB = CRFParams(gauss_sxy=1, bilateral_sxy=67, bilateral_srgb=3, bilateral_weight=4)
-"""DeepLab v2 with ResNet-101 at test time."""
+"""For segmentation networks at test time; the values are those of DeepLab v2 with ResNet-101."""

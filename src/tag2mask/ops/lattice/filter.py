@@ -11,14 +11,14 @@ from tag2mask.ops.lattice.lanes import WIDTH, add_scaled, fill, load, store
 from tag2mask.ops.lattice.permutohedral import Lattice, blur
 from tag2mask.ops.lattice.setup_kernels import kernel
 
-_CHUNK = 128  # points that are turned over together, from maps in rows to one short run per point
+_CHUNK = 128  # points that are transposed together: from one row per map to one short run per point
 
 
 def filter_gain(dims: int) -> float:
     """The factor 1 / (1 + 2^-d) on the result of splat, blur and slice, for d features.
 
-    Kraehenbuehl's C++ code has it. It cancels where a filter is normalised, as in the CRF, and belongs to
-    the scale of the published energies, which are not.
+    Kraehenbuehl's C++ code multiplies by it. In a normalised filter it cancels, as in the CRF. The published
+    energies are not normalised, and their weights count on it.
 
     Example:
         >>> filter_gain(1)
@@ -28,10 +28,10 @@ def filter_gain(dims: int) -> float:
 
 
 def lattice_filter(lattice: Lattice, maps: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Sum maps over all points with the Gaussian weights of a lattice, unnormalised, each point included.
+    """Sum maps over all points with the Gaussian weights of a lattice, without normalisation.
 
     Adams, Baek, Davis, "Fast High-Dimensional Filtering Using the Permutohedral Lattice", Eurographics
-    2010, section 3. Runs on one thread, without the GIL.
+    2010, section 3. The sum at a point includes the point itself. Runs on one thread, without the GIL.
 
     Args:
         lattice: of N points with 5 features, from `build_lattice`.

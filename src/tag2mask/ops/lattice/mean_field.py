@@ -1,8 +1,8 @@
 """Mean field inference of a fully connected CRF with two Gaussian kernels.
 
 Kraehenbuehl and Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials",
-NeurIPS 2011, algorithm 1, with the Potts model. The rows of one image are handled in chunks: read the
-messages, normalise, spread the new probabilities. So the lattices are read once an iteration.
+NeurIPS 2011, algorithm 1, with the Potts model. Points are handled in chunks: read their messages,
+normalise, spread the new probabilities. So each iteration reads the lattices once.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def mean_field(
         log_scores: float32 (K, N), minus the unary energies, above -10000.
         spatial: lattice of the N points in 2 features, `Lattice.normalised` by its weight in the CRF.
         bilateral: the same in 5 features.
-        iterations: how often; 0 gives the softmax of the scores.
+        iterations: number of steps; 0 gives the softmax of the scores.
 
     Returns:
         float32 (K, N) probabilities that sum to 1 over K.

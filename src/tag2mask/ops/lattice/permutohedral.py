@@ -2,9 +2,11 @@
 
 Adams, Baek, Davis, "Fast High-Dimensional Filtering Using the Permutohedral Lattice", Eurographics 2010.
 A point with d features lies in one simplex of the lattice. Its value is spread over the d + 1 corners
-(splat), the corners are blurred along the d + 1 axes, and the result is read back with the same weights
-(slice). The arithmetic of the set-up is float32 in the order of Kraehenbuehl's C++ code: points on the
-border of two simplices (gray pixels: r = g = b) fall into the same one, so the lattices are equal bit by bit.
+(splat). The corners are blurred along the d + 1 axes (blur). The result is read back with the weights of the
+first step (slice).
+
+The arithmetic of the set-up is float32, in the order of Kraehenbuehl's C++ code. So points on the border of
+two simplices (gray pixels: r = g = b) fall into the same one as there, and the lattices are equal bit by bit.
 """
 
 from __future__ import annotations
@@ -35,17 +37,17 @@ class Lattice:
     neighbours: npt.NDArray[np.int32]
 
     def normalised(self, strength: float) -> Lattice:
-        """The lattice whose filter F' = strength n F(n x), with n = 1 / sqrt(F(1)) for each point.
+        """A lattice with the filter F'(x) = strength n F(n x), where n = 1 / sqrt(F(1)) at each point.
 
-        Symmetric normalisation; the factor is split evenly over the weights of splat and slice, so that
-        it costs nothing while filtering.
+        This is symmetric normalisation. The factors go into the weights of splat and slice, half into
+        each, so that filtering costs no more.
         """
         weights = _normalise(self.vertices, self.weights, self.neighbours, np.float32(strength))
         return Lattice(self.vertices, weights, self.neighbours)
 
 
 def build_lattice(features: npt.NDArray[np.float32]) -> Lattice:
-    """The lattice of N points, for a Gaussian of standard deviation 1 in every feature.
+    """Build the lattice of N points, for a Gaussian of standard deviation 1 in every feature.
 
     Args:
         features: float32 (d, N), coordinates divided by the standard deviation wanted.
@@ -69,7 +71,7 @@ def build_lattice(features: npt.NDArray[np.float32]) -> Lattice:
 
 
 def feature_scale(dims: int) -> npt.NDArray[np.float32]:
-    """Factors (d,) on the features: a standard deviation of 1 in the features is one of the whole filter."""
+    """Factors (d,) on the features with which the whole filter has a standard deviation of 1 in each."""
     # Expected deviation of splat, blur and slice together (Adams et al. 2010, section 3).
     deviation = np.float32(np.sqrt(2.0 / 3.0) * (dims + 1))
     return np.array([float(deviation) / np.sqrt((i + 2.0) * (i + 1.0)) for i in range(dims)], np.float32)

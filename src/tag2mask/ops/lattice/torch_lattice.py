@@ -31,7 +31,7 @@ class TorchLattice:
     neighbours: Tensor
 
     def filter(self, maps: Tensor) -> Tensor:
-        """Sums of float32 maps (P, K) with the weights of the lattice, as `lattice_filter` has them."""
+        """Sums of float32 maps (P, K) with the weights of the lattice, as by `lattice_filter`."""
         values = maps.new_zeros(self.neighbours.shape[2], maps.shape[1])
         for corner, weight in zip(self.vertices, self.weights, strict=True):
             values.index_add_(0, corner, weight[:, None] * maps)
@@ -44,7 +44,7 @@ class TorchLattice:
 
 
 def torch_lattice(features: Tensor) -> TorchLattice:
-    """The lattice of B images at once.
+    """Build the lattice of B images at once.
 
     Args:
         features: float32 (B, d, N), coordinates divided by the standard deviation wanted.

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tag2mask.core import map_threads
 from tag2mask.ops.engine import Engine, use_kernels
+from tag2mask.ops.layout import Array
 from tag2mask.ops.pairs.kernels import backward_kernel, forward_kernel
 from tag2mask.ops.pairs.neighbours import Border, shifted, source_windows
 
@@ -29,16 +30,16 @@ def pair_distances(
 
     Args:
         features: (B, C, H, W) floating point; bfloat16 and float16 are computed as float32.
-        radius: pairs are nearer than this many cells.
+        radius: cells nearer to each other than this form a pair.
         border: which pairs, see `Border`.
-        wanted: (B, offsets, H, W) bool; pairs outside are not computed and stay 0. Default: all.
+        wanted: (B, offsets, H, W) bool; pairs where it is False are not computed and stay 0. Default: all.
         engine: see `Engine`.
 
     Returns:
         (B, offsets, H, W) planes of ``mean_c |f_i - f_j|``, 0 where there is no pair.
 
     Raises:
-        ValueError: features that are not four-dimensional, empty or no floats; a `wanted` of another
+        ValueError: features that are not (B, C, H, W), empty or not floating point; a `wanted` of another
             shape; an unknown `border` or `engine`; a map too small for ``border="psa"``.
 
     Example:
@@ -111,21 +112,24 @@ def _backward_slices(features: Tensor, grad: Tensor, windows: npt.NDArray[np.int
 def _forward_compiled(features: Tensor, wanted: Tensor | None, windows: npt.NDArray[np.int64]) -> Tensor:
     batch, height, width, _ = features.shape
     planes = features.new_zeros(batch, len(windows), height, width)
-    mask = np.zeros((0, 0, 0, 0), np.bool_) if wanted is None else wanted.contiguous().numpy()
-    x, out = features.detach().numpy(), planes.numpy()
-    _on_rows(lambda b, y0, y1: forward_kernel(x, mask, windows, out, b, y0, y1), batch, height)
+    masks = np.zeros((batch, 0, 0, 0), np.bool_) if wanted is None else wanted.contiguous().numpy()
+    _on_rows(forward_kernel, features.detach().numpy(), masks, windows, planes.numpy())
     return planes
 
 
 def _backward_compiled(features: Tensor, grad: Tensor, windows: npt.NDArray[np.int64]) -> Tensor:
-    batch, height = features.shape[:2]
     total = torch.empty_like(features)
-    x, weights, out = features.numpy(), grad.contiguous().numpy(), total.numpy()
-    _on_rows(lambda b, y0, y1: backward_kernel(x, weights, windows, out, b, y0, y1), batch, height)
+    _on_rows(backward_kernel, features.numpy(), grad.contiguous().numpy(), windows, total.numpy())
     return total
 
 
-def _on_rows(work: Callable[[int, int, int], None], batch: int, height: int) -> None:
-    """Call `work(image, first row, end row)` for pieces small enough to be shared out evenly, on threads."""
-    pieces = [(b, y) for b in range(batch) for y in range(0, height, _CHUNK_ROWS)]
-    map_threads(lambda p: work(*p, min(p[1] + _CHUNK_ROWS, height)), pieces, torch.get_num_threads())
+def _on_rows(kernel: Callable[..., None], x: Array, planes: Array, windows: Array, out: Array) -> None:
+    """Run a kernel over all images, on threads, in pieces of rows small enough to be shared out evenly."""
+    batch, height = x.shape[:2]
+    pieces = [(b, first) for b in range(batch) for first in range(0, height, _CHUNK_ROWS)]
+
+    def work(piece: tuple[int, int]) -> None:
+        b, first = piece
+        kernel(x[b], planes[b], windows, out[b], first, min(first + _CHUNK_ROWS, height))
+
+    map_threads(work, pieces, torch.get_num_threads())

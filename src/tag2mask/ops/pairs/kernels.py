@@ -9,31 +9,24 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating[Any]]
+Mask = npt.NDArray[np.bool_]
+Windows = npt.NDArray[np.int64]
 
 
 # Only the order of the sum is free: NaN, infinity and signs keep their meaning.
 @numba.njit(cache=True, nogil=True, fastmath={"reassoc"})
-def forward_kernel(
-    x: Floats,
-    wanted: npt.NDArray[np.bool_],
-    windows: npt.NDArray[np.int64],
-    out: Floats,
-    image: int,
-    first: int,
-    end: int,
-) -> None:
-    """Distances of the pairs whose source lies in rows first..end-1 of one image.
+def forward_kernel(x: Floats, wanted: Mask, windows: Windows, out: Floats, first: int, end: int) -> None:
+    """Distances of the pairs of one image whose source lies in rows first..end-1.
 
     Args:
-        x: (B, H, W, C) features.
-        wanted: (B, offsets, H, W), or empty for all pairs.
+        x: (H, W, C) features.
+        wanted: (offsets, H, W), or empty for all pairs.
         windows: (offsets, 6), see `source_windows`.
-        out: (B, offsets, H, W), written where there is a pair.
-        image: index into B.
+        out: (offsets, H, W), written where there is a pair.
         first: first row.
         end: row after the last.
     """
-    channels = x.shape[3]
+    channels = x.shape[2]
     everything = wanted.size == 0
     scale = x.dtype.type(1) / x.dtype.type(channels)
     for row in range(first, end):
@@ -42,56 +35,47 @@ def forward_kernel(
             if row < top or row >= bottom:
                 continue
             for col in range(left, right):
-                if everything or wanted[image, o, row, col]:
-                    here = x[image, row, col]
-                    there = x[image, row + dy, col + dx]
+                if everything or wanted[o, row, col]:
+                    here = x[row, col]
+                    there = x[row + dy, col + dx]
                     total = x.dtype.type(0)
                     for c in range(channels):
                         total += abs(here[c] - there[c])
-                    out[image, o, row, col] = total * scale
+                    out[o, row, col] = total * scale
 
 
 @numba.njit(cache=True, nogil=True)
-def backward_kernel(
-    x: Floats,
-    grad: Floats,
-    windows: npt.NDArray[np.int64],
-    out: Floats,
-    image: int,
-    first: int,
-    end: int,
-) -> None:
-    """Feature gradients of rows first..end-1 of one image.
+def backward_kernel(x: Floats, grad: Floats, windows: Windows, out: Floats, first: int, end: int) -> None:
+    """Gradients of one image by the features of rows first..end-1.
 
     Each cell gathers from its pairs on both sides, so that no two rows write to the same place.
 
     Args:
-        x: (B, H, W, C) features.
-        grad: (B, offsets, H, W) gradient by distance.
+        x: (H, W, C) features.
+        grad: (offsets, H, W) gradient by distance.
         windows: (offsets, 6), see `source_windows`.
-        out: (B, H, W, C), written.
-        image: index into B.
+        out: (H, W, C), written.
         first: first row.
         end: row after the last.
     """
-    width = x.shape[2]
-    scale = x.dtype.type(1) / x.dtype.type(x.shape[3])
+    width = x.shape[1]
+    scale = x.dtype.type(1) / x.dtype.type(x.shape[2])
     for row in range(first, end):
         for col in range(width):
-            total = out[image, row, col]
+            total = out[row, col]
             total[:] = 0
-            here = x[image, row, col]
+            here = x[row, col]
             for o in range(windows.shape[0]):
                 dy, dx, top, bottom, left, right = windows[o]
                 if top <= row < bottom and left <= col < right:
-                    weight = grad[image, o, row, col] * scale
+                    weight = grad[o, row, col] * scale
                     if weight != 0:
-                        _add_sign(total, here, x[image, row + dy, col + dx], weight)
+                        _add_sign(total, here, x[row + dy, col + dx], weight)
                 row2, col2 = row - dy, col - dx
                 if top <= row2 < bottom and left <= col2 < right:
-                    weight = grad[image, o, row2, col2] * scale
+                    weight = grad[o, row2, col2] * scale
                     if weight != 0:
-                        _add_sign(total, here, x[image, row2, col2], weight)
+                        _add_sign(total, here, x[row2, col2], weight)
 
 
 @numba.njit(cache=True, nogil=True, inline="always")

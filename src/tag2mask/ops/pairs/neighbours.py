@@ -24,12 +24,12 @@ _LARGEST_RADIUS = 64
 
 @lru_cache(maxsize=32)
 def half_plane_offsets(radius: int) -> tuple[tuple[int, int], ...]:
-    """Offsets (dy, dx) with dx^2 + dy^2 < radius^2, one of each pair of opposite ones.
+    """Offsets (dy, dx) with dx^2 + dy^2 < radius^2, one of each two opposite ones.
 
     Each offset points to a later cell in row-major order.
 
     Args:
-        radius: pairs are nearer than this many cells; a whole number from 2 to 64.
+        radius: cells nearer to each other than this form a pair; a whole number from 2 to 64.
 
     Raises:
         ValueError: another radius: below 2 no cell has a neighbour, beyond 64 each has over 12,000.

@@ -19,9 +19,9 @@ def normalise_gates(gates: Tensor, floor: float = 1e-4) -> Tensor:
 
     Args:
         gates: (B, 4, 3, C, H, W) floating point, see `spatial_propagation`.
-        floor: least divisor, above 0. With the small default the three |p_k| sum to 1 nearly always,
-            as in the code that its authors published; 1 leaves smaller sums as they are, all that
-            the paper asks for.
+        floor: least divisor, above 0. With the small default the three |p_k| sum to 1 nearly everywhere, as
+            in the authors' code. With 1, sums up to 1 stay as they are, which is all that the paper asks
+            for.
 
     Returns:
         as `gates`, with sum_k |p_k| <= 1.

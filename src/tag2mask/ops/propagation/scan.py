@@ -32,11 +32,11 @@ def spatial_propagation(x: Tensor, gates: Tensor, floor: float = 1e-4, engine: E
 
     (Liu et al. 2017, eq. 1 with three-way connections). A neighbour outside the map has gate 0, so
     each direction starts with h = x on its first line. Because sum_k |p_k| <= 1, the recursion is
-    stable. A constant map stays as it is. Differentiable once, by both arguments; the compiled scan
-    keeps nothing but them and the result for that. NaN spreads along the lines.
+    stable. A constant map stays as it is. NaN spreads along the lines. Differentiable once with respect to
+    both arguments; for the gradient the compiled scan keeps them and the result, nothing else.
 
     Args:
-        x: (B, C, H, W) floating point, strided as it likes.
+        x: (B, C, H, W) floating point, of any strides.
         gates: (B, 4, 3, C, H, W) floating point, any sign: direction in the order of `DIRECTIONS`
             (left-right, right-left, top-down, bottom-up), neighbour i - 1, i, i + 1 of the previous
             line.
@@ -48,8 +48,8 @@ def spatial_propagation(x: Tensor, gates: Tensor, floor: float = 1e-4, engine: E
         (B, 4, C, H, W) in the dtype of `x`; computed in float32, or in float64 where an argument is.
 
     Raises:
-        ValueError: shapes that do not fit, nothing in them, no floating point, different devices; a
-            `floor` that is not above 0; an unknown engine.
+        ValueError: shapes that do not fit; empty tensors, or ones that are not floating point; different
+            devices; a `floor` that is not above 0; an unknown engine.
 
     Example:
         >>> x = torch.tensor([[[[1.0, 0.0, 0.0]]]])

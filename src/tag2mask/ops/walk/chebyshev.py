@@ -6,14 +6,14 @@ from functools import lru_cache
 from itertools import accumulate
 
 MAX_STEPS = 2**20
-"""More steps than any walk needs; a typing error of some digits is found before it takes hours."""
+"""More steps than any walk needs: a number with some digits too many is refused before it takes hours."""
 
 _NEGLIGIBLE = 2.0**-80
 
 
 @lru_cache(maxsize=64)
 def power_coefficients(steps: int, tol: float) -> tuple[float, ...]:
-    """Chebyshev coefficients of x^steps, up to the degree whose rest is at most `tol`.
+    """Chebyshev coefficients of x^steps, cut off where the sum of the rest is at most `tol`.
 
     c_k = 2^(1-t) * C(t, (t-k)/2) for k with the parity of t, c_0 halved; they are positive and sum
     to 1. The kept ones are scaled to sum to 1 again, so that a walk keeps constants.
