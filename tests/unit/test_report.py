@@ -311,6 +311,17 @@ def test_names_are_escaped(tmp_path: Path) -> None:
     assert evil in class_table(read_runs([run])).rows[0]
 
 
+def test_reasons_and_problems_are_escaped(run: Path, images: VOC) -> None:
+    """Texts that come from files and errors, in a note, a table, a caption and an attribute."""
+    evil = '"><img src=x onerror=alert(1)>'
+    add_step(run, "labels", "labels", images, parent="walk", score={"scored": False, "why": evil})
+    (run / "walk").rename(run / evil.replace("/", ""))
+    parsed = _Page(build_page(read_runs([run]), images=4))
+    assert not any("onerror" in attributes for attributes in parsed.all("img"))
+    assert any(evil in word for word in parsed.words)
+    assert any(evil in str(picture["alt"]) for picture in parsed.all("img"))
+
+
 def test_run_without_masks(tmp_path: Path) -> None:
     data = make_images(tmp_path / "images", masks=False)
     run = tmp_path / "run"
