@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from tag2mask.artifacts.files import atomic_write_bytes, atomic_write_json
+from tag2mask.artifacts.files import atomic_write_bytes, atomic_write_json, reading
 from tag2mask.core.classes import ClassList
-from tag2mask.core.errors import UserError
 
 
 def save_features(path: str | Path, features: npt.NDArray[np.float32]) -> None:
@@ -38,16 +37,10 @@ def load_features(path: str | Path) -> npt.NDArray[np.float32]:
     Raises:
         UserError: the file is missing, broken, or holds something else.
     """
-    try:
+    with reading(path, "features"):
         features = np.load(path, allow_pickle=False)
         if not isinstance(features, np.ndarray) or features.ndim != 1 or features.dtype != np.float32:
             raise ValueError("it holds no vector of 32-bit floats")
-    except FileNotFoundError as error:
-        raise UserError(f"no features at {path}: run the step that makes them") from error
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(
-            f"cannot read features from {path}: {error}; delete it and run its step again"
-        ) from error
     return features
 
 
@@ -69,15 +62,9 @@ def load_sub_labels(path: str | Path, classes: ClassList) -> dict[int, int]:
     Raises:
         UserError: the file is missing or broken, or holds something else or another class.
     """
-    try:
+    with reading(path, "sub-categories"):
         plain = json.loads(Path(path).read_text(encoding="utf-8"))
         if not isinstance(plain, dict) or any(not isinstance(n, int) or n < 0 for n in plain.values()):
             raise ValueError("it holds no table of sub-categories")
         ids = [int(mask_id) for mask_id in plain]
-    except FileNotFoundError as error:
-        raise UserError(f"no sub-categories at {path}: run the step that makes them") from error
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"cannot read sub-categories from {path}: {error}; delete it and run its step again"
-        ) from error
     return dict(zip(classes.indices(ids, str(path)), plain.values(), strict=True))

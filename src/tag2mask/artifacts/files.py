@@ -6,8 +6,11 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 from tag2mask.core.errors import UserError
 
@@ -78,6 +81,27 @@ def read_json(path: str | Path) -> dict[str, Any] | None:
     if not isinstance(plain, dict):
         raise UserError(f"{path} does not hold an object; delete it and run the step again")
     return plain
+
+
+@contextmanager
+def reading(path: str | Path, what: str) -> Iterator[None]:
+    """Turn what can go wrong while a step's file is read into one sentence for the user.
+
+    Args:
+        path: the file.
+        what: what it holds, in the plural.
+
+    Raises:
+        UserError: the file is missing or broken, or holds something else.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise UserError(f"no {what} at {path}: run the step that makes them") from error
+    except (OSError, ValueError, KeyError, TypeError, EOFError, SyntaxError, BadZipFile) as error:
+        raise UserError(
+            f"cannot read {what} from {path}: {error}; delete it and run its step again"
+        ) from error
 
 
 def safe_join(folder: str | Path, name: str) -> Path:

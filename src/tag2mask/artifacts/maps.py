@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
-from tag2mask.artifacts.files import atomic_write_bytes, safe_join
+from tag2mask.artifacts.files import atomic_write_bytes, reading, safe_join
 from tag2mask.core.classes import ClassList
-from tag2mask.core.errors import UserError
 from tag2mask.core.results import ScoreMaps
 
 MAPS_SUFFIX = ".npz"
@@ -54,17 +52,10 @@ def load_maps(folder: str | Path, image_id: str, classes: ClassList) -> ScoreMap
         UserError: the file is missing or broken, or holds something else or the map of another class.
     """
     path = safe_join(folder, f"{image_id}{MAPS_SUFFIX}")
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            maps, ids, size = (stored[key] for key in _KEYS)
-    except FileNotFoundError as error:
-        raise UserError(f"no maps at {path}: run the step that makes them") from error
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"cannot read maps from {path}: {error}; delete it and run its step again") from error
-    fits = maps.ndim == 3 and ids.shape == maps.shape[:1] and size.shape == (2,)
-    if not fits or len(np.unique(ids)) != len(ids):
-        raise UserError(
-            f"{path} does not hold maps (M, h, w) with one class id each; delete it and run its step again"
-        )
+    with reading(path, "maps"), np.load(path, allow_pickle=False) as stored:
+        maps, ids, size = (stored[key] for key in _KEYS)
+        fits = maps.ndim == 3 and ids.shape == maps.shape[:1] and size.shape == (2,)
+        if not fits or len(np.unique(ids)) != len(ids):
+            raise ValueError("it does not hold maps (M, h, w) with one class id each")
     indices = classes.indices(ids.tolist(), str(path))
     return ScoreMaps(image_id, maps.astype(np.float32), indices, (int(size[0]), int(size[1])))

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from tag2mask.artifacts.files import atomic_write_bytes
+from tag2mask.artifacts.files import atomic_write_bytes, reading
 from tag2mask.core.errors import UserError
 
 _MOST = 1 << 16
@@ -45,14 +45,7 @@ def load_regions(path: str | Path) -> npt.NDArray[np.int32]:
     Raises:
         UserError: the file is missing, broken, or no gray PNG of 16 bits.
     """
-    try:
-        with Image.open(path) as image:
-            if not image.mode.startswith("I"):
-                raise ValueError(f"its mode is {image.mode}, not 16 bits of gray")
-            return np.array(image, dtype=np.int32)
-    except FileNotFoundError as error:
-        raise UserError(f"no superpixels at {path}: run the step that makes them") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise UserError(
-            f"cannot read superpixels from {path}: {error}; delete it and run its step again"
-        ) from error
+    with reading(path, "superpixels"), Image.open(path) as image:
+        if not image.mode.startswith("I"):
+            raise ValueError(f"its mode is {image.mode}, not 16 bits of gray")
+        return np.array(image, dtype=np.int32)
