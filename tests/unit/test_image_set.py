@@ -120,7 +120,7 @@ def test_unknown_class_in_csv_names_file_and_line(root: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("image,tags\na,dog\n", "no column 'labels'"),
+        ("colour,shape\na,dog\n", "no column of images"),
         ("image,labels\na,dog\na.jpg,cat\n", "line 3: a.jpg is listed twice"),
         ("image,labels\na,dog\nb,\n", r"b\.jpg has no tags"),
         ("image,labels\na,dog\n", r"b\.jpg has no tags"),
@@ -391,8 +391,9 @@ def test_table_leaves_no_split_empty(tmp_path: Path, fraction: float) -> None:
 def test_check_command(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "check", "--data", "voc", "--data-root", str(root)]) == 0
     out = capsys.readouterr().out
-    assert out.count("\n") == 1
-    assert "train 2 images, 1.50 tags each, 2 masks" in out and "2 classes: dog sheep" in out
+    note, line = out.splitlines()
+    assert note == "note: no image of split val shows sheep"
+    assert "train 2 images, 1.50 tags each, 2 masks" in out and "2 classes: dog, sheep" in line
 
 
 def test_check_command_with_other_tags(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from tag2mask.artifacts.files import atomic_write_text
 from tag2mask.core import UserError, unknown_name
-from tag2mask.data.image_set import ImageSet
+from tag2mask.data.check import Found, check_dataset
+from tag2mask.data.image_set import ImageSet, problems_error
 from tag2mask.data.shapes import Shapes
 from tag2mask.data.shipped import conf_folder
 
@@ -25,6 +28,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     check.add_argument("--tags", help="CSV image,labels or cls_labels.npy (default: what the root holds)")
     check.add_argument(
         "--split", action="append", help="split to check, again for more (default: train, val)"
+    )
+    check.add_argument("--decode", action="store_true", help="also decode every image (slower)")
+    check.add_argument(
+        "--skip-bad", action="store_true", help="write a data configuration that leaves bad images out"
+    )
+    check.add_argument(
+        "--out", metavar="FILE", default="checked.yaml", help="that file (default: checked.yaml)"
     )
     check.set_defaults(handler=_check)
 
@@ -79,20 +89,49 @@ def _read_config(data: str) -> Any:
 
 def _check(args: argparse.Namespace) -> int:
     dataset = dataset_from_config(args.data, args.data_root, args.tags)
-    parts = []
-    for split in args.split or ["train", "val"]:
-        dataset.check(split)
-        parts.append(_summary(dataset, split))
+    found = check_dataset(dataset, args.split or ["train", "val"], args.decode)
+    wrong = [*found.errors, *(() if args.skip_bad else found.problems.values())]
+    if wrong:
+        raise problems_error(wrong)
+    for note in found.notes:
+        print(f"note: {note}")
     names = dataset.classes.names
-    print(f"{args.data}: {'; '.join(parts)}; {len(names)} classes: {' '.join(names)}; ok")
+    parts = "; ".join(_summary(dataset, split, ids) for split, ids in found.ids.items())
+    print(f"{args.data}: {parts}; {len(names)} classes: {', '.join(names)}; ok")
+    if found.problems:
+        _write_without(dataset, found, args.out)
     return 0
 
 
-def _summary(dataset: ImageSet, split: str) -> str:
-    ids = dataset.ids(split)
+def _summary(dataset: ImageSet, split: str, ids: Sequence[str]) -> str:
+    if not ids:
+        raise UserError(f"split {split} has no image that can be read")
     tags = sum(len(dataset.tag_names(i)) for i in ids) / len(ids)
     masks = sum(dataset.mask_path(i) is not None for i in ids)
     return f"{split} {len(ids)} images, {tags:.2f} tags each, {masks} masks"
+
+
+def _write_without(dataset: ImageSet, found: Found, out: str) -> None:
+    """Writes a data configuration that leaves the bad images out."""
+    plain = dataset.describe()
+    plain["init_args"]["skip"] = sorted(dataset.skip | found.problems.keys())
+    write_config(Path(out), plain, "Written by tag2mask data check --skip-bad.")
+    for image_id, problem in found.problems.items():
+        print(f"left out {image_id}: {problem}")
+    print(f"left out {len(found.problems)} images; go on with --data {out}")
+
+
+def write_config(path: Path, dataset: Mapping[str, Any], comment: str) -> None:
+    """Writes a data configuration for ``--data``.
+
+    Args:
+        path: the YAML file.
+        dataset: class path and arguments, as `ImageSet.describe` gives them.
+        comment: a sentence for its first line.
+    """
+    plain = {"data": {"init_args": {"dataset": dict(dataset)}}}
+    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
+    atomic_write_text(path, f"# {comment}\n{text}")
 
 
 def _prepare(args: argparse.Namespace) -> int:

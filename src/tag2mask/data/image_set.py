@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from tag2mask.artifacts.labels import load_labels
 from tag2mask.core import ClassList, UserError, map_threads
-from tag2mask.data.images import read_rgb, read_size
+from tag2mask.data.images import check_image, check_mask, read_rgb, read_size
+
+Untagged = Literal["error", "negative"]
+"""What an image without tags is: a mistake, or an image that shows none of the classes."""
+
+_SHOWN = 10
 
 
 class ImageSet(ABC):
@@ -21,12 +26,27 @@ class ImageSet(ABC):
 
     Tags are the only supervision; masks are read for scoring (and for the upper bound trained on
     true masks) and never turned into tags. Nothing is read before it is asked for.
+
+    Args:
+        untagged: what an image without tags is.
+        skip: ids of images that no split has, although its list names them.
     """
+
+    def __init__(self, untagged: Untagged = "error", skip: Sequence[str] | None = None) -> None:
+        if untagged not in ("error", "negative"):
+            raise UserError(f"untagged must be error or negative, got {untagged!r}")
+        self.untagged = untagged
+        self.skip = frozenset(skip or ())
 
     @property
     @abstractmethod
     def classes(self) -> ClassList:
         """The K foreground classes and their mask ids."""
+
+    @property
+    def mask_classes(self) -> ClassList:
+        """The classes whose ids masks may hold; more than `classes` where a data set uses some of them."""
+        return self.classes
 
     @abstractmethod
     def ids(self, split: str) -> list[str]:
@@ -89,24 +109,59 @@ class ImageSet(ABC):
             need_tags: also ask for the tags of each image.
 
         Raises:
-            UserError: the first thing that is wrong, with the file's name.
+            UserError: what is wrong, with the files' names.
         """
         self.check_ids(self.ids(split), need_tags)
 
     def check_ids(self, image_ids: Sequence[str], need_tags: bool = True) -> None:
         """As `check`, for some images."""
-        if need_tags:
-            for image_id in image_ids:
-                self.tag_names(image_id)
+        bad = self.problems(image_ids, need_tags)
+        if bad:
+            raise problems_error(list(bad.values()))
+
+    def problems(
+        self, image_ids: Sequence[str], need_tags: bool = True, seen: Callable[[], object] = lambda: None
+    ) -> dict[str, str]:
+        """What is wrong with images, their tags and their masks: id -> a sentence, for the bad ones.
+
+        Args:
+            image_ids: the images to look at.
+            need_tags: also ask for the tags of each image.
+            seen: called once after each image, from several threads.
+        """
+
+        def look(image_id: str) -> str:
+            try:
+                if need_tags:
+                    self.tag_names(image_id)
+                self._check_files(image_id)
+            except UserError as error:
+                return str(error)
+            finally:
+                seen()
+            return ""
+
         # The time goes into opening files, which threads overlap (network disks above all).
-        map_threads(self._check_files, image_ids, threads=8)
+        found = zip(image_ids, map_threads(look, image_ids, threads=8), strict=True)
+        return {image_id: problem for image_id, problem in found if problem}
+
+    def notes(self, image_ids: Sequence[str]) -> list[str]:
+        """Sentences on what is odd with the data set, but no reason to stop; none unless overridden."""
+        return []
 
     def _check_files(self, image_id: str) -> None:
         image = self.image_path(image_id)
-        size = read_size(image)
+        size = check_image(image)
         mask = self.mask_path(image_id)
         if mask is not None:
-            _same_size(mask, read_size(mask), image, size)
+            _same_size(mask, check_mask(mask), image, size)
+
+    def _kept(self, image_ids: Sequence[str]) -> list[str]:
+        return [i for i in image_ids if i not in self.skip] if self.skip else list(image_ids)
+
+    def _common_args(self) -> dict[str, Any]:
+        """The arguments of every data set, as `_init_args` gives them."""
+        return {"untagged": self.untagged, "skip": sorted(self.skip) or None}
 
     def describe(self) -> dict[str, Any]:
         """Plain ``{"class_path", "init_args"}`` from which `from_description` makes the set again."""
@@ -134,6 +189,17 @@ class ImageSet(ABC):
             return cls(**plain.get("init_args", {}))
         except TypeError as error:
             raise UserError(f"data set {path}: {error}") from None
+
+
+def problems_error(problems: Sequence[str]) -> UserError:
+    """One error for all that is wrong with a data set: the first few, and how many there are."""
+    if len(problems) == 1:
+        return UserError(problems[0])
+    more = [f"... and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+    return UserError(
+        "\n  ".join([f"{len(problems)} things are wrong:", *problems[:_SHOWN], *more])
+        + "\nmend them, or leave the images out: tag2mask data check --skip-bad"
+    )
 
 
 def _same_size(

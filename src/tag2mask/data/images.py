@@ -33,6 +33,7 @@ def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
     """
     try:
         with Image.open(path) as image:
+            _require_8_bits(path, image.mode)
             return np.array(ImageOps.exif_transpose(image).convert("RGB"), dtype=np.uint8)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise _unreadable(path, error) from None
@@ -69,15 +70,55 @@ def read_size(path: Path) -> tuple[int, int]:
     Raises:
         UserError: the file is missing, is no picture, or ends too early.
     """
+    return _read_header(path)[0]
+
+
+def check_image(path: Path) -> tuple[int, int]:
+    """`read_size` of an image; also refuses one whose values `read_rgb` cannot read."""
+    size, mode = _read_header(path)
+    _require_8_bits(path, mode)
+    return size
+
+
+def check_mask(path: Path) -> tuple[int, int]:
+    """`read_size` of a mask; also refuses one whose values cannot be class ids.
+
+    Raises:
+        UserError: as `read_size`, or the mask has colours, one bit or more than eight bits.
+    """
+    size, mode = _read_header(path)
+    if mode not in ("P", "L"):
+        what = (
+            "colours" if mode.startswith(("RGB", "CMYK", "YCbCr", "LA", "PA")) else f"values of type {mode}"
+        )
+        raise UserError(
+            f"{path} has {what}, not class ids: a mask is a palette or 8-bit gray PNG whose values are ids "
+            "(0 background, 1 the first class, ..., 255 not scored); convert the masks, or set masks: null"
+        )
+    return size
+
+
+def _read_header(path: Path) -> tuple[tuple[int, int], str]:
+    """(H, W) after the EXIF orientation, and Pillow's mode."""
     try:
         with Image.open(path) as image:
+            mode = image.mode
             width, height = image.size
             if not _ends_well(path, image.format):
                 image.load()
             turned = "exif" in image.info and image.getexif().get(_ORIENTATION, 1) >= 5
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise _unreadable(path, error) from None
-    return (width, height) if turned else (height, width)
+    return ((width, height) if turned else (height, width)), mode
+
+
+def _require_8_bits(path: Path, mode: str) -> None:
+    """Nothing in a file says which of its 65,536 values (or which float) is white."""
+    if mode == "F" or mode.startswith("I"):
+        raise UserError(
+            f"{path} has {'float' if mode == 'F' else '16-bit or 32-bit gray'} values, and it is not known "
+            "which of them are black and white: convert the images to 8 bits"
+        )
 
 
 def _ends_well(path: Path, form: str | None) -> bool:

@@ -4,72 +4,86 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tag2mask.artifacts.files import safe_join
 from tag2mask.core import ClassList, UserError, unknown_name
-from tag2mask.data.image_set import ImageSet
-from tag2mask.data.images import PHOTO_SUFFIXES
-from tag2mask.data.tags import read_csv, split_labels
+from tag2mask.data.class_names import require_distinct_names
+from tag2mask.data.image_folder import ImageFolder, file_stem
+from tag2mask.data.image_set import ImageSet, Untagged
+from tag2mask.data.tag_table import TableForm, TagRow, read_tag_table, unused_columns
 
+AUTO = "auto"
 _UNSAFE = re.compile(r"[^\w.+-]")
 _HASH_RANGE = 16**8
-
-
-@dataclass(frozen=True)
-class _Row:
-    image: str  # relative to the folder of images, as in the CSV
-    names: tuple[str, ...]
-    split: str
-    line: str
+_MASK_SUFFIXES = (".png",)
 
 
 class Table(ImageSet):
-    """Images in a folder (and its subfolders) and a CSV: ``image,labels`` and if you like ``split``.
+    """Images in a folder (and its subfolders) and a table of tags: a CSV with the columns image and labels.
 
-    Labels are separated by spaces. An image id is the image's path without its ending, with ``__``
-    for a folder's slash and ``_`` for characters that file names had better not have. Without a
-    column ``split``, images go to train and val by a hash of their id, so that images which come
-    later leave the others where they are.
+    Any usual form of a table is read, see `tag2mask.data.tag_table.read_tag_table`; a column ``split``
+    is optional. An image id is the image's path without its ending, with ``__`` for a folder's slash and
+    ``_`` for characters that file names had better not have. Without a column ``split``, images go to
+    train and val by a hash of their id, so that images which come later leave the others where they are.
 
     Args:
         images: folder of images.
-        csv: the table; its paths are relative to `images`.
-        masks: folder of palette PNGs named as the images, or None; only for scoring.
+        csv: the table; its paths are relative to `images`, or to the folder of the table.
+        masks: folder of palette PNGs named as the images, only for scoring; null for none; auto takes
+            ``masks`` beside `images` where it exists.
         classes: class names, mask ids 1..K in this order; by default all names in the table, sorted.
         val_fraction: share of images for validation, where the table has no column ``split``.
         root: folder that the other paths are relative to, by default the working directory.
+        separator: what separates names in a cell: a character, or none, space, comma, semicolon or tab;
+            null finds it.
+        tags_column: heading of the column of tags; null finds it.
+        untagged: what an image without tags is: an error, or a negative (it shows none of the classes).
+        skip: ids of images to leave out, as ``tag2mask data check --skip-bad`` writes them.
     """
 
     def __init__(
         self,
         images: str,
         csv: str,
-        masks: str | None = None,
+        masks: str | None = AUTO,
         classes: Sequence[str] | None = None,
         val_fraction: float = 0.2,
         root: str | None = None,
+        separator: str | None = None,
+        tags_column: str | None = None,
+        untagged: Untagged = "error",
+        skip: Sequence[str] | None = None,
     ) -> None:
+        super().__init__(untagged, skip)
         if not 0 < val_fraction < 1:
             raise UserError(f"val_fraction must lie between 0 and 1, got {val_fraction}")
         base = Path(root or ".")
-        self._images, self._csv = base / images, base / csv
-        self._masks = None if masks is None else base / masks
+        self._csv = base / csv
+        self._images = ImageFolder(base / images, base=self._csv.parent)
+        if masks == AUTO:
+            beside = (base / images).parent / "masks"
+            masks = str(beside.absolute()) if beside.is_dir() else None
+        self._masks = None if masks is None else ImageFolder(base / masks, _MASK_SUFFIXES)
         self._class_names = classes
         self._val_fraction = val_fraction
+        self._form = TableForm(separator, tags_column, None if classes is None else tuple(classes))
 
     def _init_args(self) -> dict[str, Any]:
         return {
-            "images": str(self._images.absolute()),
+            "images": str(self._images.folder.absolute()),
             "csv": str(self._csv.absolute()),
-            "masks": None if self._masks is None else str(self._masks.absolute()),
+            "masks": None if self._masks is None else str(self._masks.folder.absolute()),
             "classes": None if self._class_names is None else list(self._class_names),
             "val_fraction": self._val_fraction,
             "root": None,
+            "separator": self._form.separator,
+            "tags_column": self._form.tags_column,
+            **self._common_args(),
         }
 
     @cached_property
@@ -79,7 +93,8 @@ class Table(ImageSet):
             return ClassList.from_names(self._class_names)
         found = sorted({name for row in self._rows.values() for name in row.names})
         if not found:
-            raise UserError(f"{self._csv} has no labels: fill its column labels")
+            raise UserError(f"{self._csv} has no tags: fill its column of labels")
+        require_distinct_names(found, str(self._csv))
         return ClassList.from_names(found)
 
     def ids(self, split: str) -> list[str]:
@@ -89,62 +104,74 @@ class Table(ImageSet):
             raise unknown_name(
                 "split", split, {row.split for row in self._rows.values()}, f"(in {self._csv})"
             )
-        return ids
+        return self._kept(ids)
 
     def image_path(self, image_id: str) -> Path:
         """The image that the table names, or of that name with any image ending."""
-        path = safe_join(self._images, self._row(image_id).image)
-        if path.suffix:
-            return path
-        return next((p for s in PHOTO_SUFFIXES if (p := path.with_name(path.name + s)).is_file()), path)
+        image = self._row(image_id).image
+        return self._images.find(image) or self._images.folder / image
 
     def mask_path(self, image_id: str) -> Path | None:
         """``masks/<path of the image>.png``, or None if there is none."""
         if self._masks is None:
             return None
-        path = safe_join(self._masks, _stem(self._row(image_id).image) + ".png")
-        return path if path.is_file() else None
+        return self._masks.find(file_stem(self._row(image_id).image))
 
     def tag_names(self, image_id: str) -> tuple[str, ...]:
         """The labels in the image's row."""
         row = self._row(image_id)
-        if not row.names:
+        if not row.names and self.untagged == "error":
             raise UserError(
-                f"image {row.image} has no tags ({self._csv}, line {row.line}): add them or remove the row"
+                f"image {row.image} has no tags ({self._csv}, line {row.line}): add them, remove "
+                "the row, or set untagged: negative in the data set's YAML if it shows none of the classes"
             )
         return row.names
 
-    def check_ids(self, image_ids: Sequence[str], need_tags: bool = True) -> None:
-        """As in `ImageSet`; also that the folders are there."""
-        for folder in (self._images, self._masks):
-            if folder is not None and not folder.is_dir():
-                raise UserError(
-                    f"the folder {folder} does not exist: check root, images and masks of the data set"
-                )
-        super().check_ids(image_ids, need_tags)
+    def problems(
+        self, image_ids: Sequence[str], need_tags: bool = True, seen: Callable[[], object] = lambda: None
+    ) -> dict[str, str]:
+        """As in `ImageSet`.
 
-    def _row(self, image_id: str) -> _Row:
+        Raises:
+            UserError: a folder does not exist.
+        """
+        for place in (self._images, self._masks):
+            if place is not None and not place.folder.is_dir():
+                raise UserError(
+                    f"the folder {place.folder} does not exist: check root, images and masks of the data set"
+                )
+        return super().problems(image_ids, need_tags, seen)
+
+    def notes(self, image_ids: Sequence[str]) -> list[str]:
+        """Columns that are not read, and masks that belong to no image."""
+        unused = unused_columns(self._csv, self._form)
+        notes = [f"{self._csv}: columns that are not read: {', '.join(unused)}"] if unused else []
+        if self._masks is not None and not any(self.mask_path(i) for i in image_ids):
+            file = next((p.name for p in sorted(self._masks.folder.rglob("*.*"))), None)
+            wanted = file_stem(self._row(image_ids[0]).image) + ".png"
+            if file is not None:
+                notes.append(
+                    f"{self._masks.folder} has no mask named as an image: {file} is there, "
+                    f"{wanted} is looked for"
+                )
+        return notes
+
+    def _row(self, image_id: str) -> TagRow:
         if image_id not in self._rows:
             raise unknown_name("image id", image_id, self._rows, f"(in {self._csv})")
         return self._rows[image_id]
 
     @cached_property
-    def _rows(self) -> dict[str, _Row]:
+    def _rows(self) -> dict[str, TagRow]:
         """Image id -> row, with the split filled in."""
-        rows: dict[str, _Row] = {}
-        for plain in read_csv(self._csv):
-            image = plain["image"].strip()
-            safe_join(self._images, image)
-            image_id = _image_id(image)
-            row = _Row(
-                image,
-                split_labels(plain, self._csv, self._class_names),
-                plain.get("split", ""),
-                plain["line"],
-            )
+        rows: dict[str, TagRow] = {}
+        for row in read_tag_table(self._csv, self._form):
+            self._require_known(row)
+            row = replace(row, image=self._images.relative(row.image))
+            image_id = _image_id(row.image)
             if image_id in rows:
                 raise UserError(
-                    f"{self._csv}, line {row.line}: {image} and {rows[image_id].image} "
+                    f"{self._csv}, line {row.line}: {row.image} and {rows[image_id].image} "
                     f"(line {rows[image_id].line}) would have the same id; rename one or keep one row"
                 )
             rows[image_id] = row
@@ -152,7 +179,12 @@ class Table(ImageSet):
             raise UserError(f"{self._csv} has no rows")
         return self._with_splits(rows)
 
-    def _with_splits(self, rows: dict[str, _Row]) -> dict[str, _Row]:
+    def _require_known(self, row: TagRow) -> None:
+        for name in row.names:
+            if self._class_names is not None and name not in self._class_names:
+                raise unknown_name("class", name, self._class_names, f"({self._csv}, line {row.line})")
+
+    def _with_splits(self, rows: dict[str, TagRow]) -> dict[str, TagRow]:
         given = [row for row in rows.values() if row.split]
         if len(given) == len(rows):
             return rows
@@ -166,22 +198,15 @@ class Table(ImageSet):
             # So few images that the hash puts all on one side: neither split may be empty.
             ordered = sorted(rows, key=_share)
             val = set(ordered[:1] if not val else ordered[:-1])
-        return {i: _Row(r.image, r.names, "val" if i in val else "train", r.line) for i, r in rows.items()}
-
-
-def _stem(image: str) -> str:
-    """An image's relative path without its ending."""
-    path = image.replace("\\", "/")
-    stem, dot, ending = path.rpartition(".")
-    return stem if dot and f".{ending.lower()}" in PHOTO_SUFFIXES else path
+        return {i: replace(r, split="val" if i in val else "train") for i, r in rows.items()}
 
 
 def _image_id(image: str) -> str:
     """The id of an image by its relative path: one safe file name."""
-    parts = [part for part in _stem(image).split("/") if part not in ("", ".")]
-    if not parts:
+    *folders, name = unicodedata.normalize("NFC", file_stem(image)).split("/")
+    if not name:
         raise UserError(f"the image {image!r} of the table has no name before its ending: rename it")
-    return "__".join(_UNSAFE.sub("_", part) for part in parts)
+    return "__".join(_UNSAFE.sub("_", part) for part in (*folders, name))
 
 
 def _share(image_id: str) -> float:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from xml.etree import ElementTree
 
 from tag2mask.core import UserError, unknown_name
-from tag2mask.data.images import PHOTO_SUFFIXES
+from tag2mask.data.image_folder import file_stem
 from tag2mask.data.safe_npy import load_label_dict
+from tag2mask.data.tag_table import TableForm, read_tag_table
 
 
 class TagSource(Protocol):
@@ -77,54 +77,21 @@ def read_xml(path: Path, known: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def read_csv(path: Path) -> list[dict[str, str]]:
-    """The rows of a tag CSV; each also has its line number as ``"line"``.
-
-    Raises:
-        UserError: the file cannot be read, or lacks the columns ``image`` and ``labels``.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            rows = [_plain_row(row, reader.line_num) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read as a CSV of tags ({error})") from None
-    columns = list(reader.fieldnames or [])
-    for column in ("image", "labels"):
-        if column not in columns:
-            raise UserError(
-                f"{path} has no column {column!r} (it has {columns}): "
-                "the first line must be image,labels and labels are separated by spaces"
-            )
-    return rows
-
-
-def _plain_row(row: Mapping[str | Any, str | Any], line: int) -> dict[str, str]:
-    """A row whose missing cells are empty; cells beyond the last column have no name and go."""
-    return {**{k: v or "" for k, v in row.items() if k is not None}, "line": str(line)}
-
-
-def split_labels(row: Mapping[str, str], path: Path, known: Sequence[str] | None = None) -> tuple[str, ...]:
-    """The distinct class names of a CSV row, each of which must be known (if a list is given)."""
-    names = tuple(dict.fromkeys(row["labels"].split()))
-    for name in names:
-        if known is not None and name not in known:
-            raise unknown_name("class", name, known, f"({path}, line {row['line']})")
-    return names
-
-
 def csv_tags(path: Path, known: Sequence[str]) -> TagTable:
-    """Tags of a CSV ``image,labels``, by file name without its ending.
+    """Tags of a table in any form that `read_tag_table` takes, by file name without its ending.
 
     Raises:
         UserError: an unknown class or an image listed twice, with file and line.
     """
     names: dict[str, tuple[str, ...]] = {}
-    for row in read_csv(path):
-        image_id = image_stem(row["image"])
+    for row in read_tag_table(path, TableForm(known=tuple(known))):
+        image_id = image_stem(row.image)
         if image_id in names:
-            raise UserError(f"{path}, line {row['line']}: {row['image']} is listed twice; keep one row")
-        names[image_id] = split_labels(row, path, known)
+            raise UserError(f"{path}, line {row.line}: {row.image} is listed twice; keep one row")
+        for name in row.names:
+            if name not in known:
+                raise unknown_name("class", name, known, f"({path}, line {row.line})")
+        names[image_id] = row.names
     return TagTable(str(path), names)
 
 
@@ -138,6 +105,4 @@ def npy_tags(path: Path, known: Sequence[str]) -> TagTable:
 
 def image_stem(name: str) -> str:
     """File name without folder and image ending: ``"a/2007_000032.jpg"`` -> ``"2007_000032"``."""
-    base = name.strip().replace("\\", "/").rpartition("/")[2]
-    stem, dot, ending = base.rpartition(".")
-    return stem if dot and f".{ending.lower()}" in PHOTO_SUFFIXES else base
+    return file_stem(name.strip().replace("\\", "/").rpartition("/")[2])

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tag2mask.core import ClassList, UserError, unknown_name
-from tag2mask.data.image_set import ImageSet
+from tag2mask.data.image_folder import ImageFolder
+from tag2mask.data.image_set import ImageSet, Untagged
 from tag2mask.data.shipped import shipped_file
 from tag2mask.data.tags import TagSource, XmlTags, csv_tags, image_stem, npy_tags
 
 _LISTS = "ImageSets/Segmentation"
 _CLASS_SPLITS = ("train", "train_aug", "trainaug", "trainval")
-_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 class VOC(ImageSet):
@@ -30,6 +30,8 @@ class VOC(ImageSet):
         classes: names to work with; by default those that occur in the tags of the train split. They
             keep VOC's order and mask ids. Tags and mask areas of other VOC classes are left out.
         splits: split name -> text file of image ids, in place of the lists in the root.
+        untagged: what an image without tags is: an error, or a negative (it shows none of the classes).
+        skip: ids of images to leave out, as ``tag2mask data check --skip-bad`` writes them.
     """
 
     known: ClassVar[ClassList] = ClassList.voc()
@@ -41,12 +43,16 @@ class VOC(ImageSet):
         tags: str | None = None,
         classes: Sequence[str] | None = None,
         splits: Mapping[str, str] | None = None,
+        untagged: Untagged = "error",
+        skip: Sequence[str] | None = None,
     ) -> None:
+        super().__init__(untagged, skip)
         self.root = Path(root)
         self._tags_path = tags
         self._class_names = classes
         self._split_files = {name: shipped_file(path) for name, path in (splits or {}).items()}
         self._ids: dict[str, list[str]] = {}
+        self._folders: dict[str, ImageFolder] = {}
 
     def _init_args(self) -> dict[str, Any]:
         return {
@@ -54,6 +60,7 @@ class VOC(ImageSet):
             "tags": None if self._tags_path is None else str(Path(self._tags_path).absolute()),
             "classes": None if self._class_names is None else list(self._class_names),
             "splits": {k: str(v.absolute()) for k, v in self._split_files.items()} or None,
+            **self._common_args(),
         }
 
     @cached_property
@@ -62,24 +69,29 @@ class VOC(ImageSet):
         if self._class_names is not None:
             return _subset(self.known, self._class_names)
         split = next((s for s in _CLASS_SPLITS if self._list_file(s).is_file()), _CLASS_SPLITS[0])
-        found = {name for image_id in self.ids(split) for name in self._all_tags(image_id)}
-        return _subset(self.known, found)
+        return _subset(self.known, self._found(split))
+
+    @property
+    def mask_classes(self) -> ClassList:
+        """All that masks may name."""
+        return self.known
 
     def ids(self, split: str) -> list[str]:
         """The ids in the split's text file; lines may also be paths, as in SBD's ``train_aug`` list."""
         if split not in self._ids:
             self._ids[split] = self._read_list(split)
-        return list(self._ids[split])
+        return self._kept(self._ids[split])
 
     def image_path(self, image_id: str) -> Path:
-        """``JPEGImages/<id>.jpg`` (or .jpeg, .png)."""
-        paths = [self.root / "JPEGImages" / f"{image_id}{suffix}" for suffix in _SUFFIXES]
-        return next((p for p in paths if p.is_file()), paths[0])
+        """``JPEGImages/<id>.jpg``, or the one file of that name with another ending."""
+        name = f"{image_id}.jpg"
+        images = self._folder("JPEGImages")
+        return images.find(name) or images.find(image_id) or images.folder / name
 
     def mask_path(self, image_id: str) -> Path | None:
         """VOC's own mask, else SBD's, else None."""
-        paths = [self.root / d / f"{image_id}.png" for d in ("SegmentationClass", "SegmentationClassAug")]
-        return next((p for p in paths if p.is_file()), None)
+        name = f"{image_id}.png"
+        return self._folder("SegmentationClass").find(name) or self._folder("SegmentationClassAug").find(name)
 
     def tag_names(self, image_id: str) -> tuple[str, ...]:
         """The image's tags that are in the class list (empty if it only shows other VOC classes)."""
@@ -87,12 +99,30 @@ class VOC(ImageSet):
 
     def _all_tags(self, image_id: str) -> tuple[str, ...]:
         names = self._tags.get(image_id)
+        if not names and self.untagged == "negative":
+            return ()
         if not names:
             raise UserError(
                 f"image {self.image_path(image_id)} has no tags in {self._tags.where}: "
-                "add them or take the image off the list"
+                "add them, take the image off the list, or set untagged: negative if it shows no class"
             )
         return names
+
+    def _found(self, split: str) -> set[str]:
+        """The classes in a split's tags; images whose tags are wrong are left to `check`."""
+        found: set[str] = set()
+        error = None
+        for image_id in self.ids(split):
+            try:
+                found.update(self._all_tags(image_id))
+            except UserError as bad:
+                error = bad
+        if error is not None and not found:
+            raise error
+        return found
+
+    def _folder(self, name: str) -> ImageFolder:
+        return self._folders.setdefault(name, ImageFolder(self.root / name))
 
     @cached_property
     def _tags(self) -> TagSource:

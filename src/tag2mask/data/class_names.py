@@ -1,0 +1,67 @@
+"""Class names that look as if they were meant to be one."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+
+from tag2mask.core import UserError
+
+_NO_CLASS = ("background", "none", "nan", "null", "n/a", "na", "-", "no", "unlabeled", "unlabelled")
+_MOST_NAMES = 300
+"""Every pair of names is compared; with more names than these the search takes longer than it helps."""
+_ALIKE = 0.85
+"""Ratio of `difflib.SequenceMatcher` from which two names are taken for one with a typing error."""
+
+
+def require_distinct_names(names: Iterable[str], where: str) -> None:
+    """Refuses names that differ by case, spaces or dashes only, and words that mean that there is no class.
+
+    Raises:
+        UserError: two names look alike, or one is a word like background.
+    """
+    seen: dict[str, str] = {}
+    for name in sorted(names):
+        if name.lower() in _NO_CLASS:
+            raise UserError(
+                f"{where} has the tag {name!r}, which is no class: leave the cell empty, and set "
+                "untagged: negative in the data set's YAML for images that show none of the classes"
+            )
+        other = seen.setdefault(_key(name), name)
+        if other != name:
+            raise UserError(
+                f"{where} has the tags {other!r} and {name!r}, which look like one class: write one of them "
+                "everywhere, or list both under classes in the data set's YAML if they are two"
+            )
+
+
+def similar_names(counts: Mapping[str, int]) -> list[str]:
+    """Sentences on names that may be one class: singular and plural, or a typing error.
+
+    Args:
+        counts: number of images for each class name.
+    """
+    names = sorted(counts)
+    if len(names) > _MOST_NAMES:
+        return []
+    return [
+        f"{a!r} ({counts[a]} images) and {b!r} ({counts[b]}) look alike: "
+        "if they are one class, write one name everywhere"
+        for index, a in enumerate(names)
+        for b in names[index + 1 :]
+        if _look_alike(a, b)
+    ]
+
+
+def _key(name: str) -> str:
+    return re.sub(r"[\s_-]+", "", name).casefold()
+
+
+def _look_alike(a: str, b: str) -> bool:
+    a, b = a.casefold(), b.casefold()
+    if b in (f"{a}s", f"{a}es") or a in (f"{b}s", f"{b}es"):
+        return True
+    if re.sub(r"\d", "", a) == re.sub(r"\d", "", b):
+        return False  # class_1 and class_2 are meant to differ
+    return min(len(a), len(b)) >= 5 and difflib.SequenceMatcher(None, a, b).ratio() >= _ALIKE

@@ -1,0 +1,115 @@
+"""Finds the files that a table or a list means, however it writes their names."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from tag2mask.artifacts.files import safe_join
+from tag2mask.core import UserError
+from tag2mask.data.images import PHOTO_SUFFIXES
+
+_DRIVE = re.compile(r"[A-Za-z]:/")
+
+
+def file_stem(name: str, suffixes: Sequence[str] = PHOTO_SUFFIXES) -> str:
+    """A relative path without the ending of an image, if it has one: ``a/IMG.v2`` stays as it is."""
+    stem, dot, ending = name.rpartition(".")
+    return stem if dot and f".{ending.lower()}" in suffixes else name
+
+
+class ImageFolder:
+    """A folder in which files are found by name, whatever the case of the ending and the form of accents.
+
+    A name that is a file as it stands is taken without listing anything. Otherwise the sub-folder is
+    listed, once, and its names are compared in Unicode's composed form and without case; a name without
+    an ending also finds the one file that it is the stem of.
+
+    Args:
+        folder: the folder; no name leads out of it.
+        suffixes: endings that a name may leave out.
+        base: a folder around it that names may start from too, as the folder of the table they stand in.
+    """
+
+    def __init__(
+        self, folder: Path, suffixes: Sequence[str] = PHOTO_SUFFIXES, base: Path | None = None
+    ) -> None:
+        self.folder = folder
+        self._suffixes = tuple(suffixes)
+        self._listed: dict[Path, dict[str, list[str]]] = {}
+        inner = None if base is None else _inside(folder, base)
+        self._prefix = f"{inner}/" if inner and not (folder / inner).exists() else None
+
+    def relative(self, name: str) -> str:
+        """The name as a path below the folder, with slashes.
+
+        Raises:
+            UserError: it is empty, or leads out of the folder.
+        """
+        plain = name.strip().replace("\\", "/")
+        if PurePosixPath(plain).is_absolute() or _DRIVE.match(plain):
+            inside = _inside(Path(plain), self.folder)
+            if inside is None:
+                raise UserError(
+                    f"{name!r} is not inside the folder {self.folder}: "
+                    "put the image there, or correct the data root"
+                )
+            plain = inside
+        text = "/".join(part for part in plain.split("/") if part not in ("", "."))
+        if self._prefix is not None:
+            text = text.removeprefix(self._prefix)
+        safe_join(self.folder, text)
+        return text
+
+    def find(self, relative: str) -> Path | None:
+        """The file of a path below the folder, or None.
+
+        Raises:
+            UserError: several files could be meant.
+        """
+        path = safe_join(self.folder, relative)
+        if path.is_file():
+            return path
+        *folders, name = relative.split("/")
+        parent = self.folder
+        for folder in folders:
+            parent = self._entry(parent, folder) or parent / folder
+        return self._entry(parent, name, self._suffixes)
+
+    def _entry(self, parent: Path, name: str, suffixes: Sequence[str] = ()) -> Path | None:
+        if not suffixes and (parent / name).is_dir():
+            return parent / name
+        names = self._names(parent)
+        fitting = names.get(_plain(name), [])
+        if not fitting and file_stem(name, suffixes) == name:
+            fitting = [n for suffix in suffixes for n in names.get(_plain(name) + suffix, [])]
+        if len(fitting) > 1:
+            raise UserError(
+                f"{parent / name} could be {' or '.join(sorted(fitting))}: "
+                "write the whole name, or remove one of the files"
+            )
+        return parent / fitting[0] if fitting else None
+
+    def _names(self, folder: Path) -> dict[str, list[str]]:
+        """Names without case and in composed form -> the names of the files."""
+        if folder not in self._listed:
+            names: dict[str, list[str]] = {}
+            if folder.is_dir():
+                with os.scandir(folder) as entries:
+                    for entry in entries:
+                        names.setdefault(_plain(entry.name), []).append(entry.name)
+            self._listed[folder] = names
+        return self._listed[folder]
+
+
+def _inside(path: Path, folder: Path) -> str | None:
+    """The path below the folder, or None if it lies elsewhere; links are not followed."""
+    full, base = os.path.abspath(path), os.path.abspath(folder)
+    return os.path.relpath(full, base).replace(os.sep, "/") if full.startswith(base + os.sep) else None
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

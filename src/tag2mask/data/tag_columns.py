@@ -1,0 +1,194 @@
+"""Which columns of a table hold the images, the tags and the split."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tag2mask.core import UserError, unknown_name
+from tag2mask.data.images import PHOTO_SUFFIXES
+from tag2mask.data.separators import Names
+
+_IMAGE = (
+    "image", "images", "filename", "file", "filepath", "path", "imagepath", "imagefile", "imagename", "img",
+    "imgname", "imgpath", "photo", "picture", "imageid", "imgid", "name", "id",
+)  # fmt: skip
+"""Headings of the images, without case, spaces and underscores; the first that occurs is taken."""
+_SINGULAR = ("label", "tag", "class", "classname", "category", "categoryname", "target", "labelname")
+_PLURAL = ("labels", "tags", "classes", "classnames", "categories", "targets")
+_SPLIT = ("split", "set", "subset", "partition")
+_NUMBERED = re.compile(rf"({'|'.join((*_SINGULAR, *_PLURAL))})\d+")
+_YES = frozenset(("1", "1.0", "true", "yes", "x"))
+_NO = frozenset(("0", "0.0", "false", "no", ""))
+
+Line = tuple[int, list[str]]
+"""Number of a line in the file, and its cells."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where in a row to look.
+
+    Attributes:
+        names: the headings.
+        image: column of the image.
+        tags: columns of names, or of zeros and ones.
+        split: column of the split, or None.
+        one_hot: `tags` hold zeros and ones, and their headings are the classes.
+        open_end: cells beyond the last heading are tags too.
+        holds: how many names a cell should hold.
+        unused: headings of columns that are not read.
+    """
+
+    names: tuple[str, ...]
+    image: int
+    tags: tuple[int, ...]
+    split: int | None = None
+    one_hot: bool = False
+    open_end: bool = False
+    holds: Names = "many"
+    unused: tuple[str, ...] = ()
+
+
+def plain_heading(text: str) -> str:
+    """A heading without case, spaces, underscores and dashes."""
+    return re.sub(r"[\s_-]", "", text).lower()
+
+
+def is_image_heading(text: str) -> bool:
+    """Whether a column of this heading usually holds image names."""
+    return plain_heading(text) in _IMAGE
+
+
+def is_image_name(text: str) -> bool:
+    """Whether a cell ends as image files do."""
+    return text.strip().lower().endswith(PHOTO_SUFFIXES)
+
+
+def is_yes(cell: str) -> bool:
+    """Whether a cell of a column of zeros and ones says that the class is there."""
+    return cell.strip().lower() in _YES
+
+
+def find_columns(path: str, header: Sequence[str], lines: Sequence[Line], tags_column: str | None) -> Columns:
+    """What the columns of a table are, by their headings and what is in them.
+
+    Args:
+        path: the file, for messages.
+        header: the headings.
+        lines: the rows.
+        tags_column: heading of the column of tags, or None to find it.
+
+    Raises:
+        UserError: no column of images or tags, or more than one that could be it.
+    """
+    plain = [plain_heading(h) for h in header]
+    image = _image_column(path, header, plain, lines)
+    split = next((i for i, name in enumerate(plain) if name in _SPLIT and i != image), None)
+    rest = [i for i in range(len(header)) if i not in (image, split)]
+    tags, one_hot = _tag_columns(path, header, rest, lines, tags_column)
+    longest = max((len(cells) for _, cells in lines), default=0)
+    open_end = longest > len(header) and not one_hot and max(tags) == len(header) - 1
+    if longest > len(header) and not open_end:
+        number = next(n for n, cells in lines if len(cells) > len(header))
+        raise UserError(
+            f"{path}, line {number} has {longest} cells but the first line only {len(header)} headings: "
+            "put names that belong to one image into quotes or separate them with ';'"
+        )
+    holds: Names = "perhaps one" if plain[tags[0]] in _SINGULAR else "many"
+    return Columns(
+        names=tuple(h.strip() for h in header),
+        image=image,
+        tags=tuple(tags),
+        split=split,
+        one_hot=one_hot,
+        open_end=open_end,
+        holds="one" if len(tags) > 1 or open_end else holds,
+        unused=tuple(header[i] for i in rest if i not in tags),
+    )
+
+
+def headless(lines: Sequence[Line]) -> Columns:
+    """The columns of a table without headings: the image, then tags."""
+    longest = max(len(cells) for _, cells in lines)
+    return Columns(("image", "labels"), 0, (1,), open_end=longest > 2, holds="one" if longest > 2 else "many")
+
+
+def _image_column(path: str, header: Sequence[str], plain: Sequence[str], lines: Sequence[Line]) -> int:
+    for name in _IMAGE:
+        if name in plain:
+            return plain.index(name)
+    by_cells = [
+        i for i in range(len(header)) if lines and all(is_image_name(cell) for cell in _column(lines, i))
+    ]
+    if len(by_cells) == 1:
+        return by_cells[0]
+    raise UserError(
+        f"{path} has no column of images (its columns are {_shown(header)}): "
+        "name it 'image' in the first line"
+    )
+
+
+def _tag_columns(
+    path: str, header: Sequence[str], rest: Sequence[int], lines: Sequence[Line], given: str | None
+) -> tuple[list[int], bool]:
+    """The columns of tags, and whether they hold zeros and ones."""
+    if given is not None:
+        if given not in [h.strip() for h in header]:
+            raise unknown_name("column", given, [h.strip() for h in header], f"(tags_column, {path})")
+        return [[h.strip() for h in header].index(given)], False
+    named = [i for i in rest if plain_heading(header[i]) in (*_SINGULAR, *_PLURAL)]
+    numbered = [i for i in rest if _NUMBERED.fullmatch(plain_heading(header[i]))]
+    if len(named) == 1 and not numbered:
+        _refuse_numbers(path, header[named[0]], _column(lines, named[0]))
+        return named, False
+    if len(named) > 1:
+        raise UserError(
+            f"{path} has several columns that could hold the tags, {_shown(header[i] for i in named)}: "
+            "name one with tags_column in the data set's YAML"
+        )
+    if numbered:
+        return numbered, False
+    return _unnamed_tags(path, header, rest, lines)
+
+
+def _unnamed_tags(
+    path: str, header: Sequence[str], rest: Sequence[int], lines: Sequence[Line]
+) -> tuple[list[int], bool]:
+    hot = [i for i in rest if _is_one_hot(_column(lines, i))]
+    if rest and len(hot) == len(rest):
+        return list(rest), True
+    if len(rest) == 1:
+        return list(rest), False
+    if not rest:
+        raise UserError(
+            f"{path} has no column of tags (its columns are {_shown(header)}): "
+            "the first line must be like image,labels, and names are separated by ';'"
+        )
+    raise UserError(
+        f"{path} has several columns that could hold the tags, {_shown(header[i] for i in rest)}: "
+        "name one 'labels', or say which with tags_column in the data set's YAML; a column for each class "
+        "holds only 0 and 1"
+    )
+
+
+def _is_one_hot(cells: Iterable[str]) -> bool:
+    values = {cell.strip().lower() for cell in cells}
+    return bool(values & _YES) and values <= _YES | _NO
+
+
+def _refuse_numbers(path: str, heading: str, cells: Iterable[str]) -> None:
+    if {cell.strip() for cell in cells} == {"0", "1"}:
+        raise UserError(
+            f"the column {heading!r} of {path} holds only 0 and 1, which name no class: if 1 means that a "
+            "class is there, make the class the heading (image,defect); if they are two classes, name them"
+        )
+
+
+def _column(lines: Sequence[Line], index: int) -> list[str]:
+    return [cells[index] if index < len(cells) else "" for _, cells in lines]
+
+
+def _shown(headings: Iterable[str]) -> str:
+    return ", ".join(repr(h) for h in headings)
