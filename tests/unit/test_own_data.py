@@ -15,7 +15,7 @@ from tag2mask.cli import main
 from tag2mask.core import UserError
 from tag2mask.data import VOC, ImageSet, Table
 from tag2mask.data.command import dataset_from_config
-from tag2mask.data.images import read_rgb
+from tag2mask.data.images import read_rgb, to_rgb
 
 SIZE = (6, 9)  # height, width
 NAMES = "abcdefgh"
@@ -134,6 +134,8 @@ def test_images_of_more_than_8_bits_are_refused(root: Path, name: str, values: n
         table(root).check("train")
     with pytest.raises(UserError, match="convert the images to 8 bits"):
         read_rgb(root / "images" / name)
+    with pytest.raises(UserError, match=r"the image has .* 8 bits"):
+        to_rgb(Image.open(root / "images" / name))
 
 
 # ------------------------------------------------------------------ tags

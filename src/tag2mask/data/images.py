@@ -29,12 +29,11 @@ def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
     """Decodes an image of any mode to RGB uint8 (H, W, 3), upright by its EXIF orientation.
 
     Raises:
-        UserError: the file is missing or cannot be decoded.
+        UserError: the file is missing, cannot be decoded, or has more than 8 bits for a value.
     """
     try:
         with Image.open(path) as image:
-            _require_8_bits(path, image.mode)
-            return np.array(ImageOps.exif_transpose(image).convert("RGB"), dtype=np.uint8)
+            return _upright(image, path)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise _unreadable(path, error) from None
 
@@ -47,13 +46,13 @@ def to_rgb(image: AnyImage) -> npt.NDArray[np.uint8]:
             Files and PIL images are turned upright by their EXIF orientation.
 
     Raises:
-        UserError: a file is missing or cannot be decoded.
+        UserError: a file is missing or cannot be decoded, or an image has more than 8 bits.
         ValueError: an array or tensor has another shape or type.
     """
     if isinstance(image, str | os.PathLike):
         return read_rgb(Path(image))
     if isinstance(image, Image.Image):
-        return np.array(ImageOps.exif_transpose(image).convert("RGB"), dtype=np.uint8)
+        return _upright(image, "the image")
     if not isinstance(image, np.ndarray):
         pixels = np.asarray(image.detach().cpu())
         if pixels.ndim != 3 or len(pixels) != 3 or pixels.dtype != np.uint8:
@@ -112,11 +111,16 @@ def _read_header(path: Path) -> tuple[tuple[int, int], str]:
     return ((width, height) if turned else (height, width)), mode
 
 
-def _require_8_bits(path: Path, mode: str) -> None:
+def _upright(image: Image.Image, name: Path | str) -> npt.NDArray[np.uint8]:
+    _require_8_bits(name, image.mode)
+    return np.array(ImageOps.exif_transpose(image).convert("RGB"), dtype=np.uint8)
+
+
+def _require_8_bits(name: Path | str, mode: str) -> None:
     """Nothing in a file says which of its 65,536 values (or which float) is white."""
     if mode == "F" or mode.startswith("I"):
         raise UserError(
-            f"{path} has {'float' if mode == 'F' else '16-bit or 32-bit gray'} values, and it is not known "
+            f"{name} has {'float' if mode == 'F' else '16-bit or 32-bit gray'} values, and it is not known "
             "which of them are black and white: convert the images to 8 bits"
         )
 
