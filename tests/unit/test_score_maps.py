@@ -22,6 +22,8 @@ def test_what_does_not_fit_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             ScoreMaps("a", maps, classes, (3, 3))
+    with pytest.raises(TypeError, match=r"use tensor\.cpu\(\)\.numpy\(\)"):
+        ScoreMaps("a", torch.zeros(1, 3, 3), [1], (3, 3))  # type: ignore[arg-type]
 
 
 def test_values_become_plain_ones() -> None:

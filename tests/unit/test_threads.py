@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from tag2mask.core import map_threads, thread_pool, usable_cpus
+from tag2mask.core import UserError, map_threads, thread_pool, usable_cpus
 
 
 def test_usable_cpus_are_those_of_the_process() -> None:
@@ -43,6 +43,12 @@ def test_map_threads_raises_the_first_error_in_order() -> None:
 
     with pytest.raises(ValueError, match="number 4"):
         map_threads(work, [4, 2, 1], threads=2)
+
+
+def test_fewer_threads_than_one_are_refused() -> None:
+    for start in (lambda: map_threads(str, [1, 2], threads=0), lambda: thread_pool(-1)):
+        with pytest.raises(UserError, match="threads must be at least 1, or null"):
+            start()
 
 
 def test_thread_pool_has_a_thread_for_each_usable_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

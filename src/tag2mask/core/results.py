@@ -21,6 +21,7 @@ class ScoreMaps:
         image_size: (H, W) of the image, in pixels.
 
     Raises:
+        TypeError: maps of another library.
         ValueError: another shape, or classes that do not fit the maps.
     """
 
@@ -30,6 +31,8 @@ class ScoreMaps:
     image_size: tuple[int, int]
 
     def __post_init__(self) -> None:
+        if not isinstance(self.maps, np.ndarray):
+            raise TypeError(f"maps must be a NumPy array, got {type(self.maps)}: use tensor.cpu().numpy()")
         if self.maps.ndim != 3:
             raise ValueError(f"maps must have shape (M, h, w), got {tuple(self.maps.shape)}")
         chosen = tuple(int(k) for k in self.classes)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from tag2mask.core.errors import UserError
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -27,8 +29,17 @@ def thread_pool(threads: int | None = None) -> ThreadPoolExecutor:
 
     Args:
         threads: how many; None takes one for each CPU that the process may use.
+
+    Raises:
+        UserError: `threads` is below 1.
     """
-    return ThreadPoolExecutor(usable_cpus() if threads is None else threads)
+    return ThreadPoolExecutor(_count(threads))
+
+
+def _count(threads: int | None) -> int:
+    if threads is not None and threads < 1:
+        raise UserError(f"threads must be at least 1, or null for one per usable CPU, got {threads}")
+    return usable_cpus() if threads is None else threads
 
 
 def map_threads(work: Callable[[T], R], items: Iterable[T], threads: int | None = None) -> list[R]:
@@ -43,10 +54,11 @@ def map_threads(work: Callable[[T], R], items: Iterable[T], threads: int | None 
         threads: the most threads at a time; None takes one for each CPU that the process may use.
 
     Raises:
+        UserError: `threads` is below 1.
         Exception: the first error that `work` raised, in the order of the items.
     """
     jobs = list(items)
-    count = min(len(jobs), usable_cpus() if threads is None else threads)
+    count = min(len(jobs), _count(threads))
     if count <= 1:
         return [work(job) for job in jobs]
     with thread_pool(count) as pool:
