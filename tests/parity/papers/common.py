@@ -13,6 +13,7 @@ from tag2mask.modules import AffinityLearner
 from tag2mask.modules.base import Stage
 from tag2mask.modules.optim import parameter_groups
 from tag2mask.recipes.ial import PairwiseLearner
+from tag2mask.recipes.rrm import JointModel, RegionMining
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -77,6 +78,15 @@ def pairwise_net(reduction: str, smoothness: float = 1.0, new_layer_factor: floa
         lr=1e-5 / new_layer_factor,
         new_layer_factor=new_layer_factor,
         **LIGHT,
+    )
+
+
+def joint_model() -> JointModel:
+    """RRM's network on a light backbone; maps of random weights pass its mining at these settings."""
+    torch.manual_seed(0)
+    rule = RegionMining(foreground_alpha=2, background_alpha=3, background_score=0.1, crf_score=0.3)
+    return JointModel(
+        num_classes=2, backbone="test_resnet", head="deeplabv2", mining=rule, energy_weight=1e-7, **LIGHT
     )
 
 
