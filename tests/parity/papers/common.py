@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tag2mask.modules import AffinityLearner
 from tag2mask.modules.base import Stage
 from tag2mask.modules.optim import parameter_groups
-from tag2mask.recipes.ial import PairwiseLearner
+from tag2mask.recipes.ial import PairwiseLearner, RegionClassifier
 from tag2mask.recipes.rrm import JointModel, RegionMining
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -79,6 +79,12 @@ def pairwise_net(reduction: str, smoothness: float = 1.0, new_layer_factor: floa
         new_layer_factor=new_layer_factor,
         **LIGHT,
     )
+
+
+def region_net(confidence: float) -> RegionClassifier:
+    """IAL's region network on a light backbone."""
+    torch.manual_seed(0)
+    return RegionClassifier(2, backbone="test_resnet", hidden=[6, 5], confidence=confidence, **LIGHT).eval()
 
 
 def joint_model() -> JointModel:
