@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -139,8 +139,16 @@ class Classifier(Predictor, Stage):
 
     def cam(self, images: Tensor) -> Tensor:
         """Raw class maps (B, K, h, w) of images (B, 3, H, W), RGB 0..255, ready for the ReLU."""
+        return self.as_cam(self.class_maps(self.cam_features(images)))
+
+    def cam_features(self, images: Tensor) -> Tensor:
+        """The backbone's last map (B, C, h, w) of images (B, 3, H, W), by its merged copy in prediction."""
         backbone = self._folded[0] if self._folded else self.backbone
-        maps = self.class_maps(backbone(images)["out"])
+        features: Tensor = backbone(images)["out"]
+        return features
+
+    def as_cam(self, maps: Tensor) -> Tensor:
+        """Raw maps made ready for the ReLU."""
         # VGG16's maps peak where its removed pooling layers would have spread them.
         return maps.clamp(min=0).sqrt() if self.backbone.cam_sqrt else maps
 
@@ -201,10 +209,20 @@ class Classifier(Predictor, Stage):
         height, width = image.shape[-2:]
         grid = (-(-height // CAM_GRID), -(-width // CAM_GRID))
         present = sample["tags"].nonzero().flatten().tolist()
-        maps = multi_scale_cam(self.cam, image, self.scales, self.flip, grid)
+        maps = self.summed_maps(image, grid)
         return ScoreMaps(
             sample["id"],
             normalise_cams(maps[present]).cpu().numpy(),
             [k + 1 for k in present],
             (height, width),
         )
+
+    def summed_maps(self, image: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Maps (K, h, w) of the classes of an image, summed over its sizes and mirror images."""
+        return self.over_scales(self.cam, image, grid)
+
+    def over_scales(
+        self, network: Callable[[Tensor], Tensor], image: Tensor, grid: tuple[int, int]
+    ) -> Tensor:
+        """The sum of a network's maps over the sizes and mirror images of this module."""
+        return multi_scale_cam(network, image, self.scales, self.flip, grid)

@@ -14,6 +14,7 @@ from tag2mask.modules.base import Stage
 from tag2mask.modules.optim import parameter_groups
 from tag2mask.recipes.ial import PairwiseLearner, RegionClassifier
 from tag2mask.recipes.rrm import JointModel, RegionMining
+from tag2mask.recipes.sc_cam import SubCategoryClassifier
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -94,6 +95,14 @@ def joint_model() -> JointModel:
     return JointModel(
         num_classes=2, backbone="test_resnet", head="deeplabv2", mining=rule, energy_weight=1e-7, **LIGHT
     )
+
+
+def sub_category_net(sub_categories: int, **more: Any) -> SubCategoryClassifier:
+    """SC-CAM's classifier on a light backbone, in eval mode."""
+    torch.manual_seed(0)
+    return SubCategoryClassifier(
+        num_classes=2, sub_categories=sub_categories, backbone="test_resnet", **{**LIGHT, **more}
+    ).eval()
 
 
 def groups_of(module: Stage) -> dict[str, dict[str, Any]]:

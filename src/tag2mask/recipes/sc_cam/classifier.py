@@ -30,7 +30,8 @@ class SubCategoryClassifier(Classifier):
         schedule_epochs: length that the poly schedule is computed for; null takes the trainer's. The
             published rounds stop after 31, 41 and 51 epochs of a schedule of 61.
         cam_from: parent makes the maps of the classes' own weights, as the paper uses them;
-            sub_category takes the largest map of a class's sub-categories, as its code evaluates.
+            sub_category takes the largest map of a class's sub-categories, after the sum over sizes and
+            mirror images, as its code evaluates.
         **classifier: arguments of `Classifier`.
     """
 
@@ -89,7 +90,18 @@ class SubCategoryClassifier(Classifier):
         """Raw class maps (B, K, h, w) of backbone features (B, C, h, w)."""
         if self.cam_from == "parent":
             return super().class_maps(features)
-        maps: Tensor = self.sub_classifier(features)
+        return self._largest(self.sub_classifier(features))
+
+    def summed_maps(self, image: Tensor, grid: tuple[int, int]) -> Tensor:
+        """See `Classifier.summed_maps`; the largest sub-category is that of the sums."""
+        if self.cam_from == "parent":
+            return super().summed_maps(image, grid)
+        return self._largest(self.over_scales(self._sub_cam, image, grid)[None])[0]
+
+    def _sub_cam(self, images: Tensor) -> Tensor:
+        return self.as_cam(self.sub_classifier(self.cam_features(images)))
+
+    def _largest(self, maps: Tensor) -> Tensor:
         size = (len(maps), self.num_classes, self.sub_categories, *maps.shape[2:])
         return maps.view(size).amax(2)
 
