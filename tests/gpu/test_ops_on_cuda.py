@@ -7,7 +7,18 @@ import pytest
 import torch
 
 from tag2mask.losses import colour_affinity_loss, region_smoothness_loss
-from tag2mask.ops import feature_walk, guided_filter, otsu_threshold, self_guided_filter, spatial_propagation
+from tag2mask.ops import (
+    affinity_graph,
+    dense_crf,
+    feature_walk,
+    felzenszwalb,
+    guided_filter,
+    otsu_threshold,
+    random_walk,
+    self_guided_filter,
+    spatial_propagation,
+    to_dense,
+)
 
 pytestmark = [
     pytest.mark.gpu,
@@ -67,3 +78,21 @@ def test_guided_filters(run, channels):
 def test_otsu():
     maps = noise(20, 24)
     assert otsu_threshold(maps.cuda()) == otsu_threshold(maps)
+
+
+@pytest.mark.parametrize("border", ["all", "psa"])
+def test_random_walk(border):
+    def walk(features: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+        return random_walk(affinity_graph(features, border=border), maps, steps=64, tol=1e-13)
+
+    assert_same(walk, noise(5, 12, 14), noise(2, 12, 14, seed=1))
+    assert_same(lambda features: to_dense(affinity_graph(features, border=border)), noise(5, 12, 14))
+
+
+def test_results_of_cpu_operators_lie_where_their_input_lies():
+    image = torch.randint(0, 256, (3, 20, 24), generator=torch.Generator().manual_seed(0)).byte()
+    scores = noise(3, 20, 24).float().softmax(0)
+    refined = dense_crf(image.cuda(), scores.cuda())
+    assert refined.is_cuda and torch.equal(refined.cpu(), dense_crf(image, scores))
+    labels = felzenszwalb(image.cuda())
+    assert labels.is_cuda and torch.equal(labels.cpu(), felzenszwalb(image))
