@@ -19,11 +19,11 @@ SCRIPTS = {s["name"]: s for s in yaml.safe_load((PSA / "recipe.yaml").read_text(
 STEP_FILES = sorted(p for p in PSA.glob("*.yaml") if p.name != "recipe.yaml")
 
 SMALL = {
-    "classifier": ["--data.init_args.batch_size", "2", "--data.init_args.crop", "64"],
-    "affinity": ["--data.init_args.batch_size", "2", "--data.init_args.crop", "96"],
+    "classifier": ["--data.init_args.batch_size", "2", "--data.init_args.augment.crop", "64"],
+    "affinity": ["--data.init_args.batch_size", "2", "--data.init_args.augment.crop", "96"],
     # From weights, since the made-up run holds no trained classifier to start from.
     "segmentation": [
-        *("--data.init_args.batch_size", "2", "--data.init_args.crop", "64"),
+        *("--data.init_args.batch_size", "2", "--data.init_args.augment.crop", "64"),
         *("--model.init_args.start", "weights"),
     ],
     "pseudo_labels": [],
@@ -72,7 +72,7 @@ def _arguments(path: Path, root: Path, step_dir: Path) -> tuple[str, list[str]]:
     args += ["--config", str(CONF / "data" / "voc.yaml"), "--step-dir", str(step_dir)]
     args += ["--data.init_args.dataset.init_args.root", str(root), "--data.init_args.num_workers", "0"]
     if step["script"] != "pseudo_labels":
-        args += ["--model.init_args.weights", "none", "--trainer.fast_dev_run", "1"]
+        args += ["--model.init_args.backbone.weights", "none", "--trainer.fast_dev_run", "1"]
     return step["script"], [*args, *SMALL[step["script"]], "--trainer.accelerator", "cpu"]
 
 

@@ -16,25 +16,28 @@ from tag2mask.artifacts import (
     save_regions,
     write_manifest,
 )
+from tag2mask.backbones import BackboneSpec
 from tag2mask.core import ScoreMaps, UserError
 from tag2mask.data import VOC
+from tag2mask.heads import HeadSpec
 from tag2mask.modules import Classifier, SegmentationModel, Stage
 from tag2mask.pipeline import load_recipe
 from tag2mask.recipes.ial import PairwiseLearner
+from tag2mask.recipes.ial.propagation import PropagationSpec
 from tag2mask.stage import main
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 IAL = CONF / "recipes" / "ial"
 STEPS = {step.config_name: step for step in load_recipe(IAL, rounds=2).steps if step.name != "segmentation"}
 STEP_FILES = sorted(p for p in IAL.glob("*.yaml") if p.name != "recipe.yaml")
-LIGHT = ["--model.init_args.backbone", "test_resnet", "--model.init_args.frozen", "[]"]
 
 SMALL = {
-    "cam": ["--data.init_args.batch_size", "2", "--data.init_args.crop", "64"],
-    "unary": ["--data.init_args.batch_size", "2", "--data.init_args.crop", "64"],
+    "cam": ["--data.init_args.batch_size", "2", "--data.init_args.augment.crop", "64"],
+    "unary": ["--data.init_args.batch_size", "2", "--data.init_args.augment.crop", "64"],
     "regions": ["--data.init_args.batch_size", "1", "--model.init_args.hidden", "[32]"],
     "pairwise": [
-        "--data.init_args.batch_size", "1", "--data.init_args.patches", "1", "--data.init_args.patch", "32",
+        "--data.init_args.batch_size", "1", "--data.init_args.patches.count", "1",
+        "--data.init_args.patches.size", "32",
         "--data.init_args.energy_images", "1", "--trainer.val_check_interval", "1",
     ],
 }  # fmt: skip
@@ -64,12 +67,14 @@ def earlier(tiny_voc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for step, kind in {**kinds, "pairwise_1": "labels", "superpixels": "superpixels"}.items():
         _manifest(run / step, kind, images)
     size = len(images.classes)
-    light = {"backbone": "test_resnet", "weights": "none", "output_stride": 8}
+    light = BackboneSpec("test_resnet", "none")
     # The small budget's unary network starts from a classifier with its own backbone.
-    classifier = Classifier(size, "mobilenetv2_100", weights="none", output_stride=16)
+    classifier = Classifier(size, BackboneSpec("mobilenetv2_100", "none", 16))
     _network(run / "cam", classifier, "maps", images)
-    _network(run / "unary_1", SegmentationModel(size, "deeplabv2", **light), "segmentation", images)  # type: ignore[arg-type]
-    _network(run / "pairwise_1", PairwiseLearner(size, channels=4, **light), "labels", images)  # type: ignore[arg-type]
+    unary = SegmentationModel(size, light, head=HeadSpec("deeplabv2"))
+    _network(run / "unary_1", unary, "segmentation", images)
+    pairwise = PairwiseLearner(size, light, propagation=PropagationSpec(channels=4))
+    _network(run / "pairwise_1", pairwise, "labels", images)
     return run
 
 
@@ -103,7 +108,7 @@ def _start(path: Path, root: Path, earlier: Path, step_dir: Path, command: str) 
     for option, source in step.inputs.items():
         args += [f"--{option}", str(earlier / source.replace("segmentation", "unary_1").replace("_2", "_1"))]
     if command == "fit":
-        args += ["--model.init_args.weights", "none", "--trainer.fast_dev_run", "1"]
+        args += ["--model.init_args.backbone.weights", "none", "--trainer.fast_dev_run", "1"]
         args += SMALL[step.config_name]
     return main(step.script, args)
 

@@ -16,16 +16,23 @@ PHOTOS = 7
 """An odd number: a sampler that fills up its shares would write one image twice."""
 
 DDP = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
-NETWORK = ["--model.init_args.backbone", "resnet10t", "--model.init_args.weights", "none"]
-NETWORK += ["--model.init_args.frozen", "[]", "--data.init_args.batch_size", "2", "--trainer.max_epochs", "1"]
+NETWORK = ["--model.init_args.backbone.name", "resnet10t", "--model.init_args.backbone.weights", "none"]
+NETWORK += [
+    "--model.init_args.backbone.frozen",
+    "[]",
+    "--data.init_args.batch_size",
+    "2",
+    "--trainer.max_epochs",
+    "1",
+]
 NETWORK += ["--trainer.limit_train_batches", "1"]
 STEPS = {
-    "cam": ("classifier", ["fit", "predict"], [*NETWORK, "--data.init_args.crop", "64"]),
+    "cam": ("classifier", ["fit", "predict"], [*NETWORK, "--data.init_args.augment.crop", "64"]),
     "affinity_labels": ("pseudo_labels", ["predict"], ["maps_dir:cam"]),
     "affinity": (
         "affinity",
         ["fit"],
-        [*NETWORK, "--data.init_args.crop", "96", "labels_dir:affinity_labels"],
+        [*NETWORK, "--data.init_args.augment.crop", "96", "labels_dir:affinity_labels"],
     ),
     "walk": (
         "pseudo_labels",
@@ -38,7 +45,7 @@ STEPS = {
         ["fit", "predict"],
         [
             *NETWORK,
-            *("--data.init_args.crop", "64", "labels_dir:pseudo_label"),
+            *("--data.init_args.augment.crop", "64", "labels_dir:pseudo_label"),
             *("--model.init_args.classifier_from", "RUN/cam"),
         ],
     ),

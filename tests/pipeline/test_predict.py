@@ -14,8 +14,10 @@ from PIL import Image
 
 import tag2mask
 from tag2mask.artifacts import CommandRecord, Manifest, load_labels, write_manifest
+from tag2mask.backbones import BackboneSpec
 from tag2mask.cli import main
 from tag2mask.core import ClassList, UserError
+from tag2mask.heads import HeadSpec
 from tag2mask.modules import Classifier, SegmentationModel
 from tag2mask.pipeline import command
 
@@ -35,7 +37,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with a segmentation network that calls bright pixels dog and the rest background."""
     run = tmp_path_factory.mktemp("runs") / "psa"
     torch.manual_seed(0)
-    module = SegmentationModel(2, "deeplabv2", None, "resnet10t", "none", 16)
+    module = SegmentationModel(2, BackboneSpec("resnet10t", "none", 16), head=HeadSpec("deeplabv2"))
     with torch.no_grad():
         for p in module.network.head.parameters():
             p.zero_()
@@ -125,7 +127,7 @@ def test_two_images_for_one_result_are_refused(
 def test_what_is_no_segmentation_model_is_refused(
     images: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    _save(Classifier(2, "resnet10t", "none", 16), tmp_path / "cam.ckpt")
+    _save(Classifier(2, BackboneSpec("resnet10t", "none", 16)), tmp_path / "cam.ckpt")
     assert _predict(images, tmp_path / "cam.ckpt", tmp_path / "out") == 2
     assert "holds a Classifier" in capsys.readouterr().err
     assert _predict(images, tmp_path, tmp_path / "out") == 2

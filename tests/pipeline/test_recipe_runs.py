@@ -160,9 +160,14 @@ def _arguments(tiny: TinyRun, step: Step, budget: str, folder: Path) -> list[str
     words += step.args
     if step.commands[0] == "fit":
         words += ["--trainer.fast_dev_run", "1", "--data.init_args.batch_size", "2"]
-        words += ["--model.init_args.weights", "none", "--model.init_args.backbone", "test_resnet"]
-        words += ["--model.init_args.frozen", "[]"]
+        words += [
+            "--model.init_args.backbone.weights",
+            "none",
+            "--model.init_args.backbone.name",
+            "test_resnet",
+        ]
+        words += ["--model.init_args.backbone.frozen", "[]"]
         if "model.init_args.network_from" in step.inputs:  # one network throughout: that of the tiny run
-            words += ["--model.init_args.head", "deeplabv2", "--model.init_args.head_channels", "null"]
-        words += ["--data.init_args.crop", "96"] if "crop" in plain["data"]["init_args"] else []
+            words += ["--model.init_args.head.name", "deeplabv2", "--model.init_args.head.channels", "null"]
+        words += ["--data.init_args.augment.crop", "96"] if "augment" in plain["data"]["init_args"] else []
     return words

@@ -151,11 +151,12 @@ def test_command_line_of_a_stage(bench: Bench, tmp_path: Path) -> None:
         "--config", f"{recipe}/cam.yaml", "--config", f"{recipe}/cam.tiny.yaml",
         "--config", f"{conf}/data/toy.yaml", "--config", f"{conf}/logger/csv.yaml",
         "--step-dir", f"{run}/cam", "--recipe", "toy:bare", "--fingerprint", fingerprint, *root,
-        "--model.init_args.backbone", "resnet50", "--model.init_args.weights", str(weights),
+        "--model.init_args.backbone.name", "resnet50", "--model.init_args.backbone.weights", str(weights),
         "--seed_everything", "7", "--trainer.devices", "2", "--trainer.precision", "32",
     ]  # fmt: skip
     label = stages["label:predict"]
-    assert "--model.init_args.backbone" not in label and "--model.init_args.weights" not in label
+    assert "--model.init_args.backbone.name" not in label
+    assert "--model.init_args.backbone.weights" not in label
     assert _option(label, "--data.init_args.maps_dir") == f"{run}/cam"
     assert _option(label, "--model.init_args.affinity_from") == f"{run}/learn"
     # the variant's options, then the step's, then everybody's: the last one wins
@@ -480,7 +481,7 @@ def test_settings_are_remembered(bench: Bench, capsys: pytest.CaptureFixture[str
     bench.run(asked={"data": None})
     calls = [c for c in bench.calls() if c[0] == "stage"]
     assert [_named(c) for c in calls] == ALL[2:]
-    assert _option(calls[0], "--model.init_args.backbone") == "resnet50"
+    assert _option(calls[0], "--model.init_args.backbone.name") == "resnet50"
     assert _option(calls[0], "--seed_everything") == "5"
     assert "changed since" not in capsys.readouterr().out
     bench.run(asked={"seed": 6})

@@ -25,12 +25,12 @@ LIGHT = {
     "trainer.enable_progress_bar": "false",
     "trainer.enable_model_summary": "false",
     "trainer.num_sanity_val_steps": "0",
-    "model.init_args.backbone": "resnet10t",
-    "model.init_args.weights": "none",
-    "model.init_args.frozen": "[]",
-    "model.init_args.scales": "[1.0, 1.5]",
+    "model.init_args.backbone.name": "resnet10t",
+    "model.init_args.backbone.weights": "none",
+    "model.init_args.backbone.frozen": "[]",
+    "model.init_args.cam.scales": "[1.0, 1.5]",
     "data.init_args.batch_size": "4",
-    "data.init_args.crop": "64",
+    "data.init_args.augment.crop": "64",
     "data.init_args.num_workers": "0",
 }
 
@@ -69,10 +69,10 @@ def test_metrics_have_map_f1_and_the_fixed_threshold(fitted: Path) -> None:
 
 
 def test_override_reaches_the_stage_and_the_saved_configuration(tiny_voc: Path, tmp_path: Path) -> None:
-    args = _args("fit", tiny_voc, tmp_path / "cam", model__init_args__lr="0.02")
+    args = _args("fit", tiny_voc, tmp_path / "cam", model__init_args__optimization__lr="0.02")
     assert main("classifier", args) == 0
     saved = yaml.safe_load((tmp_path / "cam" / "fit.yaml").read_text())
-    assert saved["model"]["init_args"]["lr"] == 0.02
+    assert saved["model"]["init_args"]["optimization"]["lr"] == 0.02
     checkpoint = torch.load(tmp_path / "cam" / "checkpoints" / "last.ckpt", weights_only=True)
     first = checkpoint["optimizer_states"][0]["param_groups"][0]
     assert first["initial_lr"] == pytest.approx(0.02)
@@ -151,11 +151,11 @@ def test_interrupted_fit_goes_on_from_its_last_epoch(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model__init_args__backbone": "resnet10x"}, "unknown backbone 'resnet10x'"),
-        ({"model__init_args__weights": "no/such/file.safetensors"}, "no/such/file.safetensors"),
+        ({"model__init_args__backbone__name": "resnet10x"}, "unknown backbone 'resnet10x'"),
+        ({"model__init_args__backbone__weights": "no/such/file.safetensors"}, "no/such/file.safetensors"),
         ({"data__init_args__dataset__init_args__root": "no/such/folder"}, "no/such/folder"),
         ({"data__init_args__batch_size": "100"}, "batch"),
-        ({"model__init_args__lr": "-1"}, "lr must be above 0"),
+        ({"model__init_args__optimization__lr": "-1"}, "optimization.lr must be above 0"),
     ],
 )
 def test_bad_input_gets_one_message_before_anything_is_trained(

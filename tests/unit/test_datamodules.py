@@ -23,8 +23,12 @@ from tag2mask.data import (
 )
 from tag2mask.data.base import ImageData
 from tag2mask.data.samples import as_list
+from tag2mask.data.transforms import AugmentSpec
 
-SMALL: dict[str, Any] = {"crop": 48, "num_workers": 0}
+CROP = 48
+CLASSIFY: dict[str, Any] = {"augment": AugmentSpec(CROP, long_side=(256, 512)), "num_workers": 0}
+LEARN: dict[str, Any] = {"augment": AugmentSpec(CROP, pad="black"), "num_workers": 0}
+SEGMENT: dict[str, Any] = {"augment": AugmentSpec(CROP, scale=(0.5, 1.5)), "num_workers": 0}
 CONF = Path(__file__).parents[2] / "conf" / "data"
 
 
@@ -87,7 +91,9 @@ def maps(tmp_path: Path, shapes: Shapes) -> Path:
 
 
 def test_classification(shapes: Shapes) -> None:
-    data = ClassificationData(shapes, batch_size=4, long_side=(64, 128), **SMALL)
+    data = ClassificationData(
+        shapes, batch_size=4, augment=AugmentSpec(CROP, long_side=(64, 128)), num_workers=0
+    )
     assert data.classes == shapes.classes
     data.setup("fit")
     batches = list(data.train_dataloader())
@@ -100,14 +106,14 @@ def test_classification(shapes: Shapes) -> None:
 
 
 def test_classification_validates_on_whole_images(shapes: Shapes) -> None:
-    data = ClassificationData(shapes, batch_size=4, **SMALL)
+    data = ClassificationData(shapes, batch_size=4, **CLASSIFY)
     data.setup("validate")
     samples = [sample for batch in data.val_dataloader() for sample in batch]
     assert [s["id"] for s in samples] == shapes.ids("val")
     first = samples[0]
     assert first["image"].shape == (3, 96, 128) and first["mask"].shape == (96, 128)
     assert (first["mask"].numpy() == shapes.read_mask(first["id"])).all()
-    smaller = ClassificationData(shapes, batch_size=4, eval_long_side=64, **SMALL)
+    smaller = ClassificationData(shapes, batch_size=4, eval_long_side=64, **CLASSIFY)
     first = next(iter(smaller.val_dataloader()))[0]
     assert first["image"].shape == (3, 48, 64) and first["mask"].shape == (48, 64)
     predicted = next(iter(smaller.predict_dataloader()))[0]
@@ -117,7 +123,9 @@ def test_classification_validates_on_whole_images(shapes: Shapes) -> None:
 
 
 def test_affinity(shapes: Shapes, affinity_labels: Path) -> None:
-    data = AffinityData(shapes, str(affinity_labels), batch_size=3, **{**SMALL, "crop": 160})
+    data = AffinityData(
+        shapes, str(affinity_labels), batch_size=3, augment=AugmentSpec(160, pad="black"), num_workers=0
+    )
     data.setup("fit")
     batch = next(iter(data.train_dataloader()))
     assert batch.keys() == {"id", "image", "fg_labels", "bg_labels"}
@@ -133,7 +141,7 @@ def test_affinity(shapes: Shapes, affinity_labels: Path) -> None:
 def test_segmentation_on_pseudo_labels(shapes: Shapes, labels: Path) -> None:
     ids = shapes.ids("train")[:4]
     write_step(labels, "labels", shapes, image_ids=ids)
-    data = SegmentationData(shapes, str(labels), batch_size=4, **SMALL)
+    data = SegmentationData(shapes, str(labels), batch_size=4, **SEGMENT)
     data.setup("fit")
     batch = next(iter(data.train_dataloader()))
     assert sorted(batch["id"]) == ids  # the images of the labels, not the split
@@ -157,15 +165,15 @@ def test_segmentation_reads_ids_and_gives_indices(shapes: Shapes, tmp_path: Path
     images = VOC(str(root))
     write_label_maps(tmp_path / "pl" / "out", shapes, value=17)
     step = write_step(tmp_path / "pl", "labels", shapes, classes=images.classes.to_dict())
-    data = SegmentationData(images, str(step), batch_size=2, scale=None, **SMALL)
+    data = SegmentationData(images, str(step), batch_size=2, augment=AugmentSpec(CROP), num_workers=0)
     data.setup("fit")
     assert next(iter(data.train_dataloader()))["label"].unique().tolist() == [2]
     assert "mask" not in next(iter(data.val_dataloader()))[0]  # this set has none, and that is fine
 
 
 def test_segmentation_on_true_masks(shapes: Shapes) -> None:
-    data = SegmentationData(shapes, supervision="masks", batch_size=6, scale=None, flip=0, jitter=0, hue=0,
-                            crop=128, num_workers=0)  # fmt: skip
+    augment = AugmentSpec(128, flip=0, jitter=0, hue=0)
+    data = SegmentationData(shapes, supervision="masks", batch_size=6, augment=augment, num_workers=0)
     data.setup("fit")
     batch = next(iter(data.train_dataloader()))
     assert sorted(batch["id"]) == shapes.ids("train")
@@ -196,7 +204,7 @@ def test_images_with_a_result_are_not_decoded(
     done = shapes.ids("train")[1]
     (tmp_path / f"{done}{suffix}").write_bytes(b"")
     for data in (
-        ClassificationData(shapes, **SMALL),
+        ClassificationData(shapes, **CLASSIFY),
         PseudoLabelData(shapes, str(maps), num_workers=0),
     ):
         data.done = ResultFiles(tmp_path, suffix)
@@ -213,7 +221,7 @@ def test_too_few_images_for_a_batch(shapes: Shapes) -> None:
     with pytest.raises(
         UserError, match=r"6 training images do not fill a batch of 8 .* data.batch_size to 6"
     ):
-        ClassificationData(shapes, batch_size=8, **SMALL).setup("fit")
+        ClassificationData(shapes, batch_size=8, **CLASSIFY).setup("fit")
 
 
 @pytest.mark.parametrize("name", ["batch_size", "predict_batch", "num_workers"])
@@ -233,9 +241,9 @@ def test_setup_checks_the_images_of_every_stage(
             return good.with_name("gone.jpg") if image_id == self.broken else good
 
     images = Broken(str(shapes.root), train=6, val=3)
-    classification = ClassificationData(images, batch_size=2, **SMALL)
-    segmentation = SegmentationData(images, str(labels), batch_size=2, **SMALL)
-    masks = SegmentationData(images, supervision="masks", batch_size=2, **SMALL)
+    classification = ClassificationData(images, batch_size=2, **CLASSIFY)
+    segmentation = SegmentationData(images, str(labels), batch_size=2, **SEGMENT)
+    masks = SegmentationData(images, supervision="masks", batch_size=2, **SEGMENT)
     pseudo = PseudoLabelData(images, str(maps))
     for images.broken in ("train_00001", "val_00001"):
         for data in (classification, segmentation, masks):
@@ -251,7 +259,7 @@ def test_setup_checks_the_images_of_every_stage(
 
 
 def test_steps_of_another_kind_class_list_or_data_set_are_refused(shapes: Shapes, labels: Path) -> None:
-    data = SegmentationData(shapes, str(labels), batch_size=2, **SMALL)
+    data = SegmentationData(shapes, str(labels), batch_size=2, **SEGMENT)
     data.setup("fit")
     bad: list[dict[str, Any]] = [
         {"kind": "maps"},
@@ -267,13 +275,13 @@ def test_steps_of_another_kind_class_list_or_data_set_are_refused(shapes: Shapes
 
 def test_missing_labels_are_named(shapes: Shapes, labels: Path, affinity_labels: Path, maps: Path) -> None:
     with pytest.raises(UserError, match="labels_dir"):
-        SegmentationData(shapes, None, batch_size=2, **SMALL).setup("fit")
+        SegmentationData(shapes, None, batch_size=2, **SEGMENT).setup("fit")
     (labels / "out" / "train_00003.png").unlink()
     with pytest.raises(UserError, match=r"train_00003\.png does not exist"):
-        SegmentationData(shapes, str(labels), batch_size=2, **SMALL).setup("fit")
+        SegmentationData(shapes, str(labels), batch_size=2, **SEGMENT).setup("fit")
     (affinity_labels / "out" / "bg" / "train_00003.png").unlink()
     with pytest.raises(UserError, match=r"bg/train_00003\.png does not exist"):
-        AffinityData(shapes, str(affinity_labels), batch_size=2, **SMALL).setup("fit")
+        AffinityData(shapes, str(affinity_labels), batch_size=2, **LEARN).setup("fit")
     write_step(maps, "maps", shapes, image_ids=shapes.ids("train")[:3])
     with pytest.raises(UserError, match="no result for image train_00003"):
         PseudoLabelData(shapes, str(maps)).setup("predict")
@@ -282,7 +290,7 @@ def test_missing_labels_are_named(shapes: Shapes, labels: Path, affinity_labels:
 def test_labels_of_another_size_are_named(shapes: Shapes, labels: Path) -> None:
     for image_id in shapes.ids("train"):
         save_labels(labels / "out" / f"{image_id}.png", np.zeros((90, 128), np.uint8))
-    data = SegmentationData(shapes, str(labels), batch_size=2, **SMALL)
+    data = SegmentationData(shapes, str(labels), batch_size=2, **SEGMENT)
     data.setup("fit")
     with pytest.raises(UserError, match="128x90, the image 128x96"):
         next(iter(data.train_dataloader()))
@@ -295,7 +303,7 @@ def test_true_masks_must_be_there(shapes: Shapes, tmp_path: Path) -> None:
 
     images = Maskless(str(shapes.root), train=6, val=3)
     with pytest.raises(UserError, match="train_00000 of split train has no mask"):
-        SegmentationData(images, supervision="masks", batch_size=2, **SMALL).setup("fit")
+        SegmentationData(images, supervision="masks", batch_size=2, **SEGMENT).setup("fit")
 
 
 # ------------------------------------------------------------------ Lightning
@@ -305,7 +313,7 @@ def test_true_masks_must_be_there(shapes: Shapes, tmp_path: Path) -> None:
 def test_seed_everything_makes_runs_repeat(shapes: Shapes, workers: int) -> None:
     def run(seed: int) -> list[torch.Tensor]:
         pl.seed_everything(seed, workers=True, verbose=False)
-        data = ClassificationData(shapes, batch_size=2, crop=48, num_workers=workers)
+        data = ClassificationData(shapes, batch_size=2, **{**CLASSIFY, "num_workers": workers})
         data.setup("fit")
         loader = data.train_dataloader()
         return [batch["image"] for _ in range(2) for batch in loader]
@@ -337,7 +345,7 @@ class Probe(pl.LightningModule):
 
 
 def test_trainer_takes_it(shapes: Shapes, tmp_path: Path) -> None:
-    data = ClassificationData(shapes, batch_size=3, **SMALL)
+    data = ClassificationData(shapes, batch_size=3, **CLASSIFY)
     probe = Probe()
     trainer = pl.Trainer(
         accelerator="cpu", max_epochs=1, logger=False, enable_checkpointing=False,

@@ -7,14 +7,11 @@ from typing import Any
 import pytest
 import torch
 
+from tag2mask.backbones import BackboneSpec
 from tag2mask.recipes.ial import PairwiseLearner, RegionClassifier
+from tag2mask.recipes.ial.propagation import PropagationSpec
 
-LIGHT: dict[str, Any] = {
-    "backbone": "test_resnet",
-    "weights": "none",
-    "output_stride": 8,
-    "freeze_batchnorm": False,
-}
+LIGHT = BackboneSpec("test_resnet", "none", batchnorm="train")
 REGION_LOSSES = [1.132351, 1.115518, 1.101193]
 PAIRWISE_LOSSES = [1.140202, 1.138259, 1.136492]
 # Float32 sums in another order (another CPU, another release of torch) move losses of about 1 by some
@@ -33,7 +30,7 @@ def blocks() -> torch.Tensor:
 
 def test_first_losses_of_the_region_network(first_losses: Any) -> None:
     torch.manual_seed(0)
-    module = RegionClassifier(2, hidden=[8], dropout=0.0, **LIGHT)
+    module = RegionClassifier(2, LIGHT, hidden=[8], dropout=0.0)
     batch = [
         {"id": str(i), "image": image, "superpixels": blocks(), "label": (blocks() + i) % 3}
         for i, image in enumerate(images(2))
@@ -43,7 +40,7 @@ def test_first_losses_of_the_region_network(first_losses: Any) -> None:
 
 def test_first_losses_of_the_pairwise_network(first_losses: Any) -> None:
     torch.manual_seed(0)
-    module = PairwiseLearner(2, channels=4, guide_channels=[8, 8, 8], reduction="mean", **LIGHT)
+    module = PairwiseLearner(2, LIGHT, propagation=PropagationSpec(4, [8, 8, 8]), reduction="mean")
     labels = (blocks() % 3).expand(2, 2, 32, 32)
     maps = torch.rand(2, 2, 3, 32, 32, generator=torch.Generator().manual_seed(1)).softmax(2)
     batch = {

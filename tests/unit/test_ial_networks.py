@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
 
-from tag2mask.backbones import build_backbone
+from tag2mask.backbones import BackboneSpec, build_backbone
 from tag2mask.core import ScoreMaps, UserError
+from tag2mask.heads import HeadSpec
 from tag2mask.modules import SegmentationModel, class_probabilities
 from tag2mask.recipes.ial import PairwiseLearner, RegionClassifier, SuperpixelGenerator
-from tag2mask.recipes.ial.propagation import PropagationNetwork, guide_taps
+from tag2mask.recipes.ial.propagation import PropagationNetwork, PropagationSpec, guide_taps
+from tag2mask.recipes.ial.region_network import StepOptimization
 
-LIGHT = {"backbone": "test_resnet", "weights": "none", "output_stride": 8, "freeze_batchnorm": False}
+LIGHT = BackboneSpec("test_resnet", "none", batchnorm="train")
+NARROW = PropagationSpec(channels=4, guide_channels=[8, 8, 8])
 
 
 def pairwise(**changes: Any) -> PairwiseLearner:
-    return PairwiseLearner(2, **{**LIGHT, "channels": 4, "guide_channels": [8, 8, 8], **changes})
+    return PairwiseLearner(2, LIGHT, **{"propagation": NARROW, **changes})
 
 
 def regions(**changes: Any) -> RegionClassifier:
-    return RegionClassifier(2, **{**LIGHT, "hidden": [8], **changes})
+    return RegionClassifier(2, LIGHT, **{"hidden": [8], **changes})
 
 
-def network(channels: int, **changes: Any) -> PropagationNetwork:
-    backbone = build_backbone("test_resnet", "none", 8, [], False)
-    return PropagationNetwork(backbone, 3, channels, [8, 8, 8], **changes).eval()
+def network(channels: int) -> PropagationNetwork:
+    return PropagationNetwork(LIGHT.build(), 3, replace(NARROW, channels=channels)).eval()
 
 
 def image(height: int = 48, width: int = 64, seed: int = 0) -> torch.Tensor:
@@ -181,13 +184,15 @@ def rates(module: Any, steps: int) -> list[float]:
 def test_rates_of_the_paper(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pl.LightningModule, "trainer", None)
     # equation 11 with S = 3 and equation 10 with the power 0.5 of the pairwise network
-    assert rates(regions(lr=0.001, lr_step=3), 7) == pytest.approx([1e-3] * 3 + [1e-4] * 3 + [1e-5])
+    assert rates(regions(optimization=StepOptimization(lr=0.001, lr_step=3)), 7) == pytest.approx(
+        [1e-3] * 3 + [1e-4] * 3 + [1e-5]
+    )
     expected = [1e-6 * (1 - k / 4) ** 0.5 for k in range(4)]
     assert rates(pairwise(), 4) == pytest.approx(expected)
 
 
 def test_unary_probabilities_are_over_the_chosen_classes() -> None:
-    unary = SegmentationModel(2, "deeplabv2", None, "test_resnet", "none", output_stride=8).eval()
+    unary = SegmentationModel(2, BackboneSpec("test_resnet", "none"), head=HeadSpec("deeplabv2")).eval()
     with torch.no_grad():
         every = class_probabilities(unary, image(30, 44), 4)
         some = class_probabilities(unary, image(30, 44), 4, [0, 2])
@@ -199,10 +204,12 @@ def test_unary_probabilities_are_over_the_chosen_classes() -> None:
 @pytest.mark.parametrize(
     ("build", "wrong", "message"),
     [
-        (pairwise, {"smoothness": -1.0}, "smoothness must be at least 0"),
-        (pairwise, {"gate_floor": 0.0}, "gate_floor above 0"),
+        (pairwise, {"smoothness": -1.0}, "smoothness must be 0 or more"),
+        (PropagationSpec, {"gate_floor": 0.0}, r"propagation\.gate_floor must be above 0"),
+        (PropagationSpec, {"channels": -1}, r"propagation\.channels must be 0 or more"),
+        (PropagationSpec, {"passes": 0}, r"propagation\.passes must be at least 1"),
         (regions, {"confidence": 1.0}, "must lie in"),
-        (regions, {"lr_step": 0}, "lr_step must be at least 1"),
+        (StepOptimization, {"lr_step": 0}, r"optimization\.lr_step must be at least 1"),
         (regions, {"tap": "conv9"}, "unknown tap of test_resnet 'conv9'"),
     ],
 )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
+from io import BytesIO
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import pytest
@@ -12,22 +15,32 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from tag2mask.artifacts import CommandRecord, Manifest, write_manifest
+from tag2mask.backbones import BackboneSpec
 from tag2mask.core import ClassList, UserError
-from tag2mask.modules import Classifier, SegmentationModel, class_probabilities
+from tag2mask.heads import HeadSpec
+from tag2mask.modules import (
+    CamSpec,
+    Classifier,
+    InferenceSpec,
+    Optimization,
+    SegmentationModel,
+    Stage,
+    class_probabilities,
+)
 from tag2mask.modules.base import CHECKPOINT_KEY
 
 CLASSES = ClassList.from_names(["cat", "dog"])
 
 
-def _classifier(**changes: Any) -> Classifier:
-    arguments = {
-        "num_classes": 2,
-        "backbone": "resnet10t",
-        "weights": "none",
-        "output_stride": 16,
-        "lr": 0.01,
-    }
-    return Classifier(**{**arguments, **changes})
+LIGHT = BackboneSpec("resnet10t", "none", output_stride=16)
+
+
+def _classifier(**backbone: Any) -> Classifier:
+    return Classifier(2, replace(LIGHT, **backbone), Optimization(lr=0.01))
+
+
+def _segmentation(head: str = "deeplabv2", backbone: BackboneSpec = LIGHT, **more: Any) -> SegmentationModel:
+    return SegmentationModel(2, backbone, head=HeadSpec(head), **more)
 
 
 def _crops(count: int = 8) -> DataLoader:
@@ -60,7 +73,7 @@ def _norms(module: Classifier) -> dict[str, torch.Tensor]:
 
 
 def test_frozen_batchnorm_survives_lightning_epochs() -> None:
-    module = _classifier(freeze_batchnorm=True)
+    module = _classifier(batchnorm="frozen")
     before = _norms(module)
     weights = module.backbone.state_dict()["model.layer4.0.conv1.weight"].clone()
     _fit(module, epochs=2)
@@ -70,14 +83,14 @@ def test_frozen_batchnorm_survives_lightning_epochs() -> None:
 
 
 def test_batchnorm_that_is_not_frozen_moves() -> None:
-    module = _classifier(freeze_batchnorm=False)
+    module = _classifier(batchnorm="train")
     before = _norms(module)
     _fit(module)
     assert any(not torch.equal(before[k], v) for k, v in _norms(module).items())
 
 
 def test_frozen_layers_stay_as_they_are() -> None:
-    module = _classifier(frozen=["stride4"], freeze_batchnorm=False)
+    module = _classifier(frozen=["stride4"], batchnorm="train")
     before = {k: v.clone() for k, v in module.backbone.state_dict().items()}
     _fit(module)
     changed = {k for k, v in module.backbone.state_dict().items() if not torch.equal(before[k], v)}
@@ -101,7 +114,7 @@ def test_cam_head_and_pooled_logits_agree() -> None:
 
 
 def test_segmentation_step_without_a_labelled_pixel_has_no_nan() -> None:
-    module = SegmentationModel(2, "deeplabv2", None, "resnet10t", "none", 16)
+    module = _segmentation()
     batch = {"image": torch.zeros(2, 3, 64, 64, dtype=torch.uint8), "label": torch.full((2, 64, 64), 255)}
     loss = module.training_step(batch, 0)
     loss.backward()
@@ -110,9 +123,7 @@ def test_segmentation_step_without_a_labelled_pixel_has_no_nan() -> None:
 
 
 def test_segmentation_learns_a_constant_label() -> None:
-    module = SegmentationModel(
-        2, "deeplabv2", None, "resnet10t", "none", 16, lr=1e-3, optimizer=torch.optim.AdamW
-    )
+    module = _segmentation(optimization=Optimization("torch.optim.AdamW", lr=1e-3))
     loader = _crops()
     for sample in loader.dataset:
         sample["label"] = torch.full((64, 64), 2)
@@ -125,9 +136,7 @@ def test_segmentation_learns_a_constant_label() -> None:
 
 
 def test_variants_give_probabilities_of_the_images_size() -> None:
-    module = SegmentationModel(
-        2, "deeplabv3plus", None, "resnet10t", "none", 16, test_scales=[0.5, 1.5]
-    ).eval()
+    module = _segmentation("deeplabv3plus", test=InferenceSpec(scales=[0.5, 1.5])).eval()
     with torch.no_grad():
         scores = module.variant_scores(torch.randint(0, 256, (3, 45, 70), dtype=torch.uint8))
     for value in scores.values():
@@ -148,21 +157,88 @@ def test_checkpoint_of_other_classes_is_refused() -> None:
         module.on_load_checkpoint({k: v for k, v in checkpoint.items() if k != CHECKPOINT_KEY})
 
 
+class Sharper(Classifier):
+    """As a recipe of another package might write it: an argument of its own, the others passed on."""
+
+    def __init__(self, sharpness: float, **classifier: Any) -> None:
+        super().__init__(**classifier)
+        self.sharpness = sharpness
+
+
+def _saved(module: Stage) -> dict[str, Any]:
+    checkpoint: dict[str, Any] = {"state_dict": module.state_dict()}
+    module.on_save_checkpoint(checkpoint)
+    buffer = BytesIO()
+    torch.save(checkpoint, buffer)
+    buffer.seek(0)
+    found: dict[str, Any] = torch.load(buffer, weights_only=True)
+    return found
+
+
+def test_all_arguments_are_saved_in_plain_types_and_build_the_network_again(tmp_path: Path) -> None:
+    step, _ = _classifier_step(tmp_path / "cam")
+    optimization = Optimization("torch.optim.AdamW", {"betas": (0.8, 0.9)}, lr=0.02)
+    head = HeadSpec("deeplabv2", msc_scales=(0.5,))
+    test = InferenceSpec(long_side=64, variants=("single_scale",))
+    model = SegmentationModel(2, LIGHT, optimization, head, "classifier", str(step), test)
+    checkpoint = _saved(model)
+    arguments = checkpoint["hyper_parameters"]
+    assert arguments["optimization"]["optimizer_args"] == {"betas": [0.8, 0.9]}
+    assert arguments["backbone"] == {**asdict(LIGHT), "frozen": None}
+    assert arguments["classifier_from"] == str(step) and arguments["start"] == "classifier"
+    rmtree(step)  # what training started from is not read again
+    again = SegmentationModel.restore(checkpoint)
+    nothing = {"start": "weights", "classifier_from": None}
+    without = {**arguments["backbone"], "weights": "none"}
+    assert dict(again.hparams) == {**arguments, **nothing, "backbone": without}
+    assert again.optimization.lr == 0.02 and again.variants == ("single_scale",)
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), model.parameters(), strict=True))
+
+
+def test_arguments_that_a_subclass_passes_on_are_saved_too() -> None:
+    module = Sharper(sharpness=3.0, num_classes=2, backbone=LIGHT, cam=CamSpec(scales=(1.0,)))
+    arguments = _saved(module)["hyper_parameters"]
+    assert set(arguments) == {"sharpness", "num_classes", "backbone", "optimization", "dropout", "cam"}
+    again = Sharper.restore(_saved(module))
+    assert again.sharpness == 3 and again.cam_spec == CamSpec(scales=[1.0])
+    with pytest.raises(UserError, match=r"do not fit Sharper \('width'\): another version"):
+        Sharper.restore({**_saved(module), "hyper_parameters": {**arguments, "width": 3}})
+    arguments["cam"]["width"] = 3
+    with pytest.raises(UserError, match=r"do not fit Sharper .*'width'.*another version"):
+        Sharper.restore({**_saved(module), "hyper_parameters": arguments})
+
+
+def test_an_argument_without_a_plain_form_is_refused() -> None:
+    with pytest.raises(TypeError, match="of type Tensor cannot be saved"):
+        Sharper(sharpness=torch.zeros(1), num_classes=2, backbone=LIGHT)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("kind", "arguments", "message"),
     [
-        ({"head": "deeplab"}, "segmentation head"),
-        ({"variants": ["single"]}, "prediction variant"),
-        ({"crf": "best"}, "CRF parameter set"),
-        ({"test_scales": [0.0]}, "above 0"),
-        ({"test_long_side": 8}, "at least 32 pixels"),
-        ({"start": "classifier"}, "give model.init_args.classifier_from"),
-        ({"start": "classifier", "head": "smp:Unet", "backbone": "resnet18"}, "encoder of its own"),
+        (HeadSpec, {"name": "deeplab"}, r"segmentation head in head\.name"),
+        (HeadSpec, {"channels": 64}, r"head\.channels is for deeplabv3plus only"),
+        (InferenceSpec, {"variants": ["single"]}, r"prediction variant in test\.variants"),
+        (InferenceSpec, {"variants": []}, r"test\.variants must name at least one"),
+        (InferenceSpec, {"crf": "best"}, r"CRF parameter set in test\.crf"),
+        (InferenceSpec, {"scales": [0.0]}, r"test\.scales must be numbers above 0"),
+        (InferenceSpec, {"long_side": 8}, r"test\.long_side must be at least 32 pixels"),
+        (CamSpec, {"scales": []}, r"cam\.scales must be numbers above 0"),
+        (CamSpec, {"threshold": 1.2}, r"cam\.threshold must lie in 0\.\.1"),
+        (CamSpec, {"images": -1}, r"cam\.images must be 0 or more"),
+        (_segmentation, {"start": "classifier"}, "give model.init_args.classifier_from"),
+        (
+            _segmentation,
+            {"head": "smp:Unet", "start": "classifier", "classifier_from": "runs/psa/cam"},
+            "encoder of its own",
+        ),
     ],
 )
-def test_segmentation_refuses_unknown_settings(arguments: dict[str, Any], message: str) -> None:
+def test_wrong_arguments_are_named_as_they_are_typed(
+    kind: Any, arguments: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UserError, match=message):
-        SegmentationModel(2, **{"head": "deeplabv2", "backbone": "resnet10t", "weights": "none", **arguments})
+        kind(**arguments)
 
 
 def _classifier_step(folder: Path) -> tuple[Path, Classifier]:
@@ -188,9 +264,7 @@ def _classifier_step(folder: Path) -> tuple[Path, Classifier]:
 
 def test_segmentation_starts_from_the_classifier(tmp_path: Path) -> None:
     step, classifier = _classifier_step(tmp_path / "cam")
-    model = SegmentationModel(
-        2, "deeplabv2", None, "resnet10t", "none", "classifier", str(step), output_stride=16
-    )
+    model = _segmentation(start="classifier", classifier_from=str(step))
     own = model.network.pretrained[0].state_dict()
     assert all(torch.equal(own[k], v) for k, v in classifier.backbone.state_dict().items())
 
@@ -198,21 +272,12 @@ def test_segmentation_starts_from_the_classifier(tmp_path: Path) -> None:
 def test_segmentation_refuses_a_classifier_with_another_backbone(tmp_path: Path) -> None:
     step, _ = _classifier_step(tmp_path / "cam")
     with pytest.raises(UserError, match="do not fit"):
-        SegmentationModel(2, "deeplabv2", None, "resnet18", "none", "classifier", str(step), output_stride=16)
+        _segmentation(backbone=replace(LIGHT, name="resnet18"), start="classifier", classifier_from=str(step))
 
 
 @pytest.mark.parametrize(("long_side", "shown"), [(None, (60, 96)), (48, (30, 48))])
 def test_images_are_shown_at_the_long_side_of_training(long_side: int | None, shown: tuple[int, int]) -> None:
-    model = SegmentationModel(
-        2,
-        "deeplabv2",
-        None,
-        "resnet10t",
-        "none",
-        output_stride=16,
-        test_long_side=long_side,
-        test_scales=[0.5],
-    )
+    model = _segmentation(test=InferenceSpec(long_side=long_side, scales=[0.5]))
     seen: list[tuple[int, ...]] = []
     network = model.network
     network.register_forward_pre_hook(lambda _, inputs: seen.append(tuple(inputs[0].shape[-2:])))
@@ -230,8 +295,8 @@ def test_images_are_shown_at_the_long_side_of_training(long_side: int | None, sh
 
 def test_msc_has_a_loss_for_each_size_and_for_their_maximum() -> None:
     torch.manual_seed(0)
-    light = {"backbone": "test_resnet", "weights": "none", "head": "deeplabv2", "freeze_batchnorm": False}
-    module = SegmentationModel(num_classes=2, msc_scales=[0.5], **light).eval()  # type: ignore[arg-type]
+    light = BackboneSpec("test_resnet", "none", batchnorm="train")
+    module = SegmentationModel(2, light, head=HeadSpec("deeplabv2", msc_scales=[0.5])).eval()
     image = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
     label = torch.randint(0, 3, (2, 32, 32))
     half = F.interpolate(image.float(), (16, 16), mode="bilinear", align_corners=False)
@@ -244,8 +309,6 @@ def test_msc_has_a_loss_for_each_size_and_for_their_maximum() -> None:
         tested = module(image)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(tested, maps[2])
-    assert module.network_args()["msc_scales"] == [0.5]
-    with pytest.raises(UserError, match="msc_scales is not for head smp:Unet"):
-        SegmentationModel(
-            num_classes=2, head="smp:Unet", backbone="resnet18", weights="none", msc_scales=[0.5]
-        )
+    assert module.hparams["head"]["msc_scales"] == [0.5]
+    with pytest.raises(UserError, match=r"head\.msc_scales is not for smp:Unet"):
+        HeadSpec("smp:Unet", msc_scales=[0.5])

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from tag2mask.modules.optim import parameter_groups, poly_schedule
+from tag2mask.core import UserError
+from tag2mask.modules.optim import Optimization, parameter_groups, poly_schedule
 
 
 def _groups() -> dict[str, dict]:
@@ -66,3 +67,36 @@ def test_poly_schedule_refuses_no_steps() -> None:
     optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=1)
     with pytest.raises(ValueError, match="max_steps"):
         poly_schedule(optimizer, 0)
+
+
+def test_optimizer_and_its_arguments_are_given_as_text_and_plain_values() -> None:
+    layer = nn.Linear(2, 2)
+    chosen = Optimization("torch.optim.SGD", {"momentum": 0.9, "nesterov": True}, lr=0.1, poly_power=1.0)
+    optimizer = chosen.build_optimizer([], [layer])
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert all(g["momentum"] == 0.9 and g["nesterov"] for g in optimizer.param_groups)
+    schedule = chosen.schedule(optimizer, 4)
+    assert schedule.get_last_lr() == pytest.approx([1.0, 2.0])
+    optimizer.step()
+    schedule.step()
+    assert schedule.get_last_lr() == pytest.approx([0.75, 1.5])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"lr": 0}, r"optimization\.lr must be above 0, got 0"),
+        ({"weight_decay": -1e-4}, r"optimization\.weight_decay must be 0 or more"),
+        ({"new_layer_factor": 0}, r"optimization\.new_layer_factor must be above 0"),
+        ({"optimizer": "AdamW"}, r"no class AdamW; write e\.g\. torch\.optim\.AdamW"),
+        ({"optimizer": "torch.optim.AdmW"}, r"optimization\.optimizer: no class torch\.optim\.AdmW"),
+        ({"optimizer": "torch.nn.Linear"}, r"torch\.nn\.Linear is no optimiser"),
+        (
+            {"optimizer": "torch.optim.AdamW", "optimizer_args": {"momentum": 0.9}},
+            r"optimization\.optimizer_args .* do not fit torch\.optim\.AdamW",
+        ),
+    ],
+)
+def test_wrong_settings_of_an_optimizer_are_named(arguments: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Optimization(**arguments).build_optimizer([], [nn.Linear(2, 2)])

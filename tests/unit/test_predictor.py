@@ -11,7 +11,9 @@ import pytest
 import pytorch_lightning as pl
 
 from tag2mask import modules, recipes
+from tag2mask.backbones import BackboneSpec
 from tag2mask.core import ImageSample, LabelsResult
+from tag2mask.heads import HeadSpec
 from tag2mask.modules import AffinityLabelGenerator, PseudoLabelGenerator, SegmentationModel, Stage
 from tag2mask.modules.predictor import Predictor
 
@@ -78,7 +80,7 @@ def test_segmentations_of_a_batch_are_those_of_single_images(tmp_path: Path) -> 
     import torch
 
     torch.manual_seed(0)
-    module = SegmentationModel(2, "deeplabv2", backbone="test_resnet", weights="none").eval()
+    module = SegmentationModel(2, BackboneSpec("test_resnet", "none"), head=HeadSpec("deeplabv2")).eval()
     image = torch.randint(0, 255, (2, 3, 32, 40), dtype=torch.uint8)
     samples: list[ImageSample] = [{"id": name, "image": image[n]} for n, name in enumerate("ab")]
     with torch.no_grad():

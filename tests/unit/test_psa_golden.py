@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from tag2mask.modules import Classifier, SegmentationModel
-from tag2mask.modules.affinity import AffinityLearner
+from tag2mask.backbones import BackboneSpec
+from tag2mask.heads import HeadSpec
+from tag2mask.modules import AffinityNet, Classifier, SegmentationModel
 
-LIGHT: dict[str, Any] = {"backbone": "test_resnet", "weights": "none", "freeze_batchnorm": False}
+LIGHT = BackboneSpec("test_resnet", "none", batchnorm="train")
 CLASSIFIER_LOSSES = [0.953751, 0.769700, 0.637194]
 AFFINITY_LOSSES = [0.932263, 0.896948, 0.866555]
 SEGMENTATION_LOSSES = [1.100639, 1.010121, 0.930906]
@@ -34,17 +35,17 @@ def batch() -> dict[str, Any]:
 
 def test_first_losses_of_the_classifier(first_losses: Any) -> None:
     data = batch()
-    module = Classifier(2, output_stride=8, dropout=0.0, **LIGHT)
+    module = Classifier(2, LIGHT, dropout=0.0)
     assert first_losses(module, data, 0.05) == pytest.approx(CLASSIFIER_LOSSES, abs=TOLERANCE)
 
 
-def test_first_losses_of_the_affinity_learner(first_losses: Any) -> None:
+def test_first_losses_of_the_affinity_network(first_losses: Any) -> None:
     data = batch()
-    module = AffinityLearner(2, **LIGHT)
+    module = AffinityNet(2, LIGHT)
     assert first_losses(module, data, 0.05) == pytest.approx(AFFINITY_LOSSES, abs=TOLERANCE)
 
 
 def test_first_losses_of_the_segmentation_network(first_losses: Any) -> None:
     data = batch()
-    module = SegmentationModel(2, head="deeplabv2", output_stride=8, **LIGHT)
+    module = SegmentationModel(2, LIGHT, head=HeadSpec("deeplabv2"))
     assert first_losses(module, data, 0.05) == pytest.approx(SEGMENTATION_LOSSES, abs=TOLERANCE)

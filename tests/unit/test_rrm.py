@@ -10,16 +10,24 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from tag2mask.backbones import BackboneSpec
 from tag2mask.core import UserError
+from tag2mask.heads import HeadSpec
 from tag2mask.ops import CRFParams
-from tag2mask.recipes.rrm import JointModel, RegionMining, mining, reliable_labels, two_phase_schedule
+from tag2mask.recipes.rrm import (
+    ClassificationSpec,
+    EnergySpec,
+    JointModel,
+    JointOptimization,
+    RegionMining,
+    mining,
+    reliable_labels,
+    two_phase_schedule,
+)
 
 LIGHT: dict[str, Any] = {
-    "backbone": "test_resnet",
-    "weights": "none",
-    "output_stride": 8,
-    "freeze_batchnorm": False,
-    "head": "deeplabv2",
+    "backbone": BackboneSpec("test_resnet", "none", batchnorm="train"),
+    "head": HeadSpec("deeplabv2"),
 }
 PHOTO = np.zeros((3, 10, 10), np.uint8)
 
@@ -138,7 +146,8 @@ def test_levels_stand_for_exponents() -> None:
 def module(**more: Any) -> JointModel:
     torch.manual_seed(0)
     rule = RegionMining(foreground_alpha=2, background_alpha=3, background_score=0.1, crf_score=0.3)
-    return JointModel(num_classes=2, mining=rule, cam_scales=[1.0, 0.5], dropout=0.0, **{**LIGHT, **more})
+    branch = ClassificationSpec(cam_scales=[1.0, 0.5], dropout=0.0)
+    return JointModel(num_classes=2, mining=rule, classification=branch, **{**LIGHT, **more})
 
 
 def batch() -> dict[str, Any]:
@@ -168,7 +177,8 @@ def test_two_means_of_cross_entropy_and_the_scaled_energy() -> None:
     torch.testing.assert_close(found["energy"], 1e-7 * (160 * 160 / 256) ** 2 * energy)
     nothing = net._segmentation_losses(images, logits, torch.full_like(labels, 255), inside)
     assert nothing["background"] == nothing["foreground"] == 0 and bool(nothing["energy"].isfinite())
-    assert "energy" not in module(energy_weight=0.0)._segmentation_losses(images, logits, labels, inside)
+    without = module(energy=EnergySpec(weight=0.0))
+    assert "energy" not in without._segmentation_losses(images, logits, labels, inside)
 
 
 def test_labels_never_lie_in_the_padding_and_follow_the_tags(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +220,7 @@ def test_two_phases_of_the_rate() -> None:
 
 
 def test_classification_alone_comes_first_and_leaves_no_parameter_without_a_gradient() -> None:
-    net, data = module(classify_only=0.5), batch()
+    net, data = module(optimization=JointOptimization(classify_only=0.5)), batch()
     net._first_steps = lambda: 1  # type: ignore[method-assign]
     loss = net.training_step(data, 0)  # type: ignore[arg-type]
     loss.backward()
@@ -224,7 +234,8 @@ def test_classification_alone_comes_first_and_leaves_no_parameter_without_a_grad
 
 def test_both_branches_read_their_own_map_of_a_backbone_that_widens_at_its_end() -> None:
     # MobileNetV2's decoder reads the 320 channels before the last layer, its classifier the 1280 after.
-    net, data = module(backbone="mobilenetv2_050", head="deeplabv3plus", head_channels=16), batch()
+    backbone = BackboneSpec("mobilenetv2_050", "none", batchnorm="train")
+    net, data = module(backbone=backbone, head=HeadSpec("deeplabv3plus", channels=16)), batch()
     assert list(net.backbone.taps)[-1] == "out"
     assert net.network.head.high_level != "out"
     net.training_step(data, 0).backward()  # type: ignore[arg-type]
@@ -233,11 +244,17 @@ def test_both_branches_read_their_own_map_of_a_backbone_that_widens_at_its_end()
 
 def test_mistakes() -> None:
     with pytest.raises(UserError, match="with 1 among them"):
-        JointModel(num_classes=2, cam_scales=[0.5], **LIGHT)
-    with pytest.raises(UserError, match="classify_only must be a share"):
-        JointModel(num_classes=2, classify_only=1.0, **LIGHT)
+        ClassificationSpec(cam_scales=[0.5])
+    with pytest.raises(UserError, match=r"optimization\.classify_only must be a share"):
+        JointOptimization(classify_only=1.0)
+    with pytest.raises(UserError, match=r"optimization\.joint_lr must be above 0"):
+        JointOptimization(joint_lr=0)
+    with pytest.raises(UserError, match=r"energy\.weight must be 0 or more"):
+        EnergySpec(weight=-1)
     with pytest.raises(UserError, match="shares no features"):
-        JointModel(num_classes=2, head="smp:Unet", backbone="resnet18", weights="none")
+        JointModel(num_classes=2, head=HeadSpec("smp:Unet"), backbone=BackboneSpec("resnet18", "none"))
+    with pytest.raises(UserError, match="for plain segmentation networks"):
+        module(head=HeadSpec("deeplabv2", msc_scales=[0.5]))
 
 
 LOSSES = [2.823903, 2.223678, 1.830860]

@@ -13,14 +13,12 @@ import torch
 from torch.nn import functional as F
 
 from tag2mask.artifacts import load_features, load_sub_labels, save_features, save_sub_labels
+from tag2mask.backbones import BackboneSpec
 from tag2mask.core import ClassList, UserError
 from tag2mask.recipes.sc_cam import SubCategoryClassifier, cluster_classes
 
 LIGHT: dict[str, Any] = {
-    "backbone": "test_resnet",
-    "weights": "none",
-    "output_stride": 8,
-    "freeze_batchnorm": False,
+    "backbone": BackboneSpec("test_resnet", "none", batchnorm="train"),
     "dropout": 0.0,
 }
 

@@ -13,8 +13,10 @@ import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from tag2mask.artifacts import CommandRecord, Manifest, save_features, save_sub_labels, write_manifest
+from tag2mask.backbones import BackboneSpec
 from tag2mask.core import UserError
 from tag2mask.data import VOC
+from tag2mask.data.transforms import AugmentSpec
 from tag2mask.modules import Classifier, Stage, load_stage
 from tag2mask.recipes.sc_cam import (
     FeatureData,
@@ -25,7 +27,8 @@ from tag2mask.recipes.sc_cam import (
     cluster,
 )
 
-LIGHT: dict[str, Any] = {"backbone": "test_resnet", "weights": "none", "output_stride": 8}
+AUGMENT = AugmentSpec(32, long_side=(256, 512))
+LIGHT = BackboneSpec("test_resnet", "none")
 
 
 def step(folder: Path, kind: str, images: VOC, checkpoint: str = "") -> Path:
@@ -87,7 +90,7 @@ def test_features_are_the_mean_maps_of_the_classifier_before(
 ) -> None:
     images, size = VOC(str(tiny_voc)), len(VOC(str(tiny_voc)).classes)
     torch.manual_seed(0)
-    net = Classifier(size, **LIGHT) if round_0 else SubCategoryClassifier(4, num_classes=size, **LIGHT)
+    net = Classifier(size, LIGHT) if round_0 else SubCategoryClassifier(size, LIGHT, sub_categories=4)
     extractor = FeatureExtractor(str(trained(tmp_path / "cam", net, images))).eval()
     image = torch.from_numpy(images.read_image(images.ids("train")[0])).permute(2, 0, 1)
     with torch.no_grad():
@@ -100,7 +103,7 @@ def test_features_are_the_mean_maps_of_the_classifier_before(
 
 def test_a_round_network_is_rebuilt_with_its_sub_categories(tiny_voc: Path, tmp_path: Path) -> None:
     images = VOC(str(tiny_voc))
-    net = SubCategoryClassifier(4, cam_from="sub_category", num_classes=len(images.classes), **LIGHT)
+    net = SubCategoryClassifier(len(images.classes), LIGHT, sub_categories=4, cam_from="sub_category")
     again = load_stage(trained(tmp_path / "cam_1", net, images) / "last.ckpt")
     assert isinstance(again, SubCategoryClassifier) and again.cam_from == "sub_category"
     assert torch.equal(again.sub_classifier.weight, net.sub_classifier.weight)
@@ -135,18 +138,18 @@ def test_crops_carry_the_sub_category_of_each_tag(tiny_voc: Path, tmp_path: Path
         tagged = images.tags(image_id).nonzero()[0]
         numbers = {int(k) + 1: (int(k) + 1) % 3 for k in tagged}
         save_sub_labels(folder / "out" / f"{image_id}.json", numbers, images.classes)
-    crops = SubCategoryData(images, str(folder), sub_categories=3, crop=32).train_crops()
+    crops = SubCategoryData(images, str(folder), sub_categories=3, augment=AUGMENT).train_crops()
     for sample in (crops[n] for n in range(len(crops))):
         table = sample["sub_tags"].view(len(images.classes), 3)
         assert torch.equal(table.sum(1), sample["tags"])  # one of each present class, none of the others
         assert all(table[k, (k + 1) % 3] == 1 for k in sample["tags"].nonzero().flatten().tolist())
     with pytest.raises(UserError, match=r"has sub-category 2, but data\.init_args\.sub_categories is 2"):
-        few = SubCategoryData(images, str(folder), sub_categories=2, crop=32).train_crops()
+        few = SubCategoryData(images, str(folder), sub_categories=2, augment=AUGMENT).train_crops()
         [few[n] for n in range(len(few))]
 
 
 def test_poly_schedule_is_longer_than_the_round() -> None:
-    net = SubCategoryClassifier(num_classes=2, schedule_epochs=61, lr=0.01, **LIGHT)
+    net = SubCategoryClassifier(2, LIGHT, schedule_epochs=61)
     net._trainer = SimpleNamespace(estimated_stepping_batches=410, max_epochs=41)  # type: ignore[assignment]
     assert net.schedule_steps() == 610
     made: Any = net.configure_optimizers()

@@ -11,17 +11,16 @@ import torch
 from torch.nn import functional as F
 
 from tag2mask.artifacts import CommandRecord, Manifest, write_manifest
+from tag2mask.backbones import BackboneSpec
 from tag2mask.core import ClassList, UserError
+from tag2mask.heads import HeadSpec
 from tag2mask.losses import colour_affinity_loss
 from tag2mask.ops import guided_filter, otsu_threshold, self_guided_filter
-from tag2mask.recipes.self_guided import SelfGuidedModel, labels, refine, threshold_labels
+from tag2mask.recipes.self_guided import AffinitySpec, SelfGuidedModel, labels, refine, threshold_labels
 
 LIGHT: dict[str, Any] = {
-    "backbone": "test_resnet",
-    "weights": "none",
-    "output_stride": 8,
-    "freeze_batchnorm": False,
-    "head": "deeplabv2",
+    "backbone": BackboneSpec("test_resnet", "none", batchnorm="train"),
+    "head": HeadSpec("deeplabv2"),
 }
 
 
@@ -38,7 +37,7 @@ def batch() -> dict[str, Any]:
 
 
 def test_localising_sums_the_classes_and_the_affinities() -> None:
-    net, data = module(affinity_weight=0.5), batch()
+    net, data = module(affinity=AffinitySpec(weight=0.5)), batch()
     net.eval()
     with torch.no_grad():
         features = net.backbone(data["image"])
@@ -68,11 +67,11 @@ def test_what_each_phase_trains() -> None:
         return {name.split(".")[0] for name, p in net.named_parameters() if p.grad is not None}
 
     assert trained(module()) == {"network", "localisation", "aggregation"}
-    assert trained(module(affinity_weight=0.0)) == {"network", "localisation"}
+    assert trained(module(affinity=AffinitySpec(weight=0.0))) == {"network", "localisation"}
     assert trained(module(phase="segment")) == {"network"}
     # with the loss of the affinities alone, "layer" leaves the backbone as it is
     for reading, moves in (("all", True), ("layer", False)):
-        net = module(affinity_trains=reading)
+        net = module(affinity=AffinitySpec(trains=reading))
         _, _, features = net.forward_all(batch()["image"])
         features.sum().backward()
         assert any(p.grad is not None for p in net.backbone.parameters()) is moves
@@ -108,7 +107,7 @@ def _step(folder: Path, net: SelfGuidedModel) -> None:
 )
 def test_heads_whose_maps_do_not_localise_are_refused(head: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        SelfGuidedModel(num_classes=2, head=head, backbone="resnet18", weights="none", output_stride=16)
+        SelfGuidedModel(num_classes=2, head=HeadSpec(head), backbone=BackboneSpec("resnet18", "none", 16))
 
 
 def test_one_network_goes_through_all_steps(tmp_path: Path) -> None:
@@ -119,8 +118,8 @@ def test_one_network_goes_through_all_steps(tmp_path: Path) -> None:
     )
     pairs = zip(first.state_dict().values(), next_one.state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
-    with pytest.raises(UserError, match="has head deeplabv2, this step largefov: one network goes through"):
-        module(head="largefov", network_from=str(tmp_path / "localise_1"))
+    with pytest.raises(UserError, match=r"has head\.name deeplabv2, this step largefov: one network goes"):
+        module(head=HeadSpec("largefov"), network_from=str(tmp_path / "localise_1"))
 
 
 @pytest.mark.parametrize(("filter_size", "at"), [("image", (64, 80)), ("grid", (50, 50))])

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tag2mask.core import UserError
-from tag2mask.data.transforms import PAD_COLOURS, Augment, resize_long_side
+from tag2mask.data.transforms import PAD_COLOURS, Augment, AugmentSpec, resize_long_side
 
 COLOURS = np.array([[20, 40, 60], [200, 40, 60], [20, 200, 60], [20, 40, 240]], np.uint8)
 
@@ -50,7 +50,7 @@ def test_labels_move_with_their_image(
 ) -> None:
     image, label = blocks(height, width, seed)
     size = {"long_side": {"long_side": (60, 130)}, "scale": {"scale": (0.5, 1.5)}, "none": {}}[how]
-    augment = Augment(crop, jitter=0, hue=0, pad=pad, **size)  # type: ignore[arg-type]
+    augment = Augment(AugmentSpec(crop, jitter=0, hue=0, pad=pad, **size))  # type: ignore[arg-type]
     torch.manual_seed(seed)
     out, maps = augment(image, {"fg_labels": label, "bg_labels": 3 - label})
     got = maps["fg_labels"]
@@ -68,7 +68,7 @@ def test_labels_move_with_their_image(
 
 def test_padding_is_at_a_random_place_and_keeps_the_whole_image() -> None:
     image, label = blocks(40, 50)
-    augment = Augment(64, jitter=0, hue=0)
+    augment = Augment(AugmentSpec(64, jitter=0, hue=0))
     corners = set()
     for seed in range(30):
         torch.manual_seed(seed)
@@ -83,7 +83,7 @@ def test_flip_does_not_depend_on_the_crop() -> None:
     """Seeding each step alike would tie them: the crop's place would tell whether the image is flipped."""
     width = 256
     image = np.repeat(np.arange(width, dtype=np.uint8)[None, :, None], 3, 2).repeat(64, 0)
-    augment = Augment(64, jitter=0, hue=0)
+    augment = Augment(AugmentSpec(64, jitter=0, hue=0))
     places: dict[bool, list[int]] = {True: [], False: []}
     for seed in range(400):
         torch.manual_seed(seed)
@@ -99,7 +99,7 @@ def test_flip_does_not_depend_on_the_crop() -> None:
 
 def test_long_side_covers_its_whole_range() -> None:
     image, label = blocks(60, 80)
-    augment = Augment(40, long_side=(20, 23), jitter=0, hue=0)
+    augment = Augment(AugmentSpec(40, long_side=(20, 23), jitter=0, hue=0))
     seen = set()
     for seed in range(60):
         torch.manual_seed(seed)
@@ -113,17 +113,17 @@ def test_long_side_covers_its_whole_range() -> None:
 def test_jitter_changes_colours_only() -> None:
     image, label = blocks(64, 64)
     torch.manual_seed(0)
-    changed, maps = Augment(64, flip=0)(image, {"label": label})
+    changed, maps = Augment(AugmentSpec(64, flip=0))(image, {"label": label})
     assert (maps["label"] == label).all()
     assert not (changed == image).all()
     torch.manual_seed(0)
-    same, _ = Augment(64, flip=0, jitter=0, hue=0)(image, {})
+    same, _ = Augment(AugmentSpec(64, flip=0, jitter=0, hue=0))(image, {})
     assert (same == image).all()
 
 
 def test_torch_seeds_repeat_and_differ() -> None:
     image, label = blocks(90, 100)
-    augment = Augment(48, scale=(0.5, 1.5))
+    augment = Augment(AugmentSpec(48, scale=(0.5, 1.5)))
 
     def run(seed: int) -> list[np.ndarray]:
         torch.manual_seed(seed)
@@ -137,7 +137,7 @@ def test_torch_seeds_repeat_and_differ() -> None:
 
 def test_augment_can_be_sent_to_spawned_workers() -> None:
     image, _ = blocks(50, 50)
-    augment = Augment(32)
+    augment = Augment(AugmentSpec(32))
     copy = pickle.loads(pickle.dumps(augment))
     torch.manual_seed(3)
     first = augment(image, {})[0]
@@ -146,17 +146,20 @@ def test_augment_can_be_sent_to_spawned_workers() -> None:
 
 
 def test_bad_arguments_are_named() -> None:
-    with pytest.raises(UserError, match="long_side must be two positive numbers"):
-        Augment(32, long_side=(50, 40))
+    with pytest.raises(UserError, match=r"augment\.long_side must be two positive numbers"):
+        AugmentSpec(32, long_side=(50, 40))
     with pytest.raises(UserError, match="not both"):
-        Augment(32, long_side=(40, 50), scale=(0.5, 1))
-    with pytest.raises(UserError, match="pad must be"):
-        Augment(32, pad="grey")  # type: ignore[arg-type]
+        AugmentSpec(32, long_side=(40, 50), scale=(0.5, 1))
+    with pytest.raises(UserError, match=r"augment\.pad must be"):
+        AugmentSpec(32, pad="grey")  # type: ignore[arg-type]
+    for name, value in (("crop", 0), ("flip", 1.5), ("jitter", -0.1), ("hue", 0.6)):
+        with pytest.raises(UserError, match=rf"augment\.{name} must"):
+            AugmentSpec(**{name: value})  # type: ignore[arg-type]
     image, label = blocks(40, 40)
     with pytest.raises(ValueError, match=r"labels\['label'\] has shape"):
-        Augment(32)(image, {"label": label[1:]})
+        Augment(AugmentSpec(32))(image, {"label": label[1:]})
     with pytest.raises(ValueError, match="mask"):
-        Augment(32)(image, {"mask": label})
+        Augment(AugmentSpec(32))(image, {"mask": label})
 
 
 @pytest.mark.parametrize(("size", "shape"), [(40, (20, 40)), (160, (80, 160))])
@@ -187,7 +190,7 @@ def test_a_label_keeps_its_edge_where_the_image_has_it(how: str) -> None:
     for seed in range(300):
         image, label = a_step(30 + seed % 41)
         torch.manual_seed(seed)
-        augment = Augment(152, flip=0, jitter=0, hue=0, pad="black", **sizes)  # type: ignore[arg-type]
+        augment = Augment(AugmentSpec(152, flip=0, jitter=0, hue=0, pad="black", **sizes))  # type: ignore[arg-type]
         out, maps = augment(image, {"label": label})
         rows, columns = np.nonzero(maps["label"] != 255)
         inside = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)

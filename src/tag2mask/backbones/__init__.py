@@ -2,7 +2,15 @@
 
 from tag2mask.backbones.base import Backbone, Tap
 from tag2mask.backbones.folding import fold_batchnorm
-from tag2mask.backbones.registry import build_backbone
+from tag2mask.backbones.registry import BackboneSpec, build_backbone
 from tag2mask.backbones.weights import load_into, load_state
 
-__all__ = ["Backbone", "Tap", "build_backbone", "fold_batchnorm", "load_into", "load_state"]
+__all__ = [
+    "Backbone",
+    "BackboneSpec",
+    "Tap",
+    "build_backbone",
+    "fold_batchnorm",
+    "load_into",
+    "load_state",
+]

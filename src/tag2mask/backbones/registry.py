@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import timm
@@ -20,6 +21,31 @@ _PAPER: dict[str, tuple[Callable[[str, Role], Backbone], tuple[str, ...]]] = {
     "resnet38": (lambda weights, role: ResNet38(weights), ResNet38.default_frozen),
     "vgg16": (VGG16, VGG16.default_frozen),
 }
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """Which backbone a network is built on, and what of it trains; checked when it is built.
+
+    Attributes:
+        name: resnet38, vgg16 or any timm name.
+        weights: imagenet, none, or the path of a weight file.
+        output_stride: 8, 16 or 32; image pixels per pixel of the last map of a timm model.
+        frozen: parts that do not train; null takes the architecture's default.
+        batchnorm: frozen keeps batch normalisation as loaded, train lets it learn.
+    """
+
+    name: str = "resnet38"
+    weights: str = "imagenet"
+    output_stride: int = 8
+    frozen: Sequence[str] | None = None
+    batchnorm: Literal["frozen", "train"] = "frozen"
+
+    def build(self, role: Role = "cam") -> Backbone:
+        """The backbone; see `build_backbone`."""
+        return build_backbone(
+            self.name, self.weights, self.output_stride, self.frozen, self.batchnorm == "frozen", role
+        )
 
 
 def build_backbone(

@@ -6,7 +6,7 @@ from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.data.base import ImageData, require_images
 from tag2mask.data.image_set import ImageSet
 from tag2mask.data.samples import StepLabels, TrainCrops
-from tag2mask.data.transforms import Augment, Pad
+from tag2mask.data.transforms import Augment, AugmentSpec
 
 
 class AffinityData(ImageData):
@@ -19,11 +19,7 @@ class AffinityData(ImageData):
         dataset: the images.
         labels_dir: folder of a step of kind affinity_labels (with ``out/fg`` and ``out/bg``).
         batch_size: crops per process and step.
-        crop: side of the crop in pixels.
-        flip: probability of a horizontal flip.
-        jitter: brightness, contrast and saturation change by factors in 1 -+ jitter.
-        hue: largest turn of the hue (0..0.5).
-        pad: colour of padding, "mean" or "black".
+        augment: random changes of the crops.
         predict_split: split to predict.
         predict_batch: whole images per batch.
         num_workers: loader processes.
@@ -34,17 +30,13 @@ class AffinityData(ImageData):
         dataset: ImageSet,
         labels_dir: StepFolder,
         batch_size: int = 8,
-        crop: int = 448,
-        flip: float = 0.5,
-        jitter: float = 0.3,
-        hue: float = 0.1,
-        pad: Pad = "black",
+        augment: AugmentSpec = AugmentSpec(crop=448, pad="black"),
         predict_split: str = "train",
         predict_batch: int = 1,
         num_workers: int = 2,
     ) -> None:
         super().__init__(dataset, batch_size, predict_split, predict_batch, num_workers)
-        self.augment = Augment(crop, flip=flip, jitter=jitter, hue=hue, pad=pad)
+        self.augment = Augment(augment)
         self.labels_dir = StepFolder(labels_dir)
 
     def train_crops(self) -> TrainCrops:

@@ -8,7 +8,7 @@ from tag2mask.core import ImageSample
 from tag2mask.data.base import ImageData
 from tag2mask.data.image_set import ImageSet
 from tag2mask.data.samples import TrainCrops, WholeImages
-from tag2mask.data.transforms import Augment, Pad
+from tag2mask.data.transforms import Augment, AugmentSpec
 
 
 class ClassificationData(ImageData):
@@ -19,12 +19,7 @@ class ClassificationData(ImageData):
     Args:
         dataset: the images.
         batch_size: crops per process and step.
-        crop: side of the crop in pixels.
-        long_side: range of the image's long side before the crop, or null to keep the size.
-        flip: probability of a horizontal flip.
-        jitter: brightness, contrast and saturation change by factors in 1 -+ jitter.
-        hue: largest turn of the hue (0..0.5).
-        pad: colour of padding, "mean" or "black".
+        augment: random changes of the crops.
         train_split: split to train on.
         val_split: split to validate on.
         predict_split: split to predict.
@@ -38,12 +33,7 @@ class ClassificationData(ImageData):
         self,
         dataset: ImageSet,
         batch_size: int = 16,
-        crop: int = 448,
-        long_side: tuple[int, int] | None = (256, 512),
-        flip: float = 0.5,
-        jitter: float = 0.3,
-        hue: float = 0.1,
-        pad: Pad = "mean",
+        augment: AugmentSpec = AugmentSpec(crop=448, long_side=(256, 512)),
         train_split: str = "train",
         val_split: str = "val",
         predict_split: str = "train",
@@ -52,7 +42,7 @@ class ClassificationData(ImageData):
         num_workers: int = 2,
     ) -> None:
         super().__init__(dataset, batch_size, predict_split, predict_batch, num_workers)
-        self.augment = Augment(crop, long_side=long_side, flip=flip, jitter=jitter, hue=hue, pad=pad)
+        self.augment = Augment(augment)
         self.train_split_name = train_split
         self.val_split_name = val_split
         self.eval_long_side = eval_long_side

@@ -12,7 +12,7 @@ from tag2mask.core import ImageSample, UserError
 from tag2mask.data.base import ImageData, require_images
 from tag2mask.data.image_set import ImageSet
 from tag2mask.data.samples import LabelReader, StepLabels, TrainCrops, TrueMasks, WholeImages
-from tag2mask.data.transforms import Augment, Pad
+from tag2mask.data.transforms import Augment, AugmentSpec
 
 
 class SegmentationData(ImageData):
@@ -23,12 +23,7 @@ class SegmentationData(ImageData):
         labels_dir: folder of a step of kind labels (with ``out/<id>.png``); its images are trained on.
         supervision: "pseudo" trains on these labels, "masks" on the data set's true masks.
         batch_size: crops per process and step.
-        crop: side of the crop in pixels.
-        scale: range of the factor by which an image is resized before the crop, or null.
-        flip: probability of a horizontal flip.
-        jitter: brightness, contrast and saturation change by factors in 1 -+ jitter.
-        hue: largest turn of the hue (0..0.5).
-        pad: colour of padding, "mean" or "black".
+        augment: random changes of the crops.
         train_split: split to train on with supervision "masks".
         val_split: split to validate on.
         predict_split: split to predict.
@@ -42,12 +37,7 @@ class SegmentationData(ImageData):
         labels_dir: StepFolder | None = None,
         supervision: Literal["pseudo", "masks"] = "pseudo",
         batch_size: int = 10,
-        crop: int = 321,
-        scale: tuple[float, float] | None = (0.5, 1.5),
-        flip: float = 0.5,
-        jitter: float = 0.3,
-        hue: float = 0.1,
-        pad: Pad = "mean",
+        augment: AugmentSpec = AugmentSpec(crop=321, scale=(0.5, 1.5)),
         train_split: str = "train",
         val_split: str = "val",
         predict_split: str = "val",
@@ -55,7 +45,7 @@ class SegmentationData(ImageData):
         num_workers: int = 2,
     ) -> None:
         super().__init__(dataset, batch_size, predict_split, predict_batch, num_workers)
-        self.augment = Augment(crop, scale=scale, flip=flip, jitter=jitter, hue=hue, pad=pad)
+        self.augment = Augment(augment)
         self.labels_dir = None if labels_dir is None else StepFolder(labels_dir)
         self.supervision = supervision
         self.train_split_name = train_split

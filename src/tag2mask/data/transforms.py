@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -36,6 +37,51 @@ Image = npt.NDArray[np.uint8]
 Labels = dict[str, npt.NDArray[np.uint8]]
 
 
+@dataclass(frozen=True)
+class AugmentSpec:
+    """Random changes of a training image, in the order in which they are made.
+
+    Attributes:
+        crop: side of the square crop in pixels; a smaller image is padded, at a random place.
+        long_side: range of the image's long side before the crop: a uniform integer, both ends included.
+        scale: or the image is resized by a uniform factor of this range; only one of the two.
+        flip: probability of a horizontal flip.
+        jitter: brightness, contrast and saturation change by factors in 1 -+ jitter; 0 turns the
+            colour jitter off.
+        hue: largest turn of the hue, in full turns (0..0.5).
+        pad: colour of padding, mean or black.
+    """
+
+    crop: int = 321
+    long_side: tuple[int, int] | None = None
+    scale: tuple[float, float] | None = None
+    flip: float = 0.5
+    jitter: float = 0.3
+    hue: float = 0.1
+    pad: Pad = "mean"
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            UserError: a value lies outside its range, or two exclude each other.
+        """
+        if self.crop < 1:
+            raise UserError(f"augment.crop must be at least 1 pixel, got {self.crop}")
+        for name, limits in (("long_side", self.long_side), ("scale", self.scale)):
+            if limits is not None and not 0 < limits[0] <= limits[1]:
+                raise UserError(
+                    f"augment.{name} must be two positive numbers, the smaller first; got {tuple(limits)}"
+                )
+        if self.long_side is not None and self.scale is not None:
+            raise UserError("give augment.long_side or augment.scale, not both: set one of them to null")
+        for name, value, most in (("flip", self.flip, 1), ("jitter", self.jitter, 1), ("hue", self.hue, 0.5)):
+            if not 0 <= value <= most:
+                raise UserError(f"augment.{name} must lie in 0..{most}, got {value}")
+        if self.pad not in PAD_COLOURS:
+            raise UserError(f"augment.pad must be mean or black, got {self.pad!r}")
+
+
 class Augment:
     """Resize, flip, colour jitter, crop; seeded from torch, so that each worker differs and runs repeat.
 
@@ -43,34 +89,17 @@ class Augment:
     What lies outside the image becomes the padding colour, and 255 in label maps.
 
     Args:
-        crop: side of the square crop in pixels; a smaller image is padded, at a random place.
-        long_side: the image's long side is resized to a uniform integer of this range (both ends).
-        scale: or the image is resized by a uniform factor of this range; not both.
-        flip: probability of a horizontal flip.
-        jitter: brightness, contrast and saturation change by factors in 1 -+ jitter; 0 turns the
-            colour jitter off.
-        hue: largest turn of the hue, in full turns (0..0.5).
-        pad: colour of padding.
+        spec: what to change, and how far.
     """
 
-    def __init__(
-        self,
-        crop: int,
-        long_side: tuple[int, int] | None = None,
-        scale: tuple[float, float] | None = None,
-        flip: float = 0.5,
-        jitter: float = 0.3,
-        hue: float = 0.1,
-        pad: Pad = "mean",
-    ) -> None:
-        if pad not in PAD_COLOURS:
-            raise UserError(f"pad must be mean or black, got {pad!r}")
-        steps = [*_resize(long_side, scale), A.HorizontalFlip(p=flip)]
-        if jitter or hue:
-            steps.append(A.ColorJitter(jitter, jitter, jitter, hue, p=1))
+    def __init__(self, spec: AugmentSpec) -> None:
+        steps = [*_resize(spec), A.HorizontalFlip(p=spec.flip)]
+        if spec.jitter or spec.hue:
+            steps.append(A.ColorJitter(spec.jitter, spec.jitter, spec.jitter, spec.hue, p=1))
+        colour = PAD_COLOURS[spec.pad]
         steps.append(
             A.RandomCrop(
-                crop, crop, pad_if_needed=True, pad_position="random", fill=PAD_COLOURS[pad], fill_mask=IGNORE
+                spec.crop, spec.crop, pad_if_needed=True, pad_position="random", fill=colour, fill_mask=IGNORE
             )
         )
         self._compose = A.Compose(steps, additional_targets=dict.fromkeys(LABEL_NAMES, "mask"))
@@ -105,22 +134,17 @@ class Augment:
         self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
 
 
-def _resize(long_side: tuple[int, int] | None, scale: tuple[float, float] | None) -> list[Any]:
+def _resize(spec: AugmentSpec) -> list[Any]:
     how = {
         "interpolation": cv2.INTER_CUBIC,
         "mask_interpolation": _NEAREST,
         "area_for_downscale": "image",
         "p": 1,
     }
-    for name, limits in (("long_side", long_side), ("scale", scale)):
-        if limits is not None and not 0 < limits[0] <= limits[1]:
-            raise UserError(f"{name} must be two positive numbers, the smaller first; got {tuple(limits)}")
-    if long_side is not None and scale is not None:
-        raise UserError("give long_side or scale, not both: set one of them to null")
-    if long_side is not None:
-        return [A.LongestMaxSize(max_size=list(range(long_side[0], long_side[1] + 1)), **how)]
-    if scale is not None:
-        return [A.RandomScale(scale_limit=(scale[0] - 1, scale[1] - 1), **how)]
+    if spec.long_side is not None:
+        return [A.LongestMaxSize(max_size=list(range(spec.long_side[0], spec.long_side[1] + 1)), **how)]
+    if spec.scale is not None:
+        return [A.RandomScale(scale_limit=(spec.scale[0] - 1, spec.scale[1] - 1), **how)]
     return []
 
 

@@ -2,7 +2,15 @@
 
 from tag2mask.heads.affinity import AffinityHead
 from tag2mask.heads.cam import CAMHead
-from tag2mask.heads.segmentation import MultiScaleMax, Segmenter, build_segmenter
+from tag2mask.heads.segmentation import HeadSpec, MultiScaleMax, Segmenter, build_segmenter
 from tag2mask.heads.smp_segmenter import SmpSegmenter
 
-__all__ = ["AffinityHead", "CAMHead", "MultiScaleMax", "Segmenter", "SmpSegmenter", "build_segmenter"]
+__all__ = [
+    "AffinityHead",
+    "CAMHead",
+    "HeadSpec",
+    "MultiScaleMax",
+    "Segmenter",
+    "SmpSegmenter",
+    "build_segmenter",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -184,6 +185,63 @@ _HEADS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
+@dataclass(frozen=True)
+class HeadSpec:
+    """Which segmentation head a network has.
+
+    Attributes:
+        name: resnet38, largefov, deeplabv2 or deeplabv3plus on the backbone; or smp:ARCH for an
+            architecture of segmentation-models-pytorch.
+        channels: width of the deeplabv3plus decoder; null takes the paper's 256.
+        msc_scales: further image sizes whose logits join those of size 1 by their maximum, in training
+            (a loss for each and for the maximum) and in every pass of a test: DeepLab v2's MSC,
+            [0.5, 0.75]. null for none.
+    """
+
+    name: str = "resnet38"
+    channels: int | None = None
+    msc_scales: Sequence[float] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the head's name and what fits it.
+
+        Raises:
+            UserError: unknown head, or a setting that this head does not have.
+        """
+        if not self.architecture and self.name not in _HEADS:
+            raise unknown_name("segmentation head in head.name", self.name, _HEADS)
+        if self.channels is not None and self.name != "deeplabv3plus":
+            raise UserError(f"head.channels is for deeplabv3plus only; leave it out for {self.name}")
+        if self.msc_scales and self.architecture:
+            raise UserError(f"head.msc_scales is not for {self.name}: leave it out")
+
+    @property
+    def architecture(self) -> str:
+        """The name at segmentation-models-pytorch; "" for a head of a paper."""
+        return self.name.removeprefix("smp:") if self.name.startswith("smp:") else ""
+
+    def require_features(self, reason: str) -> None:
+        """Refuse heads without a backbone of ours, and networks at several sizes at once.
+
+        Args:
+            reason: what an architecture of segmentation-models-pytorch cannot do, for the message.
+
+        Raises:
+            UserError: it is such a head.
+        """
+        if self.architecture:
+            raise UserError(f"head.name {self.name} {reason}: take another head")
+        if self.msc_scales:
+            raise UserError("head.msc_scales is for plain segmentation networks: leave it out")
+
+    def build(
+        self, backbone: Backbone, num_classes: int, also: Collection[str] = ()
+    ) -> Segmenter | MultiScaleMax:
+        """The network of a paper's head on a backbone; see `build_segmenter`."""
+        segmenter = build_segmenter(self.name, backbone, num_classes, self.channels, also)
+        return MultiScaleMax(segmenter, self.msc_scales) if self.msc_scales else segmenter
+
+
 def build_segmenter(
     head: str,
     backbone: Backbone,
@@ -208,7 +266,7 @@ def build_segmenter(
     if head not in _HEADS:
         raise unknown_name("segmentation head", head, _HEADS)
     if channels is not None and head != "deeplabv3plus":
-        raise UserError(f"head_channels is for deeplabv3plus only; leave it out for {head}")
+        raise UserError(f"channels are for deeplabv3plus only; leave them out for {head}")
     width = {} if channels is None else {"channels": channels}
     network = Segmenter(backbone, _HEADS[head](backbone, num_classes + 1, **width))
     if isinstance(network.head, DeepLabV3PlusHead):

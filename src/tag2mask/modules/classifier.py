@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.classification import MultilabelAveragePrecision, MultilabelF1Score
 
-from tag2mask.backbones import Backbone, build_backbone, fold_batchnorm
-from tag2mask.core import ImageSample, ScoreMaps, TrainBatch
+from tag2mask.backbones import Backbone, BackboneSpec, fold_batchnorm
+from tag2mask.core import ImageSample, ScoreMaps, TrainBatch, UserError
 from tag2mask.heads import CAMHead
 from tag2mask.metrics import ThresholdSweep
-from tag2mask.modules.base import OptimizerFactory, Stage
+from tag2mask.modules.base import Stage
+from tag2mask.modules.optim import Optimization
 from tag2mask.modules.predictor import Predictor
 from tag2mask.ops import multi_scale_cam, normalise_cams
 
@@ -22,6 +23,37 @@ CAM_GRID = 8
 """Image pixels per cell of the stored maps, whatever the backbone's stride."""
 PROBE_SIDE = 64
 """Side of the empty image that shows which layers of the backbone follow each other."""
+
+
+@dataclass(frozen=True)
+class CamSpec:
+    """How class activation maps are made, and how they are watched.
+
+    Attributes:
+        scales: image sizes of the maps.
+        flip: add the mirrored image at each scale.
+        threshold: fixed level above which a map counts as its class when maps are scored.
+        images: validation images with masks on which the maps are watched while training (scoring
+            only); 0 for none.
+    """
+
+    scales: Sequence[float] = (0.5, 1.0, 1.5, 2.0)
+    flip: bool = True
+    threshold: float = 0.2
+    images: int = 24
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            UserError: a value lies outside its range.
+        """
+        if not self.scales or any(scale <= 0 for scale in self.scales):
+            raise UserError(f"cam.scales must be numbers above 0, at least one, got {list(self.scales)}")
+        if not 0 <= self.threshold <= 1:
+            raise UserError(f"cam.threshold must lie in 0..1, got {self.threshold}")
+        if self.images < 0:
+            raise UserError(f"cam.images must be 0 or more, got {self.images}")
 
 
 class Classifier(Predictor, Stage):
@@ -32,22 +64,11 @@ class Classifier(Predictor, Stage):
 
     Args:
         num_classes: number of foreground classes K; set from the data.
-        backbone: resnet38, vgg16 or any timm name.
-        weights: imagenet, none, or the path of a weight file.
-        output_stride: 8 or 16.
-        frozen: parts of the backbone that do not train; null takes the architecture's default.
-        freeze_batchnorm: keep batch-norm as pretrained.
+        backbone: what the network is built on.
+        optimization: optimiser and rates: lr 0.01 for ResNet38, 0.1 for VGG16. PSA's published rates
+            belong to SGD practically without momentum.
         dropout: before the pooling.
-        lr: see `Stage`; 0.01 for ResNet38, 0.1 for VGG16.
-        weight_decay: see `Stage`.
-        optimizer: see `Stage`. PSA's published rates belong to SGD practically without momentum.
-        poly_power: see `Stage`.
-        new_layer_factor: see `Stage`.
-        scales: image sizes of the maps.
-        flip: add the mirrored image at each scale.
-        cam_threshold: fixed level above which a map counts as its class when maps are scored.
-        cam_images: validation images with masks on which the maps are watched while training
-            (scoring only); 0 for none.
+        cam: how maps are made and watched.
     """
 
     kind = "maps"
@@ -55,58 +76,21 @@ class Classifier(Predictor, Stage):
     def __init__(
         self,
         num_classes: int,
-        backbone: str = "resnet38",
-        weights: str = "imagenet",
-        output_stride: int = 8,
-        frozen: list[str] | None = None,
-        freeze_batchnorm: bool = True,
+        backbone: BackboneSpec = BackboneSpec(),
+        optimization: Optimization = Optimization(lr=0.01),
         dropout: float = 0.5,
-        lr: float = 0.01,
-        weight_decay: float = 5e-4,
-        optimizer: OptimizerFactory = torch.optim.SGD,
-        poly_power: float = 0.9,
-        new_layer_factor: float = 10.0,
-        scales: Sequence[float] = (0.5, 1.0, 1.5, 2.0),
-        flip: bool = True,
-        cam_threshold: float = 0.2,
-        cam_images: int = 24,
+        cam: CamSpec = CamSpec(),
     ) -> None:
-        super().__init__(num_classes, lr, weight_decay, optimizer, poly_power, new_layer_factor)
-        self.backbone_name = backbone
-        self.weights = weights
-        self.output_stride = output_stride
-        self.frozen = frozen
-        self.freeze_batchnorm = freeze_batchnorm
-        self.dropout = dropout
-        self.scales = tuple(scales)
-        self.flip = flip
-        self.cam_threshold = cam_threshold
-        self.cam_images = cam_images
+        super().__init__(num_classes, optimization)
+        self.cam_spec = cam
+        self.backbone = backbone.build("cam")
+        self.head = CAMHead(self.backbone.taps["out"].channels, num_classes, dropout)
         # A tuple, so that the copy is no submodule: it does not belong in a checkpoint.
         self._folded: tuple[Backbone, ...] = ()
-        self.build()
-
-    def configure_network(self) -> None:
-        """Backbone and CAM head."""
-        self.backbone = build_backbone(
-            self.backbone_name,
-            self.weights,
-            self.output_stride,
-            self.frozen,
-            self.freeze_batchnorm,
-            role="cam",
-        )
-        self.head = CAMHead(self.backbone.taps["out"].channels, self.num_classes, self.dropout)
-
-    def configure_losses(self) -> None:
-        """Multi-label soft margin, the mean over classes."""
         self.loss = nn.MultiLabelSoftMarginLoss()
-
-    def configure_metrics(self) -> None:
-        """Average precision and F1 per class, and a watch on the maps."""
-        self.average_precision = MultilabelAveragePrecision(self.num_classes, average="none")
-        self.f1 = MultilabelF1Score(self.num_classes, average="none")
-        self.cam_sweep = ThresholdSweep(self.num_classes + 1, [t / 20 for t in range(1, 20)])
+        self.average_precision = MultilabelAveragePrecision(num_classes, average="none")
+        self.f1 = MultilabelF1Score(num_classes, average="none")
+        self.cam_sweep = ThresholdSweep(num_classes + 1, [t / 20 for t in range(1, 20)])
 
     def pretrained_parts(self) -> list[nn.Module]:
         """The backbone."""
@@ -116,21 +100,9 @@ class Classifier(Predictor, Stage):
         """The CAM head."""
         return [self.head]
 
-    def network_args(self) -> dict[str, Any]:
-        """See `Stage.network_args`; weights come from the checkpoint itself."""
-        return {
-            "num_classes": self.num_classes,
-            "backbone": self.backbone_name,
-            "weights": "none",
-            "output_stride": self.output_stride,
-            "dropout": self.dropout,
-            "scales": list(self.scales),
-            "flip": self.flip,
-        }
-
     def settings(self) -> dict[str, float]:
         """The fixed threshold at which the maps are scored."""
-        return {"cam_threshold": self.cam_threshold}
+        return {"cam_threshold": self.cam_spec.threshold}
 
     def forward(self, images: Tensor) -> Tensor:
         """Class logits (B, K) of images (B, 3, H, W), RGB 0..255."""
@@ -170,7 +142,7 @@ class Classifier(Predictor, Stage):
             scores = self.head(features).sigmoid()
             self.average_precision.update(scores, sample["tags"][None].long())
             self.f1.update(scores, sample["tags"][None].long())
-            if "mask" in sample and batch_index * len(batch) + offset < self.cam_images:
+            if "mask" in sample and batch_index * len(batch) + offset < self.cam_spec.images:
                 self._watch_maps(features, sample)
 
     def _watch_maps(self, features: Tensor, sample: ImageSample) -> None:
@@ -225,4 +197,4 @@ class Classifier(Predictor, Stage):
         self, network: Callable[[Tensor], Tensor], image: Tensor, grid: tuple[int, int]
     ) -> Tensor:
         """The sum of a network's maps over the sizes and mirror images of this module."""
-        return multi_scale_cam(network, image, self.scales, self.flip, grid)
+        return multi_scale_cam(network, image, self.cam_spec.scales, self.cam_spec.flip, grid)

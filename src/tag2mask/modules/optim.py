@@ -3,14 +3,95 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from tag2mask.core import UserError
+
 BIAS_FACTOR = 2.0
 """Learning rate of biases over that of the weights beside them."""
+
+
+@dataclass(frozen=True)
+class OptimizationBase:
+    """An optimiser with the papers' groups of parameters; a subclass adds how the rates fall.
+
+    Attributes:
+        optimizer: class path of the optimiser.
+        optimizer_args: its further arguments, e.g. ``{momentum: 0.9}``.
+        lr: learning rate of pretrained weights.
+        weight_decay: decay of weights; biases have none.
+        new_layer_factor: learning rate of new layers over `lr`.
+    """
+
+    optimizer: str = "torch.optim.SGD"
+    optimizer_args: dict[str, Any] = field(default_factory=dict)
+    lr: float = 1e-3
+    weight_decay: float = 5e-4
+    new_layer_factor: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            UserError: a value lies outside its range.
+        """
+        if not self.lr > 0:
+            raise UserError(f"optimization.lr must be above 0, got {self.lr}")
+        if self.weight_decay < 0:
+            raise UserError(f"optimization.weight_decay must be 0 or more, got {self.weight_decay}")
+        if not self.new_layer_factor > 0:
+            raise UserError(f"optimization.new_layer_factor must be above 0, got {self.new_layer_factor}")
+
+    def build_optimizer(self, pretrained: Sequence[nn.Module], new: Sequence[nn.Module]) -> Optimizer:
+        """The optimiser over the groups of `parameter_groups`.
+
+        Raises:
+            UserError: `optimizer` names no optimiser, or it does not take `optimizer_args`.
+        """
+        groups = parameter_groups(pretrained, new, self.lr, self.weight_decay, self.new_layer_factor)
+        kind = _optimizer_class(self.optimizer)
+        try:
+            return kind(groups, **self.optimizer_args)
+        except TypeError as error:
+            raise UserError(
+                f"optimization.optimizer_args {self.optimizer_args} do not fit {self.optimizer}: {error}"
+            ) from error
+
+    def schedule(self, optimizer: Optimizer, steps: int) -> LambdaLR:
+        """How the rates of all groups change over the steps of a training; a subclass says it."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Optimization(OptimizationBase):
+    """An optimiser under a poly schedule; the fields of `OptimizationBase` and one more.
+
+    Attributes:
+        poly_power: exponent of the poly schedule.
+    """
+
+    poly_power: float = 0.9
+
+    def schedule(self, optimizer: Optimizer, steps: int) -> LambdaLR:
+        """See `poly_schedule`."""
+        return poly_schedule(optimizer, steps, self.poly_power)
+
+
+def _optimizer_class(path: str) -> type[Optimizer]:
+    module, _, name = path.rpartition(".")
+    try:
+        found = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"optimization.optimizer: no class {path}; write e.g. torch.optim.AdamW") from error
+    if not (isinstance(found, type) and issubclass(found, Optimizer)):
+        raise UserError(f"optimization.optimizer: {path} is no optimiser; write e.g. torch.optim.AdamW")
+    return found
 
 
 def parameter_groups(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -11,11 +10,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tag2mask.artifacts import require_step
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import ImageSample, LabelsResult, ScoreMaps, UserError
-from tag2mask.modules.affinity import AffinityLearner
-from tag2mask.modules.base import load_stage
+from tag2mask.modules.affinity import AffinityNet
+from tag2mask.modules.loading import load_network
 from tag2mask.modules.predictor import Predictor
 from tag2mask.modules.refinements import ImageView, Refinement, label_map, refine, resized
 
@@ -51,16 +49,12 @@ class PseudoLabelGenerator(Predictor):
         self.affinity = self._load_affinity(affinity_from)
         self._network_lock = threading.Lock()
 
-    def _load_affinity(self, step_dir: StepFolder | None) -> AffinityLearner | None:
+    def _load_affinity(self, step_dir: StepFolder | None) -> AffinityNet | None:
         if not any(r.needs_affinity for r in self.chain):
             return None
         if step_dir is None:
             raise UserError("a random walk needs an AffinityNet: give model.init_args.affinity_from")
-        manifest = require_step(step_dir, kinds=("checkpoint",))
-        module = load_stage(Path(step_dir) / manifest.checkpoint)
-        if not isinstance(module, AffinityLearner):
-            raise UserError(f"{step_dir} holds a {type(module).__name__}, not an AffinityNet")
-        return module
+        return load_network(step_dir, AffinityNet)
 
     def predict_image(self, sample: ImageSample) -> ScoreMaps | LabelsResult:
         """Refined maps or labels of an image."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Any, Literal
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -11,13 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.classification import MultilabelF1Score
 
-from tag2mask.artifacts import VARIANTS
 from tag2mask.artifacts.step_folder import StepFolder
-from tag2mask.backbones import build_backbone
-from tag2mask.core import IGNORE, ImageSample, LabelsResult, TrainBatch, UserError, map_threads, unknown_name
-from tag2mask.heads import MultiScaleMax, SmpSegmenter, build_segmenter
+from tag2mask.backbones import BackboneSpec
+from tag2mask.core import IGNORE, ImageSample, LabelsResult, TrainBatch, UserError, map_threads
+from tag2mask.heads import HeadSpec, MultiScaleMax, SmpSegmenter
 from tag2mask.metrics import Confusion
-from tag2mask.modules.base import OptimizerFactory, Stage, load_backbone
+from tag2mask.modules.base import Stage
+from tag2mask.modules.inference import InferenceSpec
+from tag2mask.modules.loading import load_backbone
+from tag2mask.modules.optim import Optimization
 from tag2mask.modules.predictor import Predictor
 from tag2mask.modules.refinements import CRF_SETS
 from tag2mask.ops import dense_crf
@@ -35,122 +37,53 @@ class SegmentationModel(Predictor, Stage):
 
     Args:
         num_classes: number of foreground classes K; set from the data.
-        head: resnet38, largefov, deeplabv2 or deeplabv3plus on `backbone`; or smp:ARCH for a
-            segmentation-models-pytorch architecture with `backbone` as its encoder name.
-        head_channels: width of the deeplabv3plus decoder; null takes the paper's 256.
-        backbone: resnet38, vgg16, any timm name; with smp:ARCH an smp encoder.
-        weights: imagenet, none, or the path of a weight file.
-        start: weights starts the backbone from `weights`, as the papers do; classifier from the
+        backbone: what the network is built on; with head smp:ARCH its name is an smp encoder.
+        optimization: optimiser, rates and schedule.
+        head: what turns features into class scores.
+        start: weights starts the backbone from its weights, as the papers do; classifier from the
             network of `classifier_from`, which has learned the tags already and needs a shorter
             schedule.
         classifier_from: folder of the step that trained the classifier; only where start is classifier.
-        output_stride: 8 or 16.
-        frozen: parts of the backbone that do not train; null takes the architecture's default.
-        freeze_batchnorm: keep the backbone's batch-norm as pretrained.
-        lr: see `Stage`.
-        weight_decay: see `Stage`.
-        optimizer: see `Stage`.
-        poly_power: see `Stage`.
-        new_layer_factor: see `Stage`.
-        test_long_side: longer side in pixels that images are resized to for scale 1, so that objects
-            have the size that training showed; null keeps images as they are.
-        test_scales: image sizes of the multi-scale variants, relative to scale 1.
-        test_flip: mirror each test scale too.
-        crf: CRF parameter set of the last variant (cam, labels, dsrg or deeplab).
-        variants: which of single_scale, multi_scale and multi_scale_crf to predict.
-        msc_scales: further image sizes whose logits join those of size 1 by their maximum, in training (a
-            loss for each and for the maximum) and in every pass of a test: DeepLab v2's MSC, [0.5, 0.75].
-            null for none.
+        test: how labels are predicted.
     """
 
     kind = "segmentation"
     taps_beside_head: Collection[str] = ()
     """Maps of the backbone that further heads of a subclass read."""
+    without_start: ClassVar[Mapping[str, Any]] = {"start": "weights", "classifier_from": None}
 
     def __init__(
         self,
         num_classes: int,
-        head: str = "resnet38",
-        head_channels: int | None = None,
-        backbone: str = "resnet38",
-        weights: str = "imagenet",
+        backbone: BackboneSpec = BackboneSpec(),
+        optimization: Optimization = Optimization(lr=1e-3),
+        head: HeadSpec = HeadSpec(),
         start: Literal["weights", "classifier"] = "weights",
         classifier_from: StepFolder | None = None,
-        output_stride: int = 8,
-        frozen: list[str] | None = None,
-        freeze_batchnorm: bool = True,
-        lr: float = 1e-3,
-        weight_decay: float = 5e-4,
-        optimizer: OptimizerFactory = torch.optim.SGD,
-        poly_power: float = 0.9,
-        new_layer_factor: float = 10.0,
-        test_long_side: int | None = None,
-        test_scales: Sequence[float] = (0.5, 0.75, 1.0, 1.25, 1.5),
-        test_flip: bool = True,
-        crf: str = "deeplab",
-        variants: Sequence[str] = VARIANTS,
-        msc_scales: Sequence[float] | None = None,
+        test: InferenceSpec = InferenceSpec(),
     ) -> None:
-        super().__init__(num_classes, lr, weight_decay, optimizer, poly_power, new_layer_factor)
-        for name in variants:
-            if name not in VARIANTS:
-                raise unknown_name("prediction variant", name, VARIANTS)
-        if crf not in CRF_SETS:
-            raise unknown_name("CRF parameter set", crf, CRF_SETS)
-        if not variants or any(s <= 0 for s in test_scales):
-            raise UserError("segmentation needs at least one variant, and test_scales above 0")
-        if test_long_side is not None and test_long_side < 32:
-            raise UserError(f"test_long_side must be at least 32 pixels or null, got {test_long_side}")
-        self.head_name = head
-        self.head_channels = head_channels
-        self.msc_scales = list(msc_scales) if msc_scales else None
-        self.backbone_name = backbone
-        self.weights = weights
-        self.start = start
-        self.classifier_from = classifier_from
-        self.output_stride = output_stride
-        self.frozen = frozen
-        self.freeze_batchnorm = freeze_batchnorm
-        self.test_long_side = test_long_side
-        self.test_scales = tuple(test_scales)
-        self.test_flip = test_flip
-        self.crf = crf
-        self.variants = tuple(variants)
-        self.build()
-
-    def configure_network(self) -> None:
-        """The segmentation network."""
-        if self.head_name.startswith("smp:"):
-            if self.start == "classifier":
-                raise UserError(f"head {self.head_name} has an encoder of its own: start must be weights")
-            if self.msc_scales:
-                raise UserError(f"msc_scales is not for head {self.head_name}: leave it out")
-            arch = self.head_name.removeprefix("smp:")
-            self.network: nn.Module = SmpSegmenter(arch, self.backbone_name, self.weights, self.num_classes)
-            return
-        backbone = build_backbone(
-            self.backbone_name,
-            self.weights,
-            self.output_stride,
-            self.frozen,
-            self.freeze_batchnorm,
-            role="segmentation",
-        )
-        if self.start == "classifier":
-            load_backbone(backbone, self.classifier_from)
-        segmenter = build_segmenter(
-            self.head_name, backbone, self.num_classes, self.head_channels, self.taps_beside_head
-        )
-        self.network = MultiScaleMax(segmenter, self.msc_scales) if self.msc_scales else segmenter
-
-    def configure_losses(self) -> None:
-        """Cross-entropy over labelled pixels."""
+        super().__init__(num_classes, optimization)
+        self.test = test
+        self.variants = tuple(test.variants)
+        if start == "classifier" and classifier_from is None:
+            raise UserError("starting from a classifier needs its step: give model.init_args.classifier_from")
+        self.network = self._build_network(backbone, head, classifier_from if start == "classifier" else None)
         self.loss = nn.CrossEntropyLoss(ignore_index=IGNORE)
+        self.confusion = Confusion(num_classes + 1)
+        # Agreement with the tags needs no mask.
+        self.tag_f1 = MultilabelF1Score(num_classes, average="micro")
 
-    def configure_metrics(self) -> None:
-        """The mIoU where masks exist, and agreement with the tags, which needs none."""
-        self.confusion = Confusion(self.num_classes + 1)
-        self.tag_f1 = MultilabelF1Score(self.num_classes, average="micro")
+    def _build_network(
+        self, backbone: BackboneSpec, head: HeadSpec, classifier_from: StepFolder | None
+    ) -> nn.Module:
+        if head.architecture:
+            if classifier_from is not None:
+                raise UserError(f"head.name {head.name} has an encoder of its own: start must be weights")
+            return SmpSegmenter(head.architecture, backbone.name, backbone.weights, self.num_classes)
+        features = backbone.build("segmentation")
+        if classifier_from is not None:
+            load_backbone(features, classifier_from)
+        return head.build(features, self.num_classes, self.taps_beside_head)
 
     def pretrained_parts(self) -> list[nn.Module]:
         """The backbone or encoder."""
@@ -161,22 +94,6 @@ class SegmentationModel(Predictor, Stage):
         """The segmentation head."""
         parts: list[nn.Module] = list(self.network.new)  # type: ignore[arg-type]
         return parts
-
-    def network_args(self) -> dict[str, Any]:
-        """See `Stage.network_args`."""
-        return {
-            "num_classes": self.num_classes,
-            "head": self.head_name,
-            "head_channels": self.head_channels,
-            "msc_scales": self.msc_scales,
-            "backbone": self.backbone_name,
-            "weights": "none",
-            "output_stride": self.output_stride,
-            "test_long_side": self.test_long_side,
-            "test_scales": list(self.test_scales),
-            "test_flip": self.test_flip,
-            "crf": self.crf,
-        }
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, K + 1, H, W) of images (B, 3, H, W), RGB 0..255."""
@@ -239,13 +156,13 @@ class SegmentationModel(Predictor, Stage):
         if "single_scale" in self.variants:
             scores["single"] = self._probabilities(image, (1.0,), flip=False)
         if set(self.variants) & {"multi_scale", "multi_scale_crf"}:
-            scores["multi"] = self._probabilities(image, self.test_scales, self.test_flip)
+            scores["multi"] = self._probabilities(image, self.test.scales, self.test.flip)
         return {name: value.float().cpu() for name, value in scores.items()}
 
     def at_test_size(self, image: Tensor, scale: float = 1.0) -> Tensor:
         """A batch (1, 3, h, w) of one image (3, H, W) in the size in which the network is tested."""
         sides = [int(side) for side in image.shape[-2:]]
-        factor = scale * (self.test_long_side / max(sides) if self.test_long_side else 1.0)
+        factor = scale * (self.test.long_side / max(sides) if self.test.long_side else 1.0)
         if factor == 1:
             return image[None].float()
         size = [max(1, round(side * factor)) for side in sides]
@@ -283,5 +200,5 @@ class SegmentationModel(Predictor, Stage):
         wins = (values == values.amax(0)).any(2).any(1)
         present = wins | (values.amax((1, 2)) > UNLIKELY)
         refined = torch.zeros_like(values)
-        refined[present] = dense_crf(image, values[present], CRF_SETS[self.crf])
+        refined[present] = dense_crf(image, values[present], CRF_SETS[self.test.crf])
         return refined

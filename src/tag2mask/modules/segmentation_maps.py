@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import ImageSample, ScoreMaps, UserError
-from tag2mask.modules.base import load_network
+from tag2mask.modules.loading import load_network
 from tag2mask.modules.predictor import Predictor
 from tag2mask.modules.segmentation import SegmentationModel
 

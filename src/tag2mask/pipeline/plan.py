@@ -143,9 +143,9 @@ def _shared_options(
         options += [f"--{_DATASET}.{'csv' if 'csv' in dataset else 'tags'}", Path(settings.tags).name]
         hashes[Path(settings.tags).name] = _hash(Path(settings.tags))
     if step.script in NETWORK_SCRIPTS and settings.backbone:
-        options += ["--model.init_args.backbone", settings.backbone]
+        options += ["--model.init_args.backbone.name", settings.backbone]
     if step.script in NETWORK_SCRIPTS and settings.weights:
-        options += ["--model.init_args.weights", Path(settings.weights).name]
+        options += ["--model.init_args.backbone.weights", Path(settings.weights).name]
         if settings.weights not in ("imagenet", "none"):
             hashes[Path(settings.weights).name] = _hash(Path(settings.weights))
     if settings.seed is not None:

@@ -9,16 +9,17 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from tag2mask.modules import AffinityLearner
-from tag2mask.modules.base import Stage
-from tag2mask.modules.optim import parameter_groups
+from tag2mask.backbones import BackboneSpec
+from tag2mask.heads import HeadSpec
+from tag2mask.modules import AffinityNet, Optimization, Stage
 from tag2mask.recipes.ial import PairwiseLearner, RegionClassifier
+from tag2mask.recipes.ial.propagation import PropagationSpec
 from tag2mask.recipes.rrm import JointModel, RegionMining
 from tag2mask.recipes.sc_cam import SubCategoryClassifier
 
 Network = TypeVar("Network", bound=nn.Module)
 
-LIGHT: dict[str, Any] = {"weights": "none", "output_stride": 8, "freeze_batchnorm": False}
+LIGHT = BackboneSpec("test_resnet", "none", batchnorm="train")
 
 
 def narrow(build: Callable[[], Network], factor: int = 16) -> Network:
@@ -60,10 +61,10 @@ def photo(height: int, width: int, seed: int = 0) -> Tensor:
     return torch.randint(0, 256, (3, height, width), generator=generator, dtype=torch.uint8)
 
 
-def affinity_net(backbone: str, num_classes: int = 3, lr: float = 0.1) -> AffinityLearner:
+def affinity_net(backbone: str, num_classes: int = 3, lr: float = 0.1) -> AffinityNet:
     """AffinityNet with random weights."""
     torch.manual_seed(0)
-    return AffinityLearner(num_classes, backbone=backbone, weights="none", lr=lr)
+    return AffinityNet(num_classes, BackboneSpec(backbone, "none"), Optimization(lr=lr))
 
 
 def pairwise_net(reduction: str, smoothness: float = 1.0, new_layer_factor: float = 10.0) -> PairwiseLearner:
@@ -71,43 +72,39 @@ def pairwise_net(reduction: str, smoothness: float = 1.0, new_layer_factor: floa
     torch.manual_seed(0)
     return PairwiseLearner(
         2,
-        backbone="test_resnet",
-        channels=4,
-        guide_channels=[8, 8, 8],
+        LIGHT,
+        Optimization(
+            lr=1e-5 / new_layer_factor,
+            weight_decay=5e-3,
+            poly_power=0.5,
+            new_layer_factor=new_layer_factor,
+        ),
+        PropagationSpec(channels=4, guide_channels=[8, 8, 8]),
         reduction=reduction,  # type: ignore[arg-type]
         smoothness=smoothness,
-        lr=1e-5 / new_layer_factor,
-        new_layer_factor=new_layer_factor,
-        **LIGHT,
     )
 
 
 def region_net(confidence: float) -> RegionClassifier:
     """IAL's region network on a light backbone."""
     torch.manual_seed(0)
-    return RegionClassifier(2, backbone="test_resnet", hidden=[6, 5], confidence=confidence, **LIGHT).eval()
+    return RegionClassifier(2, LIGHT, hidden=[6, 5], confidence=confidence).eval()
 
 
 def joint_model() -> JointModel:
     """RRM's network on a light backbone; maps of random weights pass its mining at these settings."""
     torch.manual_seed(0)
     rule = RegionMining(foreground_alpha=2, background_alpha=3, background_score=0.1, crf_score=0.3)
-    return JointModel(
-        num_classes=2, backbone="test_resnet", head="deeplabv2", mining=rule, energy_weight=1e-7, **LIGHT
-    )
+    return JointModel(2, LIGHT, head=HeadSpec("deeplabv2"), mining=rule)
 
 
 def sub_category_net(sub_categories: int, **more: Any) -> SubCategoryClassifier:
     """SC-CAM's classifier on a light backbone, in eval mode."""
     torch.manual_seed(0)
-    return SubCategoryClassifier(
-        num_classes=2, sub_categories=sub_categories, backbone="test_resnet", **{**LIGHT, **more}
-    ).eval()
+    return SubCategoryClassifier(2, LIGHT, sub_categories=sub_categories, **more).eval()
 
 
 def groups_of(module: Stage) -> dict[str, dict[str, Any]]:
     """The parameter groups of a module's optimiser by name."""
-    found = parameter_groups(
-        module.pretrained_parts(), module.new_parts(), module.lr, module.weight_decay, module.new_layer_factor
-    )
-    return {group["name"]: group for group in found}
+    optimizer = module.optimization.build_optimizer(module.pretrained_parts(), module.new_parts())
+    return {group["name"]: group for group in optimizer.param_groups}

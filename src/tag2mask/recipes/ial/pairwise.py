@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,14 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import MeanMetric
 
-from tag2mask.backbones import build_backbone
+from tag2mask.backbones import BackboneSpec
 from tag2mask.core import IGNORE, ImageSample, LabelsResult, UserError
 from tag2mask.losses import RegionSmoothnessLoss
-from tag2mask.modules import Predictor, Stage
-from tag2mask.modules.base import OptimizerFactory
+from tag2mask.modules import Optimization, Predictor, Stage
 from tag2mask.recipes.ial.energy import energy, mined_energy
 from tag2mask.recipes.ial.pairwise_data import PairwiseSample, PatchBatch
-from tag2mask.recipes.ial.propagation import PropagationNetwork
+from tag2mask.recipes.ial.propagation import PropagationNetwork, PropagationSpec
 
 Reduction = Literal["sum_per_patch", "mean"]
 
@@ -33,27 +31,16 @@ class PairwiseLearner(Predictor, Stage):
 
     Args:
         num_classes: number of foreground classes K; set from the data.
-        backbone: guide of the gates: vgg16, resnet38 or any timm name.
-        weights: imagenet, none, or the path of a weight file.
-        output_stride: 8 or 16.
-        frozen: parts of the backbone that do not train; null takes the architecture's default.
-        freeze_batchnorm: keep batch-norm as pretrained.
-        channels: channels that are propagated; 0 propagates the probabilities directly.
-        guide_channels: widths of the guidance network, deep to shallow.
-        gate_floor: least divisor of the gates: 1e-4 makes sum |p| equal 1, as in SPN's published
-            code; 1 keeps smaller gates as they are, which is all that stability asks for.
-        passes: propagations in a row with the same gates.
+        backbone: guide of the gates.
+        optimization: optimiser and rates; lr is that of the pretrained guide: SPN gives its guide and the
+            embedding a tenth of the others'. poly_power is 0.5 in the paper.
+        propagation: the propagation network.
         reduction: of the loss. sum_per_patch adds up the pixels and divides by the patches, as SPN's
             published code does: the paper's rate of 1e-5 belongs to it. mean divides by the known pixels
             too, up to 16,384 of a patch of 128 x 128.
         smoothness: weight of L_s, the mean over gates, against the cross-entropy of one pixel; 0 leaves it
             out. With sum_per_patch it counts once for each pixel of a patch.
         unknown: confidence below which a refined pixel is labelled 255; 0 labels every pixel.
-        lr: see `Stage`; the rate of the pretrained guide.
-        weight_decay: see `Stage`.
-        optimizer: see `Stage`.
-        poly_power: see `Stage`; 0.5 in the paper.
-        new_layer_factor: see `Stage`; SPN gives its guide and the embedding a tenth of the rate.
     """
 
     kind = "labels"
@@ -61,64 +48,23 @@ class PairwiseLearner(Predictor, Stage):
     def __init__(
         self,
         num_classes: int,
-        backbone: str = "vgg16",
-        weights: str = "imagenet",
-        output_stride: int = 8,
-        frozen: list[str] | None = None,
-        freeze_batchnorm: bool = True,
-        channels: int = 32,
-        guide_channels: Sequence[int] = (512, 512, 256),
-        gate_floor: float = 1e-4,
-        passes: int = 2,
+        backbone: BackboneSpec = BackboneSpec("vgg16"),
+        optimization: Optimization = Optimization(lr=1e-6, weight_decay=5e-3, poly_power=0.5),
+        propagation: PropagationSpec = PropagationSpec(),
         reduction: Reduction = "sum_per_patch",
         smoothness: float = 1.0,
         unknown: float = 0.0,
-        lr: float = 1e-6,
-        weight_decay: float = 5e-3,
-        optimizer: OptimizerFactory = torch.optim.SGD,
-        poly_power: float = 0.5,
-        new_layer_factor: float = 10.0,
     ) -> None:
-        super().__init__(num_classes, lr, weight_decay, optimizer, poly_power, new_layer_factor)
-        if channels < 0 or passes < 1 or smoothness < 0 or not 0 <= unknown < 1 or not gate_floor > 0:
+        super().__init__(num_classes, optimization)
+        if smoothness < 0 or not 0 <= unknown < 1:
             raise UserError(
-                "channels and smoothness must be at least 0, passes at least 1, gate_floor above 0 and "
-                f"unknown in 0..1; got {channels}, {smoothness}, {passes}, {gate_floor} and {unknown}"
+                f"smoothness must be 0 or more and unknown lie in 0..1, got {smoothness} and {unknown}"
             )
-        self.backbone_name = backbone
-        self.weights = weights
-        self.output_stride = output_stride
-        self.frozen = frozen
-        self.freeze_batchnorm = freeze_batchnorm
-        self.channels = channels
-        self.guide_channels = tuple(guide_channels)
-        self.gate_floor = gate_floor
-        self.passes = passes
         self.reduction = reduction
         self.smoothness = smoothness
         self.unknown = unknown
-        self.build()
-
-    def configure_network(self) -> None:
-        """The propagation network on its guide."""
-        backbone = build_backbone(
-            self.backbone_name, self.weights, self.output_stride, self.frozen, self.freeze_batchnorm
-        )
-        self.network = PropagationNetwork(
-            backbone,
-            self.num_classes + 1,
-            self.channels,
-            self.guide_channels,
-            self.gate_floor,
-            self.passes,
-        )
-
-    def configure_losses(self) -> None:
-        """The smoothness of the gates."""
+        self.network = PropagationNetwork(backbone.build(), num_classes + 1, propagation)
         self.smoothness_loss = RegionSmoothnessLoss()
-
-    def configure_metrics(self) -> None:
-        """Energies, averaged over images."""
         self.energies = nn.ModuleDict(
             {name: MeanMetric() for name in ("energy_before", "energy_after", "energy_after_all_pixels")}
         )
@@ -130,19 +76,6 @@ class PairwiseLearner(Predictor, Stage):
     def new_parts(self) -> list[nn.Module]:
         """Everything else."""
         return self.network.new_parts()
-
-    def network_args(self) -> dict[str, Any]:
-        """See `Stage.network_args`."""
-        return {
-            "num_classes": self.num_classes,
-            "backbone": self.backbone_name,
-            "weights": "none",
-            "output_stride": self.output_stride,
-            "channels": self.channels,
-            "guide_channels": list(self.guide_channels),
-            "gate_floor": self.gate_floor,
-            "passes": self.passes,
-        }
 
     def forward(self, images: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
         """See `PropagationNetwork.forward`."""

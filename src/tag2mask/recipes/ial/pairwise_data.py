@@ -37,13 +37,10 @@ class PatchBatch(TypedDict):
 class _PatchCrops(TrainCrops):
     """A few patches of each training image, with unary maps, superpixels and labels."""
 
-    def __init__(
-        self, files: RoundFiles, image_ids: Sequence[str], sampler: PatchSampler, patches: int
-    ) -> None:
+    def __init__(self, files: RoundFiles, image_ids: Sequence[str], patches: PatchSampler) -> None:
         self.images = files.images
         self.image_ids = list(image_ids)
         self._files = files
-        self._sampler = sampler
         self._patches = patches
 
     def __getitem__(self, index: int) -> dict[str, Any]:
@@ -53,7 +50,7 @@ class _PatchCrops(TrainCrops):
         maps = torch.from_numpy(self._files.maps(image_id).dense(len(self.images.classes) + 1))
         labels = self._files.labels(image_id, size)
         superpixels = self._files.superpixels(image_id, size)
-        grids = [self._sampler.grid(labels) for _ in range(self._patches)]
+        grids = [self._patches.grid(labels) for _ in range(self._patches.count)]
         return {
             "id": image_id,
             "image": torch.stack([smooth(image, grid) for grid in grids]),
@@ -90,11 +87,7 @@ class PairwiseData(ImageData):
         labels_dir: folder of the step with the mined regions; null learns from the argmax of the
             unary maps (no mining).
         batch_size: images per process and step.
-        patches: patches of each image.
-        patch: side of a patch in pixels.
-        scale: see `PatchSampler`.
-        rotation: see `PatchSampler`.
-        flip: see `PatchSampler`.
+        patches: what patches of each image are like.
         energy_images: training images on which the energy is measured, chosen at random but always the
             same; 500 in the paper.
         predict_split: split to refine.
@@ -109,23 +102,16 @@ class PairwiseData(ImageData):
         superpixels_dir: StepFolder,
         labels_dir: StepFolder | None = None,
         batch_size: int = 4,
-        patches: int = 10,
-        patch: int = 128,
-        scale: float = 0.1,
-        rotation: float = 15.0,
-        flip: float = 0.5,
+        patches: PatchSampler = PatchSampler(),
         energy_images: int = 500,
         predict_split: str = "train",
         predict_batch: int = 1,
         num_workers: int = 2,
     ) -> None:
         super().__init__(dataset, batch_size, predict_split, predict_batch, num_workers)
-        if patches < 1 or energy_images < 0:
-            raise UserError(
-                f"patches must be at least 1 and energy_images at least 0, got {patches} and {energy_images}"
-            )
+        if energy_images < 0:
+            raise UserError(f"data.energy_images must be at least 0, got {energy_images}")
         self.files = RoundFiles(dataset, maps_dir, superpixels_dir, labels_dir)
-        self.sampler = PatchSampler(patch, scale, rotation, flip)
         self.patches = patches
         self.energy_images = energy_images
 
@@ -133,7 +119,7 @@ class PairwiseData(ImageData):
         """The images of the unary maps."""
         ids = self.files.check()
         self.dataset.check_ids(ids)
-        return _PatchCrops(self.files, ids, self.sampler, self.patches)
+        return _PatchCrops(self.files, ids, self.patches)
 
     def check_predict(self) -> None:
         """Checks the images and their unary maps."""

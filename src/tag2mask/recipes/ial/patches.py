@@ -24,22 +24,31 @@ class PatchSampler:
     Liu et al., NeurIPS 2017, with the settings of its published code.
 
     Attributes:
+        count: patches of each image.
         size: side of a patch in pixels.
         scale: patches show the image enlarged by a factor in 1 -+ scale.
         rotation: largest turn in degrees, either way.
         flip: probability of mirroring.
     """
 
+    count: int = 10
     size: int = 128
     scale: float = 0.1
     rotation: float = 15.0
     flip: float = 0.5
 
     def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            UserError: a value lies outside its range.
+        """
+        if self.count < 1:
+            raise UserError(f"patches.count must be at least 1, got {self.count}")
         if self.size < 16 or not 0 <= self.scale < 1 or not 0 <= self.flip <= 1:
             raise UserError(
-                f"a patch needs a size of 16 or more, scale in 0..1 and flip in 0..1, got {self.size}, "
-                f"{self.scale} and {self.flip}"
+                "patches.size must be 16 or more, patches.scale and patches.flip lie in 0..1, got "
+                f"{self.size}, {self.scale} and {self.flip}"
             )
 
     def transform(self, height: int, width: int) -> Tensor:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tag2mask.backbones import Backbone, Tap
+from tag2mask.core import UserError
 from tag2mask.ops import normalise_gates, spatial_propagation
 
 STRIDE = 2
@@ -67,6 +69,39 @@ class GuidanceNetwork(nn.Module):
         return gates
 
 
+@dataclass(frozen=True)
+class PropagationSpec:
+    """Widths, gates and passes of a propagation network.
+
+    Attributes:
+        channels: channels of the embedding that is propagated, 32 as published for SPN; 0 propagates the
+            probabilities themselves, with gates of K + 1 channels and nothing learned before or after.
+        guide_channels: widths of the guidance network, deep to shallow.
+        gate_floor: least divisor of the gates, see `tag2mask.ops.normalise_gates`: 1e-4 makes sum |p|
+            equal 1, as in SPN's published code; 1 keeps smaller gates as they are, which is all that
+            stability asks for.
+        passes: propagations in a row with the same gates.
+    """
+
+    channels: int = 32
+    guide_channels: Sequence[int] = (512, 512, 256)
+    gate_floor: float = 1e-4
+    passes: int = 2
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            UserError: a value lies outside its range.
+        """
+        if self.channels < 0:
+            raise UserError(f"propagation.channels must be 0 or more, got {self.channels}")
+        if not self.gate_floor > 0:
+            raise UserError(f"propagation.gate_floor must be above 0, got {self.gate_floor}")
+        if self.passes < 1:
+            raise UserError(f"propagation.passes must be at least 1, got {self.passes}")
+
+
 class PropagationNetwork(nn.Module):
     """Probability maps of an image, refined by two propagations with the image's own gates.
 
@@ -77,28 +112,19 @@ class PropagationNetwork(nn.Module):
     Args:
         backbone: guide for the gates.
         num_outputs: number of classes K + 1.
-        channels: channels of the embedding, 32 as published for SPN; 0 propagates the probabilities
-            themselves, with gates of K + 1 channels and nothing learned before or after.
-        guide_channels: widths of the guidance network.
-        floor: least divisor of the gates, see `tag2mask.ops.normalise_gates`.
-        passes: propagations in a row.
+        spec: widths, gates and passes.
     """
 
     def __init__(
-        self,
-        backbone: Backbone,
-        num_outputs: int,
-        channels: int = 32,
-        guide_channels: Sequence[int] = (512, 512, 256),
-        floor: float = 1e-4,
-        passes: int = 2,
+        self, backbone: Backbone, num_outputs: int, spec: PropagationSpec = PropagationSpec()
     ) -> None:
         super().__init__()
+        channels = spec.channels
         self.channels = channels or num_outputs
-        self.floor = floor
-        self.passes = passes
+        self.floor = spec.gate_floor
+        self.passes = spec.passes
         self.backbone = backbone
-        self.guide = GuidanceNetwork(backbone, guide_channels, 12 * self.channels)
+        self.guide = GuidanceNetwork(backbone, spec.guide_channels, 12 * self.channels)
         backbone.use_only(self.guide.names)
         self.embed: nn.Module | None = None
         if channels:

@@ -1,8 +1,17 @@
 """RRM: reliable regions, mined while a network learns to segment (Zhang et al., AAAI 2020)."""
 
 from tag2mask.recipes.rrm.data import JointData
-from tag2mask.recipes.rrm.joint import JointModel
+from tag2mask.recipes.rrm.joint import ClassificationSpec, EnergySpec, JointModel
 from tag2mask.recipes.rrm.mining import RegionMining, reliable_labels
-from tag2mask.recipes.rrm.schedule import two_phase_schedule
+from tag2mask.recipes.rrm.schedule import JointOptimization, two_phase_schedule
 
-__all__ = ["JointData", "JointModel", "RegionMining", "reliable_labels", "two_phase_schedule"]
+__all__ = [
+    "ClassificationSpec",
+    "EnergySpec",
+    "JointData",
+    "JointModel",
+    "JointOptimization",
+    "RegionMining",
+    "reliable_labels",
+    "two_phase_schedule",
+]

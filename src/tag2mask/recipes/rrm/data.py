@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from tag2mask.core import UserError
 from tag2mask.data import SegmentationData
 from tag2mask.data.image_set import ImageSet
 from tag2mask.data.samples import TrainCrops
-from tag2mask.data.transforms import Augment, Pad
+from tag2mask.data.transforms import AugmentSpec
 
 
 @dataclass
@@ -33,13 +31,7 @@ class JointData(SegmentationData):
     Args:
         dataset: the images.
         batch_size: crops per process and step.
-        crop: side of the crop in pixels.
-        scale: range of the factor by which an image is resized, drawn for each image; or null.
-        long_side: or the range of its long side; only one of the two.
-        flip: probability of a horizontal flip.
-        jitter: brightness, contrast and saturation change by factors in 1 -+ jitter.
-        hue: largest turn of the hue (0..0.5).
-        pad: colour of padding, "mean" or "black".
+        augment: random changes of the crops.
         train_split: split to train on.
         val_split: split to validate on.
         predict_split: split to predict.
@@ -51,26 +43,22 @@ class JointData(SegmentationData):
         self,
         dataset: ImageSet,
         batch_size: int = 4,
-        crop: int = 321,
-        scale: tuple[float, float] | None = (0.7, 1.3),
-        long_side: tuple[int, int] | None = None,
-        flip: float = 0.5,
-        jitter: float = 0.0,
-        hue: float = 0.0,
-        pad: Pad = "mean",
+        augment: AugmentSpec = AugmentSpec(crop=321, scale=(0.7, 1.3), jitter=0.0, hue=0.0),
         train_split: str = "train",
         val_split: str = "val",
         predict_split: str = "val",
         predict_batch: int = 1,
         num_workers: int = 2,
     ) -> None:
-        rest: dict[str, Any] = {"train_split": train_split, "val_split": val_split}
-        rest |= {"predict_split": predict_split, "predict_batch": predict_batch, "num_workers": num_workers}
-        super().__init__(dataset, batch_size=batch_size, crop=crop, scale=None, **rest)
-        if scale is not None and long_side is not None:
-            raise UserError("data.init_args.scale and long_side exclude each other: set one of them to null")
-        self.augment = Augment(
-            crop, long_side=long_side, scale=scale, flip=flip, jitter=jitter, hue=hue, pad=pad
+        super().__init__(
+            dataset,
+            batch_size=batch_size,
+            augment=augment,
+            train_split=train_split,
+            val_split=val_split,
+            predict_split=predict_split,
+            predict_batch=predict_batch,
+            num_workers=num_workers,
         )
 
     def train_crops(self) -> TrainCrops:

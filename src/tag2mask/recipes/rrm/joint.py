@@ -4,21 +4,72 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
+from tag2mask.artifacts.step_folder import StepFolder
+from tag2mask.backbones import BackboneSpec
 from tag2mask.core import IGNORE, TrainBatch, UserError, thread_pool
-from tag2mask.heads import CAMHead
+from tag2mask.heads import CAMHead, HeadSpec
 from tag2mask.losses import DenseEnergyLoss
-from tag2mask.modules import Classifier, SegmentationModel, load_network
+from tag2mask.modules import Classifier, InferenceSpec, SegmentationModel, load_network
 from tag2mask.recipes.rrm.mining import Labels, RegionMining, reliable_labels
-from tag2mask.recipes.rrm.schedule import two_phase_schedule
+from tag2mask.recipes.rrm.schedule import JointOptimization
+
+
+@dataclass(frozen=True)
+class EnergySpec:
+    """The dense energy among the losses.
+
+    Attributes:
+        weight: of the energy; 0 leaves it out (cross-entropy only). It is meant for 160 x 160 pixels;
+            other crops scale it by (160 * 160 / n) ** 2 on their own.
+        scale: resolution of the energy relative to the crop.
+    """
+
+    weight: float = 1e-7
+    scale: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            UserError: a value lies outside its range.
+        """
+        if self.weight < 0:
+            raise UserError(f"energy.weight must be 0 or more, got {self.weight}")
+        if not 0 < self.scale <= 1:
+            raise UserError(f"energy.scale must be above 0 and at most 1, got {self.scale}")
+
+
+@dataclass(frozen=True)
+class ClassificationSpec:
+    """The classification branch, whose maps give the labels.
+
+    Attributes:
+        cam_scales: sizes of the crop for the maps; 1 must be among them.
+        dropout: before the branch's classifier.
+    """
+
+    cam_scales: Sequence[float] = (1.0, 0.5, 1.5, 2.0)
+    dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            UserError: a value lies outside its range.
+        """
+        if 1.0 not in self.cam_scales or any(scale <= 0 for scale in self.cam_scales):
+            raise UserError(
+                f"classification.cam_scales must be above 0 with 1 among them, got {list(self.cam_scales)}"
+            )
 
 
 class JointModel(SegmentationModel):
@@ -29,57 +80,50 @@ class JointModel(SegmentationModel):
     foreground, and from all pixels with the dense energy. Nothing flows back through the maps.
 
     Args:
-        mining: what counts as reliable; null takes the published values.
-        cam_scales: sizes of the crop for the maps; 1 must be among them.
-        energy_weight: weight of the dense energy; 0 leaves it out (cross-entropy only).
-        energy_scale: resolution of the energy relative to the crop. The weight is meant for 160 x 160
-            pixels; other crops scale it by (160 * 160 / n) ** 2 on their own.
-        classify_only: share of the training, from its start, with the classification loss alone.
-        joint_lr: rate of all parameters when the other losses set in, where classify_only is above 0.
-        dropout: of the classification branch.
-        **segmentation: arguments of `SegmentationModel`.
+        num_classes: number of foreground classes K; set from the data.
+        backbone: see `SegmentationModel`.
+        optimization: optimiser, rates, and the share of the training that classifies only.
+        head: see `SegmentationModel`.
+        start: see `SegmentationModel`.
+        classifier_from: see `SegmentationModel`.
+        test: see `SegmentationModel`.
+        mining: what counts as reliable.
+        energy: the dense energy.
+        classification: the classification branch.
     """
 
     taps_beside_head = ("out",)
+    optimization: JointOptimization
 
     def __init__(
         self,
-        mining: RegionMining | None = None,
-        cam_scales: Sequence[float] = (1.0, 0.5, 1.5, 2.0),
-        energy_weight: float = 1e-7,
-        energy_scale: float = 0.5,
-        classify_only: float = 0.0,
-        joint_lr: float = 7e-4,
-        dropout: float = 0.5,
-        **segmentation: Any,
+        num_classes: int,
+        backbone: BackboneSpec = BackboneSpec(),
+        optimization: JointOptimization = JointOptimization(lr=1e-3),
+        head: HeadSpec = HeadSpec(),
+        start: Literal["weights", "classifier"] = "weights",
+        classifier_from: StepFolder | None = None,
+        test: InferenceSpec = InferenceSpec(),
+        mining: RegionMining = RegionMining(),
+        energy: EnergySpec = EnergySpec(),
+        classification: ClassificationSpec = ClassificationSpec(),
     ) -> None:
-        super().__init__(**segmentation)
-        if self.msc_scales:
-            raise UserError("msc_scales is for plain segmentation networks: leave it out")
-        if self.head_name.startswith("smp:"):
-            raise UserError(f"head {self.head_name} shares no features with a classifier: take another head")
-        if 1.0 not in cam_scales or any(scale <= 0 for scale in cam_scales):
-            raise UserError(f"cam_scales must be above 0 with 1 among them, got {list(cam_scales)}")
-        if not 0 <= classify_only < 1 or energy_weight < 0 or not joint_lr > 0:
-            raise UserError(
-                "classify_only must be a share below 1, energy_weight from 0 on and joint_lr above 0, got "
-                f"{classify_only}, {energy_weight} and {joint_lr}"
-            )
-        self.mining = mining or RegionMining()
-        self.cam_scales = tuple(float(scale) for scale in cam_scales)
-        self.energy_weight = energy_weight
-        self.classify_only = classify_only
-        self.joint_lr = joint_lr
-        self.class_head = CAMHead(self.backbone.taps["out"].channels, self.num_classes, dropout)
+        head.require_features("shares no features with a classifier")
+        super().__init__(num_classes, backbone, optimization, head, start, classifier_from, test)
+        self.mining = mining
+        self.cam_scales = tuple(float(scale) for scale in classification.cam_scales)
+        self.energy_weight = energy.weight
+        channels = self.backbone.taps["out"].channels
+        self.class_head = CAMHead(channels, num_classes, classification.dropout)
         self.class_loss = nn.MultiLabelSoftMarginLoss()
-        self.energy = DenseEnergyLoss(scale=energy_scale)
-        self._start_class_head()
+        self.energy = DenseEnergyLoss(scale=energy.scale)
+        if start == "classifier" and classifier_from is not None:
+            self._start_class_head(classifier_from)
 
-    def _start_class_head(self) -> None:
+    def _start_class_head(self, classifier_from: StepFolder) -> None:
         # The labels come from its maps: with random weights the first of them would be noise.
-        if self.start == "classifier" and self.classifier_from is not None:
-            trained = load_network(self.classifier_from, Classifier)
-            self.class_head.load_state_dict(trained.head.state_dict())
+        trained = load_network(classifier_from, Classifier)
+        self.class_head.load_state_dict(trained.head.state_dict())
 
     @property
     def backbone(self) -> Any:
@@ -94,19 +138,8 @@ class JointModel(SegmentationModel):
         """The mined ratio."""
         return {"mined_ratio": self.mining.ratio}
 
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """The groups of `Stage`; with a first phase, its rates and then `joint_lr` for all."""
-        configured: Any = super().configure_optimizers()
-        if self.classify_only > 0:
-            first = self._first_steps()
-            schedule = two_phase_schedule(
-                configured["optimizer"], self.schedule_steps(), first, self.joint_lr, self.poly_power
-            )
-            configured["lr_scheduler"]["scheduler"] = schedule
-        return configured  # type: ignore[no-any-return]
-
     def _first_steps(self) -> int:
-        return int(self.classify_only * self.schedule_steps()) if self.classify_only else 0
+        return self.optimization.first_steps(self.schedule_steps()) if self.optimization.classify_only else 0
 
     def training_step(self, batch: TrainBatch, batch_index: int) -> Tensor:
         """All losses of a batch of crops."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor, nn
 
+from tag2mask.backbones import BackboneSpec
 from tag2mask.core import TrainBatch, UserError
-from tag2mask.modules import Classifier
+from tag2mask.modules import CamSpec, Classifier, Optimization
 
 
 class SubCategoryBatch(TrainBatch, total=False):
@@ -25,6 +26,11 @@ class SubCategoryClassifier(Classifier):
     nothing from one round to the next.
 
     Args:
+        num_classes: number of foreground classes K; set from the data.
+        backbone: see `Classifier`.
+        optimization: see `Classifier`.
+        dropout: see `Classifier`.
+        cam: see `Classifier`.
         sub_categories: K, sub-categories per class.
         sub_weight: weight of the sub-categories' loss (paper: 5).
         schedule_epochs: length that the poly schedule is computed for; null takes the trainer's. The
@@ -32,18 +38,21 @@ class SubCategoryClassifier(Classifier):
         cam_from: parent makes the maps of the classes' own weights, as the paper uses them;
             sub_category takes the largest map of a class's sub-categories, after the sum over sizes and
             mirror images, as its code evaluates.
-        **classifier: arguments of `Classifier`.
     """
 
     def __init__(
         self,
+        num_classes: int,
+        backbone: BackboneSpec = BackboneSpec(),
+        optimization: Optimization = Optimization(lr=0.01),
+        dropout: float = 0.5,
+        cam: CamSpec = CamSpec(),
         sub_categories: int = 10,
         sub_weight: float = 5.0,
         schedule_epochs: int | None = None,
         cam_from: Literal["parent", "sub_category"] = "parent",
-        **classifier: Any,
     ) -> None:
-        super().__init__(**classifier)
+        super().__init__(num_classes, backbone, optimization, dropout, cam)
         if sub_categories < 1 or sub_weight < 0:
             raise UserError(
                 f"sub_categories must be at least 1 and sub_weight from 0 on, got {sub_categories} and "
@@ -54,20 +63,12 @@ class SubCategoryClassifier(Classifier):
         self.schedule_epochs = schedule_epochs
         self.cam_from = cam_from
         channels = self.backbone.taps["out"].channels
-        self.sub_classifier = nn.Conv2d(channels, self.num_classes * sub_categories, 1, bias=False)
+        self.sub_classifier = nn.Conv2d(channels, num_classes * sub_categories, 1, bias=False)
         nn.init.xavier_uniform_(self.sub_classifier.weight)
 
     def new_parts(self) -> list[nn.Module]:
         """Both classifiers."""
         return [*super().new_parts(), self.sub_classifier]
-
-    def network_args(self) -> dict[str, Any]:
-        """See `Stage.network_args`."""
-        return {
-            **super().network_args(),
-            "sub_categories": self.sub_categories,
-            "cam_from": self.cam_from,
-        }
 
     def schedule_steps(self) -> int:
         """Steps of the poly schedule, which may be longer than the training.

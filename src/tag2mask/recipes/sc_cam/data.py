@@ -17,7 +17,7 @@ from tag2mask.data import ClassificationData
 from tag2mask.data.base import ImageData, require_images
 from tag2mask.data.image_set import ImageSet
 from tag2mask.data.samples import TrainCrops, WholeImages
-from tag2mask.data.transforms import Augment
+from tag2mask.data.transforms import Augment, AugmentSpec
 
 Table = npt.NDArray[np.float32]
 
@@ -114,23 +114,49 @@ class SubCategoryData(ClassificationData):
 
     Args:
         dataset: the images.
-        sub_labels_dir: folder of the step that made the sub-categories.
+        sub_labels_dir: folder of the step that made the sub-categories; its images are trained on.
         sub_categories: K, sub-categories per class; as in that step.
-        **classification: arguments of `ClassificationData`.
+        augment: see `ClassificationData`.
+        batch_size: see `ClassificationData`.
+        val_split: see `ClassificationData`.
+        predict_split: see `ClassificationData`.
+        predict_batch: see `ClassificationData`.
+        eval_long_side: see `ClassificationData`.
+        num_workers: see `ClassificationData`.
     """
 
     def __init__(
-        self, dataset: ImageSet, sub_labels_dir: StepFolder, sub_categories: int = 10, **classification: Any
+        self,
+        dataset: ImageSet,
+        sub_labels_dir: StepFolder,
+        sub_categories: int = 10,
+        augment: AugmentSpec = AugmentSpec(crop=448, long_side=(256, 512)),
+        batch_size: int = 16,
+        val_split: str = "val",
+        predict_split: str = "train",
+        predict_batch: int = 1,
+        eval_long_side: int | None = None,
+        num_workers: int = 2,
     ) -> None:
-        super().__init__(dataset, **classification)
+        super().__init__(
+            dataset,
+            augment=augment,
+            batch_size=batch_size,
+            val_split=val_split,
+            predict_split=predict_split,
+            predict_batch=predict_batch,
+            eval_long_side=eval_long_side,
+            num_workers=num_workers,
+        )
         self.sub_labels_dir = StepFolder(sub_labels_dir)
         self.sub_categories = sub_categories
 
     def train_crops(self) -> TrainCrops:
-        """The train split with tags and sub-categories."""
-        self.dataset.check(self.train_split_name)
-        ids = self.dataset.ids(self.train_split_name)
+        """The images of the sub-categories, with tags."""
         step = self.sub_labels_dir
         manifest = step.require(("sub_labels",), self.classes)
-        require_images(step.path, manifest, self.dataset, ids)
-        return _SubCategoryCrops(self.dataset, ids, self.augment, step.out, self.sub_categories)
+        require_images(step.path, manifest, self.dataset)
+        self.dataset.check_ids(manifest.image_ids)
+        return _SubCategoryCrops(
+            self.dataset, manifest.image_ids, self.augment, step.out, self.sub_categories
+        )

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tag2mask.artifacts.step_folder import StepFolder
-from tag2mask.backbones import Backbone
+from tag2mask.backbones import Backbone, BackboneSpec
 from tag2mask.core import ImageSample, ScoreMaps, TrainBatch, UserError
+from tag2mask.heads import HeadSpec
 from tag2mask.losses import ColourAffinityLoss
-from tag2mask.modules import SegmentationModel, load_network
+from tag2mask.modules import InferenceSpec, Optimization, SegmentationModel, load_network
 
 EPS = 1e-5
 """Keeps the range of a flat map from dividing by 0."""
@@ -23,6 +25,34 @@ GRID = (50, 50)
 """Cells on which affinities are computed."""
 CELL = 8
 """Image pixels per cell of the stored maps."""
+
+
+@dataclass(frozen=True)
+class AffinitySpec:
+    """The loss that makes affinities of early features follow the image's colours.
+
+    Attributes:
+        weight: of the affinity loss; 0 leaves it out ("w/o aff").
+        reading: of the loss, see `tag2mask.losses.colour_affinity_loss`: the printed one (literal) is
+            constant where it matters.
+        norm: what divides colour distances, see there.
+        trains: all lets the affinity loss train the backbone too ("jointly"), layer only the
+            convolution that makes the features.
+    """
+
+    weight: float = 1.0
+    reading: Literal["rows", "raw", "literal"] = "rows"
+    norm: Literal["image", "range"] = "image"
+    trains: Literal["all", "layer"] = "all"
+
+    def __post_init__(self) -> None:
+        """Check the range.
+
+        Raises:
+            UserError: the weight is negative.
+        """
+        if self.weight < 0:
+            raise UserError(f"affinity.weight must be 0 or more, got {self.weight}")
 
 
 class SelfGuidedModel(SegmentationModel):
@@ -35,47 +65,46 @@ class SelfGuidedModel(SegmentationModel):
     throughout: each training goes on from the one before.
 
     Args:
+        num_classes: number of foreground classes K; set from the data.
+        backbone: see `SegmentationModel`.
+        optimization: see `SegmentationModel`.
+        head: see `SegmentationModel`.
+        test: see `SegmentationModel`.
         phase: what to train, and what to predict: localisation maps or segmentations.
         network_from: folder of the step to go on from; null starts from the backbone's weights.
-        affinity_weight: weight of the affinity loss; 0 leaves it out ("w/o aff").
-        affinity_reading: of the loss, see `tag2mask.losses.colour_affinity_loss`: the printed one
-            (literal) is constant where it matters.
-        affinity_norm: what divides colour distances, see there.
-        affinity_trains: all lets the affinity loss train the backbone too ("jointly"), layer only the
-            convolution that makes the features.
+        affinity: the affinity loss.
         localisation_start: normal draws the 1x1 convolution to localisation maps from N(0, 0.01), like
             the other new layers; identity makes each map its class's logit at first, so that logits
             have the size and the meaning that segmenting goes on from. With network_from, that network's
             weights count.
-        **segmentation: arguments of `SegmentationModel`.
     """
+
+    without_start: ClassVar[Mapping[str, Any]] = {"network_from": None}
 
     def __init__(
         self,
+        num_classes: int,
+        backbone: BackboneSpec = BackboneSpec(),
+        optimization: Optimization = Optimization(lr=1e-3),
+        head: HeadSpec = HeadSpec(),
+        test: InferenceSpec = InferenceSpec(),
         phase: Literal["localise", "segment"] = "segment",
         network_from: StepFolder | None = None,
-        affinity_weight: float = 1.0,
-        affinity_reading: Literal["rows", "raw", "literal"] = "rows",
-        affinity_norm: Literal["image", "range"] = "image",
-        affinity_trains: Literal["all", "layer"] = "all",
+        affinity: AffinitySpec = AffinitySpec(),
         localisation_start: Literal["normal", "identity"] = "normal",
-        **segmentation: Any,
     ) -> None:
-        super().__init__(**segmentation)
-        if self.msc_scales:
-            raise UserError("msc_scales is for plain segmentation networks: leave it out")
-        if self.head_name.startswith("smp:"):
-            raise UserError(f"head {self.head_name} shows no early features: take another head")
-        if self.head_name == "deeplabv3plus":
-            raise UserError(
-                "head deeplabv3plus pools the whole image, so its maps tell what is there, "
-                "not where: take another"
-            )
-        if affinity_weight < 0:
-            raise UserError(f"affinity_weight must be from 0 on, got {affinity_weight}")
+        _check_head(head)
+        super().__init__(num_classes, backbone, optimization, head, test=test)
         self.phase = phase
-        self.affinity_weight = affinity_weight
-        self.affinity_trains = affinity_trains
+        self.affinity = affinity
+        self.affinity_loss = ColourAffinityLoss(affinity.reading, affinity.norm, GRID)
+        self._build_layers(localisation_start)
+        if network_from is not None:
+            self._go_on_from(network_from)
+        self._freeze_unused()
+        self.kind = "maps" if phase == "localise" else "segmentation"
+
+    def _build_layers(self, localisation_start: str) -> None:
         self.tap = _early_tap(self.backbone)
         self.localisation = nn.Conv2d(self.num_classes + 1, self.num_classes, 1)
         self.aggregation = nn.Conv2d(self.backbone.taps[self.tap].channels, AFFINITY_CHANNELS, 1)
@@ -84,11 +113,6 @@ class SelfGuidedModel(SegmentationModel):
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
         if localisation_start == "identity":
             self._localise_by_own_logits()
-        self.affinity_loss = ColourAffinityLoss(affinity_reading, affinity_norm, GRID)
-        if network_from is not None:
-            self._go_on_from(network_from)
-        self._freeze_unused()
-        self.kind = "maps" if phase == "localise" else "segmentation"
 
     @property
     def done_folder(self) -> str:
@@ -108,11 +132,11 @@ class SelfGuidedModel(SegmentationModel):
 
     def _go_on_from(self, step_dir: StepFolder) -> None:
         trained = load_network(step_dir, SelfGuidedModel)
-        mine, theirs = self.network_args(), trained.network_args()
-        for name in ("backbone", "head", "head_channels", "num_classes"):
-            if mine[name] != theirs[name]:
+        theirs = _architecture(trained)
+        for name, mine in _architecture(self).items():
+            if mine != theirs[name]:
                 raise UserError(
-                    f"the network in {step_dir} has {name} {theirs[name]}, this step {mine[name]}: one "
+                    f"the network in {step_dir} has {name} {theirs[name]}, this step {mine}: one "
                     "network goes through all steps, give all of them the same"
                 )
         self.load_state_dict(trained.state_dict())
@@ -120,15 +144,11 @@ class SelfGuidedModel(SegmentationModel):
     def _freeze_unused(self) -> None:
         # DDP waits for the gradient of every trained parameter.
         self.localisation.requires_grad_(self.phase == "localise")
-        self.aggregation.requires_grad_(self.phase == "localise" and self.affinity_weight > 0)
+        self.aggregation.requires_grad_(self.phase == "localise" and self.affinity.weight > 0)
 
     def new_parts(self) -> list[nn.Module]:
         """All heads."""
         return [*super().new_parts(), self.localisation, self.aggregation]
-
-    def network_args(self) -> dict[str, Any]:
-        """See `Stage.network_args`."""
-        return {**super().network_args(), "phase": self.phase}
 
     def forward_all(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Segmentation logits (B, K + 1, h, w), localisation maps (B, K, h, w), features (B, 3, h', w')."""
@@ -136,7 +156,7 @@ class SelfGuidedModel(SegmentationModel):
         head: nn.Module = self.network.head  # type: ignore[assignment]
         logits: Tensor = head(features)
         early = features[self.tap]
-        early = early.detach() if self.affinity_trains == "layer" else early
+        early = early.detach() if self.affinity.trains == "layer" else early
         return logits, self.localisation(logits), self.aggregation(early)
 
     def training_step(self, batch: TrainBatch, batch_index: int) -> Tensor:
@@ -147,10 +167,10 @@ class SelfGuidedModel(SegmentationModel):
         _, maps, features = self.forward_all(images)
         loss: Tensor = F.binary_cross_entropy_with_logits(maps.float().mean((2, 3)), batch["tags"])
         self.log("train/class", loss, batch_size=size)
-        if self.affinity_weight > 0:
+        if self.affinity.weight > 0:
             affinity = self.affinity_loss(features, images)
             self.log("train/affinity", affinity, batch_size=size)
-            loss = loss + self.affinity_weight * affinity
+            loss = loss + self.affinity.weight * affinity
         self.log("train/loss", loss, prog_bar=True, batch_size=size)
         return loss
 
@@ -198,3 +218,23 @@ def _early_tap(backbone: Backbone) -> str:
     """The map of stride 4, or the finest of a coarser grid where there is none."""
     coarse = {name: tap for name, tap in backbone.taps.items() if tap.stride >= 4}
     return min(coarse, key=lambda name: coarse[name].stride)
+
+
+def _check_head(head: HeadSpec) -> None:
+    head.require_features("shows no early features")
+    if head.name == "deeplabv3plus":
+        raise UserError(
+            "head.name deeplabv3plus pools the whole image, so its maps tell what is there, "
+            "not where: take another"
+        )
+
+
+def _architecture(model: SelfGuidedModel) -> dict[str, Any]:
+    """What must be the same in all steps of a run, by the name that users type."""
+    arguments = model.hparams
+    return {
+        "num_classes": arguments["num_classes"],
+        "backbone.name": arguments["backbone"]["name"],
+        "head.name": arguments["head"]["name"],
+        "head.channels": arguments["head"]["channels"],
+    }

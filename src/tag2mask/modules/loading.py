@@ -1,0 +1,108 @@
+"""Networks that earlier steps trained, from their checkpoints."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+
+from tag2mask.artifacts import require_step
+from tag2mask.artifacts.step_folder import StepFolder
+from tag2mask.backbones import Backbone, load_into
+from tag2mask.core import UserError
+from tag2mask.core.plugins import is_trusted
+from tag2mask.modules.base import ARGUMENTS_KEY, CHECKPOINT_KEY, Stage
+
+T = TypeVar("T", bound=Stage)
+
+
+def load_stage(path: str | Path) -> Stage:
+    """A stage module from a checkpoint of a run, on the CPU and in eval mode.
+
+    The file is read as data: no pickled code runs. Only stage classes of tag2mask and of packages that
+    registered themselves (see `plugin_packages`) are built.
+
+    Args:
+        path: a ``.ckpt`` file.
+
+    Raises:
+        UserError: the file is missing, not readable as plain data, or not a tag2mask checkpoint.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f"no checkpoint at {path}: run the step that trains it first") from error
+    except Exception as error:
+        raise UserError(f"{path} cannot be read as a checkpoint of plain tensors: {error}") from error
+    facts = checkpoint.get(CHECKPOINT_KEY) if isinstance(checkpoint, dict) else None
+    if not facts:
+        raise UserError(f"{path} is not a tag2mask checkpoint; give one from a run's checkpoints/ folder")
+    stage = _stage_class(str(facts["class_path"]), path)
+    if ARGUMENTS_KEY not in checkpoint:
+        raise UserError(f"{path} was made by an older tag2mask, which saved other arguments: train it again")
+    return stage.restore(checkpoint)
+
+
+def load_network(step_dir: StepFolder | str | Path, kind: type[T]) -> T:
+    """The network that a step trained, without gradients.
+
+    Raises:
+        UserError: the step is not complete or trained another network.
+    """
+    module = _trained(step_dir)
+    if not isinstance(module, kind):
+        raise UserError(f"{step_dir} holds {type(module).__name__}, not {kind.__name__}")
+    return module.requires_grad_(False)
+
+
+def load_backbone(backbone: Backbone, step_dir: StepFolder | str | Path) -> None:
+    """Copy the backbone of an earlier step's network into another network of the same architecture.
+
+    Args:
+        backbone: the one to fill.
+        step_dir: folder of the step that trained the network.
+
+    Raises:
+        UserError: the step is not complete, its network has no backbone or another one.
+    """
+    copy_backbone(backbone, _trained(step_dir), step_dir)
+
+
+def copy_backbone(backbone: Backbone, source: Stage, origin: StepFolder | str | Path) -> None:
+    """Copy the weights of a network's backbone.
+
+    Args:
+        backbone: the one to fill.
+        source: the network.
+        origin: where that network comes from, for the message.
+
+    Raises:
+        UserError: the network has no backbone or another one.
+    """
+    found = getattr(source, "backbone", None)
+    if not isinstance(found, Backbone):
+        raise UserError(f"{origin} holds {type(source).__name__}, which has no backbone to start from")
+    load_into(backbone, found.state_dict(), f"of the network in {origin}")
+
+
+def _trained(step_dir: StepFolder | str | Path) -> Stage:
+    manifest = require_step(step_dir)
+    if not manifest.checkpoint:
+        raise UserError(f"{step_dir} trained no network: give the folder of a step that has a fit")
+    return load_stage(Path(step_dir) / manifest.checkpoint)
+
+
+def _stage_class(class_path: str, origin: str | Path) -> type[Stage]:
+    module, _, name = class_path.rpartition(".")
+    # The path comes from a file: nothing but these packages is imported for it.
+    if not is_trusted(module):
+        raise UserError(
+            f"{origin} asks for the class {class_path}, which is not part of tag2mask or of a package that "
+            "registered itself"
+        )
+    found = getattr(import_module(module), name, None)
+    if not (isinstance(found, type) and issubclass(found, Stage)):
+        raise UserError(f"{origin} asks for {class_path}, which is not a stage of tag2mask")
+    return found
