@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from tag2mask.artifacts import Manifest, save_labels, save_maps, write_manifest
+from tag2mask.artifacts import Manifest, kinds, register_kind, save_labels, save_maps, write_manifest
 from tag2mask.core import ClassList, ScoreMaps, UserError
 from tag2mask.data import VOC
 from tag2mask.evaluate import classes_in_masks, read_split_file, score_folder, score_maps, score_step
@@ -354,6 +354,16 @@ def test_step_of_labels(tmp_path: Path) -> None:
     assert score["miou"] == pytest.approx((17 / 21 + 5 / 6 + 3 / 6) / 3)
     assert score["coverage"] == pytest.approx(29 / 31)
     assert (score["kind"], score["split"], score["images"]) == ("labels", "train", 2)
+
+
+def test_step_of_a_kind_of_another_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kinds, "_KINDS", dict(kinds._KINDS))
+    register_kind(kinds.LabelsKind("drawings", scored_as="labels"))
+    dataset = make_voc(tmp_path / "voc", a=TRUTH_A, b=TRUTH_B)
+    step = make_step(tmp_path / "drawings", "drawings", dataset)
+    write_labels(step / "out", a=PRED_A, b=PRED_B)
+    score = score_step(step)
+    assert score["kind"] == "drawings" and score["miou"] == pytest.approx((17 / 21 + 5 / 6 + 3 / 6) / 3)
 
 
 def test_step_of_affinity_labels(tmp_path: Path) -> None:

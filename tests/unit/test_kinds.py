@@ -149,12 +149,6 @@ def test_a_kind_of_another_package(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("registry")
-def test_a_kind_that_is_scored_as_label_maps(tmp_path: Path) -> None:
-    register_kind(CaptionKind("drawings", scored_as="labels"))
-    assert find_kind("drawings").files(tmp_path).path("a") == tmp_path / "a.png"
-
-
-@pytest.mark.usefixtures("registry")
 @pytest.mark.parametrize(
     ("kind", "words"),
     [

@@ -22,7 +22,11 @@ from tag2mask.core.errors import UserError, unknown_name
 from tag2mask.core.results import FeaturesResult, LabelsResult, RegionsResult, ScoreMaps, SubLabelsResult
 
 SCORERS = ("maps", "labels", "affinity_labels", "segmentation")
-"""Ways to compare what a step leaves with true masks."""
+"""Ways to compare what a step leaves with true masks.
+
+maps reads `ScoreMaps` (``<id>.npz``), labels label maps (``<id>.png``), affinity_labels those in ``fg`` and
+``bg``, segmentation those in the folders of `VARIANTS`.
+"""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 

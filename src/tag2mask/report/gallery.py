@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from tag2mask.artifacts import VARIANTS, load_labels, load_maps, safe_join
-from tag2mask.core import UserError
+from tag2mask.artifacts import find_kind
+from tag2mask.core import ClassList, LabelsResult, ScoreMaps, UserError
 from tag2mask.data import ImageSet
 from tag2mask.report.pictures import (
     RGB,
@@ -25,8 +25,8 @@ from tag2mask.report.runs import Run, Step
 SIDE = 320
 """Longer side of a picture in pixels."""
 
-KINDS = ("maps", "labels", "segmentation")
-"""Kinds of steps whose results are shown."""
+SHOWN = ("maps", "labels", "segmentation")
+"""Results that are scored like these are shown."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def choose_images(runs: Sequence[Run], count: int) -> list[tuple[str, str]]:
     lists: dict[str, list[list[str]]] = {}
     for run in runs:
         for step in run.steps:
-            if step.manifest.kind in KINDS and step.manifest.image_ids:
+            if _is_shown(step) and step.manifest.image_ids:
                 lists.setdefault(step.manifest.split, []).append(step.manifest.image_ids)
     chosen: list[tuple[str, str]] = []
     for index, (split, found) in enumerate(lists.items()):
@@ -95,7 +95,7 @@ def image_rows(runs: Sequence[Run], images: Sequence[tuple[str, str]]) -> Iterat
     for split, image_id in images:
         rows = []
         for run, dataset in opened:
-            steps = [s for s in run.steps if s.manifest.kind in KINDS and s.manifest.split == split]
+            steps = [s for s in run.steps if _is_shown(s) and s.manifest.split == split]
             if any(image_id in step.manifest.image_ids for step in steps):
                 rows.append(_row(run, dataset, steps, split, image_id))
         yield rows
@@ -128,28 +128,30 @@ def _row(run: Run, dataset: ImageSet | str, steps: Sequence[Step], split: str, i
     return Row(run.name, split, image_id, _tags(dataset, image_id), pictures)
 
 
+def _is_shown(step: Step) -> bool:
+    return find_kind(step.manifest.kind).scored_as in SHOWN
+
+
 def _step_pictures(step: Step, image: RGB, image_id: str) -> list[Picture]:
-    out = step.folder / "out"
-    if step.manifest.kind == "maps":
-        return _map_pictures(step, image, image_id)
-    if step.manifest.kind == "segmentation":
-        out = next((out / name for name in VARIANTS if (out / name).is_dir()), out)
-    labels = load_labels(safe_join(out, f"{image_id}.png"))
-    return [_labels(_title(step), image, labels)]
-
-
-def _map_pictures(step: Step, image: RGB, image_id: str) -> list[Picture]:
-    """One heat map per class; for maps with background, the class of the highest map instead."""
     classes = step.manifest.class_list()
-    stored = load_maps(step.folder / "out", image_id, classes)
-    size = (image.shape[0], image.shape[1])
-    maps = [resize_map(values, size) for values in stored.maps]
-    if 0 in stored.classes:
-        winner = np.array(stored.classes, np.uint8)[np.stack(maps).argmax(0)]
-        return [_labels(_title(step), image, classes.to_ids(winner))]
+    result = find_kind(step.manifest.kind).load(step.folder / "out", image_id, classes)
+    if isinstance(result, ScoreMaps):
+        return _map_pictures(_title(step), image, result, classes)
+    if isinstance(result, LabelsResult):
+        # The first way to predict is the one that the headline score is of.
+        return [_labels(_title(step), image, classes.to_ids(next(iter(result.labels.values()))))]
+    return []
+
+
+def _map_pictures(title: str, image: RGB, scores: ScoreMaps, classes: ClassList) -> list[Picture]:
+    """One heat map per class; for maps with background, the class of the highest map instead."""
+    maps = [resize_map(values, (image.shape[0], image.shape[1])) for values in scores.maps]
+    if 0 in scores.classes:
+        winner = np.array(scores.classes, np.uint8)[np.stack(maps).argmax(0)]
+        return [_labels(title, image, classes.to_ids(winner))]
     return [
-        Picture(f"{_title(step)}: {classes.all_names[index]}", data_uri(heat_picture(image, values)))
-        for index, values in zip(stored.classes, maps, strict=True)
+        Picture(f"{title}: {classes.all_names[index]}", data_uri(heat_picture(image, values)))
+        for index, values in zip(scores.classes, maps, strict=True)
     ]
 
 
