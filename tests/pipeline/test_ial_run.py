@@ -115,7 +115,7 @@ def test_model_and_both_networks_together_are_scored_on_val(run: Run) -> None:
 
 
 def test_predict_takes_the_unary_network_of_the_last_round(run: Run) -> None:
-    model = load(run.folder, "cpu").model
-    last = load(run.folder / "segmentation", "cpu").model
+    model = load(run.folder, device="cpu").model
+    last = load(run.folder / "segmentation", device="cpu").model
     assert isinstance(model, SegmentationModel)
     assert all(a.equal(b) for a, b in zip(model.parameters(), last.parameters(), strict=True))

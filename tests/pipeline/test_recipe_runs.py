@@ -89,7 +89,7 @@ def test_every_step_is_made_and_scored_and_then_nothing(tiny: TinyRun) -> None:
 
 
 def test_the_model_predicts_without_tags(tiny: TinyRun) -> None:
-    assert load(tiny.folder, "cpu").model.num_classes == 4
+    assert load(tiny.folder, device="cpu").model.num_classes == 4
     last = [step for step in tiny.recipe.steps if step.kind == "segmentation"][-1]
     manifest = read_manifest(tiny.folder / last.name)
     assert manifest is not None and manifest.split == "val" and len(manifest.image_ids) == VAL
