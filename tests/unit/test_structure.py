@@ -1,20 +1,43 @@
-"""The shape of the source: small files, no import circle."""
+"""The shape of the source: small files, short argument lists, no import circle, a picture that is true."""
 
 from __future__ import annotations
 
+import ast
+import runpy
+from collections.abc import Iterator
 from pathlib import Path
 
 import grimp
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "tag2mask"
-LONGEST_FILE = 300
+LONGEST_FILE, MOST_ARGUMENTS = 300, 10
+
+
+def constructors() -> Iterator[tuple[str, int]]:
+    """Each ``__init__`` of the source, and how many arguments it has beside self."""
+    for path in sorted(SOURCE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ClassDef):
+                continue
+            for method in node.body:
+                if isinstance(method, ast.FunctionDef) and method.name == "__init__":
+                    given = method.args
+                    count = len(given.posonlyargs) + len(given.args) + len(given.kwonlyargs) - 1
+                    yield f"{path.relative_to(SOURCE)}: {node.name}", count
 
 
 def test_no_file_is_long() -> None:
     lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCE.rglob("*.py")}
     assert len(lengths) > 100
     assert {str(path): n for path, n in lengths.items() if n > LONGEST_FILE} == {}
+
+
+def test_no_constructor_has_many_arguments() -> None:
+    counts = dict(constructors())
+    assert len(counts) > 50
+    assert {name: n for name, n in counts.items() if n > MOST_ARGUMENTS} == {}
 
 
 def test_no_import_circle() -> None:
@@ -33,3 +56,9 @@ def test_no_import_circle() -> None:
 
 def _is_part(module: str, package: str) -> bool:
     return module.startswith(f"{package}.")
+
+
+def test_picture_of_the_architecture_is_up_to_date() -> None:
+    script = runpy.run_path(str(ROOT / "docs" / "make_architecture.py"))
+    if (ROOT / "docs" / "architecture.svg").read_text(encoding="utf-8") != script["picture"]():
+        pytest.fail("docs/architecture.svg is out of date: run `python docs/make_architecture.py`")
