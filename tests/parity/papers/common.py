@@ -16,6 +16,7 @@ from tag2mask.recipes.ial import PairwiseLearner, RegionClassifier
 from tag2mask.recipes.ial.propagation import PropagationSpec
 from tag2mask.recipes.rrm import JointModel, RegionMining
 from tag2mask.recipes.sc_cam import SubCategoryClassifier
+from tag2mask.recipes.self_guided import SelfGuidedModel
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -102,6 +103,14 @@ def sub_category_net(sub_categories: int, **more: Any) -> SubCategoryClassifier:
     """SC-CAM's classifier on a light backbone, in eval mode."""
     torch.manual_seed(0)
     return SubCategoryClassifier(2, LIGHT, sub_categories=sub_categories, **more).eval()
+
+
+def self_guided_net() -> SelfGuidedModel:
+    """Self-Guided's network on a light backbone, in its localising phase and in eval mode."""
+    torch.manual_seed(0)
+    return SelfGuidedModel(
+        num_classes=2, phase="localise", head="deeplabv2", backbone="test_resnet", **LIGHT
+    ).eval()
 
 
 def groups_of(module: Stage) -> dict[str, dict[str, Any]]:
