@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 from unittest import mock
 
@@ -10,13 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from tag2mask.backbones import BackboneSpec
+from tag2mask.data.transforms import Augment, AugmentSpec, resize_long_side
 from tag2mask.heads import HeadSpec
-from tag2mask.modules import AffinityNet, Optimization, Stage
+from tag2mask.modules import AffinityNet, InferenceSpec, Optimization, SegmentationModel, Stage
 from tag2mask.recipes.ial import PairwiseLearner, RegionClassifier
 from tag2mask.recipes.ial.propagation import PropagationSpec
 from tag2mask.recipes.rrm import JointModel, RegionMining
 from tag2mask.recipes.sc_cam import SubCategoryClassifier
 from tag2mask.recipes.self_guided import SelfGuidedModel
+
+__all__ = ["resize_long_side"]
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -108,9 +111,19 @@ def sub_category_net(sub_categories: int, **more: Any) -> SubCategoryClassifier:
 def self_guided_net() -> SelfGuidedModel:
     """Self-Guided's network on a light backbone, in its localising phase and in eval mode."""
     torch.manual_seed(0)
-    return SelfGuidedModel(
-        num_classes=2, phase="localise", head="deeplabv2", backbone="test_resnet", **LIGHT
-    ).eval()
+    return SelfGuidedModel(2, LIGHT, head=HeadSpec("deeplabv2"), phase="localise").eval()
+
+
+def segmentation_net(scales: Sequence[float] = (1.0,)) -> SegmentationModel:
+    """DeepLab v2's head on a light backbone, in eval mode."""
+    torch.manual_seed(0)
+    test = InferenceSpec(scales=scales)
+    return SegmentationModel(2, LIGHT, head=HeadSpec("deeplabv2"), test=test).eval()
+
+
+def crop_augment(crop: int, **sizes: Any) -> Augment:
+    """Scaled crops without flip and colours, padded with black."""
+    return Augment(AugmentSpec(crop, flip=0, jitter=0, hue=0, pad="black", **sizes))
 
 
 def groups_of(module: Stage) -> dict[str, dict[str, Any]]:
