@@ -145,6 +145,7 @@ def test_threshold_and_filters_run_at_the_image_or_at_the_grid(
     found = generator.predict_image(sample).labels[""]
     # the guide in float32 or float64: single pixels at a threshold
     assert found.shape == (64, 80) and (found != expected).mean() < 0.01
+    assert not generator.predict_image({**sample, "tags": torch.zeros(2)}).labels[""].any()
 
 
 def test_maps_spread_along_affinities_are_means_over_alike_cells() -> None:

@@ -85,11 +85,13 @@ class SelfGuidedLabelGenerator(Predictor):
         """Labels (H, W) of one image: background and its tags, no unknown pixel."""
         image = sample["image"]
         present = sample["tags"].nonzero().flatten().tolist()
+        size = (int(image.shape[-2]), int(image.shape[-1]))
+        if not present:
+            return LabelsResult(sample["id"], {"": np.zeros(size, np.uint8)})
         with self._network_lock:
             maps, features = self.network.localise(image)
         chosen = maps[present].cpu()
         spread = walk(chosen, features.cpu(), self.sharpness) if self.with_affinity else chosen
-        size = (int(image.shape[-2]), int(image.shape[-1]))
         at = GRID if self.filter_size == "grid" else size
         pixels = guide_of(_resized(image.cpu().float(), at), self.guide)
         refined = refine(_resized(spread, at), pixels, self.iterations, self.filtering, self.window, self.eps)
