@@ -89,19 +89,30 @@ def batch() -> dict[str, Any]:
     return {"image": images, "tags": torch.tensor([[1.0, 0], [1, 1]]), "label": inside}
 
 
-def energy(image: torch.Tensor, probs: torch.Tensor, labels: torch.Tensor, roi: torch.Tensor) -> float:
-    """-sum_i g_i sum_k s_ik (A s_k)_i at half size, over all pairs of pixels of one crop."""
-    half = F.interpolate(probs[None].double(), scale_factor=0.5, mode="bilinear", align_corners=False)[0]
+def energy(image: torch.Tensor, probs: torch.Tensor, labels: torch.Tensor, roi: torch.Tensor) -> torch.Tensor:
+    """-sum_i g_i sum_k s_ik (A s_k)_i at half size, over all pairs of pixels of one crop.
+
+    Its gradient by s is -2 g (A s), as published: what autograd finds with gate and sums held, twice.
+    """
+    half = F.interpolate(probs[None], scale_factor=0.5, mode="bilinear", align_corners=False)[0]
     colours, known, there = image[:, ::2, ::2].double(), labels[::2, ::2], roi[::2, ::2].double()
     y, x = torch.meshgrid(*(torch.arange(n).double() for n in half.shape[1:]), indexing="ij")
     points = torch.cat([torch.stack([y, x]) / 50, colours / 15]).flatten(1)
     weights = torch.exp(-(points[:, :, None] - points[:, None]).square().sum(0) / 2)
-    gate = torch.where(known == 255, 1.0, (there - half.amax(0)).clamp(min=0)).flatten()
+    gate = torch.where(known == 255, 1.0, (there - half.detach().amax(0)).clamp(min=0)).flatten()
     shares = (half * there).flatten(1)
-    return -float((gate * (shares * (shares @ weights)).sum(0)).sum())
+    held = (gate * (shares * (shares.detach() @ weights)).sum(0)).sum()
+    return -2 * held + held.detach()
 
 
-def test_the_loss_of_a_batch() -> None:
+def mean_loss(chances: torch.Tensor, target: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    """Mean of -log of the right class's probability over the chosen pixels."""
+    places = chosen.nonzero().tolist()
+    assert places
+    return torch.stack([-chances[b, target[b, y, x], y, x].log() for b, y, x in places]).mean()
+
+
+def test_the_loss_of_a_batch_and_its_gradient() -> None:
     """L_class + L_background + L_foreground + 1e-7 L_energy, and maps of four sizes, averaged."""
     net, data = joint_model(), batch()
     net.eval()
@@ -109,6 +120,8 @@ def test_the_loss_of_a_batch() -> None:
     net.energy.forward = partial(dense_energy_loss, method="exact")  # type: ignore[method-assign]
     images, tags = data["image"].float(), data["tags"]
     inside = data["label"] != 255
+    found = net.training_step(data, 0)
+    found.backward()
     with torch.no_grad():
         features = net.backbone(images)
         weight = net.class_head.classifier.weight
@@ -122,24 +135,27 @@ def test_the_loss_of_a_batch() -> None:
             raw = F.conv2d(net.backbone(shown)["out"], weight).clamp(min=0)
             maps.append(F.interpolate(raw, grid, mode="bilinear", align_corners=False))
         cams = F.interpolate(sum(maps) / 4, (SIDE, SIDE), mode="bilinear", align_corners=False)
-        logits = F.interpolate(net.network.head(features), (SIDE, SIDE), mode="bilinear", align_corners=False)
-        found = float(net.training_step(data, 0))
-    expected = float(classes)
+        small = net.network.head(features).double()
     labels = []
     for image, cam, tag in zip(data["image"], cams.numpy(), tags.numpy(), strict=True):
         present = np.flatnonzero(tag)
         labels.append(reliable_labels(image.numpy(), cam[present], [int(k) + 1 for k in present], net.mining))
     target = torch.from_numpy(np.stack(labels)).long().masked_fill(~inside, 255)
-    chances = logits.double().softmax(1)
-    for chosen in (target == 0, (target > 0) & (target != 255)):
-        assert chosen.any()
-        values = [-chances[b, target[b, y, x], y, x].log() for b, y, x in chosen.nonzero().tolist()]
-        expected += float(torch.stack(values).mean())
-    parts = [energy(data["image"][b], chances[b], target[b], inside[b]) for b in range(2)]
+    small.requires_grad_()
+    chances = F.interpolate(small, (SIDE, SIDE), mode="bilinear", align_corners=False).softmax(1)
+    expected = mean_loss(chances, target, target == 0)
+    expected = expected + mean_loss(chances, target, (target > 0) & (target != 255))
+    parts = torch.stack([energy(data["image"][b], chances[b], target[b], inside[b]) for b in range(2)])
     # the weight is meant for 160 x 160 pixels
-    expected += 1e-7 * (160 * 160 / (SIDE / 2) ** 2) ** 2 * sum(parts) / 2
-    assert found == pytest.approx(expected, rel=1e-4)  # float32 networks and energy
-    assert abs(sum(parts)) * 1e-7 * (160 * 160 / (SIDE / 2) ** 2) ** 2 > 0.01 * expected
+    drawn = 1e-7 * (160 * 160 / (SIDE / 2) ** 2) ** 2 * parts.mean()
+    (expected + drawn).backward()
+    total = float((classes + expected + drawn).detach())
+    assert float(found.detach()) == pytest.approx(total, rel=1e-4)  # float32 networks and energy
+    assert abs(float(drawn.detach())) > 0.01 * total
+    assert small.grad is not None
+    for branch in net.network.head.branches:
+        # float32; the bias's gradient is the sum over the map, in which most of it cancels
+        torch.testing.assert_close(branch.bias.grad.double(), small.grad.sum((0, 2, 3)), rtol=1e-3, atol=1e-5)
 
 
 def test_segmentation_branch() -> None:
