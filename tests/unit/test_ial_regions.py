@@ -166,5 +166,5 @@ def test_patch_turns_by_its_angle() -> None:
 
 @pytest.mark.parametrize("wrong", [{"size": 8}, {"scale": 1.0}, {"flip": 2.0}])
 def test_patch_settings_are_checked(wrong: dict[str, float]) -> None:
-    with pytest.raises(UserError, match="a patch needs"):
+    with pytest.raises(UserError, match=r"patches\.size must be 16 or more"):
         PatchSampler(**wrong)  # type: ignore[arg-type]

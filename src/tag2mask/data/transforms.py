@@ -50,6 +50,9 @@ class AugmentSpec:
             colour jitter off.
         hue: largest turn of the hue, in full turns (0..0.5).
         pad: colour of padding, mean or black.
+
+    Raises:
+        UserError: a value lies outside its range.
     """
 
     crop: int = 321
@@ -61,11 +64,6 @@ class AugmentSpec:
     pad: Pad = "mean"
 
     def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            UserError: a value lies outside its range, or two exclude each other.
-        """
         if self.crop < 1:
             raise UserError(f"augment.crop must be at least 1 pixel, got {self.crop}")
         for name, limits in (("long_side", self.long_side), ("scale", self.scale)):

@@ -35,6 +35,9 @@ class CamSpec:
         threshold: fixed level above which a map counts as its class when maps are scored.
         images: validation images with masks on which the maps are watched while training (scoring
             only); 0 for none.
+
+    Raises:
+        UserError: a value lies outside its range.
     """
 
     scales: Sequence[float] = (0.5, 1.0, 1.5, 2.0)
@@ -43,11 +46,6 @@ class CamSpec:
     images: int = 24
 
     def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            UserError: a value lies outside its range.
-        """
         if not self.scales or any(scale <= 0 for scale in self.scales):
             raise UserError(f"cam.scales must be numbers above 0, at least one, got {list(self.scales)}")
         if not 0 <= self.threshold <= 1:

@@ -27,6 +27,9 @@ class OptimizationBase:
         lr: learning rate of pretrained weights.
         weight_decay: decay of weights; biases have none.
         new_layer_factor: learning rate of new layers over `lr`.
+
+    Raises:
+        UserError: a value lies outside its range.
     """
 
     optimizer: str = "torch.optim.SGD"
@@ -36,11 +39,6 @@ class OptimizationBase:
     new_layer_factor: float = 10.0
 
     def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            UserError: a value lies outside its range.
-        """
         if not self.lr > 0:
             raise UserError(f"optimization.lr must be above 0, got {self.lr}")
         if self.weight_decay < 0:

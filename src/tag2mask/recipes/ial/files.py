@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import ScoreMaps, UserError
 from tag2mask.data.base import require_images
 from tag2mask.data.image_set import ImageSet
+from tag2mask.data.samples import TrainCrops, to_chw
 
 
 class RoundFiles:
@@ -72,6 +74,31 @@ class RoundFiles:
         path = safe_join(self.labels_dir.out, f"{image_id}.png")
         indices = self.images.classes.to_index(load_labels(path))
         return _of_size(torch.from_numpy(indices).long(), size, path)
+
+
+class RoundImages(TrainCrops):
+    """Training images with what the steps of a round left for them; a subclass makes the samples.
+
+    Args:
+        files: where the results lie.
+        image_ids: the images.
+    """
+
+    def __init__(self, files: RoundFiles, image_ids: Sequence[str]) -> None:
+        self.images = files.images
+        self.image_ids = list(image_ids)
+        self.files = files
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        image_id = self.image_ids[index]
+        image = to_chw(self.images.read_image(image_id))
+        size = image.shape[-2:]
+        superpixels, labels = self.files.superpixels(image_id, size), self.files.labels(image_id, size)
+        return {"id": image_id, **self.sample(image_id, image, superpixels, labels)}
+
+    def sample(self, image_id: str, image: Tensor, superpixels: Tensor, labels: Tensor) -> dict[str, Any]:
+        """What is trained on, from an image uint8 (3, H, W), its superpixels and its labels (H, W)."""
+        raise NotImplementedError
 
 
 def _of_size(values: Tensor, size: Sequence[int], path: Path) -> Tensor:

@@ -14,7 +14,7 @@ from tag2mask.core import IGNORE, ImageSample, UserError
 from tag2mask.data.base import ImageData
 from tag2mask.data.image_set import ImageSet
 from tag2mask.data.samples import TrainCrops, WholeImages, as_list, to_chw
-from tag2mask.recipes.ial.files import RoundFiles
+from tag2mask.recipes.ial.files import RoundFiles, RoundImages
 from tag2mask.recipes.ial.patches import NO_REGION, PatchSampler, nearest, smooth
 
 
@@ -34,25 +34,17 @@ class PatchBatch(TypedDict):
     superpixels: Tensor  # int64 (B, P, S, S), -1 outside the image
 
 
-class _PatchCrops(TrainCrops):
+class _PatchCrops(RoundImages):
     """A few patches of each training image, with unary maps, superpixels and labels."""
 
     def __init__(self, files: RoundFiles, image_ids: Sequence[str], patches: PatchSampler) -> None:
-        self.images = files.images
-        self.image_ids = list(image_ids)
-        self._files = files
+        super().__init__(files, image_ids)
         self._patches = patches
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        image_id = self.image_ids[index]
-        image = to_chw(self.images.read_image(image_id))
-        size = image.shape[-2:]
-        maps = torch.from_numpy(self._files.maps(image_id).dense(len(self.images.classes) + 1))
-        labels = self._files.labels(image_id, size)
-        superpixels = self._files.superpixels(image_id, size)
+    def sample(self, image_id: str, image: Tensor, superpixels: Tensor, labels: Tensor) -> dict[str, Any]:
+        maps = torch.from_numpy(self.files.maps(image_id).dense(len(self.images.classes) + 1))
         grids = [self._patches.grid(labels) for _ in range(self._patches.count)]
         return {
-            "id": image_id,
             "image": torch.stack([smooth(image, grid) for grid in grids]),
             "maps": torch.stack([smooth(maps, grid) for grid in grids]),
             "label": torch.stack([nearest(labels, grid, IGNORE) for grid in grids]),

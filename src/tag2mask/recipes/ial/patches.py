@@ -29,6 +29,9 @@ class PatchSampler:
         scale: patches show the image enlarged by a factor in 1 -+ scale.
         rotation: largest turn in degrees, either way.
         flip: probability of mirroring.
+
+    Raises:
+        UserError: a value lies outside its range.
     """
 
     count: int = 10
@@ -38,11 +41,6 @@ class PatchSampler:
     flip: float = 0.5
 
     def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            UserError: a value lies outside its range.
-        """
         if self.count < 1:
             raise UserError(f"patches.count must be at least 1, got {self.count}")
         if self.size < 16 or not 0 <= self.scale < 1 or not 0 <= self.flip <= 1:

@@ -81,6 +81,9 @@ class PropagationSpec:
             equal 1, as in SPN's published code; 1 keeps smaller gates as they are, which is all that
             stability asks for.
         passes: propagations in a row with the same gates.
+
+    Raises:
+        UserError: a value lies outside its range.
     """
 
     channels: int = 32
@@ -89,11 +92,6 @@ class PropagationSpec:
     passes: int = 2
 
     def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            UserError: a value lies outside its range.
-        """
         if self.channels < 0:
             raise UserError(f"propagation.channels must be 0 or more, got {self.channels}")
         if not self.gate_floor > 0:

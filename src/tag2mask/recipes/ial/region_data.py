@@ -13,8 +13,8 @@ from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import ImageSample
 from tag2mask.data.base import ImageData
 from tag2mask.data.image_set import ImageSet
-from tag2mask.data.samples import TrainCrops, WholeImages, as_list, to_chw
-from tag2mask.recipes.ial.files import RoundFiles
+from tag2mask.data.samples import TrainCrops, WholeImages, as_list
+from tag2mask.recipes.ial.files import RoundFiles, RoundImages
 
 
 class RegionSample(ImageSample, total=False):
@@ -24,27 +24,18 @@ class RegionSample(ImageSample, total=False):
     label: Tensor  # int64 (H, W), 0..K
 
 
-class _RegionImages(TrainCrops):
+class _RegionImages(RoundImages):
     """Whole training images, mirrored at random, with superpixels and unary labels."""
 
     def __init__(self, files: RoundFiles, image_ids: Sequence[str], flip: float) -> None:
-        self.images = files.images
-        self.image_ids = list(image_ids)
-        self._files = files
+        super().__init__(files, image_ids)
         self._flip = flip
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        image_id = self.image_ids[index]
-        image = to_chw(self.images.read_image(image_id))
-        size = image.shape[-2:]
-        sample = {
-            "image": image,
-            "superpixels": self._files.superpixels(image_id, size),
-            "label": self._files.labels(image_id, size),
-        }
+    def sample(self, image_id: str, image: Tensor, superpixels: Tensor, labels: Tensor) -> dict[str, Any]:
+        sample = {"image": image, "superpixels": superpixels, "label": labels}
         if float(torch.rand(())) < self._flip:
             sample = {name: value.flip(-1) for name, value in sample.items()}
-        return {"id": image_id, **sample}
+        return sample
 
 
 class _RegionWhole(WholeImages):

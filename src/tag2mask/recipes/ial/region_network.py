@@ -31,6 +31,9 @@ class StepOptimization(OptimizationBase):
         new_layer_factor: learning rate of new layers over `lr`; 1 here.
         lr_step: S, updates between two reductions of the rate.
         lr_gamma: factor of each reduction.
+
+    Raises:
+        UserError: a value lies outside its range.
     """
 
     new_layer_factor: float = 1.0
@@ -38,11 +41,6 @@ class StepOptimization(OptimizationBase):
     lr_gamma: float = 0.1
 
     def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            UserError: a value lies outside its range.
-        """
         super().__post_init__()
         if self.lr_step < 1:
             raise UserError(f"optimization.lr_step must be at least 1, got {self.lr_step}")

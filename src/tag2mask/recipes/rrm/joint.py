@@ -31,17 +31,15 @@ class EnergySpec:
         weight: of the energy; 0 leaves it out (cross-entropy only). It is meant for 160 x 160 pixels;
             other crops scale it by (160 * 160 / n) ** 2 on their own.
         scale: resolution of the energy relative to the crop.
+
+    Raises:
+        UserError: a value lies outside its range.
     """
 
     weight: float = 1e-7
     scale: float = 0.5
 
     def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            UserError: a value lies outside its range.
-        """
         if self.weight < 0:
             raise UserError(f"energy.weight must be 0 or more, got {self.weight}")
         if not 0 < self.scale <= 1:
@@ -55,17 +53,15 @@ class ClassificationSpec:
     Attributes:
         cam_scales: sizes of the crop for the maps; 1 must be among them.
         dropout: before the branch's classifier.
+
+    Raises:
+        UserError: a value lies outside its range.
     """
 
     cam_scales: Sequence[float] = (1.0, 0.5, 1.5, 2.0)
     dropout: float = 0.5
 
     def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            UserError: a value lies outside its range.
-        """
         if 1.0 not in self.cam_scales or any(scale <= 0 for scale in self.cam_scales):
             raise UserError(
                 f"classification.cam_scales must be above 0 with 1 among them, got {list(self.cam_scales)}"

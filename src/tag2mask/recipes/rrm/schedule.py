@@ -19,17 +19,15 @@ class JointOptimization(Optimization):
     Attributes:
         classify_only: share of the training, from its start, with the classification loss alone.
         joint_lr: rate of all parameters when the other losses set in, where classify_only is above 0.
+
+    Raises:
+        UserError: a value lies outside its range.
     """
 
     classify_only: float = 0.0
     joint_lr: float = 7e-4
 
     def __post_init__(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            UserError: a value lies outside its range.
-        """
         super().__post_init__()
         if not 0 <= self.classify_only < 1:
             raise UserError(f"optimization.classify_only must be a share below 1, got {self.classify_only}")

@@ -38,6 +38,9 @@ class AffinitySpec:
         norm: what divides colour distances, see there.
         trains: all lets the affinity loss train the backbone too ("jointly"), layer only the
             convolution that makes the features.
+
+    Raises:
+        UserError: a value lies outside its range.
     """
 
     weight: float = 1.0
@@ -46,11 +49,6 @@ class AffinitySpec:
     trains: Literal["all", "layer"] = "all"
 
     def __post_init__(self) -> None:
-        """Check the range.
-
-        Raises:
-            UserError: the weight is negative.
-        """
         if self.weight < 0:
             raise UserError(f"affinity.weight must be 0 or more, got {self.weight}")
 
