@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from tag2mask.artifacts import atomic_write_bytes, atomic_write_json, safe_join, save_labels
+from tag2mask.artifacts import atomic_write_bytes, save_labels, sha256_file
+from tag2mask.artifacts.prediction_folder import Maker, PredictionFolder
 from tag2mask.core import UserError, keep_freed_memory
 from tag2mask.core.commands import add_command
 
@@ -60,33 +61,36 @@ def run(args: argparse.Namespace) -> int:
     """Predict every image that has no result yet.
 
     Raises:
-        UserError: no image, an unreadable image, or no usable checkpoint; found before the first
-            prediction is made.
+        UserError: no image, an unreadable image, no usable checkpoint, or a folder in which results would
+            be mixed with images or with those of another model; found before the first prediction is
+            made.
     """
     from tqdm import tqdm
 
-    from tag2mask.api.segmenter import load
+    from tag2mask.api.segmenter import checkpoint_file, load
     from tag2mask.data.images import read_size
 
     keep_freed_memory()
-    jobs = list(_jobs(args.images))
+    jobs = list(_jobs(args.images, args.out))
+    folder = PredictionFolder(args.out, [job.name for job in jobs])
+    folder.spare(job.image for job in jobs)
     for job in jobs:
         read_size(job.image)
     variant = "multi_scale_crf" if args.crf else "multi_scale" if args.multi_scale else "single_scale"
-    segment = load(args.checkpoint, device=args.device, variant=variant, max_side=args.max_side)
-    todo = [j for j in jobs if args.overwrite or not safe_join(args.out, f"{j.name}.png").is_file()]
-    args.out.mkdir(parents=True, exist_ok=True)
-    classes = segment.classes
-    atomic_write_json(args.out / "classes.json", dict(zip(classes.all_names, classes.all_ids, strict=True)))
-    for job in tqdm(todo, desc="predicting", unit="image"):
-        _predict(segment, job, args.out, args.overlay)
+    checkpoint = checkpoint_file(args.checkpoint)
+    segment = load(checkpoint, device=args.device, variant=variant, max_side=args.max_side)
+    classes = dict(zip(segment.classes.all_names, segment.classes.all_ids, strict=True))
+    maker = Maker(sha256_file(checkpoint), variant, args.max_side)
+    todo = set(folder.begin(maker, classes, args.overwrite))
+    for job in tqdm([j for j in jobs if j.name in todo], desc="predicting", unit="image"):
+        _predict(segment, job, folder, args.overlay)
     skipped = f", {len(jobs) - len(todo)} were there already" if len(todo) < len(jobs) else ""
     print(f"{len(todo)} label maps ({variant}{skipped}) in {args.out}")
     return 0
 
 
-def _jobs(given: Sequence[Path]) -> Iterator[_Job]:
-    """Every image once, named relative to the folder that was given.
+def _jobs(given: Sequence[Path], out: Path) -> Iterator[_Job]:
+    """Every image once, named relative to the folder that was given; earlier results are no images.
 
     Raises:
         UserError: a path is missing, a folder holds no image, or two images would share a result.
@@ -96,7 +100,7 @@ def _jobs(given: Sequence[Path]) -> Iterator[_Job]:
     owner: dict[str, Path] = {}
     for path in given:
         if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES and p.is_file())
+            found = _images_in(path, out)
             if not found:
                 raise UserError(f"{path} holds no image ({', '.join(PHOTO_SUFFIXES)})")
         elif path.is_file():
@@ -111,12 +115,22 @@ def _jobs(given: Sequence[Path]) -> Iterator[_Job]:
             yield _Job(image, name)
 
 
-def _predict(segment: Segmenter, job: _Job, out: Path, overlay: bool) -> None:
+def _images_in(folder: Path, out: Path) -> list[Path]:
+    from tag2mask.data.images import PHOTO_SUFFIXES
+
+    root, results = folder.resolve(), out.resolve()
+    if root == results:
+        raise UserError(f"{out} is the folder of the images: choose another one as --out")
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES and p.is_file())
+    return [p for p in found if not (root in results.parents and results in p.resolve().parents)]
+
+
+def _predict(segment: Segmenter, job: _Job, folder: PredictionFolder, overlay: bool) -> None:
     ids = segment.classes.to_ids(segment(job.image))
     if overlay:
-        _save_overlay(safe_join(out / "overlay", f"{job.name}.jpg"), job.image, ids)
+        _save_overlay(folder.overlay(job.name), job.image, ids)
     # The label map is written last: where it is, everything of the image is.
-    save_labels(safe_join(out, f"{job.name}.png"), ids)
+    save_labels(folder.labels(job.name), ids)
 
 
 def _save_overlay(path: Path, image: Path, ids: npt.NDArray[np.uint8]) -> None:

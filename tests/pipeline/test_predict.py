@@ -101,6 +101,63 @@ def test_results_that_are_there_are_kept(
     assert (tmp_path / "out" / "a.png").stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize("out", [".", "trip/..", "../link"])
+def test_images_are_never_written_over(
+    out: str, run_folder: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "link").symlink_to(images)
+    before = {path: path.read_bytes() for path in images.rglob("*") if path.is_file()}
+    assert _predict(images, run_folder, images / out, "--overwrite") == 2
+    assert _predict(images / "gray.png", run_folder, images / out, "--overwrite") == 2
+    (images / "overlay").mkdir()
+    shutil.move(images / "a.jpg", images / "overlay" / "a.jpg")
+    assert _predict(images / "overlay" / "a.jpg", run_folder, images / out, "--overlay", "--overwrite") == 2
+    shutil.move(images / "overlay" / "a.jpg", images / "a.jpg")
+    assert capsys.readouterr().err.count("--out") == 3
+    assert {path: path.read_bytes() for path in images.rglob("*") if path.is_file()} == before
+
+
+def test_results_below_the_images_are_not_taken_for_images(
+    run_folder: Path, images: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert _predict(images, run_folder, images / "masks") == 0
+    assert _predict(images, run_folder, images / "masks") == 0
+    assert "3 were there already" in capsys.readouterr().out
+    assert len(list((images / "masks").rglob("*.png"))) == 3
+
+
+def test_label_maps_of_two_models_do_not_mix(
+    run_folder: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    other, out = tmp_path / "other", tmp_path / "out"
+    shutil.copytree(run_folder, other)
+    path = other / "segmentation" / "checkpoints" / "last.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["tag2mask"]["classes"] = ClassList.voc(["bird", "car"]).to_dict()
+    torch.save(checkpoint, path)
+    assert _predict(images, run_folder, out) == 0
+    kept = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    for changed, more in ((other, ()), (run_folder, ("--multi-scale",)), (run_folder, ("--max-side", "64"))):
+        assert _predict(images, changed, out, *more) == 2
+        assert "was not made by this model in this way" in capsys.readouterr().err
+    # some of the old ones would stay
+    assert _predict(images / "a.jpg", other, out, "--overwrite") == 2
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == kept
+    assert _predict(images, other, out, "--overwrite") == 0
+    assert (load_labels(out / "a.png") == 7).all() and "car" in (out / "classes.json").read_text()
+
+
+def test_label_maps_that_no_record_tells_about_are_not_kept(
+    run_folder: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "out").mkdir()
+    Image.new("L", (53, 37)).save(tmp_path / "out" / "a.png")
+    assert _predict(images, run_folder, tmp_path / "out") == 2
+    assert "was not made by this model" in capsys.readouterr().err
+    assert _predict(images, run_folder, tmp_path / "out", "--overwrite") == 0
+    assert (load_labels(tmp_path / "out" / "a.png") == 12).all()
+
+
 @pytest.mark.parametrize("variant", ["--multi-scale", "--crf"])
 def test_other_variants(variant: str, run_folder: Path, images: Path, tmp_path: Path) -> None:
     assert _predict(images / "a.jpg", run_folder, tmp_path / "out", variant) == 0

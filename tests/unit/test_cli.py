@@ -163,6 +163,10 @@ def test_report_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out.splitlines()[-1] == str(run / "report.html")
     assert cli.main(["report", str(run), str(run), "--out", str(tmp_path / "both.html")]) == 0
     assert (tmp_path / "both.html").read_text().startswith("<!DOCTYPE html>")
+    assert cli.main(["report", str(run), str(run), "--out", str(tmp_path / "both.html")]) == 0
+    (tmp_path / "photo.jpg").write_bytes(b"a picture")
+    assert cli.main(["report", str(run), "--out", str(tmp_path / "photo.jpg")]) == 2
+    assert (tmp_path / "photo.jpg").read_bytes() == b"a picture"
     assert cli.main(["report", str(tmp_path / "none")]) == 2
     with pytest.raises(SystemExit) as stop:
         cli.main(["report", str(run), "--images", "-1"])

@@ -292,6 +292,9 @@ def test_skip_bad_leaves_them_out_and_records_it(
     again = tmp_path / "again.yaml"
     assert main(["data", "check", "--data", str(out), "--skip-bad", "--out", str(again)]) == 0
     assert dataset_from_config(str(again)).ids("train") == list("cde")
+    image = (root / "images" / "c.jpg").read_bytes()
+    assert check(root, "--skip-bad", "--out", str(root / "images" / "c.jpg")) == 2
+    assert (root / "images" / "c.jpg").read_bytes() == image
 
 
 def test_a_split_without_a_readable_image(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

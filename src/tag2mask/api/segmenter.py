@@ -129,7 +129,7 @@ def load(
         >>> segment("photo.jpg").shape  # doctest: +SKIP
         (375, 500)
     """
-    module = load_stage(_checkpoint_file(Path(source)))
+    module = load_stage(checkpoint_file(Path(source)))
     if not isinstance(module, SegmentationModel):
         raise UserError(f"{source} holds a {type(module).__name__}, not a segmentation model")
     name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
@@ -140,7 +140,15 @@ def load(
     return Segmenter(module, variant, max_side)
 
 
-def _checkpoint_file(given: Path) -> Path:
+def checkpoint_file(given: Path) -> Path:
+    """The checkpoint of a segmentation network.
+
+    Args:
+        given: as in `load`.
+
+    Raises:
+        UserError: there is none, or its training is not complete.
+    """
     if given.is_file():
         return given
     if not given.is_dir():

@@ -66,6 +66,26 @@ def atomic_write_json(path: str | Path, obj: Any) -> None:
     atomic_write_text(path, json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def require_own(path: str | Path, start: str) -> None:
+    """Refuse to write over a file that this program did not write.
+
+    Args:
+        path: a file that the user named as output.
+        start: how a file of this program begins; leading blanks do not count.
+
+    Raises:
+        UserError: there is another file or a folder.
+    """
+    target = Path(path)
+    if not target.exists():
+        return
+    if target.is_file():
+        with open(target, "rb") as file:
+            if file.read(_CHUNK).lstrip().startswith(start.encode()):
+                return
+    raise UserError(f"{path} is there already and was not written by this command: choose another --out")
+
+
 def read_json(path: str | Path) -> dict[str, Any] | None:
     """The object that a JSON file of a run holds, or None if there is no such file.
 

@@ -9,12 +9,14 @@ from typing import Any
 
 import yaml
 
-from tag2mask.artifacts.files import atomic_write_text
+from tag2mask.artifacts.files import atomic_write_text, require_own
 from tag2mask.core import UserError, unknown_name
 from tag2mask.data.check import Found, check_dataset
 from tag2mask.data.image_set import ImageSet, problems_error
 from tag2mask.data.shapes import Shapes
 from tag2mask.data.shipped import conf_folder
+
+_CHECKED = "Written by tag2mask data check --skip-bad."
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -115,7 +117,8 @@ def _write_without(dataset: ImageSet, found: Found, out: str) -> None:
     """Writes a data configuration that leaves the bad images out."""
     plain = dataset.describe()
     plain["init_args"]["skip"] = sorted(dataset.skip | found.problems.keys())
-    write_config(Path(out), plain, "Written by tag2mask data check --skip-bad.")
+    require_own(out, f"# {_CHECKED}")
+    write_config(Path(out), plain, _CHECKED)
     for image_id, problem in found.problems.items():
         print(f"left out {image_id}: {problem}")
     print(f"left out {len(found.problems)} images; go on with --data {out}")

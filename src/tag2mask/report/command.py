@@ -27,12 +27,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run_report(args: argparse.Namespace) -> int:
     """Write the page, print the score table, and the page's path as the last line."""
-    from tag2mask.artifacts import REPORT_NAME, atomic_write_text
+    from tag2mask.artifacts import REPORT_NAME, atomic_write_text, require_own
     from tag2mask.report import build_page, read_runs, score_table
 
     runs = read_runs(args.runs)
     default = REPORT_NAME if len(runs) == 1 else "comparison.html"
     out = Path(args.out) if args.out else runs[0].folder / default
+    require_own(out, "<!DOCTYPE html>")
     atomic_write_text(out, build_page(runs, args.images))
     print(score_table(runs).text())
     print(out)

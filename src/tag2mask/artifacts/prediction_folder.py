@@ -1,0 +1,102 @@
+"""The folder that ``tag2mask predict`` fills: never an input is written over, never two models mixed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tag2mask.artifacts.files import atomic_write_json, read_json, safe_join
+from tag2mask.core.errors import UserError
+
+CLASSES_NAME = "classes.json"
+RECORD_NAME = "predict.json"
+"""Says what made the label maps beside it."""
+
+
+@dataclass(frozen=True)
+class Maker:
+    """What decides on the label maps of a folder.
+
+    Attributes:
+        checkpoint: SHA-256 of the checkpoint file.
+        variant: one of `VARIANTS`.
+        max_side: the longer side in pixels that the network sees at most.
+    """
+
+    checkpoint: str
+    variant: str
+    max_side: int
+
+
+class PredictionFolder:
+    """Label maps of images, their overlays, and the record of what made them.
+
+    Args:
+        path: the folder; it need not be there.
+        names: one name for each image, relative and without ending.
+    """
+
+    def __init__(self, path: Path, names: Sequence[str]) -> None:
+        self.path = path
+        self.names = list(names)
+
+    def labels(self, name: str) -> Path:
+        """The label map of an image."""
+        return safe_join(self.path, f"{name}.png")
+
+    def overlay(self, name: str) -> Path:
+        """The picture of an image with its label map."""
+        return safe_join(self.path / "overlay", f"{name}.jpg")
+
+    def spare(self, images: Iterable[Path]) -> None:
+        """Make sure that nothing is written over the images.
+
+        Raises:
+            UserError: a result would take the place of an image.
+        """
+        given = {os.path.realpath(image): image for image in images}
+        for name in self.names:
+            for path in (self.labels(name), self.overlay(name)):
+                if os.path.realpath(path) in given:
+                    raise UserError(
+                        f"the result {path} would be written over an image that was given: "
+                        "choose another folder as --out"
+                    )
+
+    def begin(self, maker: Maker, classes: Mapping[str, int], overwrite: bool) -> list[str]:
+        """Note what makes the label maps, and give the names that have none yet.
+
+        Args:
+            maker: what makes them now.
+            classes: name -> mask id.
+            overwrite: make those again that are there.
+
+        Raises:
+            UserError: the folder holds label maps of another maker, or files that no record tells about.
+        """
+        same = read_json(self.path / RECORD_NAME) == asdict(maker)
+        there = [name for name in self.names if self.labels(name).is_file()]
+        if not same:
+            self._require_only(there if overwrite else [])
+        if overwrite:
+            # Taken away before the record changes: what a stopped call leaves is then of one maker.
+            for name in there:
+                self.labels(name).unlink()
+            there = []
+        self.path.mkdir(parents=True, exist_ok=True)
+        atomic_write_json(self.path / RECORD_NAME, asdict(maker))
+        atomic_write_json(self.path / CLASSES_NAME, dict(classes))
+        done = set(there)
+        return [name for name in self.names if name not in done]
+
+    def _require_only(self, names: Iterable[str]) -> None:
+        """Refuse a folder with other label maps than these."""
+        expected = {self.labels(name) for name in names}
+        for path in sorted(self.path.rglob("*.png")):
+            if path not in expected:
+                raise UserError(
+                    f"{path} was not made by this model in this way (see {self.path / RECORD_NAME}): choose "
+                    "another folder as --out, or make all of its images again with --overwrite"
+                )
