@@ -1,6 +1,6 @@
 r"""Stage 2: train the network that tells which neighbouring pixels belong together.
 
-The LightningCLI entry point of the affinity learner: every flag of Lightning works. The same from an
+The LightningCLI entry point of AffinityNet: every flag of Lightning works. The same from an
 installed package: `tag2mask stage affinity ...`. A recipe's whole chain: `tag2mask run`.
 
 Usage:

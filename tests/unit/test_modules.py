@@ -19,6 +19,7 @@ from tag2mask.backbones import BackboneSpec
 from tag2mask.core import ClassList, UserError
 from tag2mask.heads import HeadSpec
 from tag2mask.modules import (
+    AffinityNet,
     CamSpec,
     Classifier,
     InferenceSpec,
@@ -26,6 +27,7 @@ from tag2mask.modules import (
     SegmentationModel,
     Stage,
     class_probabilities,
+    load_stage,
 )
 from tag2mask.modules.base import CHECKPOINT_KEY
 
@@ -206,6 +208,32 @@ def test_arguments_that_a_subclass_passes_on_are_saved_too() -> None:
     arguments["cam"]["width"] = 3
     with pytest.raises(UserError, match=r"do not fit Sharper .*'width'.*another version"):
         Sharper.restore({**_saved(module), "hyper_parameters": arguments})
+
+
+@pytest.mark.parametrize(
+    ("made", "class_path", "network"),
+    [
+        (
+            _segmentation(test=InferenceSpec(long_side=64, crf="dsrg")),
+            "tag2mask.modules.segmentation.SegmentationModel",
+            {"head": "deeplabv2", "head_channels": None, "msc_scales": None, "test_long_side": 64,
+             "test_scales": [0.5, 1.0], "test_flip": False, "crf": "dsrg"},
+        ),
+        (AffinityNet(2, LIGHT), "tag2mask.modules.affinity.AffinityLearner", {"radius": 5}),
+    ],
+    ids=["segmentation", "affinity"],
+)  # fmt: skip
+def test_checkpoints_from_before_arguments_were_objects_load(
+    made: Stage, class_path: str, network: dict[str, Any], tmp_path: Path
+) -> None:
+    flat = {"num_classes": 2, "backbone": LIGHT.name, "weights": "none", "output_stride": 16, **network}
+    facts = {"class_path": class_path, "network": flat, "classes": CLASSES.to_dict()}
+    torch.save({"tag2mask": facts, "state_dict": made.state_dict()}, tmp_path / "old.ckpt")
+    again = load_stage(tmp_path / "old.ckpt")
+    assert type(again) is type(made) and again.classes == CLASSES
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), made.parameters(), strict=True))
+    if isinstance(again, SegmentationModel):
+        assert again.test == InferenceSpec(64, [0.5, 1.0], flip=False, crf="dsrg")
 
 
 def test_an_argument_without_a_plain_form_is_refused() -> None:

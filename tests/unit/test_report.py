@@ -208,13 +208,19 @@ def test_metrics_and_settings(run: Path) -> None:
     assert rows["versions"] == "torch 9.9"
 
 
-def test_settings_come_from_the_saved_configuration(run: Path, images: VOC) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "{backbone: {name: vgg16, weights: /w/coco.pth}}",
+        "{backbone: vgg16, weights: /w/coco.pth}",  # as runs were saved before arguments were objects
+    ],
+)
+def test_settings_come_from_the_saved_configuration(run: Path, images: VOC, arguments: str) -> None:
     manifest = read_runs([run])[0].steps[0].manifest
     manifest.commands["fit"] = CommandRecord(complete=True)
     write_manifest(run / "z_cam", manifest)
     (run / "z_cam" / "fit.yaml").write_text(
-        "seed_everything: 3\ntrainer: {max_epochs: 15}\n"
-        "model: {init_args: {backbone: vgg16, weights: /w/coco.pth}}\n"
+        f"seed_everything: 3\ntrainer: {{max_epochs: 15}}\nmodel: {{init_args: {arguments}}}\n"
     )
     assert (
         dict(settings_table(read_runs([run])).rows)["training of z_cam"]

@@ -1,5 +1,6 @@
 """What steps leave on disk: kinds of artifacts, manifests, hashes and atomic files."""
 
+from tag2mask.artifacts.configurations import backbone_of
 from tag2mask.artifacts.features import load_features, load_sub_labels, save_features, save_sub_labels
 from tag2mask.artifacts.files import (
     atomic_write_bytes,
@@ -64,6 +65,7 @@ __all__ = [
     "atomic_write_bytes",
     "atomic_write_json",
     "atomic_write_text",
+    "backbone_of",
     "collect_versions",
     "config_name",
     "find_kind",

@@ -1,4 +1,4 @@
-"""Images and the confident labels that an affinity learner trains on."""
+"""Images and the confident labels that AffinityNet trains on."""
 
 from __future__ import annotations
 

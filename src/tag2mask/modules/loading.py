@@ -14,6 +14,7 @@ from tag2mask.backbones import Backbone, load_into
 from tag2mask.core import UserError
 from tag2mask.core.plugins import is_trusted
 from tag2mask.modules.base import ARGUMENTS_KEY, CHECKPOINT_KEY, Stage
+from tag2mask.modules.older import arguments_of, class_path_of
 
 T = TypeVar("T", bound=Stage)
 
@@ -39,9 +40,9 @@ def load_stage(path: str | Path) -> Stage:
     facts = checkpoint.get(CHECKPOINT_KEY) if isinstance(checkpoint, dict) else None
     if not facts:
         raise UserError(f"{path} is not a tag2mask checkpoint; give one from a run's checkpoints/ folder")
-    stage = _stage_class(str(facts["class_path"]), path)
-    if ARGUMENTS_KEY not in checkpoint:
-        raise UserError(f"{path} was made by an older tag2mask, which saved other arguments: train it again")
+    stage = _stage_class(class_path_of(str(facts["class_path"])), path)
+    if "network" in facts:
+        checkpoint = {**checkpoint, ARGUMENTS_KEY: arguments_of(facts["network"])}
     return stage.restore(checkpoint)
 
 

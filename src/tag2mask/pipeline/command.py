@@ -29,7 +29,7 @@ _RUN_EXAMPLES = """examples:
   tag2mask run psa:no_crf --data voc --data-root /data/VOC2012 --run-dir runs/no_crf --dry-run
   tag2mask run ial --data voc --data-root /data/VOC2012 --run-dir runs/ial --reuse runs/psa
   tag2mask run psa --run-dir runs/psa --stage 3 -- --trainer.max_epochs 5
-  tag2mask run psa --run-dir runs/psa --step-args cam "--model.init_args.lr 0.02"
+  tag2mask run psa --run-dir runs/psa --step-args cam "--model.init_args.optimization.lr 0.02"
 
 'tag2mask recipes' lists the recipes, their steps and their variants."""
 
@@ -96,7 +96,7 @@ def _add_which(run: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     which.add_argument(
         "--step-args", nargs=2, action="append", default=[], metavar=("STEP", "OPTIONS"),
-        help="options for one step, e.g. --step-args cam '--model.init_args.lr 0.02'",
+        help="options for one step, e.g. --step-args cam '--model.init_args.optimization.lr 0.02'",
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from tag2mask.artifacts import (
     SCORECARD_NAME,
     Manifest,
     atomic_write_json,
+    backbone_of,
     config_name,
     read_json,
     read_manifest,
@@ -72,9 +73,8 @@ def _initial_weights(run_dir: Path, done: Mapping[str, Manifest]) -> dict[str, s
     for name, manifest in done.items():
         path = run_dir / name / config_name("fit")
         if "fit" in manifest.commands and path.is_file():
-            model = load_yaml(path).get("model") or {}
-            found[name] = (model.get("init_args") or {}).get("weights")
-    return {name: weights for name, weights in found.items() if isinstance(weights, str)}
+            found[name] = backbone_of(load_yaml(path)).get("weights", "")
+    return {name: weights for name, weights in found.items() if weights}
 
 
 def _finished(run_dir: Path, step: Step) -> Manifest | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tag2mask.artifacts import backbone_of
 from tag2mask.core.tables import NOTHING, Table, duration
 from tag2mask.report.runs import Run, read_config
 from tag2mask.report.tables import by_run
@@ -38,12 +39,12 @@ def _config_cells(run: Run) -> Iterator[tuple[str, str]]:
     """How each step was trained, from its saved configuration."""
     for step in run.steps:
         config = read_config(step) if "fit" in step.manifest.commands else {}
-        model = (config.get("model") or {}).get("init_args") or {}
+        backbone = backbone_of(config)
         trainer = config.get("trainer") or {}
         epochs, steps = trainer.get("max_epochs"), trainer.get("max_steps")
         said = [
-            str(model["backbone"]) if isinstance(model.get("backbone"), str) else "",
-            f"weights {Path(model['weights']).name}" if isinstance(model.get("weights"), str) else "",
+            backbone.get("name", ""),
+            f"weights {Path(backbone['weights']).name}" if "weights" in backbone else "",
             f"{epochs} epochs" if isinstance(epochs, int) and epochs > 0 else "",
             f"{steps} steps" if isinstance(steps, int) and steps > 0 else "",
             f"seed {config['seed_everything']}" if type(config.get("seed_everything")) is int else "",
