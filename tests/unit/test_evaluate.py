@@ -356,6 +356,17 @@ def test_step_of_labels(tmp_path: Path) -> None:
     assert (score["kind"], score["split"], score["images"]) == ("labels", "train", 2)
 
 
+def test_step_is_scored_on_the_images_that_the_data_set_names_for_it(tmp_path: Path) -> None:
+    plain = make_voc(tmp_path / "voc", a=TRUTH_A, b=TRUTH_B)
+    (tmp_path / "scored.txt").write_text("a\n")
+    dataset = VOC(str(plain.root), scored={"train": str(tmp_path / "scored.txt")})
+    step = make_step(tmp_path / "pseudo_label", "labels", dataset)
+    write_labels(step / "out", a=PRED_A, b=PRED_B)
+    of_one = score_folder(step / "out", dataset, ["a"]).to_dict()
+    assert (score_step(step)["images"], score_step(step)["miou"]) == (1, of_one["miou"])
+    assert score_step(step, every_image=True)["images"] == 2
+
+
 def test_step_of_a_kind_of_another_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kinds, "_KINDS", dict(kinds._KINDS))
     register_kind(kinds.LabelsKind("drawings", scored_as="labels"))

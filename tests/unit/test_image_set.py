@@ -210,6 +210,27 @@ def test_lists_may_hold_paths_and_come_from_elsewhere(root: Path) -> None:
         VOC(str(root), splits={"train": str(listed)}).ids("train")
 
 
+def test_training_on_train_aug_and_scores_on_train(root: Path) -> None:
+    for image_id in ("d", "e"):
+        write_image(root / "JPEGImages" / f"{image_id}.jpg")
+        write_mask(root / "SegmentationClassAug" / f"{image_id}.png", value=12)
+    write_mask(root / "SegmentationClassAug" / "c.png", value=12)  # of val: SBD has masks of some of them
+    with (root / "image_labels.csv").open("a") as table:
+        table.write("d,dog\ne,dog\n")
+    images = VOC(str(root), splits={"train": "train_aug"}, scored={"train": "train"})
+    assert images.ids("train") == images.ids("train_aug") == ["a", "b", "d", "e"]
+    assert images.scored_ids("train") == ["a", "b"] and images.scored_ids("val") is None
+    again = ImageSet.from_description(images.describe())
+    assert again.ids("train") == ["a", "b", "d", "e"] and again.scored_ids("train") == ["a", "b"]
+    write_list(root, "train_aug", ["e", "a"])  # a list of that name wins over the masks
+    assert VOC(str(root), splits={"train": "train_aug"}).ids("train") == ["e", "a"]
+
+
+def test_train_aug_without_its_list_and_without_sbd(root: Path) -> None:
+    with pytest.raises(UserError, match=r"train_aug, which needs .*train_aug\.txt or the masks of SBD in"):
+        VOC(str(root)).ids("train_aug")
+
+
 def test_sbd_masks_fill_in_for_missing_ones(root: Path) -> None:
     images = VOC(str(root))
     (root / "SegmentationClass" / "a.png").unlink()

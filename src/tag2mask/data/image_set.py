@@ -52,6 +52,10 @@ class ImageSet(ABC):
     def ids(self, split: str) -> list[str]:
         """The image ids of a split; a `UserError` if the data set has no such split."""
 
+    def scored_ids(self, split: str) -> list[str] | None:
+        """The images of a split on whose masks results are scored; None, the default, for all of them."""
+        return None
+
     @abstractmethod
     def image_path(self, image_id: str) -> Path:
         """The image's file (which may be missing)."""

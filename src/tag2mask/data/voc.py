@@ -14,7 +14,10 @@ from tag2mask.data.shipped import shipped_file
 from tag2mask.data.tags import TagSource, XmlTags, csv_tags, image_stem, npy_tags
 
 _LISTS = "ImageSets/Segmentation"
+_SBD_MASKS = "SegmentationClassAug"
 _CLASS_SPLITS = ("train", "train_aug", "trainaug", "trainval")
+TRAIN_AUG = "train_aug"
+"""The 10,582 images that the papers train on: VOC's train and all that SBD has masks for, without val."""
 
 
 class VOC(ImageSet):
@@ -29,7 +32,10 @@ class VOC(ImageSet):
         tags: a CSV (columns image, labels) or PSA's ``cls_labels.npy``; relative to the working directory.
         classes: names to work with; by default those that occur in the tags of the train split. They
             keep VOC's order and mask ids. Tags and mask areas of other VOC classes are left out.
-        splits: split name -> text file of image ids, in place of the lists in the root.
+        splits: split name -> text file of image ids, or the name of another list in the root, in place of
+            the list of that name. ``train_aug`` needs no list: without one it is read off the masks of SBD.
+        scored: split name -> text file or name of a list, as in `splits`: the images of the split on whose
+            masks results are scored; by default all of them.
         untagged: what an image without tags is: an error, or a negative (it shows none of the classes).
         skip: ids of images to leave out, as ``tag2mask data check --skip-bad`` writes them.
     """
@@ -43,6 +49,7 @@ class VOC(ImageSet):
         tags: str | None = None,
         classes: Sequence[str] | None = None,
         splits: Mapping[str, str] | None = None,
+        scored: Mapping[str, str] | None = None,
         untagged: Untagged = "error",
         skip: Sequence[str] | None = None,
     ) -> None:
@@ -50,8 +57,9 @@ class VOC(ImageSet):
         self.root = Path(root)
         self._tags_path = tags
         self._class_names = classes
-        self._split_files = {name: shipped_file(path) for name, path in (splits or {}).items()}
-        self._ids: dict[str, list[str]] = {}
+        self._lists = dict(splits or {})
+        self._scored = dict(scored or {})
+        self._read: dict[str, list[str]] = {}
         self._folders: dict[str, ImageFolder] = {}
 
     def _init_args(self) -> dict[str, Any]:
@@ -59,7 +67,8 @@ class VOC(ImageSet):
             "root": str(self.root.absolute()),
             "tags": None if self._tags_path is None else str(Path(self._tags_path).absolute()),
             "classes": None if self._class_names is None else list(self._class_names),
-            "splits": {k: str(v.absolute()) for k, v in self._split_files.items()} or None,
+            "splits": {split: self._absolute(name) for split, name in self._lists.items()} or None,
+            "scored": {split: self._absolute(name) for split, name in self._scored.items()} or None,
             **self._common_args(),
         }
 
@@ -68,7 +77,9 @@ class VOC(ImageSet):
         """The given classes, or those that occur in the train split's tags, with VOC's ids."""
         if self._class_names is not None:
             return _subset(self.known, self._class_names)
-        split = next((s for s in _CLASS_SPLITS if self._list_file(s).is_file()), _CLASS_SPLITS[0])
+        split = next(
+            (s for s in _CLASS_SPLITS if self._file(self._lists.get(s, s)).is_file()), _CLASS_SPLITS[0]
+        )
         return _subset(self.known, self._found(split))
 
     @property
@@ -78,9 +89,11 @@ class VOC(ImageSet):
 
     def ids(self, split: str) -> list[str]:
         """The ids in the split's text file; lines may also be paths, as in SBD's ``train_aug`` list."""
-        if split not in self._ids:
-            self._ids[split] = self._read_list(split)
-        return self._kept(self._ids[split])
+        return self._kept(self._listed(self._lists.get(split, split), split))
+
+    def scored_ids(self, split: str) -> list[str] | None:
+        """The ids of the split's list of `scored`; None without one."""
+        return self._listed(self._scored[split], split) if split in self._scored else None
 
     def image_path(self, image_id: str) -> Path:
         """``JPEGImages/<id>.jpg``, or the one file of that name with another ending."""
@@ -91,7 +104,7 @@ class VOC(ImageSet):
     def mask_path(self, image_id: str) -> Path | None:
         """VOC's own mask, else SBD's, else None."""
         name = f"{image_id}.png"
-        return self._folder("SegmentationClass").find(name) or self._folder("SegmentationClassAug").find(name)
+        return self._folder("SegmentationClass").find(name) or self._folder(_SBD_MASKS).find(name)
 
     def tag_names(self, image_id: str) -> tuple[str, ...]:
         """The image's tags that are in the class list (empty if it only shows other VOC classes)."""
@@ -146,22 +159,40 @@ class VOC(ImageSet):
             "or give another file of tags"
         )
 
-    def _list_file(self, split: str) -> Path:
-        return self._split_files.get(split, self.root / _LISTS / f"{split}.txt")
+    def _file(self, name: str) -> Path:
+        """The text file that a path or the name of a list in the root stands for."""
+        path = Path(name)
+        named = not path.suffix and len(path.parts) == 1 and not path.is_file()
+        return self.root / _LISTS / f"{name}.txt" if named else shipped_file(name)
 
-    def _read_list(self, split: str) -> list[str]:
-        self._require_root()
-        path = self._list_file(split)
-        if not path.is_file():
-            there = {p.stem for p in (self.root / _LISTS).glob("*.txt")} | set(self._split_files)
-            raise unknown_name("split", split, there, f"({path} does not exist)")
-        ids = [image_stem(line.split()[0]) for line in path.read_text("utf-8").splitlines() if line.strip()]
-        if not ids:
-            raise UserError(f"{path} lists no images")
-        if len(set(ids)) != len(ids):
-            twice = next(i for n, i in enumerate(ids) if i in ids[:n])
-            raise UserError(f"{path} lists {twice} twice; keep one line")
-        return ids
+    def _absolute(self, name: str) -> str:
+        file = self._file(name)
+        return name if file.parent == self.root / _LISTS else str(file.absolute())
+
+    def _listed(self, name: str, split: str) -> list[str]:
+        """The ids of a list, read once; `split` is what the user asked for."""
+        if name not in self._read:
+            self._require_root()
+            path = self._file(name)
+            if path.is_file():
+                self._read[name] = _read_list(path)
+            elif name == TRAIN_AUG:
+                self._read[name] = self._train_aug(path)
+            else:
+                there = {p.stem for p in (self.root / _LISTS).glob("*.txt")} | set(self._lists)
+                raise unknown_name("split", split, there, f"({path} does not exist)")
+        return self._read[name]
+
+    def _train_aug(self, path: Path) -> list[str]:
+        """VOC's train and what else has a mask of SBD, without val."""
+        masks = self.root / _SBD_MASKS
+        if not masks.is_dir():
+            raise UserError(
+                f"the papers train on train_aug, which needs {path} or the masks of SBD in {masks}: "
+                "put one of them there, or train on VOC's own train list with --data voc"
+            )
+        found = {image_stem(mask.name) for mask in masks.glob("*.png")} | set(self._listed("train", "train"))
+        return sorted(found - set(self._listed("val", "val")))
 
     def _require_root(self) -> None:
         if not (self.root / "JPEGImages").is_dir():
@@ -169,6 +200,16 @@ class VOC(ImageSet):
                 f"data root {self.root} is not a folder in VOC's layout (no {self.root / 'JPEGImages'}): "
                 "give the folder that holds JPEGImages, e.g. --data-root /data/VOCdevkit/VOC2012"
             )
+
+
+def _read_list(path: Path) -> list[str]:
+    ids = [image_stem(line.split()[0]) for line in path.read_text("utf-8").splitlines() if line.strip()]
+    if not ids:
+        raise UserError(f"{path} lists no images")
+    if len(set(ids)) != len(ids):
+        twice = next(i for n, i in enumerate(ids) if i in ids[:n])
+        raise UserError(f"{path} lists {twice} twice; keep one line")
+    return ids
 
 
 def _subset(known: ClassList, names: Sequence[str] | set[str]) -> ClassList:

@@ -65,6 +65,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Score what one step left, on the split that it predicted; writes score.json.",
     )
     step.add_argument("step_dir", metavar="STEP_DIR", help="folder of a finished step")
+    step.add_argument(
+        "--every-image",
+        action="store_true",
+        help="score all images that the step has results for, not those alone that the data set names for it",
+    )
     step.set_defaults(handler=run_score_step)
 
 
@@ -91,7 +96,7 @@ def run_score_step(args: argparse.Namespace) -> int:
     """Score one step and print one line."""
     from tag2mask.evaluate.step import score_step
 
-    print(f"{Path(args.step_dir).name}: {step_line(score_step(args.step_dir))}")
+    print(f"{Path(args.step_dir).name}: {step_line(score_step(args.step_dir, args.every_image))}")
     return 0
 
 

@@ -44,7 +44,7 @@ class Scored:
     threshold: float
 
 
-def score_step(step_dir: str | Path) -> dict[str, Any]:
+def score_step(step_dir: str | Path, every_image: bool = False) -> dict[str, Any]:
     """Score a finished step and write ``<step>/score.json``.
 
     The kind of the step says what is read: score maps, label maps (unknown pixels ignored, with their
@@ -53,6 +53,8 @@ def score_step(step_dir: str | Path) -> dict[str, Any]:
 
     Args:
         step_dir: a step's folder, with its manifest.
+        every_image: score all images that the step has results for, not those alone that the data set
+            names for it (`ImageSet.scored_ids`).
 
     Returns:
         what was written: ``{"scored": True, "miou": ..., "per_class": ..., ...}``, or
@@ -69,7 +71,7 @@ def score_step(step_dir: str | Path) -> dict[str, Any]:
     if scorer is None:
         score = _not_scored(f"a step of kind {manifest.kind} leaves no label maps") | facts
     else:
-        score = _score(folder, manifest, SCORERS[scorer], facts)
+        score = _score(folder, manifest, SCORERS[scorer], facts, every_image)
     atomic_write_json(folder / SCORE_NAME, score)
     return score
 
@@ -78,9 +80,13 @@ def _not_scored(why: str) -> dict[str, Any]:
     return {"scored": False, "why": why}
 
 
-def _score(folder: Path, manifest: Manifest, scorer: Scorer, facts: dict[str, Any]) -> dict[str, Any]:
+def _score(
+    folder: Path, manifest: Manifest, scorer: Scorer, facts: dict[str, Any], every_image: bool
+) -> dict[str, Any]:
     dataset = ImageSet.from_description(manifest.data)
-    ids = [i for i in manifest.image_ids if dataset.mask_path(i) is not None]
+    listed = None if every_image else dataset.scored_ids(manifest.split)
+    wanted = set(manifest.image_ids if listed is None else listed)
+    ids = [i for i in manifest.image_ids if i in wanted and dataset.mask_path(i) is not None]
     if not ids:
         return _not_scored("the data set has no masks for these images") | facts
     if dataset.classes != manifest.class_list():
