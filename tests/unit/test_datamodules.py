@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -217,11 +219,23 @@ def test_images_with_a_result_are_not_decoded(
 # ------------------------------------------------------------------ what is refused
 
 
-def test_too_few_images_for_a_batch(shapes: Shapes) -> None:
-    with pytest.raises(
-        UserError, match=r"6 training images do not fill a batch of 8 .* data.batch_size to 6"
-    ):
-        ClassificationData(shapes, batch_size=8, **CLASSIFY).setup("fit")
+def test_a_batch_has_no_more_images_than_there_are(shapes: Shapes, caplog: pytest.LogCaptureFixture) -> None:
+    data = ClassificationData(shapes, batch_size=8, **CLASSIFY)
+    with caplog.at_level(logging.INFO, "tag2mask"):
+        data.setup("fit")
+        data.setup("fit")
+    assert [len(batch["id"]) for batch in data.train_dataloader()] == [6]
+    assert caplog.messages == ["batches of 6 instead of 8: all 6 training images"]
+
+
+def test_fewer_images_than_processes(shapes: Shapes) -> None:
+    data = ClassificationData(shapes, batch_size=2, **CLASSIFY)
+    data.trainer = types.SimpleNamespace(world_size=7, is_global_zero=True)  # type: ignore[assignment]
+    with pytest.raises(UserError, match="6 training images are too few for 7 processes"):
+        data.setup("fit")
+    data.trainer = types.SimpleNamespace(world_size=4, is_global_zero=True)  # type: ignore[assignment]
+    data.setup("fit")
+    assert data.batch_size == 1
 
 
 @pytest.mark.parametrize("name", ["batch_size", "predict_batch", "num_workers"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from tag2mask.core import ClassList, ImageSample, UserError
 from tag2mask.data.image_set import ImageSet
 from tag2mask.data.samples import TrainCrops, WholeImages, as_list
 
+_log = logging.getLogger(__name__)
+
 
 class ImageData(LightningDataModule):
     """An image set cut into loaders; the subclasses say what is in them.
@@ -25,7 +28,7 @@ class ImageData(LightningDataModule):
 
     Args:
         dataset: the images.
-        batch_size: crops per process and step.
+        batch_size: crops per process and step; fewer if the data set has fewer.
         predict_split: split to predict.
         predict_batch: whole images per batch.
         num_workers: loader processes.
@@ -66,7 +69,7 @@ class ImageData(LightningDataModule):
         """
         if stage == "fit":
             self._train = self.train_crops()
-            self._require_full_batch(self._train)
+            self._fit_batch(len(self._train))
         if stage in ("fit", "validate"):
             self.check_val()
         if stage == "predict":
@@ -118,13 +121,22 @@ class ImageData(LightningDataModule):
     def _on_gpu(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
-    def _require_full_batch(self, crops: TrainCrops) -> None:
+    def _fit_batch(self, images: int) -> None:
+        """Makes the batch smaller where the data set does not fill one, and says so."""
         processes = 1 if self.trainer is None else self.trainer.world_size
-        if len(crops) < self.batch_size * processes:
+        if images < processes:
             raise UserError(
-                f"{len(crops)} training images do not fill a batch of {self.batch_size} on each of "
-                f"{processes} process(es): set data.batch_size to {max(1, len(crops) // processes)} or less"
+                f"{images} training images are too few for {processes} processes: use fewer devices"
             )
+        most = images // processes
+        if most >= self.batch_size:
+            return
+        if self.trainer is None or self.trainer.is_global_zero:
+            each = f" on each of {processes} processes" if processes > 1 else ""
+            _log.info(
+                "batches of %d instead of %d%s: all %d training images", most, self.batch_size, each, images
+            )
+        self.batch_size = most
 
 
 def require_images(

@@ -13,6 +13,7 @@ from tag2mask.artifacts.files import atomic_write_text, require_own
 from tag2mask.core import UserError, unknown_name
 from tag2mask.data.check import Found, check_dataset
 from tag2mask.data.image_set import ImageSet, problems_error
+from tag2mask.data.imports.command import add_import
 from tag2mask.data.shapes import Shapes
 from tag2mask.data.shipped import conf_folder
 
@@ -20,8 +21,8 @@ _CHECKED = "Written by tag2mask data check --skip-bad."
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds ``data`` with its actions ``check`` and ``prepare``."""
-    parser = subparsers.add_parser("data", help="check or prepare a data set")
+    """Adds ``data`` with its actions ``check``, ``import`` and ``prepare``."""
+    parser = subparsers.add_parser("data", help="check, import or prepare a data set")
     actions = parser.add_subparsers(dest="action", required=True)
 
     check = actions.add_parser("check", help="check images, lists, tags and masks without training")
@@ -39,6 +40,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--out", metavar="FILE", default="checked.yaml", help="that file (default: checked.yaml)"
     )
     check.set_defaults(handler=_check)
+
+    add_import(actions)
 
     prepare = actions.add_parser("prepare", help="write the generated data set")
     prepare.add_argument("name", choices=["shapes"])

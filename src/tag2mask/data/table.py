@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -168,7 +168,7 @@ class Table(ImageSet):
         for row in read_tag_table(self._csv, self._form):
             self._require_known(row)
             row = replace(row, image=self._images.relative(row.image))
-            image_id = _image_id(row.image)
+            image_id = image_id_of(row.image)
             if image_id in rows:
                 raise UserError(
                     f"{self._csv}, line {row.line}: {row.image} and {rows[image_id].image} "
@@ -193,15 +193,26 @@ class Table(ImageSet):
             raise UserError(
                 f"{self._csv}, line {row.line}: the column split is empty; fill all of it or none"
             )
-        val = {image_id for image_id in rows if _share(image_id) < self._val_fraction}
-        if len(rows) > 1 and len(val) in (0, len(rows)):
-            # So few images that the hash puts all on one side: neither split may be empty.
-            ordered = sorted(rows, key=_share)
-            val = set(ordered[:1] if not val else ordered[:-1])
+        val = held_out(rows, self._val_fraction)
         return {i: replace(r, split="val" if i in val else "train") for i, r in rows.items()}
 
 
-def _image_id(image: str) -> str:
+def held_out(image_ids: Collection[str], fraction: float) -> set[str]:
+    """The images that are held out for validation, by a hash of their ids.
+
+    Args:
+        image_ids: all images.
+        fraction: about this share of them; neither side is left empty.
+    """
+    val = {image_id for image_id in image_ids if _share(image_id) < fraction}
+    if len(image_ids) > 1 and len(val) in (0, len(image_ids)):
+        # So few images that the hash puts all on one side.
+        ordered = sorted(image_ids, key=_share)
+        return set(ordered[:1] if not val else ordered[:-1])
+    return val
+
+
+def image_id_of(image: str) -> str:
     """The id of an image by its relative path: one safe file name."""
     *folders, name = unicodedata.normalize("NFC", file_stem(image)).split("/")
     if not name:

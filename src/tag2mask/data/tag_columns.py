@@ -61,6 +61,16 @@ def is_image_heading(text: str) -> bool:
     return plain_heading(text) in _IMAGE
 
 
+def is_tag_heading(text: str) -> bool:
+    """Whether a column of this heading usually holds tags."""
+    return plain_heading(text) in (*_SINGULAR, *_PLURAL)
+
+
+def is_split_heading(text: str) -> bool:
+    """Whether a column of this heading usually holds the split."""
+    return plain_heading(text) in _SPLIT
+
+
 def is_image_name(text: str) -> bool:
     """Whether a cell ends as image files do."""
     return text.strip().lower().endswith(PHOTO_SUFFIXES)
@@ -85,7 +95,7 @@ def find_columns(path: str, header: Sequence[str], lines: Sequence[Line], tags_c
     """
     plain = [plain_heading(h) for h in header]
     image = _image_column(path, header, plain, lines)
-    split = next((i for i, name in enumerate(plain) if name in _SPLIT and i != image), None)
+    split = next((i for i, name in enumerate(header) if is_split_heading(name) and i != image), None)
     rest = [i for i in range(len(header)) if i not in (image, split)]
     tags, one_hot = _tag_columns(path, header, rest, lines, tags_column)
     longest = max((len(cells) for _, cells in lines), default=0)
@@ -138,7 +148,7 @@ def _tag_columns(
         if given not in [h.strip() for h in header]:
             raise unknown_name("column", given, [h.strip() for h in header], f"(tags_column, {path})")
         return [[h.strip() for h in header].index(given)], False
-    named = [i for i in rest if plain_heading(header[i]) in (*_SINGULAR, *_PLURAL)]
+    named = [i for i in rest if is_tag_heading(header[i])]
     numbered = [i for i in rest if _NUMBERED.fullmatch(plain_heading(header[i]))]
     if len(named) == 1 and not numbered:
         _refuse_numbers(path, header[named[0]], _column(lines, named[0]))

@@ -21,10 +21,11 @@ from tag2mask.data.tag_columns import (
 )
 
 _DELIMITERS = (",", ";", "\t", "|")
-_SPLITS = {
+SPLITS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
+"""Words for a split -> its name."""
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -152,7 +153,7 @@ def _tag_cells(columns: Columns, line: Line) -> list[str]:
 
 def _row(columns: Columns, line: Line, names: tuple[str, ...]) -> TagRow:
     split = "" if columns.split is None else _cell(line, columns.split)
-    return TagRow(_cell(line, columns.image), names, _SPLITS.get(split.lower(), split), line[0])
+    return TagRow(_cell(line, columns.image), names, SPLITS.get(split.lower(), split), line[0])
 
 
 def _cell(line: Line, index: int) -> str:

@@ -53,10 +53,23 @@ class XmlTags:
 
 
 def read_xml(path: Path, known: Sequence[str]) -> tuple[str, ...]:
+    """`read_objects`, each of which must be a known class.
+
+    Raises:
+        UserError: as `read_objects`, or an unknown class.
+    """
+    names = read_objects(path)
+    for name in names:
+        if name not in known:
+            raise unknown_name("class", name, known, f"(in {path})")
+    return names
+
+
+def read_objects(path: Path) -> tuple[str, ...]:
     """The distinct object names of one VOC annotation file.
 
     Raises:
-        UserError: no XML, a document type or entities in it, or an unknown class.
+        UserError: no XML, or a document type or entities in it.
     """
     try:
         # Decoded first, so that a declared encoding cannot hide a DTD from the next check.
@@ -70,11 +83,7 @@ def read_xml(path: Path, known: Sequence[str]) -> tuple[str, ...]:
         raise UserError(
             f"{path} cannot be read as XML ({error}): replace it, or give a CSV of tags"
         ) from None
-    names = tuple(dict.fromkeys((o.findtext("name") or "").strip() for o in objects))
-    for name in names:
-        if name not in known:
-            raise unknown_name("class", name, known, f"(in {path})")
-    return names
+    return tuple(dict.fromkeys((o.findtext("name") or "").strip() for o in objects))
 
 
 def csv_tags(path: Path, known: Sequence[str]) -> TagTable:

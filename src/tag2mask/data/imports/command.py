@@ -1,0 +1,163 @@
+"""``tag2mask data import``: from what people have to a data set that a run can use."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+from typing import Any
+
+from tag2mask.core import ClassList, UserError
+from tag2mask.data.check import Found, check_dataset, class_table
+from tag2mask.data.class_names import require_distinct_names
+from tag2mask.data.image_folder import file_stem
+from tag2mask.data.image_set import ImageSet, problems_error
+from tag2mask.data.imports.masks import convert_masks, parse_values
+from tag2mask.data.imports.page import write_page
+from tag2mask.data.imports.readers import read_source
+from tag2mask.data.imports.resolve import Choices, common_folder, resolve
+from tag2mask.data.imports.source import ImageIndex, Item, Source
+from tag2mask.data.imports.write import CSV_NAME, YAML_NAME, require_free, write_config, write_table
+from tag2mask.data.tag_table import TableForm
+
+PAGE_NAME = "samples.html"
+_OUT, _MASKS = "tag2mask", ("masks", "SegmentationClass")
+_TABLE = "tag2mask.data.Table"
+_SPLITS = ("train", "val")
+EXAMPLES = """what SOURCE may be:
+  images beside a CSV of tags, a folder of images for each class (perhaps below train/ and val/),
+  JSON (COCO's annotations, a dictionary image -> tags, a list of entries), VOC's XML files
+
+examples:
+  tag2mask data import my_photos
+  tag2mask data import coco/train2017 --annotations coco/instances_train2017.json --out data/coco
+  tag2mask data import parts --negative good --masks parts/masks --mask-value 255=defect"""
+
+
+def add_import(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the action ``import``."""
+    parser = actions.add_parser(
+        "import",
+        help="make a data set of your own images and tags",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("source", metavar="SOURCE", type=Path, help="folder with the images")
+    parser.add_argument(
+        "--annotations", action="append", type=Path, default=[], metavar="FILE",
+        help="CSV, JSON or folder of XML files (default: looked for in SOURCE); again for more JSON files",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help=f"folder to write to (default: SOURCE/{_OUT})"
+    )
+    parser.add_argument("--separator", help="what separates names in a cell (none: one name in each)")
+    parser.add_argument("--tags-column", metavar="NAME", help="heading of the column of tags")
+    parser.add_argument(
+        "--untagged", choices=["error", "negative", "skip"], default="error", help="images without tags"
+    )
+    parser.add_argument("--negative", metavar="NAME", help="tag that means: none of the classes")
+    parser.add_argument("--skip-bad", action="store_true", help="leave out images that are missing or broken")
+    parser.add_argument("--masks", type=Path, metavar="DIR", help="folder of masks (default: SOURCE/masks)")
+    parser.add_argument(
+        "--mask-value", action="append", default=[], metavar="VALUE=NAME",
+        help="class of a value or a colour (#ff0000) in masks; again for more",
+    )  # fmt: skip
+    parser.add_argument(
+        "--val-fraction", type=float, default=0.2, help="share held out without a val split (default: 0.2)"
+    )
+    parser.set_defaults(handler=_import)
+
+
+def _import(args: argparse.Namespace) -> int:
+    root: Path = args.source
+    if not root.is_dir():
+        raise UserError(
+            f"{root} is not a folder: give the folder with the images, and the file to --annotations"
+        )
+    out: Path = args.out or root / _OUT
+    require_free(out)
+    masks = _mask_folder(root, args.masks)
+    index = ImageIndex(root, [out, *([masks] if masks else [])])
+    source = read_source(root, args.annotations, index, TableForm(args.separator, args.tags_column))
+    choices = Choices(args.untagged, args.negative, args.skip_bad, args.val_fraction)
+    items = resolve(source, index, choices)
+    classes = _classes(source, items)
+    images, found = _write(out, root, source, items, classes, masks, args)
+    _tell(out, source, images, found)
+    return 0
+
+
+def _mask_folder(root: Path, given: Path | None) -> Path | None:
+    if given is not None and not given.is_dir():
+        raise UserError(f"--masks {given} is not a folder")
+    places = [root / name for name in _MASKS]
+    return given or next((place for place in places if place.is_dir()), None)
+
+
+def _classes(source: Source, items: list[Item]) -> tuple[str, ...]:
+    """The names that occur: in the source's order, or in that of the alphabet."""
+    there = {name for item in items for name in item.names}
+    if not there:
+        raise UserError(f"{source.form}: no image has a tag")
+    require_distinct_names(there, source.form)
+    return tuple(n for n in source.classes if n in there) or tuple(sorted(there))
+
+
+def _write(
+    out: Path,
+    root: Path,
+    source: Source,
+    items: list[Item],
+    classes: tuple[str, ...],
+    masks: Path | None,
+    args: argparse.Namespace,
+) -> tuple[ImageSet, Found]:
+    """Writes table, masks and configuration, and checks what was written."""
+    folder = common_folder(items)
+    cut = len(folder) + 1 if folder else 0
+    items = [Item(item.image[cut:], item.names, item.split) for item in items]
+    separator = write_table(out / CSV_NAME, items)
+    arguments: dict[str, Any] = {
+        "root": str(out.absolute()),
+        "images": str((root / folder).absolute()),
+        "csv": CSV_NAME,
+        "masks": None,
+        "classes": list(classes),
+        "val_fraction": args.val_fraction,
+        "separator": separator,
+        "untagged": "negative" if args.negative or args.untagged == "negative" else "error",
+    }
+    if masks is not None:
+        values = parse_values(args.mask_value, ClassList.from_names(classes))
+        if convert_masks(masks, [item.image for item in items], out / "masks", values):
+            arguments["masks"] = "masks"
+        else:
+            source.notes.append(
+                f"{masks} has no mask named as an image, such as {file_stem(items[0].image)}.png"
+            )
+    dataset = {"class_path": _TABLE, "init_args": arguments}
+    write_config(out / YAML_NAME, dataset, source.form)
+    images = ImageSet.from_description(dataset)
+    others = sorted({item.split for item in items} - {"", *_SPLITS})
+    found = check_dataset(images, [*_SPLITS, *others])
+    wrong = [*found.errors, *(() if args.skip_bad else found.problems.values())]
+    if wrong:
+        raise problems_error(wrong)
+    if found.problems:
+        arguments["skip"] = sorted(found.problems)
+        source.notes.append(f"{len(found.problems)} images cannot be read: left out (skip in {YAML_NAME})")
+        write_config(out / YAML_NAME, dataset, source.form)
+        images = ImageSet.from_description(dataset)
+    return images, found
+
+
+def _tell(out: Path, source: Source, images: ImageSet, found: Found) -> None:
+    counts = class_table(images, found.ids)
+    write_page(out / PAGE_NAME, images, found.ids, counts, source.form)
+    print(f"read {source.form}\n")
+    print(counts.text())
+    for note in [*source.notes, *found.notes]:
+        print(f"note: {note}")
+    print(f"\nwritten: {out / CSV_NAME}, {out / YAML_NAME}, {out / PAGE_NAME} (sample pictures)")
+    data = shlex.quote(str(out / YAML_NAME))
+    print(f"next: tag2mask run psa --data {data} --run-dir runs/mine --budget small")

@@ -1,0 +1,132 @@
+"""Tags from JSON: COCO's annotations, a dictionary of images, a list of entries, or a line for each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tag2mask.core import UserError
+from tag2mask.data.imports.source import Item, Source
+from tag2mask.data.separators import clean_name, find_separator, split_cell
+from tag2mask.data.tag_columns import is_image_heading, is_split_heading, is_tag_heading
+from tag2mask.data.tag_table import SPLITS, TableForm
+
+_COCO = ("images", "annotations", "categories")
+Entry = tuple[str, Any, str]
+"""Image, its tags as they stand in the file, and split."""
+
+
+def read_json_tags(paths: Sequence[Path], form: TableForm) -> Source:
+    """The images of one or more JSON files; the names of several files say which split each is.
+
+    Raises:
+        UserError: a file has none of the forms, or an entry lacks something.
+    """
+    plain = {path: load_json(path) for path in paths}
+    items: list[Item] = []
+    classes: tuple[str, ...] = ()
+    for path, content in plain.items():
+        split = _split_of(path) if len(paths) > 1 else ""
+        if is_coco(content):
+            found, names = _coco(path, content, split)
+            classes = tuple(dict.fromkeys((*classes, *names)))
+        else:
+            found = _plain_items(path, content, split, form)
+        items += found
+    kind = "COCO's annotations" if classes else "JSON"
+    return Source(f"{kind} in {', '.join(str(path) for path in paths)}", items, classes)
+
+
+def load_json(path: Path) -> Any:
+    """What a JSON file holds; a list for a file with an object in each line.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        text = path.read_text("utf-8-sig")
+        if path.suffix.lower() == ".jsonl":
+            return [json.loads(line) for line in text.splitlines() if line.strip()]
+        return json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read as JSON ({error})") from None
+
+
+def is_coco(content: Any) -> bool:
+    """Whether a JSON file has the parts of COCO's annotations."""
+    return isinstance(content, dict) and all(isinstance(content.get(key), list) for key in _COCO)
+
+
+def _coco(path: Path, content: Mapping[str, Any], split: str) -> tuple[list[Item], list[str]]:
+    """The images, and the names of the categories in the order of their ids."""
+    try:
+        categories = {c["id"]: clean_name(str(c["name"])) for c in content["categories"]}
+        names: dict[Any, dict[str, None]] = {image["id"]: {} for image in content["images"]}
+        for entry in content["annotations"]:
+            names[entry["image_id"]][categories[entry["category_id"]]] = None
+        items = [
+            Item(str(image["file_name"]), tuple(names[image["id"]]), split, str(path))
+            for image in content["images"]
+        ]
+        return items, [categories[key] for key in sorted(categories)]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} is not COCO's form: an entry has no or an unknown {error}") from None
+
+
+def _plain_items(path: Path, content: Any, split: str, form: TableForm) -> list[Item]:
+    entries = [
+        (image, tags, SPLITS.get(own.lower(), own) or split) for image, tags, own in _entries(path, content)
+    ]
+    cells = [tags for _, tags, _ in entries if isinstance(tags, str)]
+    separator = find_separator(cells, form.separator, form.known, str(path)) if cells else ""
+    return [
+        Item(image, _names(path, image, tags, separator), split, str(path)) for image, tags, split in entries
+    ]
+
+
+def _entries(path: Path, content: Any) -> list[Entry]:
+    if isinstance(content, dict):
+        return [
+            (image, *_tags_and_split(path, image, tags)) if isinstance(tags, dict) else (image, tags, "")
+            for image, tags in content.items()
+        ]
+    if isinstance(content, list) and content:
+        return [_entry(path, number, entry) for number, entry in enumerate(content, 1)]
+    raise UserError(
+        f"{path} has no form that can be read: COCO's annotations, a dictionary image -> tags, or a list of "
+        '{"image": ..., "labels": [...]}'
+    )
+
+
+def _entry(path: Path, number: int, entry: Any) -> Entry:
+    if isinstance(entry, dict):
+        for key, value in entry.items():
+            if is_image_heading(key) and isinstance(value, str):
+                return value, *_tags_and_split(path, value, entry)
+    raise UserError(f'{path}: entry {number} names no image, as in {{"image": "a.jpg", "labels": ["cat"]}}')
+
+
+def _tags_and_split(path: Path, image: str, entry: Mapping[str, Any]) -> tuple[Any, str]:
+    tags = next((value for key, value in entry.items() if is_tag_heading(key)), None)
+    if tags is None:
+        raise UserError(f'{path}: the entry of {image} has no tags, as in {{"labels": ["cat", "dog"]}}')
+    split = next((str(value) for key, value in entry.items() if is_split_heading(key)), "")
+    return tags, split
+
+
+def _names(path: Path, image: str, tags: Any, separator: str) -> tuple[str, ...]:
+    if isinstance(tags, str):
+        return split_cell(tags, separator)
+    if isinstance(tags, list) and all(isinstance(name, str) for name in tags):
+        return tuple(dict.fromkeys(cleaned for name in tags if (cleaned := clean_name(name))))
+    raise UserError(f"{path}: the tags of {image} are {tags!r}, not a list of names")
+
+
+def _split_of(path: Path) -> str:
+    """The split that a file's name says, as ``instances_val2017.json``."""
+    for word, split in (("train", "train"), ("val", "val"), ("test", "test")):
+        if word in path.stem.lower():
+            return split
+    raise UserError(f"{path}: with several files, each name must say train, val or test")

@@ -1,0 +1,123 @@
+"""Own masks of other kinds as palette PNGs of class ids: colours, 16 bits, 0 and 255."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from tqdm import tqdm
+
+from tag2mask.artifacts.labels import save_labels, voc_palette
+from tag2mask.core import IGNORE, ClassList, UserError, map_threads, unknown_name
+from tag2mask.data.image_folder import ImageFolder, file_stem
+
+_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")
+_COLOUR = re.compile(r"#[0-9a-f]{6}")
+_WORDS = {"background": 0, "ignore": IGNORE}
+
+
+def parse_values(pairs: Sequence[str], classes: ClassList) -> dict[int | tuple[int, ...], int]:
+    """``VALUE=NAME`` of the command line as value (or colour) -> mask id.
+
+    Args:
+        pairs: values are numbers or colours (``#ff0000``), names are classes, background or ignore.
+        classes: the classes.
+
+    Raises:
+        UserError: no such class, or no number or colour.
+    """
+    known = {**_WORDS, **dict(zip(classes.names, classes.ids, strict=True))}
+    values: dict[int | tuple[int, ...], int] = {}
+    for pair in pairs:
+        value, _, name = pair.partition("=")
+        if name not in known:
+            raise unknown_name("class", name, known, f"(--mask-value {pair})")
+        values[_value(value.strip().lower(), pair)] = known[name]
+    return values
+
+
+def convert_masks(
+    folder: Path, images: Sequence[str], out: Path, values: Mapping[int | tuple[int, ...], int]
+) -> int:
+    """Writes the masks of the images as palette PNGs; returns how many images have one.
+
+    Args:
+        folder: masks, named as the images.
+        images: paths of the images, as in the table.
+        out: folder to write to.
+        values: value or colour -> mask id; empty takes values as ids, and colours of VOC's palette.
+
+    Raises:
+        UserError: a mask cannot be read, or holds a value that has no meaning.
+    """
+    index = ImageFolder(folder, _SUFFIXES)
+    stems = [file_stem(image) for image in images]
+    jobs = [(path, stem) for stem in stems if (path := index.find(stem)) is not None]
+    with tqdm(total=len(jobs), desc="masks", unit="mask", disable=None) as bar:
+
+        def convert(job: tuple[Path, str]) -> None:
+            path, stem = job
+            save_labels(out / f"{stem}.png", _ids(path, values))
+            bar.update()
+
+        map_threads(convert, jobs)
+    return len(jobs)
+
+
+def _value(text: str, pair: str) -> int | tuple[int, ...]:
+    if _COLOUR.fullmatch(text):
+        return tuple(bytes.fromhex(text[1:]))
+    if text.isdecimal() and int(text) < 65536:
+        return int(text)
+    raise UserError(f"--mask-value {pair}: write VALUE=NAME, where VALUE is a number or a colour as #ff0000")
+
+
+def _ids(path: Path, values: Mapping[int | tuple[int, ...], int]) -> npt.NDArray[np.uint8]:
+    try:
+        with Image.open(path) as image:
+            mode = image.mode
+            plain = np.array(image.convert("RGB") if mode in ("RGBA", "LA", "PA", "CMYK") else image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path} cannot be read as a mask ({error}): replace or remove it") from None
+    if plain.ndim == 3:
+        codes = plain.astype(np.int64) @ (65536, 256, 1)
+        table = {(c[0] << 16) + (c[1] << 8) + c[2]: i for c, i in _colours(values).items()}
+    elif plain.dtype.kind in "biu":
+        codes = plain.astype(np.int64)
+        table = {v: i for v, i in values.items() if isinstance(v, int)}
+        table = {0: 0, **table} if table else {v: v for v in range(256)}
+    else:
+        raise UserError(f"{path} holds values of type {plain.dtype}, which are no class ids")
+    return _look_up(path, codes, table, plain.ndim == 3)
+
+
+def _colours(values: Mapping[int | tuple[int, ...], int]) -> dict[tuple[int, ...], int]:
+    given = {
+        value if isinstance(value, tuple) else (value, value, value): mask_id
+        for value, mask_id in values.items()
+        if isinstance(value, tuple) or value < 256
+    }
+    if given:
+        return {(0, 0, 0): 0, **given}
+    voc = [tuple(int(part) for part in colour) for colour in voc_palette()]
+    # 224, 224, 192 is the palette's colour of 255
+    return {colour: mask_id for mask_id, colour in enumerate(voc) if mask_id <= 20 or mask_id == IGNORE}
+
+
+def _look_up(
+    path: Path, codes: npt.NDArray[np.int64], table: Mapping[int, int], coloured: bool
+) -> npt.NDArray[np.uint8]:
+    present, places = np.unique(codes, return_inverse=True)
+    strange = [int(code) for code in present if int(code) not in table]
+    if strange:
+        shown = ", ".join(f"#{code:06x}" if coloured else str(code) for code in strange[:5])
+        raise UserError(
+            f"{path} holds {shown}{', ...' if len(strange) > 5 else ''}, and it is not known which class "
+            f"that is: give --mask-value {shown.partition(',')[0]}=NAME (a class, background or ignore)"
+        )
+    ids = np.array([table[int(code)] for code in present], np.uint8)
+    return ids[places].reshape(codes.shape)

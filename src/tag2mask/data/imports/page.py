@@ -1,0 +1,102 @@
+"""A page of sample pictures: one self-contained HTML file to see whether tags and images belong together."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jinja2
+from PIL import Image
+
+from tag2mask.artifacts.files import atomic_write_text
+from tag2mask.core import UserError, map_threads
+from tag2mask.core.tables import Table
+from tag2mask.data.image_set import ImageSet
+
+_PER_CLASS = 6
+_MOST_CLASSES = 60
+_SIDE = 180
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Samples</title>
+<style>
+body { font: 15px/1.4 sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em; }
+table { border-collapse: collapse; }
+th, td { padding: .2em .8em; text-align: right; border-bottom: 1px solid #ccc; }
+th:first-child, td:first-child { text-align: left; }
+section { display: flex; flex-wrap: wrap; gap: .6em; } figure { margin: 0; width: {{ side }}px; }
+figcaption { font-size: 12px; overflow-wrap: anywhere; color: #555; }
+</style>
+</head>
+<body>
+<h1>Samples</h1>
+<p>From {{ form }}. Do these images show what their tags say?</p>
+<table>
+<tr>{% for cell in counts.header %}<th>{{ cell }}</th>{% endfor %}</tr>
+{% for row in counts.rows + counts.foot %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}</table>
+{% for name, pictures in groups.items() %}<h2>{{ name }}</h2>
+<section>
+{% for picture in pictures %}<figure>
+<img src="data:image/jpeg;base64,{{ picture.data }}" alt="{{ picture.tags }}">
+<figcaption>{{ picture.id }}: {{ picture.tags }}</figcaption></figure>
+{% endfor %}</section>
+{% endfor %}
+</body>
+</html>
+"""
+
+
+def write_page(
+    path: Path, images: ImageSet, ids: Mapping[str, Sequence[str]], counts: Table, form: str
+) -> None:
+    """Writes a few images of each class with their tags, and the counts.
+
+    Args:
+        path: the HTML file.
+        images: the data set.
+        ids: split -> ids of images that can be read.
+        counts: images for each class and split.
+        form: what the data set was read from.
+    """
+    every = [image_id for some in ids.values() for image_id in some]
+    groups = {}
+    for name in images.classes.names[:_MOST_CLASSES]:
+        groups[name] = _spread([i for i in every if name in images.tag_names(i)])
+    groups["without tags"] = _spread([i for i in every if not images.tag_names(i)])
+    chosen = list(dict.fromkeys(i for some in groups.values() for i in some))
+    pictures = dict(zip(chosen, map_threads(lambda i: _picture(images, i), chosen), strict=True))
+    shown = {
+        name: [found for i in some if (found := pictures[i]) is not None]
+        for name, some in groups.items()
+        if some
+    }
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(_PAGE)
+    text = template.render(form=form, side=_SIDE, counts=counts, groups=shown)
+    atomic_write_text(path, text)
+
+
+def _spread(image_ids: Sequence[str]) -> list[str]:
+    """A few of the images, evenly from the first to the last."""
+    step = max(1, len(image_ids) // _PER_CLASS)
+    return list(image_ids[::step][:_PER_CLASS])
+
+
+def _picture(images: ImageSet, image_id: str) -> dict[str, str] | None:
+    """A small JPEG with its caption, or None if the image is damaged in the middle."""
+    try:
+        image = Image.fromarray(images.read_image(image_id))
+    except UserError:
+        return None
+    image.thumbnail((_SIDE, _SIDE))
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=80)
+    data = base64.b64encode(stream.getvalue()).decode("ascii")
+    return {"id": image_id, "tags": ", ".join(images.tag_names(image_id)) or "no tags", "data": data}

@@ -1,0 +1,127 @@
+"""Finds out what a folder or file is, and reads it: a table, a folder for each class, JSON, or XML files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from tag2mask.core import UserError, map_threads
+from tag2mask.data.imports.json_tags import read_json_tags
+from tag2mask.data.imports.source import ImageIndex, Item, Source
+from tag2mask.data.separators import clean_name
+from tag2mask.data.tag_table import SPLITS, TableForm, read_tag_table
+from tag2mask.data.tags import read_objects
+
+TABLE_SUFFIXES = (".csv", ".tsv")
+JSON_SUFFIXES = (".json", ".jsonl")
+
+
+def read_source(root: Path, annotations: Sequence[Path], index: ImageIndex, form: TableForm) -> Source:
+    """The images and tags of a source.
+
+    Args:
+        root: the folder of the source.
+        annotations: files, or a folder of XML files; empty to look for them in `root`.
+        index: the images below `root`.
+        form: how to read a table.
+
+    Raises:
+        UserError: nothing is there that could be read, several things are, or one cannot be read.
+    """
+    chosen = list(annotations) or _find(root)
+    kinds = {_kind(path) for path in chosen}
+    if len(kinds) > 1 or (kinds == {"table"} and len(chosen) > 1):
+        names = ", ".join(str(path) for path in chosen)
+        raise UserError(f"{root} can be read in several ways ({names}): say which with --annotations")
+    readers: Mapping[str, Callable[[], Source]] = {
+        "table": lambda: _table(chosen[0], form),
+        "json": lambda: read_json_tags(chosen, form),
+        "xml": lambda: _xml(root, chosen[0]),
+        "folders": lambda: _folders(root, index),
+    }
+    return readers[kinds.pop() if kinds else "folders"]()
+
+
+def _find(root: Path) -> list[Path]:
+    """Files of tags at the top of the folder and in its folder of annotations."""
+    places = [root, *(p for p in root.iterdir() if p.is_dir() and p.name.lower() == "annotations")]
+    files = sorted(p for place in places for p in place.iterdir() if p.is_file())
+    chosen = [p for p in files if p.suffix.lower() in (*TABLE_SUFFIXES, *JSON_SUFFIXES)]
+    return chosen + list(dict.fromkeys(p.parent for p in files if p.suffix.lower() == ".xml"))
+
+
+def _kind(path: Path) -> str:
+    if path.is_dir():
+        return "xml"
+    if not path.is_file():
+        raise UserError(f"{path} does not exist: --annotations takes a file, or a folder of XML files")
+    suffix = path.suffix.lower()
+    if suffix in JSON_SUFFIXES:
+        return "json"
+    if suffix in (*TABLE_SUFFIXES, ".txt"):
+        return "table"
+    raise UserError(f"{path} is not a form that can be read: a CSV, JSON, or a folder of VOC's XML files")
+
+
+def _table(path: Path, form: TableForm) -> Source:
+    rows = read_tag_table(path, form)
+    items = [Item(row.image, row.names, row.split, f"{path}, line {row.line}") for row in rows]
+    return Source(f"the table {path}", items)
+
+
+def _xml(root: Path, folder: Path) -> Source:
+    """VOC's annotations, with the lists of ImageSets where there are any."""
+    files = sorted(folder.glob("*.xml"))
+    if not files:
+        raise UserError(f"{folder} has no XML files")
+    objects = map_threads(read_objects, files)
+    splits = _lists(root)
+    items = [
+        Item(file.stem, tuple(n for n in names if n), splits.get(file.stem, ""), str(file))
+        for file, names in zip(files, objects, strict=True)
+        if not splits or file.stem in splits
+    ]
+    left = len(files) - len(items)
+    notes = [f"{left} images of {folder} are in no list of {root / 'ImageSets'}: left out"] if left else []
+    return Source(f"VOC's XML files in {folder}", items, notes=notes)
+
+
+def _lists(root: Path) -> dict[str, str]:
+    """Image id -> split, from the first folder of lists that has both train and val."""
+    for name in ("Segmentation", "Main"):
+        lists = {split: root / "ImageSets" / name / f"{split}.txt" for split in ("train", "val", "test")}
+        if lists["train"].is_file() and lists["val"].is_file():
+            return {
+                line.split()[0]: split
+                for split, path in lists.items()
+                if path.is_file()
+                for line in path.read_text("utf-8").splitlines()
+                if line.strip()
+            }
+    return {}
+
+
+def _folders(root: Path, index: ImageIndex) -> Source:
+    """A folder for each class, perhaps below a folder for each split."""
+    parts = [path.split("/") for path in index.paths]
+    tops = {part[0] for part in parts if len(part) > 1}
+    if not tops:
+        raise UserError(
+            f"{root} has neither a table of tags, nor JSON or XML files, nor a folder of images for each "
+            "class: write a CSV image,labels, or say where it is with --annotations"
+        )
+    by_split = all(top.lower() in SPLITS for top in tops) and any(len(part) > 2 for part in parts)
+    depth = 1 if by_split else 0
+    items = [
+        Item(
+            "/".join(part),
+            (clean_name(part[depth]),),
+            SPLITS[part[0].lower()] if by_split else "",
+            part[depth],
+        )
+        for part in parts
+        if len(part) > depth + 1
+    ]
+    left = len(parts) - len(items)
+    notes = [f"{left} images lie in no folder of a class: left out"] if left else []
+    return Source(f"a folder for each class in {root}", items, notes=notes)

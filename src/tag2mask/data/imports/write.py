@@ -1,0 +1,63 @@
+"""Writes the table of tags and the data configuration of an imported data set."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tag2mask.artifacts.files import atomic_write_text
+from tag2mask.core import UserError
+from tag2mask.data.imports.source import Item
+
+CSV_NAME, YAML_NAME = "labels.csv", "data.yaml"
+_MARK = "# Written by tag2mask data import"
+_SEPARATORS = (";", "|", ",", "/")
+
+
+def require_free(out: Path) -> None:
+    """Refuses a folder with files of these names that no import has written.
+
+    Raises:
+        UserError: something would be overwritten.
+    """
+    path = out / YAML_NAME
+    ours = path.is_file() and path.read_text("utf-8", errors="replace").startswith(_MARK)
+    for name in (CSV_NAME, YAML_NAME):
+        if (out / name).exists() and not ours:
+            raise UserError(
+                f"{out / name} is there already, and no import has written it: give another --out"
+            )
+
+
+def write_table(path: Path, items: Sequence[Item]) -> str:
+    """Writes the CSV; returns the separator between names.
+
+    Raises:
+        UserError: the names hold every character that could separate them.
+    """
+    names = {name for item in items for name in item.names}
+    separator = next((s for s in _SEPARATORS if not any(s in name for name in names)), None)
+    if separator is None:
+        raise UserError(
+            f"class names hold all of {' '.join(_SEPARATORS)}: rename some, to have a separator left"
+        )
+    with_split = any(item.split for item in items)
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["image", "labels", *(["split"] if with_split else [])])
+    for item in items:
+        writer.writerow([item.image, separator.join(item.names), *([item.split] if with_split else [])])
+    atomic_write_text(path, stream.getvalue())
+    return separator
+
+
+def write_config(path: Path, dataset: dict[str, Any], form: str) -> None:
+    """Writes the data configuration; a later import may replace it."""
+    text = yaml.safe_dump({"data": {"init_args": {"dataset": dataset}}}, sort_keys=False, allow_unicode=True)
+    source = " ".join(form.split())
+    atomic_write_text(path, f"{_MARK} from {source}; give this file to --data.\n{text}")

@@ -1,0 +1,297 @@
+"""``tag2mask data import``: every form that people have, what it writes, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from tag2mask.cli import main
+from tag2mask.data import ImageSet
+from tag2mask.data.command import dataset_from_config
+
+SIZE = (6, 9)  # height, width
+
+
+def write_image(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", SIZE[::-1], (200, 100, 50)).save(path)
+
+
+def write_json(path: Path, plain: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(plain))
+    return path
+
+
+def imported(root: Path, *options: str) -> ImageSet:
+    """The data set that the import writes, by the file that a run is given."""
+    assert main(["data", "import", str(root), *options]) == 0
+    return dataset_from_config(str(root / "tag2mask" / "data.yaml"))
+
+
+def tags_of(images: ImageSet) -> dict[str, tuple[str, ...]]:
+    return {i: images.tag_names(i) for split in ("train", "val") for i in images.ids(split)}
+
+
+def refused(root: Path, *options: str, capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(["data", "import", str(root), *options]) == 2
+    return capsys.readouterr().err
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name in "abcde":
+        write_image(tmp_path / "photos" / f"{name}.jpg")
+    return tmp_path
+
+
+TAGS = {"a": ("cat", "dog"), "b": ("dog",), "c": ("cat",), "d": ("dog",), "e": ("cat",)}
+
+
+# ------------------------------------------------------------------ forms
+
+
+def test_images_beside_a_table(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "my.csv").write_text('file,class\na.JPG,"cat,dog"\nphotos/b.jpg,dog\nc,cat\nd,dog\ne.jpg,cat\n')
+    images = imported(root)
+    assert tags_of(images) == TAGS and images.classes.names == ("cat", "dog")
+    out = capsys.readouterr().out
+    assert "next: tag2mask run psa --data" in out and "data.yaml" in out
+    assert re.search(r"class +train +val\n-+\ncat +\d +\d\ndog +\d +\d\n-+\nimages +\d +\d", out)
+    assert main(["data", "check", "--data", str(root / "tag2mask" / "data.yaml")]) == 0
+
+
+@pytest.mark.parametrize("with_splits", [False, True])
+def test_a_folder_for_each_class(tmp_path: Path, with_splits: bool) -> None:
+    for number, name in enumerate(("cat", "cat", "traffic light", "traffic light")):
+        split = ("train" if number % 2 else "valid") if with_splits else ""
+        write_image(tmp_path / split / name / f"{number}.jpg")
+    write_image(tmp_path / "not_this.jpg")
+    images = imported(tmp_path)
+    assert images.classes.names == ("cat", "traffic light")
+    assert sorted(tags_of(images).values()) == [("cat",)] * 2 + [("traffic light",)] * 2
+    if with_splits:
+        assert images.ids("train") == ["train__cat__1", "train__traffic_light__3"]
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [
+        {f"{name}.jpg": list(names) for name, names in TAGS.items()},
+        {f"{name}.jpg": ";".join(names) for name, names in TAGS.items()},
+        {f"{name}.jpg": {"tags": list(names), "split": "train"} for name, names in TAGS.items()},
+        [{"file_name": f"photos/{name}.jpg", "labels": list(names)} for name, names in TAGS.items()],
+    ],
+)
+def test_json(root: Path, plain: Any) -> None:
+    write_json(root / "tags.json", plain)
+    assert tags_of(imported(root)) == TAGS
+
+
+def test_a_json_object_in_each_line(root: Path) -> None:
+    lines = [json.dumps({"image": name, "labels": list(names)}) for name, names in TAGS.items()]
+    (root / "tags.jsonl").write_text("\n".join(lines))
+    assert tags_of(imported(root)) == TAGS
+
+
+def coco(names: str, categories: dict[int, str], pairs: list[tuple[str, int]]) -> dict[str, Any]:
+    ids = {name: number for number, name in enumerate(names, 100)}
+    return {
+        "images": [{"id": ids[name], "file_name": f"{name}.jpg"} for name in names],
+        "annotations": [{"image_id": ids[name], "category_id": category} for name, category in pairs],
+        "categories": [{"id": key, "name": name} for key, name in categories.items()],
+    }
+
+
+def test_coco(root: Path) -> None:
+    categories = {9: "dog", 3: "traffic light", 5: "never"}
+    train = coco("abc", categories, [("a", 9), ("a", 3), ("a", 9), ("b", 9), ("c", 3)])
+    val = coco("de", categories, [("d", 9), ("e", 3)])
+    write_json(root / "annotations" / "instances_train.json", train)
+    write_json(root / "annotations" / "instances_val.json", val)
+    images = imported(root)
+    assert images.classes.names == ("traffic light", "dog")  # in the order of COCO's ids
+    assert images.ids("train") == list("abc") and images.ids("val") == list("de")
+    assert set(images.tag_names("a")) == {"dog", "traffic light"}
+
+
+def test_voc_xml_with_lists(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "Annotations").mkdir()
+    for name, names in TAGS.items():
+        inner = "".join(f"<object><name>{n}</name></object>" for n in names)
+        (root / "Annotations" / f"{name}.xml").write_text(f"<annotation>{inner}</annotation>")
+    (root / "ImageSets" / "Main").mkdir(parents=True)
+    (root / "ImageSets" / "Main" / "train.txt").write_text("a\nb\n")
+    (root / "ImageSets" / "Main" / "val.txt").write_text("c\n")
+    images = imported(root)
+    assert images.ids("train") == ["a", "b"] and images.ids("val") == ["c"]
+    assert "2 images of" in capsys.readouterr().out
+    assert images.tag_names("a") == TAGS["a"]
+
+
+def test_an_xml_file_with_entities_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "a.xml").write_text('<!DOCTYPE x [<!ENTITY e "dog">]><annotation/>')
+    assert "document type" in refused(root, capsys=capsys)
+
+
+# ------------------------------------------------------------------ splits, negatives, what is missing
+
+
+def test_a_source_without_validation_images_gets_some(root: Path) -> None:
+    rows = "".join(f"{name},cat,{'test' if name == 'e' else 'train'}\n" for name in "abcde")
+    (root / "t.csv").write_text("image,label,split\n" + rows)
+    images = imported(root)
+    assert len(images.ids("train")) + len(images.ids("val")) == 4 and images.ids("val")
+    assert images.ids("test") == ["e"]
+
+
+def test_a_folder_that_means_no_class(tmp_path: Path) -> None:
+    for name in ("defect/1", "defect/2", "good/3", "good/4"):
+        write_image(tmp_path / f"{name}.jpg")
+    images = imported(tmp_path, "--negative", "good")
+    assert images.classes.names == ("defect",)
+    assert sorted(tags_of(images).values()) == [(), (), ("defect",), ("defect",)]
+
+
+@pytest.mark.parametrize(("choice", "count"), [("negative", 5), ("skip", 3)])
+def test_images_without_tags(root: Path, choice: str, count: int, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "t.csv").write_text("image,labels\na,cat\nb,\nc,dog\nd,\ne,dog\n")
+    assert "2 images have no tags, e.g. photos/b.jpg" in refused(root, capsys=capsys)
+    assert len(tags_of(imported(root, "--untagged", choice))) == count
+
+
+def test_images_that_are_missing_or_broken(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "t.csv").write_text("image,label\na,cat\nb,cat\nc,dog\nx.jpg,dog\ny,dog\n")
+    err = refused(root, capsys=capsys)
+    assert "2 of 5 images are not in" in err and "x.jpg" in err and "t.csv, line 5" in err
+    (root / "photos" / "b.jpg").write_bytes(b"no image")
+    images = imported(root, "--skip-bad")
+    assert set(tags_of(images)) == {"a", "c"}
+    assert images.describe()["init_args"]["skip"] == ["b"]
+    out = capsys.readouterr().out
+    assert "2 images are not in" in out and "1 images cannot be read" in out and "2 images in" in out
+
+
+# ------------------------------------------------------------------ masks
+
+
+def write_masks(root: Path, value: Any, dtype: Any = np.uint8) -> None:
+    (root / "masks").mkdir()
+    for name in "abcde":
+        mask = np.zeros((*SIZE, *np.shape(value)), dtype)
+        mask[2:4] = value
+        Image.fromarray(mask).save(root / "masks" / f"{name}.png")
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "given"),
+    [
+        (255, np.uint8, ["255=cat"]),
+        (1, np.uint8, []),
+        (1, np.uint16, []),
+        (40000, np.uint16, ["40000=cat"]),
+        ((128, 0, 0), np.uint8, []),  # VOC's colour of id 1
+        ((250, 10, 10), np.uint8, ["#FA0A0A=cat"]),
+        ((255, 255, 255), np.uint8, ["255=cat"]),
+    ],
+)
+def test_masks_become_ids(root: Path, value: Any, dtype: Any, given: list[str]) -> None:
+    (root / "t.csv").write_text("image,label\na,cat\nb,cat\nc,cat\nd,cat\ne,cat\n")
+    write_masks(root, value, dtype)
+    images = imported(root, *[word for pair in given for word in ("--mask-value", pair)])
+    mask = images.read_mask("a")
+    assert mask is not None
+    assert (mask[2:4] == 1).all() and mask.sum() == 2 * SIZE[1]
+
+
+@pytest.mark.parametrize(
+    ("value", "given", "message"),
+    [
+        (255, [], "hold no class, only 0"),
+        (7, [], "ids that no class has: 7 in 5 masks"),
+        ((1, 2, 3), [], r"a\.png holds #010203, .*give --mask-value #010203=NAME"),
+        (255, ["--mask-value", "255=cta"], "unknown class 'cta'; did you mean cat"),
+        (255, ["--mask-value", "red=cat"], "write VALUE=NAME"),
+        (9, ["--mask-value", "255=cat"], "holds 9, .*give --mask-value 9=NAME"),
+    ],
+)
+def test_masks_of_unknown_values(
+    root: Path, value: Any, given: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "t.csv").write_text("image,label\na,cat\nb,cat\nc,cat\nd,cat\ne,cat\n")
+    write_masks(root, value)
+    assert re.search(message, refused(root, *given, capsys=capsys))
+
+
+# ------------------------------------------------------------------ what is written, and what is not
+
+
+def test_names_with_separators_survive(root: Path) -> None:
+    write_json(root / "t.json", {"a": ["a;b", "c d"], "b": ["c d"], "c": ["e,f"], "d": ["e,f"], "e": ["c d"]})
+    images = imported(root)
+    assert images.classes.names == ("a;b", "c d", "e,f")
+    assert images.tag_names("a") == ("a;b", "c d")
+    plain = yaml.safe_load((root / "tag2mask" / "data.yaml").read_text())
+    assert plain["data"]["init_args"]["dataset"]["init_args"]["separator"] == "|"
+
+
+def test_the_page_escapes_everything(root: Path) -> None:
+    name = '<script>alert("x")</script>'
+    write_json(root / "t.json", {key: [name] for key in "abcde"})
+    imported(root)
+    page = (root / "tag2mask" / "samples.html").read_text()
+    assert "<script" not in page and "&lt;script&gt;alert" in page
+    assert page.count("<figure>") == 5 and "http://" not in page and "https://" not in page
+
+
+def test_a_second_import_replaces_the_first_and_nothing_else(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "labels.csv").write_text("image,label\na,cat\nb,cat\nc,dog\n")
+    before = (root / "labels.csv").read_text()
+    imported(root)
+    assert len(tags_of(imported(root))) == 3
+    assert "labels.csv is there already" in refused(root, "--out", str(root), capsys=capsys)
+    assert (root / "labels.csv").read_text() == before
+    with (root / "tag2mask" / "labels.csv").open() as stream:
+        assert next(csv.reader(stream)) == ["image", "labels"]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"t.csv": "image,label\n../secret.jpg,cat\n"}, "not a file name inside"),
+        ({"t.csv": "image,label\n/etc/passwd,cat\n"}, "not inside the folder"),
+        ({"t.csv": "image,label\na,Cat\nb,cat\n"}, "'Cat' and 'cat', which look like one class"),
+        ({"t.csv": "image,label\na,x\n", "t.json": "{}"}, "can be read in several ways .*--annotations"),
+        ({"t.csv": "image,label\na,x\n", "u.csv": "image,label\na,x\n"}, "can be read in several ways"),
+        ({"t.json": "{"}, "cannot be read as JSON"),
+        ({"t.json": "[" * 100000}, "cannot be read as JSON"),
+        ({"t.json": '[{"labels": ["cat"]}]'}, "entry 1 names no image"),
+        ({"t.json": '[{"image": "a"}]'}, "the entry of a has no tags"),
+        ({"t.json": '{"a": [1, 2]}'}, "are .1, 2., not a list of names"),
+        ({"t.json": '{"images": [{"id": 1}], "annotations": [], "categories": []}'}, "not COCO's form"),
+        ({"t.json": "3"}, "no form that can be read"),
+    ],
+)
+def test_what_cannot_be_imported(
+    root: Path, files: dict[str, str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, text in files.items():
+        (root / name).write_text(text)
+    assert re.search(message, refused(root, capsys=capsys))
+    assert not (root / "tag2mask").exists()
+
+
+def test_a_folder_with_nothing_to_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_image(tmp_path / "a.jpg")
+    assert "neither a table of tags" in refused(tmp_path, capsys=capsys)
+    assert "is not a folder" in refused(tmp_path / "none", capsys=capsys)
