@@ -2,5 +2,6 @@
 
 from tag2mask.metrics.confusion import Confusion, iou_per_class
 from tag2mask.metrics.sweep import ThresholdSweep
+from tag2mask.metrics.tags import TagAveragePrecision, tag_f1
 
-__all__ = ["Confusion", "ThresholdSweep", "iou_per_class"]
+__all__ = ["Confusion", "TagAveragePrecision", "ThresholdSweep", "iou_per_class", "tag_f1"]

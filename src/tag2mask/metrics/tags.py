@@ -4,38 +4,63 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
+from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.classification import (
-    BinaryAveragePrecision,
-    BinaryF1Score,
-    MultilabelAveragePrecision,
-    MultilabelF1Score,
-)
+from torchmetrics.classification import BinaryF1Score, MultilabelF1Score
+from torchmetrics.functional.classification import binary_average_precision
+from torchmetrics.utilities import dim_zero_cat
 
 
-def tag_average_precision(num_classes: int) -> Metric:
-    """Average precision per class, of scores (N, K) in [0, 1] and tags (N, K) of 0 and 1.
+class TagAveragePrecision(Metric):
+    """Average precision of each class; NaN for a class without a positive image, which has none.
 
-    torchmetrics' multi-label scores refuse a single class: that is a binary problem for them, whose
-    result is one number. Flatten what ``compute`` gives.
+    torchmetrics' multi-label score refuses a single class, and gives 0 where there is no positive image,
+    which pulls a mean over classes down in small validation splits.
 
-    Args:
-        num_classes: number of classes K.
+    Shape:
+        - update: scores (N, K) in [0, 1], tags (N, K) of 0 and 1
+        - compute: (K,); torchmetrics makes it a single number for one class, so flatten it
 
     Example:
-        >>> import torch
-        >>> metric = tag_average_precision(1)
-        >>> metric.update(torch.tensor([[0.9], [0.2]]), torch.tensor([[1], [0]]))
-        >>> metric.compute().flatten()
-        tensor([1.])
+        >>> metric = TagAveragePrecision()
+        >>> metric.update(torch.tensor([[0.9, 0.4], [0.2, 0.3]]), torch.tensor([[1, 0], [0, 0]]))
+        >>> metric.compute()
+        tensor([1., nan])
     """
-    if num_classes == 1:
-        return BinaryAveragePrecision()
-    return MultilabelAveragePrecision(num_classes, average="none")
+
+    full_state_update = False
+    higher_is_better = True
+    scores: list[Tensor]
+    tags: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("scores", [], dist_reduce_fx="cat")
+        self.add_state("tags", [], dist_reduce_fx="cat")
+
+    def update(self, scores: Tensor, tags: Tensor) -> None:
+        """Adds the images of a batch."""
+        self.scores.append(scores.detach())
+        self.tags.append(tags.detach().long())
+
+    def compute(self) -> Tensor:
+        """The average precision of each class."""
+        scores, tags = dim_zero_cat(self.scores), dim_zero_cat(self.tags)
+        nothing = scores.new_tensor(float("nan"))
+        return torch.stack(
+            [
+                binary_average_precision(column, tag) if tag.any() else nothing
+                for column, tag in zip(scores.T, tags.T, strict=True)
+            ]
+        )
 
 
 def tag_f1(num_classes: int, average: Literal["none", "micro"] = "none") -> Metric:
-    """F1 score at 0.5, of scores (N, K) in [0, 1] and tags (N, K) of 0 and 1; see `tag_average_precision`.
+    """F1 score at 0.5 of scores (N, K) in [0, 1] against tags (N, K) of 0 and 1.
+
+    torchmetrics' multi-label score refuses a single class, which is a binary problem for it, with one
+    number as its result: flatten what ``compute`` gives.
 
     Args:
         num_classes: number of classes K.

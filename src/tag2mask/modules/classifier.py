@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics.classification import MultilabelAveragePrecision, MultilabelF1Score
 
 from tag2mask.backbones import Backbone, BackboneSpec, fold_batchnorm
 from tag2mask.core import ImageSample, ScoreMaps, TrainBatch, UserError
 from tag2mask.heads import CAMHead
-from tag2mask.metrics import ThresholdSweep
+from tag2mask.metrics import TagAveragePrecision, ThresholdSweep, tag_f1
 from tag2mask.modules.base import Stage
 from tag2mask.modules.optim import Optimization
 from tag2mask.modules.predictor import Predictor
@@ -86,8 +85,8 @@ class Classifier(Predictor, Stage):
         # A tuple, so that the copy is no submodule: it does not belong in a checkpoint.
         self._folded: tuple[Backbone, ...] = ()
         self.loss = nn.MultiLabelSoftMarginLoss()
-        self.average_precision = MultilabelAveragePrecision(num_classes, average="none")
-        self.f1 = MultilabelF1Score(num_classes, average="none")
+        self.average_precision = TagAveragePrecision()
+        self.f1 = tag_f1(num_classes)
         self.cam_sweep = ThresholdSweep(num_classes + 1, [t / 20 for t in range(1, 20)])
 
     def pretrained_parts(self) -> list[nn.Module]:
@@ -155,7 +154,7 @@ class Classifier(Predictor, Stage):
         names = self.classes.names if self.classes else [str(k) for k in range(self.num_classes)]
         for key, metric in (("mAP", self.average_precision), ("F1", self.f1)):
             # A class without a positive image has no average precision: it is left out of the mean.
-            values = metric.compute()
+            values = metric.compute().flatten()
             self.log(f"val/{key}", values[values.isfinite()].mean(), prog_bar=key == "mAP")
             self.log_dict({f"val/{key}/{n}": v for n, v in zip(names, values, strict=True)})
             metric.reset()

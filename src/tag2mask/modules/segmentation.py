@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics.classification import MultilabelF1Score
 
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.backbones import BackboneSpec
 from tag2mask.core import IGNORE, ImageSample, LabelsResult, TrainBatch, UserError, map_threads
 from tag2mask.heads import HeadSpec, MultiScaleMax, SmpSegmenter
-from tag2mask.metrics import Confusion
+from tag2mask.metrics import Confusion, tag_f1
 from tag2mask.modules.base import Stage
 from tag2mask.modules.inference import InferenceSpec
 from tag2mask.modules.loading import load_backbone
@@ -71,7 +70,7 @@ class SegmentationModel(Predictor, Stage):
         self.loss = nn.CrossEntropyLoss(ignore_index=IGNORE)
         self.confusion = Confusion(num_classes + 1)
         # Agreement with the tags needs no mask.
-        self.tag_f1 = MultilabelF1Score(num_classes, average="micro")
+        self.tag_f1 = tag_f1(num_classes, average="micro")
 
     def _build_network(
         self, backbone: BackboneSpec, head: HeadSpec, classifier_from: StepFolder | None
