@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from tag2mask.artifacts import Manifest, ResultFiles
+from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import ClassList, ImageSample, UserError
 from tag2mask.data.image_set import ImageSet
 from tag2mask.data.samples import TrainCrops, WholeImages, as_list
@@ -33,6 +34,9 @@ class ImageData(LightningDataModule):
         predict_batch: whole images per batch.
         num_workers: loader processes.
     """
+
+    collate: Callable[[list[Any]], Any] | None = None
+    """What makes a batch of training samples; None stacks them."""
 
     def __init__(
         self, dataset: ImageSet, batch_size: int, predict_split: str, predict_batch: int, num_workers: int
@@ -86,6 +90,21 @@ class ImageData(LightningDataModule):
         """Checks the images of the predict split."""
         self.dataset.check(self.predict_split_name, need_tags=False)
 
+    def require_results(self, step: StepFolder, kind: str, wanted: Sequence[str] | None = None) -> Manifest:
+        """The manifest of an earlier step whose results this module reads.
+
+        Args:
+            step: its folder.
+            kind: what it must have left.
+            wanted: images that it must have results for; None leaves that open.
+
+        Raises:
+            UserError: the step is not complete, of another kind, or made from other images or classes.
+        """
+        manifest = step.require((kind,), self.classes)
+        require_images(step.path, manifest, self.dataset, wanted)
+        return manifest
+
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Shuffled full batches of crops; the last, smaller one is dropped (poly schedules count on it)."""
         if self._train is None:
@@ -98,6 +117,7 @@ class ImageData(LightningDataModule):
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=self._on_gpu(),
+            collate_fn=self.collate,
         )
 
     def predict_dataloader(self) -> DataLoader[ImageSample]:

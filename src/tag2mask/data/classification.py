@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from torch.utils.data import DataLoader
-
-from tag2mask.core import ImageSample
-from tag2mask.data.base import ImageData
+from tag2mask.data.crops import CropData
 from tag2mask.data.image_set import ImageSet
 from tag2mask.data.samples import TrainCrops, WholeImages
-from tag2mask.data.transforms import Augment, AugmentSpec
+from tag2mask.data.transforms import AugmentSpec
 
 
-class ClassificationData(ImageData):
+class ClassificationData(CropData):
     """Crops with tags to train on; whole images with tags (and masks, where there are any) to validate on.
 
     The defaults are those of PSA (Ahn and Kwak, CVPR 2018).
@@ -41,10 +38,9 @@ class ClassificationData(ImageData):
         eval_long_side: int | None = None,
         num_workers: int = 2,
     ) -> None:
-        super().__init__(dataset, batch_size, predict_split, predict_batch, num_workers)
-        self.augment = Augment(augment)
-        self.train_split_name = train_split
-        self.val_split_name = val_split
+        super().__init__(
+            dataset, batch_size, augment, train_split, val_split, predict_split, predict_batch, num_workers
+        )
         self.eval_long_side = eval_long_side
 
     def train_crops(self) -> TrainCrops:
@@ -52,25 +48,9 @@ class ClassificationData(ImageData):
         self.dataset.check(self.train_split_name)
         return TrainCrops(self.dataset, self.dataset.ids(self.train_split_name), self.augment, with_tags=True)
 
-    def check_val(self) -> None:
-        """Checks images and tags of the validation split."""
-        self.dataset.check(self.val_split_name)
-
     def check_predict(self) -> None:
         """Checks images and tags of the predict split."""
         self.dataset.check(self.predict_split_name)
-
-    def val_dataloader(self) -> DataLoader[ImageSample]:
-        """Whole validation images with tags, and with masks where there are any."""
-        return self.whole_loader(
-            WholeImages(
-                self.dataset,
-                self.dataset.ids(self.val_split_name),
-                with_tags=True,
-                with_masks=True,
-                long_side=self.eval_long_side,
-            )
-        )
 
     def predict_images(self) -> WholeImages:
         """Whole images with tags."""

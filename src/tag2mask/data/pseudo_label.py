@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tag2mask.artifacts.step_folder import StepFolder
-from tag2mask.data.base import ImageData, require_images
+from tag2mask.data.base import ImageData
 from tag2mask.data.image_set import ImageSet
 from tag2mask.data.samples import WholeImages
 
@@ -33,8 +33,7 @@ class PseudoLabelData(ImageData):
     def check_predict(self) -> None:
         """Checks the images, their tags, and that the maps are those of these images."""
         self.dataset.check(self.predict_split_name)
-        manifest = self.maps_dir.require(("maps",), self.classes)
-        require_images(self.maps_dir.path, manifest, self.dataset, self.dataset.ids(self.predict_split_name))
+        self.require_results(self.maps_dir, "maps", self.dataset.ids(self.predict_split_name))
 
     def predict_images(self) -> WholeImages:
         """Whole images with tags and maps."""

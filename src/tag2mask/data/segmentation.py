@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from torch.utils.data import DataLoader
-
 from tag2mask.artifacts.step_folder import StepFolder
-from tag2mask.core import ImageSample, UserError
-from tag2mask.data.base import ImageData, require_images
+from tag2mask.core import UserError
+from tag2mask.data.crops import CropData
 from tag2mask.data.image_set import ImageSet
-from tag2mask.data.samples import LabelReader, StepLabels, TrainCrops, TrueMasks, WholeImages
-from tag2mask.data.transforms import Augment, AugmentSpec
+from tag2mask.data.samples import LabelReader, StepLabels, TrainCrops, TrueMasks
+from tag2mask.data.transforms import AugmentSpec
 
 
-class SegmentationData(ImageData):
+class SegmentationData(CropData):
     """Crops with dense labels to train on; whole images to validate on (with tags) and to predict (without).
 
     Args:
@@ -44,27 +42,17 @@ class SegmentationData(ImageData):
         predict_batch: int = 1,
         num_workers: int = 2,
     ) -> None:
-        super().__init__(dataset, batch_size, predict_split, predict_batch, num_workers)
-        self.augment = Augment(augment)
+        super().__init__(
+            dataset, batch_size, augment, train_split, val_split, predict_split, predict_batch, num_workers
+        )
         self.labels_dir = None if labels_dir is None else StepFolder(labels_dir)
         self.supervision = supervision
-        self.train_split_name = train_split
-        self.val_split_name = val_split
 
     def train_crops(self) -> TrainCrops:
         """The images of the pseudo-labels, or the train split with its true masks."""
         ids, labels = self._true_masks() if self.supervision == "masks" else self._pseudo_labels()
         self.dataset.check_ids(ids, need_tags=False)
         return TrainCrops(self.dataset, ids, self.augment, labels=labels)
-
-    def check_val(self) -> None:
-        """Checks images and tags of the validation split."""
-        self.dataset.check(self.val_split_name)
-
-    def val_dataloader(self) -> DataLoader[ImageSample]:
-        """Whole validation images with tags, and with masks where there are any."""
-        ids = self.dataset.ids(self.val_split_name)
-        return self.whole_loader(WholeImages(self.dataset, ids, with_tags=True, with_masks=True))
 
     def _pseudo_labels(self) -> tuple[Sequence[str], LabelReader]:
         if self.labels_dir is None:
@@ -73,11 +61,10 @@ class SegmentationData(ImageData):
                 "or --data.init_args.supervision masks to train on the true masks"
             )
         step = self.labels_dir
-        manifest = step.require(("labels",), self.classes)
-        require_images(step.path, manifest, self.dataset)
+        ids = self.require_results(step, "labels").image_ids
         labels = StepLabels(self.classes, {"label": step.out})
-        labels.check(manifest.image_ids)
-        return manifest.image_ids, labels
+        labels.check(ids)
+        return ids, labels
 
     def _true_masks(self) -> tuple[Sequence[str], LabelReader]:
         ids = self.dataset.ids(self.train_split_name)

@@ -55,6 +55,12 @@ class RoundFiles:
             require_images(folder.path, manifest, self.images, ids)
         return ids
 
+    def train_ids(self) -> list[str]:
+        """The images that all steps cover, after a look at their files and tags; see `check`."""
+        ids = self.check()
+        self.images.check_ids(ids)
+        return ids
+
     def maps(self, image_id: str) -> ScoreMaps:
         """Unary maps of an image."""
         return load_maps(self.maps_dir.out, image_id, self.images.classes)

@@ -109,9 +109,7 @@ class PairwiseData(ImageData):
 
     def train_crops(self) -> TrainCrops:
         """The images of the unary maps."""
-        ids = self.files.check()
-        self.dataset.check_ids(ids)
-        return _PatchCrops(self.files, ids, self.patches)
+        return _PatchCrops(self.files, self.files.train_ids(), self.patches)
 
     def check_predict(self) -> None:
         """Checks the images and their unary maps."""

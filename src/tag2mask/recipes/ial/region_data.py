@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import ImageSample
@@ -64,6 +63,8 @@ class RegionData(ImageData):
         num_workers: loader processes.
     """
 
+    collate = staticmethod(as_list)  # images differ in size
+
     def __init__(
         self,
         dataset: ImageSet,
@@ -81,28 +82,12 @@ class RegionData(ImageData):
 
     def train_crops(self) -> TrainCrops:
         """The images of the unary maps."""
-        ids = self.files.check()
-        self.dataset.check_ids(ids)
-        return _RegionImages(self.files, ids, self.flip)
+        return _RegionImages(self.files, self.files.train_ids(), self.flip)
 
     def check_predict(self) -> None:
         """Checks images, tags and superpixels."""
         self.dataset.check(self.predict_split_name)
         self.files.check(("superpixels",))
-
-    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """As in `ImageData`, but a batch stays a list: images differ in size."""
-        if self._train is None:
-            raise RuntimeError('call setup("fit") before train_dataloader')
-        return DataLoader(
-            self._train,
-            batch_size=self.batch_size,
-            shuffle=True,
-            drop_last=True,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            collate_fn=as_list,
-        )
 
     def predict_images(self) -> WholeImages:
         """Whole images with tags and superpixels."""

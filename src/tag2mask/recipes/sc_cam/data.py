@@ -14,7 +14,7 @@ from tag2mask.artifacts import load_features, load_sub_labels, safe_join
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import ImageSample, UserError
 from tag2mask.data import ClassificationData
-from tag2mask.data.base import ImageData, require_images
+from tag2mask.data.base import ImageData
 from tag2mask.data.image_set import ImageSet
 from tag2mask.data.samples import TrainCrops, WholeImages
 from tag2mask.data.transforms import Augment, AugmentSpec
@@ -54,9 +54,7 @@ class FeatureData(ImageData):
     def check_predict(self) -> None:
         """Checks the images, their tags, and that the features are those of these images."""
         super().check_predict()
-        step = self.features_dir
-        manifest = step.require(("features",), self.classes)
-        require_images(step.path, manifest, self.dataset, self.dataset.ids(self.predict_split_name))
+        self.require_results(self.features_dir, "features", self.dataset.ids(self.predict_split_name))
 
     def table(self) -> tuple[list[str], Table, Table]:
         """Ids of the N images, their features (N, C) and tags (N, K).
@@ -116,12 +114,12 @@ class SubCategoryData(ClassificationData):
         dataset: the images.
         sub_labels_dir: folder of the step that made the sub-categories; its images are trained on.
         sub_categories: K, sub-categories per class; as in that step.
-        augment: see `ClassificationData`.
         batch_size: see `ClassificationData`.
+        augment: see `ClassificationData`.
         val_split: see `ClassificationData`.
+        eval_long_side: see `ClassificationData`.
         predict_split: see `ClassificationData`.
         predict_batch: see `ClassificationData`.
-        eval_long_side: see `ClassificationData`.
         num_workers: see `ClassificationData`.
     """
 
@@ -130,18 +128,18 @@ class SubCategoryData(ClassificationData):
         dataset: ImageSet,
         sub_labels_dir: StepFolder,
         sub_categories: int = 10,
-        augment: AugmentSpec = AugmentSpec(crop=448, long_side=(256, 512)),
         batch_size: int = 16,
+        augment: AugmentSpec = AugmentSpec(crop=448, long_side=(256, 512)),
         val_split: str = "val",
+        eval_long_side: int | None = None,
         predict_split: str = "train",
         predict_batch: int = 1,
-        eval_long_side: int | None = None,
         num_workers: int = 2,
     ) -> None:
         super().__init__(
             dataset,
-            augment=augment,
             batch_size=batch_size,
+            augment=augment,
             val_split=val_split,
             predict_split=predict_split,
             predict_batch=predict_batch,
@@ -153,10 +151,7 @@ class SubCategoryData(ClassificationData):
 
     def train_crops(self) -> TrainCrops:
         """The images of the sub-categories, with tags."""
-        step = self.sub_labels_dir
-        manifest = step.require(("sub_labels",), self.classes)
-        require_images(step.path, manifest, self.dataset)
-        self.dataset.check_ids(manifest.image_ids)
-        return _SubCategoryCrops(
-            self.dataset, manifest.image_ids, self.augment, step.out, self.sub_categories
-        )
+        ids = self.require_results(self.sub_labels_dir, "sub_labels").image_ids
+        self.dataset.check_ids(ids)
+        folder = self.sub_labels_dir.out
+        return _SubCategoryCrops(self.dataset, ids, self.augment, folder, self.sub_categories)
