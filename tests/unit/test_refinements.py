@@ -10,7 +10,7 @@ import torch
 
 from tag2mask.core import ScoreMaps, UserError
 from tag2mask.modules import Background, DenseCRF, PseudoLabelGenerator, RandomWalk
-from tag2mask.modules.refinements import ImageView, label_map
+from tag2mask.modules.refinements import ImageView, label_map, refine, resized
 
 
 def _scores(maps: torch.Tensor, classes: list[int], size: tuple[int, int] | None = None) -> ScoreMaps:
@@ -111,6 +111,15 @@ def test_disabled_links_are_left_out() -> None:
     # confidence is the winner's share: 0.8 against (1 - 0.8) ** 2
     assert float(result.confidence[0, 0]) == pytest.approx(0.8 / (0.8 + 0.04), abs=1e-6)
     assert math.isfinite(float(result.confidence.max()))
+
+
+def test_an_image_without_tags_goes_through_the_chain_as_background() -> None:
+    image = ImageView(torch.zeros(3, 16, 24, dtype=torch.uint8), lambda pixels: torch.zeros(4, 2, 3))
+    none = _scores(torch.zeros(0, 5, 5), [], (16, 24))
+    assert refine(none, image, [RandomWalk(steps=4)]).maps.shape == (0, 2, 3)
+    assert resized(none, (8, 9)).maps.shape == (0, 8, 9)
+    scores = refine(none, image, [Background(alpha=4), RandomWalk(steps=4), DenseCRF()])
+    assert scores.classes == (0,) and label_map(scores).tolist() == [[0] * 24] * 16
 
 
 def test_labels_without_a_background_are_refused() -> None:

@@ -198,9 +198,11 @@ def refine(scores: ScoreMaps, image: ImageView, chain: Iterable[Refinement]) -> 
 
 
 def resized(scores: ScoreMaps, size: tuple[int, int]) -> ScoreMaps:
-    """The maps at another size (h, w), bilinear."""
+    """The maps at another size (h, w), bilinear; there may be none."""
     if scores.maps.shape[1:] == size:
         return scores
+    if not len(scores.maps):
+        return replace(scores, maps=np.zeros((0, *size), np.float32))
     maps = F.interpolate(torch.from_numpy(scores.maps)[None], size, mode="bilinear", align_corners=False)
     return replace(scores, maps=maps[0].numpy())
 
