@@ -154,7 +154,7 @@ def test_interrupted_fit_goes_on_from_its_last_epoch(
         ({"model__init_args__backbone__name": "resnet10x"}, "unknown backbone 'resnet10x'"),
         ({"model__init_args__backbone__weights": "no/such/file.safetensors"}, "no/such/file.safetensors"),
         ({"data__init_args__dataset__init_args__root": "no/such/folder"}, "no/such/folder"),
-        ({"data__init_args__batch_size": "100"}, "batch"),
+        ({"data__init_args__batch_size": "0"}, "batch_size must be at least 1"),
         ({"model__init_args__optimization__lr": "-1"}, "optimization.lr must be above 0"),
     ],
 )

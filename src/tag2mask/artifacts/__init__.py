@@ -43,6 +43,8 @@ from tag2mask.artifacts.names import (
     RUN_NAME,
     SCORE_NAME,
     SCORECARD_NAME,
+    SCRIPTS,
+    TRAINING_SCRIPTS,
     VARIANTS,
     config_name,
 )
@@ -57,6 +59,8 @@ __all__ = [
     "SCORECARD_NAME",
     "SCORERS",
     "SCORE_NAME",
+    "SCRIPTS",
+    "TRAINING_SCRIPTS",
     "VARIANTS",
     "CommandRecord",
     "Kind",

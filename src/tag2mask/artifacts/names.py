@@ -1,4 +1,4 @@
-"""Names of files and folders in a run, for all who write or read them."""
+"""Names that several packages write or read: of files and folders in a run, and of stage scripts."""
 
 from __future__ import annotations
 
@@ -19,6 +19,12 @@ METRICS_NAME = "metrics.json"
 
 LAST_CHECKPOINT = "checkpoints/last.ckpt"
 """In a step's folder: the network after the last epoch."""
+
+TRAINING_SCRIPTS = ("classifier", "affinity", "segmentation")
+"""Stage scripts whose steps train a network."""
+
+SCRIPTS = (*TRAINING_SCRIPTS, "pseudo_labels")
+"""The scripts that a step may run: ``tag2mask stage SCRIPT``."""
 
 VARIANTS = ("single_scale", "multi_scale", "multi_scale_crf")
 """Ways to predict with a segmentation network: one pass; all test scales and flips; the same with a CRF.

@@ -1,5 +1,5 @@
 """One step of a run as a plain LightningCLI: its options, its identity and its messages."""
 
-from tag2mask.stage.cli import SCRIPTS, StageCLI, main
+from tag2mask.stage.cli import StageCLI, main
 
-__all__ = ["SCRIPTS", "StageCLI", "main"]
+__all__ = ["StageCLI", "main"]

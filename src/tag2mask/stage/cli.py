@@ -12,21 +12,21 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
-from tag2mask.artifacts import LAST_CHECKPOINT, atomic_write_text, config_name, find_kind, read_manifest
+from tag2mask.artifacts import (
+    LAST_CHECKPOINT,
+    SCRIPTS,
+    TRAINING_SCRIPTS,
+    atomic_write_text,
+    config_name,
+    find_kind,
+    read_manifest,
+)
 from tag2mask.callbacks import CamPanels, PredictionWriter, StepProgressBar, StepRecorder
 from tag2mask.core import UserError, keep_freed_memory, unknown_name
 from tag2mask.data.base import ImageData
 from tag2mask.modules import Predictor, Stage
 from tag2mask.stage.identity import config_hash, step_identity
 from tag2mask.stage.messages import hide_known_warnings, mistake_of, show_notes
-
-SCRIPTS: dict[str, type[pl.LightningModule]] = {
-    "classifier": Stage,
-    "affinity": Stage,
-    "pseudo_labels": Predictor,
-    "segmentation": Stage,
-}
-"""Stage script -> what its model must be."""
 
 _CSV_LOGGER = {
     "class_path": "pytorch_lightning.loggers.CSVLogger",
@@ -39,13 +39,13 @@ class StageCLI(LightningCLI):
     """LightningCLI with a step's folder: configuration, checkpoints, results and manifest go there.
 
     Args:
-        script: one of `SCRIPTS`.
+        script: one of `tag2mask.artifacts.SCRIPTS`.
         args: what follows ``tag2mask stage SCRIPT``.
     """
 
     def __init__(self, script: str, args: Sequence[str]) -> None:
         super().__init__(
-            SCRIPTS[script],
+            Stage if script in TRAINING_SCRIPTS else Predictor,
             ImageData,
             subclass_mode_model=True,
             subclass_mode_data=True,
