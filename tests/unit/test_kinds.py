@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +33,7 @@ from tag2mask.core import (
     ScoreMaps,
     SubLabelsResult,
     UserError,
+    plugins,
 )
 from tag2mask.evaluate import score_step, step
 
@@ -146,6 +149,29 @@ def test_a_kind_of_another_package(tmp_path: Path) -> None:
     )  # fmt: skip
     write_manifest(tmp_path / "captions", made)
     assert score_step(tmp_path / "captions")["why"] == "a step of kind captions leaves no label maps"
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_package_is_asked_for_a_kind_that_is_not_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "from tag2mask.artifacts import Kind, register_kind\nregister_kind(Kind('voices', '.wav'))\n"
+    (tmp_path / "brings_voices.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    point = EntryPoint("voices", "brings_voices", plugins.GROUP)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [point] if group == plugins.GROUP else [])
+    assert find_kind("maps").suffix == ".npz" and "brings_voices" not in sys.modules  # not asked in vain
+    assert find_kind("voices").suffix == ".wav"
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_package_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    point = EntryPoint("voices", "brings_nothing", plugins.GROUP)
+    monkeypatch.setattr(plugins, "entry_points", lambda group: [point])
+    with pytest.raises(
+        UserError, match=r"brings_nothing \(entry point voices of tag2mask\.recipes\).*mend or"
+    ):
+        find_kind("voices")
 
 
 @pytest.mark.usefixtures("registry")

@@ -19,6 +19,7 @@ from tag2mask.artifacts.names import VARIANTS
 from tag2mask.artifacts.regions import load_regions, save_regions
 from tag2mask.core.classes import ClassList
 from tag2mask.core.errors import UserError, unknown_name
+from tag2mask.core.plugins import import_plugins
 from tag2mask.core.results import FeaturesResult, LabelsResult, RegionsResult, ScoreMaps, SubLabelsResult
 
 SCORERS = ("maps", "labels", "affinity_labels", "segmentation")
@@ -200,11 +201,13 @@ def register_kind(kind: Kind) -> Kind:
 
 
 def find_kind(name: str) -> Kind:
-    """The kind of a name.
+    """The kind of a name; the packages that register themselves are asked for one that is not known yet.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or a package cannot be imported.
     """
+    if name not in _KINDS:
+        import_plugins()
     if name not in _KINDS:
         raise unknown_name("kind", name, _KINDS, "The package that brings it may not be installed.")
     return _KINDS[name]
