@@ -210,6 +210,8 @@ def test_masks_become_ids(root: Path, value: Any, dtype: Any, given: list[str]) 
     mask = images.read_mask("a")
     assert mask is not None
     assert (mask[2:4] == 1).all() and mask.sum() == 2 * SIZE[1]
+    # masks that are right already are used where they lie
+    assert (root / "tag2mask" / "masks").exists() is ((value, dtype) != (1, np.uint8))
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,19 @@ def test_names_with_spaces_survive(tmp_path: Path, text: str) -> None:
     assert read(tmp_path, text) == LIGHT
 
 
+def test_many_combinations_of_few_words_are_lists(tmp_path: Path) -> None:
+    """Chair and sofa never occur alone, as in real tables, but the cells can be nothing but lists."""
+    cells = ["cat", "dog", "cow", "cat dog", "cat cow", "cow dog", "cat chair", "dog sofa", "cat dog sofa"]
+    rows = read(tmp_path, "image,labels\n" + "".join(f"{n}.jpg,{cell}\n" for n, cell in enumerate(cells)))
+    assert rows["6.jpg"] == ("cat", "chair")
+
+
+def test_combined_names_are_no_lists(tmp_path: Path) -> None:
+    cells = [f"{colour} {thing}" for colour in ("red", "blue", "green") for thing in ("car", "bus", "van")]
+    with pytest.raises(UserError, match="'blue bus', and it is not clear"):
+        read(tmp_path, "image,labels\n" + "".join(f"{n}.jpg,{cell}\n" for n, cell in enumerate(cells)))
+
+
 def test_a_column_of_single_names_keeps_its_spaces(tmp_path: Path) -> None:
     assert read(tmp_path, "filename,label\na.jpg,traffic light\nb.jpg,dog\n")["a.jpg"] == ("traffic light",)
 

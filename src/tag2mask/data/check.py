@@ -130,7 +130,7 @@ def _require_ids(
             f"the masks in {folder} hold ids that no class has: {value} in {counts[value]} masks"
             f"{_usual_tag(value, tags, seen)}; "
             f"they hold {shown}, and the classes are {classes}. Give classes in the order of the ids in the "
-            "data set's YAML, or correct the masks"
+            f"data set's YAML, or convert the masks: tag2mask data import --mask-value {value}=NAME"
         )
 
 

@@ -15,6 +15,8 @@ _CLEAR = (";", "|", ",", "\t", "\n")
 """Characters that class names do not hold: where one occurs, it separates."""
 _DOUBTFUL = ("/", "+", "&")
 """Characters that separate for some and are part of a name for others."""
+_COMBINED = 1.5
+"""Different cells for each different word, from which cells with spaces are taken for lists of names."""
 _QUOTED = re.compile(r'"([^"]*)"|\'([^\']*)\'')
 
 Names = Literal["one", "perhaps one", "many"]
@@ -88,7 +90,7 @@ def _without_clear(cells: Sequence[str], where: str, holds: Names) -> str:
     if not spaced:
         return ""
     alone = [all(word in names for word in name.split()) for name in spaced]
-    if all(alone) and holds == "many":
+    if holds == "many" and (all(alone) or _are_combinations(names)):
         return " "
     if holds == "perhaps one" and not any(word in names for name in spaced for word in name.split()):
         return ""
@@ -98,6 +100,12 @@ def _without_clear(cells: Sequence[str], where: str, holds: Names) -> str:
 
 def _all_known(cells: Iterable[str], separator: str, known: Collection[str]) -> bool:
     return all(name in known for cell in cells for name in split_cell(cell, separator))
+
+
+def _are_combinations(names: Collection[str]) -> bool:
+    """Whether cells are so many combinations of so few words that they can only be lists of names."""
+    words = {word for name in names for word in name.split()}
+    return len(names) >= _COMBINED * len(words) and 2 * len(words & set(names)) >= len(words)
 
 
 def _count_known(cells: Iterable[str], separator: str, known: Collection[str]) -> int:
@@ -112,5 +120,6 @@ def _question(where: str, example: str, doubt: str, options: Sequence[str]) -> U
     choices = " or ".join(f"separator: {option if option.isalpha() else repr(option)}" for option in options)
     return UserError(
         f"{where} holds {example!r}, and it is not clear which names these are ({doubt}): separate names "
-        f"with ';', or set {choices} in the data set's YAML ({NONE}: one name in each cell)"
+        f"with ';', or set {choices} in the data set's YAML or for data import "
+        f"({NONE}: one name in each cell)"
     )

@@ -12,7 +12,7 @@ from tag2mask.data.check import Found, check_dataset, class_table
 from tag2mask.data.class_names import require_distinct_names
 from tag2mask.data.image_folder import file_stem
 from tag2mask.data.image_set import ImageSet, problems_error
-from tag2mask.data.imports.masks import convert_masks, parse_values
+from tag2mask.data.imports.masks import parse_values, usable_masks
 from tag2mask.data.imports.page import write_page
 from tag2mask.data.imports.readers import read_source
 from tag2mask.data.imports.resolve import Choices, common_folder, resolve
@@ -21,7 +21,9 @@ from tag2mask.data.imports.write import CSV_NAME, YAML_NAME, require_free, write
 from tag2mask.data.tag_table import TableForm
 
 PAGE_NAME = "samples.html"
-_OUT, _MASKS = "tag2mask", ("masks", "SegmentationClass")
+_OUT = "tag2mask"
+_MASKS = ("masks", "SegmentationClass")
+_NO_IMAGES = (*_MASKS, "SegmentationClassAug", "SegmentationObject")
 _TABLE = "tag2mask.data.Table"
 _SPLITS = ("train", "val")
 EXAMPLES = """what SOURCE may be:
@@ -77,7 +79,7 @@ def _import(args: argparse.Namespace) -> int:
     out: Path = args.out or root / _OUT
     require_free(out)
     masks = _mask_folder(root, args.masks)
-    index = ImageIndex(root, [out, *([masks] if masks else [])])
+    index = ImageIndex(root, [out, *([masks] if masks else []), *(root / name for name in _NO_IMAGES)])
     source = read_source(root, args.annotations, index, TableForm(args.separator, args.tags_column))
     choices = Choices(args.untagged, args.negative, args.skip_bad, args.val_fraction)
     items = resolve(source, index, choices)
@@ -129,8 +131,9 @@ def _write(
     }
     if masks is not None:
         values = parse_values(args.mask_value, ClassList.from_names(classes))
-        if convert_masks(masks, [item.image for item in items], out / "masks", values):
-            arguments["masks"] = "masks"
+        used = usable_masks(masks, [item.image for item in items], out / "masks", values)
+        if used is not None:
+            arguments["masks"] = str(used.absolute())
         else:
             source.notes.append(
                 f"{masks} has no mask named as an image, such as {file_stem(items[0].image)}.png"

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from tag2mask.artifacts.labels import save_labels, voc_palette
 from tag2mask.core import IGNORE, ClassList, UserError, map_threads, unknown_name
 from tag2mask.data.image_folder import ImageFolder, file_stem
+from tag2mask.data.images import check_mask
 
 _SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
@@ -40,23 +41,29 @@ def parse_values(pairs: Sequence[str], classes: ClassList) -> dict[int | tuple[i
     return values
 
 
-def convert_masks(
+def usable_masks(
     folder: Path, images: Sequence[str], out: Path, values: Mapping[int | tuple[int, ...], int]
-) -> int:
-    """Writes the masks of the images as palette PNGs; returns how many images have one.
+) -> Path | None:
+    """The folder of masks for the data set: the given one, or that of its masks written as palette PNGs.
 
     Args:
         folder: masks, named as the images.
         images: paths of the images, as in the table.
-        out: folder to write to.
+        out: folder to write to, if the masks cannot be used as they are.
         values: value or colour -> mask id; empty takes values as ids, and colours of VOC's palette.
+
+    Returns:
+        `folder` or `out`; None if no mask is named as an image.
 
     Raises:
         UserError: a mask cannot be read, or holds a value that has no meaning.
     """
     index = ImageFolder(folder, _SUFFIXES)
-    stems = [file_stem(image) for image in images]
-    jobs = [(path, stem) for stem in stems if (path := index.find(stem)) is not None]
+    jobs = [(p, stem) for stem in map(file_stem, images) if (p := index.find(stem)) is not None]
+    if not jobs:
+        return None
+    if not values and all(map_threads(lambda job: _is_label_map(job[0]), jobs)):
+        return folder
     with tqdm(total=len(jobs), desc="masks", unit="mask", disable=None) as bar:
 
         def convert(job: tuple[Path, str]) -> None:
@@ -65,7 +72,17 @@ def convert_masks(
             bar.update()
 
         map_threads(convert, jobs)
-    return len(jobs)
+    return out
+
+
+def _is_label_map(path: Path) -> bool:
+    if path.suffix.lower() != ".png":
+        return False
+    try:
+        check_mask(path)
+    except UserError:
+        return False
+    return True
 
 
 def _value(text: str, pair: str) -> int | tuple[int, ...]:
@@ -111,7 +128,7 @@ def _colours(values: Mapping[int | tuple[int, ...], int]) -> dict[tuple[int, ...
 def _look_up(
     path: Path, codes: npt.NDArray[np.int64], table: Mapping[int, int], coloured: bool
 ) -> npt.NDArray[np.uint8]:
-    present, places = np.unique(codes, return_inverse=True)
+    present = np.unique(codes)
     strange = [int(code) for code in present if int(code) not in table]
     if strange:
         shown = ", ".join(f"#{code:06x}" if coloured else str(code) for code in strange[:5])
@@ -120,4 +137,4 @@ def _look_up(
             f"that is: give --mask-value {shown.partition(',')[0]}=NAME (a class, background or ignore)"
         )
     ids = np.array([table[int(code)] for code in present], np.uint8)
-    return ids[places].reshape(codes.shape)
+    return ids[np.searchsorted(present, codes)]
