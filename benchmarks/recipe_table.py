@@ -16,8 +16,7 @@ from typing import Any
 from benchmarks.results_table import Card, keep, read_card
 from tag2mask.artifacts import read_manifest
 from tag2mask.core.tables import Table
-from tag2mask.pipeline import Recipe, load_recipe
-from tag2mask.pipeline.configs import find_conf, recipe_folder
+from tag2mask.pipeline import Recipe, load_recipe, open_library
 from tag2mask.pipeline.settings import read_run
 
 Row = dict[str, float]
@@ -55,10 +54,9 @@ def row_of(run: Path, card: Card) -> Row:
 
 def recipe_of(run: Path, card: Card) -> Recipe:
     """The recipe of a run, with the variant, rounds and budget that it was run with."""
-    folder = recipe_folder(find_conf(), card["recipe"])
     settings = read_run(run)
     rounds, budget = (settings.rounds, settings.budget or "full") if settings else (None, "full")
-    return load_recipe(folder, card["variant"] or "", rounds, budget)
+    return load_recipe(open_library(), card["recipe"], card["variant"] or "", rounds, budget)
 
 
 def label_of(card: Card) -> str:

@@ -15,7 +15,7 @@ DESCRIPTION = "From image tags to pixel masks: weakly supervised semantic segmen
 EXAMPLES = """examples:
   tag2mask run psa --data shapes --run-dir runs/demo --budget tiny
   tag2mask run psa --data voc --data-root /data/VOC2012 --run-dir runs/psa --dry-run
-  tag2mask stage classifier fit --config conf/recipes/psa/cam.yaml
+  tag2mask recipes show psa --budget small --step cam
   tag2mask predict images/ --checkpoint runs/psa --out predictions --overlay
   tag2mask score predictions/ /data/VOC2012/SegmentationClass --split val.txt
   tag2mask report runs/psa runs/other
@@ -34,7 +34,8 @@ scripts:
   segmentation    stage 3: the segmentation network
 
 examples:
-  tag2mask stage classifier fit --config conf/recipes/psa/cam.yaml --trainer.max_epochs 1
+  tag2mask recipes show psa --step cam --data voc --yaml > cam.yaml
+  tag2mask stage classifier fit --config cam.yaml --step-dir runs/by_hand/cam --trainer.max_epochs 1
   tag2mask stage classifier fit --help"""
 
 
@@ -45,7 +46,7 @@ class _Command(NamedTuple):
 
 COMMANDS: dict[str, _Command] = {
     "run": _Command("tag2mask.pipeline.command", "run a recipe, step by step"),
-    "recipes": _Command("tag2mask.pipeline.command", "list the recipes and their steps"),
+    "recipes": _Command("tag2mask.pipeline.show", "list the recipes, or show what one is set to"),
     "stage": _Command("tag2mask.stage", "start one stage (a LightningCLI with all its options)"),
     "predict": _Command("tag2mask.predict", "segment new images with a trained model"),
     "score": _Command("tag2mask.evaluate.command", "score a folder of label PNGs against true masks"),

@@ -6,17 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
 from tag2mask.artifacts import CommandRecord, Manifest, save_labels, save_maps, write_manifest
 from tag2mask.core import ScoreMaps
 from tag2mask.data import VOC
+from tag2mask.pipeline import Step, load_recipe
 from tag2mask.stage import main
+from tests.stages import LIBRARY, Choice, settings_file
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-PSA = CONF / "recipes" / "psa"
-SCRIPTS = {s["name"]: s for s in yaml.safe_load((PSA / "recipe.yaml").read_text())["steps"]}
-STEP_FILES = sorted(p for p in PSA.glob("*.yaml") if p.name != "recipe.yaml")
+STEPS = load_recipe(LIBRARY, "psa").steps
+BUDGETS = ("full", "small", "tiny", "demo")
 
 SMALL = {
     "classifier": ["--data.init_args.batch_size", "2", "--data.init_args.augment.crop", "64"],
@@ -63,30 +63,29 @@ def earlier(tiny_voc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def _arguments(path: Path, root: Path, step_dir: Path) -> tuple[str, list[str]]:
-    step = SCRIPTS[path.name.split(".")[0]]
-    command = step["commands"][0]
-    base = path.with_name(f"{step['name']}.yaml")
-    args = [command, "--config", str(base)]
-    args += ["--config", str(path)] if path != base else []
-    args += ["--config", str(CONF / "data" / "voc.yaml"), "--step-dir", str(step_dir)]
+def _arguments(step: Step, budget: str, root: Path, folder: Path) -> list[str]:
+    config = settings_file(folder / "settings.yaml", step, Choice(budget), "voc")
+    args = [step.commands[0], "--config", str(config), "--step-dir", str(folder / "step")]
     args += ["--data.init_args.dataset.init_args.root", str(root), "--data.init_args.num_workers", "0"]
-    if step["script"] != "pseudo_labels":
+    if step.trains:
         args += ["--model.init_args.backbone.weights", "none", "--trainer.fast_dev_run", "1"]
-    return step["script"], [*args, *SMALL[step["script"]], "--trainer.accelerator", "cpu"]
+    return [*args, *SMALL[step.script], "--trainer.accelerator", "cpu"]
 
 
-@pytest.mark.parametrize("path", STEP_FILES, ids=lambda p: p.name)
-def test_step_configuration_starts(path: Path, tiny_voc: Path, earlier: Path, tmp_path: Path) -> None:
-    script, args = _arguments(path, tiny_voc, tmp_path / "step")
-    for option, source in SCRIPTS[path.name.split(".")[0]].get("inputs", {}).items():
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
+def test_step_configuration_starts(
+    step: Step, budget: str, tiny_voc: Path, earlier: Path, tmp_path: Path
+) -> None:
+    args = _arguments(step, budget, tiny_voc, tmp_path)
+    for option, source in step.inputs.items():
         folder = earlier / (source if (earlier / source).is_dir() else "cam")
         if option != "model.init_args.affinity_from":
             args += [f"--{option}", str(folder)]
-    if path.name.startswith("walk"):
+    if step.name == "walk":
         # The walk itself needs a trained AffinityNet: the tiny run of tests/pipeline makes one.
         args += ["--model.init_args.refinements", "[]"]
-    assert main(script, args) == 0
+    assert main(step.script, args) == 0
 
 
 @pytest.mark.parametrize("path", sorted((CONF / "logger").glob("*.yaml")), ids=lambda p: p.name)
@@ -94,11 +93,11 @@ def test_logger_configuration_starts(
     path: Path, tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
-    script, args = _arguments(PSA / "cam.small.yaml", tiny_voc, tmp_path / "cam")
+    args = _arguments(STEPS[0], "small", tiny_voc, tmp_path)
     at = args.index("--trainer.fast_dev_run")
     args[at : at + 2] = ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1"]
     args += ["--config", str(path), "--trainer.log_every_n_steps", "1", "--trainer.limit_val_batches", "1"]
-    assert main(script, args) == 0
-    logs = [p for p in (tmp_path / "cam").rglob("*") if p.is_file() and "checkpoints" not in p.parts]
+    assert main("classifier", args) == 0
+    logs = [p for p in (tmp_path / "step").rglob("*") if p.is_file() and "checkpoints" not in p.parts]
     expected = {"csv": "metrics.csv", "tensorboard": "events.out", "wandb": ".wandb"}[path.stem]
     assert any(expected in p.name for p in logs)

@@ -21,21 +21,19 @@ from tag2mask.core import ScoreMaps, UserError
 from tag2mask.data import VOC
 from tag2mask.heads import HeadSpec
 from tag2mask.modules import Classifier, SegmentationModel, Stage
-from tag2mask.pipeline import load_recipe
+from tag2mask.pipeline import Choice, Step, load_recipe, resolve
 from tag2mask.recipes.ial import PairwiseLearner
 from tag2mask.recipes.ial.propagation import PropagationSpec
 from tag2mask.stage import main
+from tests.stages import LIBRARY, settings_file
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
-IAL = CONF / "recipes" / "ial"
-STEPS = {step.config_name: step for step in load_recipe(IAL, rounds=2).steps if step.name != "segmentation"}
-STEP_FILES = sorted(p for p in IAL.glob("*.yaml") if p.name != "recipe.yaml")
+STEPS = {s.template: s for s in load_recipe(LIBRARY, "ial", rounds=2).steps if s.name != "segmentation"}
 
 SMALL = {
     "cam": ["--data.init_args.batch_size", "2", "--data.init_args.augment.crop", "64"],
-    "unary": ["--data.init_args.batch_size", "2", "--data.init_args.augment.crop", "64"],
-    "regions": ["--data.init_args.batch_size", "1", "--model.init_args.hidden", "[32]"],
-    "pairwise": [
+    "unary_{round}": ["--data.init_args.batch_size", "2", "--data.init_args.augment.crop", "64"],
+    "regions_{round}": ["--data.init_args.batch_size", "1", "--model.init_args.hidden", "[32]"],
+    "pairwise_{round}": [
         "--data.init_args.batch_size", "1", "--data.init_args.patches.count", "1",
         "--data.init_args.patches.size", "32",
         "--data.init_args.energy_images", "1", "--trainer.val_check_interval", "1",
@@ -98,37 +96,33 @@ def _network(folder: Path, module: Stage, kind: str, images: VOC) -> None:
     _manifest(folder, kind, images, "checkpoints/last.ckpt")
 
 
-def _start(path: Path, root: Path, earlier: Path, step_dir: Path, command: str) -> int:
-    step = STEPS[path.name.split(".")[0]]
-    args = [command, "--config", str(IAL / f"{step.config_name}.yaml")]
-    args += ["--config", str(path)] if path.name.count(".") > 1 else []
-    args += ["--config", str(CONF / "data" / "voc.yaml"), "--step-dir", str(step_dir)]
+def _start(step: Step, budget: str, root: Path, earlier: Path, folder: Path) -> int:
+    config = settings_file(folder / "settings.yaml", step, Choice(budget), "voc")
+    args = [step.commands[0], "--config", str(config), "--step-dir", str(folder / "step")]
     args += ["--data.init_args.dataset.init_args.root", str(root), "--data.init_args.num_workers", "0"]
     args += ["--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
     for option, source in step.inputs.items():
         args += [f"--{option}", str(earlier / source.replace("segmentation", "unary_1").replace("_2", "_1"))]
-    if command == "fit":
+    if step.trains:
         args += ["--model.init_args.backbone.weights", "none", "--trainer.fast_dev_run", "1"]
-        args += SMALL[step.config_name]
+        args += SMALL[step.template]
     return main(step.script, args)
 
 
-@pytest.mark.parametrize("path", STEP_FILES, ids=lambda p: p.name)
-def test_step_configuration_starts(path: Path, tiny_voc: Path, earlier: Path, tmp_path: Path) -> None:
-    command = STEPS[path.name.split(".")[0]].commands[0]
-    assert _start(path, tiny_voc, earlier, tmp_path / "step", command) == 0
-
-
-def test_every_step_has_its_files() -> None:
-    assert set(STEPS) == {path.name.split(".")[0] for path in STEP_FILES}
+@pytest.mark.parametrize("budget", ["full", "small", "tiny"])
+@pytest.mark.parametrize("name", STEPS)
+def test_step_configuration_starts(
+    name: str, budget: str, tiny_voc: Path, earlier: Path, tmp_path: Path
+) -> None:
+    assert _start(STEPS[name], budget, tiny_voc, earlier, tmp_path) == 0
 
 
 def test_rounds_are_chained_as_in_table_5() -> None:
-    recipe = load_recipe(IAL)
-    assert [s.name for s in recipe.steps if s.config_name == "unary"] == [
+    recipe = load_recipe(LIBRARY, "ial")
+    assert [s.name for s in recipe.steps if s.template == "unary_{round}"] == [
         "unary_1", "unary_2", "unary_3", "unary_4", "segmentation",
     ]  # fmt: skip
-    labels = [s.inputs["data.init_args.labels_dir"] for s in recipe.steps if s.config_name == "unary"]
+    labels = [s.inputs["data.init_args.labels_dir"] for s in recipe.steps if s.template == "unary_{round}"]
     assert labels == ["seeds", "pairwise_1", "pairwise_2", "pairwise_3", "pairwise_4"]
     for number in range(1, 6):
         pairwise = recipe.step(f"pairwise_{number}").inputs
@@ -144,24 +138,25 @@ def test_rounds_are_chained_as_in_table_5() -> None:
 @pytest.mark.parametrize("rounds", [1, 2, 7])
 def test_any_number_of_rounds(rounds: int) -> None:
     for variant in ("", "no_mining", "no_affinity", "no_smoothness"):
-        recipe = load_recipe(IAL, variant, rounds)
-        assert sum(s.config_name == "unary" for s in recipe.steps) == rounds
+        recipe = load_recipe(LIBRARY, "ial", variant, rounds)
+        assert sum(s.template == "unary_{round}" for s in recipe.steps) == rounds
         assert next(s.name for s in recipe.steps if s.stage == 3) == "segmentation"
 
 
 def test_variants() -> None:
-    no_mining = load_recipe(IAL, "no_mining")
-    assert not any(s.config_name == "regions" for s in no_mining.steps)
+    no_mining = load_recipe(LIBRARY, "ial", "no_mining")
+    assert not any(s.template == "regions_{round}" for s in no_mining.steps)
     assert "data.init_args.labels_dir" not in no_mining.step("pairwise_3").inputs
-    no_affinity = load_recipe(IAL, "no_affinity")
-    assert not any(s.config_name in ("pairwise", "unary_pairwise") for s in no_affinity.steps)
+    no_affinity = load_recipe(LIBRARY, "ial", "no_affinity")
+    assert not any(s.template in ("pairwise_{round}", "unary_pairwise") for s in no_affinity.steps)
     assert no_affinity.step("unary_1").inputs["data.init_args.labels_dir"] == "seeds"
     assert no_affinity.step("segmentation").inputs["data.init_args.labels_dir"] == "regions_4"
-    no_smoothness = load_recipe(IAL, "no_smoothness")
+    no_smoothness = load_recipe(LIBRARY, "ial", "no_smoothness")
     for number in range(1, 6):
-        assert no_smoothness.step(f"pairwise_{number}").args == ("--model.init_args.smoothness", "0")
+        settings = resolve(LIBRARY, no_smoothness.step(f"pairwise_{number}"), Choice())
+        assert settings["model.init_args.smoothness"].value == 0
 
 
 def test_recipe_without_rounds_refuses_the_option() -> None:
     with pytest.raises(UserError, match="psa repeats no steps: leave --rounds out"):
-        load_recipe(CONF / "recipes" / "psa", rounds=3)
+        load_recipe(LIBRARY, "psa", rounds=3)

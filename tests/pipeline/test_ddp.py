@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tag2mask.artifacts import read_manifest
+from tests.stages import step_file
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 PHOTOS = 7
@@ -62,9 +63,8 @@ def _start(words: list[str]) -> subprocess.CompletedProcess[str]:
 def _stage(run: Path, root: Path, step: str, command: str, launcher: list[str]) -> str:
     script, _, extra = STEPS[step]
     words = [*launcher, "-m", "tag2mask", "stage", script, command]
-    for name in (f"{step}.yaml", f"{step}.small.yaml"):
-        words += ["--config", str(CONF / "recipes" / "psa" / name)]
-    words += ["--config", str(CONF / "data" / "voc.yaml"), "--step-dir", str(run / step)]
+    words += ["--config", str(step_file(run / f"{step}.yaml", "psa", step, "small", "voc"))]
+    words += ["--step-dir", str(run / step)]
     words += ["--config", str(CONF / "logger" / "csv.yaml"), "--data.init_args.num_workers", "0"]
     words += ["--data.init_args.dataset.init_args.root", str(root)]
     for word in extra:

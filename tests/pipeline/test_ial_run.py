@@ -17,12 +17,12 @@ from tag2mask.artifacts import load_labels, load_maps, load_regions, manifest_ha
 from tag2mask.data import Shapes
 from tag2mask.modules import SegmentationModel
 from tag2mask.pipeline import load_recipe, runner
+from tests.stages import LIBRARY
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-IAL = Path(__file__).resolve().parents[2] / "conf" / "recipes" / "ial"
 TRAIN, VAL, SIZE = 16, 4, (64, 80)
-RECIPE = load_recipe(IAL, rounds=2)
+RECIPE = load_recipe(LIBRARY, "ial", rounds=2)
 
 
 class Run:

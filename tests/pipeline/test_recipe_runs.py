@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,13 +18,12 @@ from benchmarks import val_cams
 from tag2mask import cli, load
 from tag2mask.artifacts import read_manifest
 from tag2mask.data import Shapes
-from tag2mask.pipeline import load_recipe, runner
-from tag2mask.pipeline.spec import Recipe, Step
+from tag2mask.pipeline import Choice, Recipe, Step, load_recipe, runner
 from tag2mask.stage import main
+from tests.stages import LIBRARY, settings_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
 RECIPES = {"sc_cam": 2, "rrm": None, "self_guided": 2}
 """Recipe -> rounds of the tiny run, or None where it repeats nothing."""
 TRAIN, VAL, SIZE = 16, 4, (64, 80)
@@ -71,7 +69,7 @@ def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
             second = cli.main(words)
-    recipe = load_recipe(CONF / "recipes" / request.param, rounds=rounds)
+    recipe = load_recipe(LIBRARY, request.param, rounds=rounds)
     return TinyRun(recipe, folder / "run", data, (first, second), printed.getvalue())
 
 
@@ -85,7 +83,7 @@ def test_every_step_is_made_and_scored_and_then_nothing(tiny: TinyRun) -> None:
         assert set(manifest.parents) == set(step.inputs.values())
         if step.score:
             assert 0 <= card["steps"][step.name]["miou"] <= 1
-    assert set(tiny.recipe.paper["targets"]) <= {s.name for s in load_recipe(tiny.recipe.folder).steps}
+    assert set(tiny.recipe.paper["targets"]) <= {s.name for s in load_recipe(LIBRARY, tiny.recipe.name).steps}
 
 
 def test_the_model_predicts_without_tags(tiny: TinyRun) -> None:
@@ -140,8 +138,8 @@ def test_every_variant_starts(tiny: TinyRun, tmp_path: Path) -> None:
     plain = {step.name: step for step in tiny.recipe.steps}
     rounds = RECIPES[tiny.recipe.name]
     for variant in tiny.recipe.variants:
-        for step in load_recipe(tiny.recipe.folder, variant, rounds).steps:
-            if step.args == plain[step.name].args or step.commands[0] != "fit":
+        for step in load_recipe(LIBRARY, tiny.recipe.name, variant, rounds).steps:
+            if step.sections == plain[step.name].sections or not step.trains:
                 continue
             arguments = _arguments(tiny, step, "full", tmp_path / variant)
             assert main(step.script, arguments) == 0, f"{variant}, {step.name}: {arguments}"
@@ -149,25 +147,17 @@ def test_every_variant_starts(tiny: TinyRun, tmp_path: Path) -> None:
 
 def _arguments(tiny: TinyRun, step: Step, budget: str, folder: Path) -> list[str]:
     """The step's first command, on a network and crops that a test can afford; the rest as shipped."""
-    files = [tiny.recipe.folder / f"{step.config_name}{ending}.yaml" for ending in ("", f".{budget}")]
-    plain: dict[str, Any] = yaml.safe_load(files[0].read_text())
-    configs = [str(file) for file in [*files, tiny.data] if file.is_file()]
-    words = [step.commands[0], *(word for config in configs for word in ("--config", config))]
+    config = settings_file(folder / f"{step.name}.yaml", step, Choice(budget), str(tiny.data))
+    words = [step.commands[0], "--config", str(config)]
     words += ["--step-dir", str(folder / step.name), "--trainer.accelerator", "cpu"]
     words += ["--trainer.enable_progress_bar", "false", "--data.init_args.num_workers", "0"]
     for option, source in step.inputs.items():
         words += [f"--{option}", str(tiny.folder / source)]
-    words += step.args
-    if step.commands[0] == "fit":
+    if step.trains:
         words += ["--trainer.fast_dev_run", "1", "--data.init_args.batch_size", "2"]
-        words += [
-            "--model.init_args.backbone.weights",
-            "none",
-            "--model.init_args.backbone.name",
-            "test_resnet",
-        ]
-        words += ["--model.init_args.backbone.frozen", "[]"]
+        words += ["--model.init_args.backbone.weights", "none"]
+        words += ["--model.init_args.backbone.name", "test_resnet", "--model.init_args.backbone.frozen", "[]"]
         if "model.init_args.network_from" in step.inputs:  # one network throughout: that of the tiny run
             words += ["--model.init_args.head.name", "deeplabv2", "--model.init_args.head.channels", "null"]
-        words += ["--data.init_args.augment.crop", "96"] if "augment" in plain["data"]["init_args"] else []
+        words += ["--data.init_args.augment.crop", "96"] if "augment" in config.read_text() else []
     return words

@@ -24,20 +24,21 @@ from tag2mask.pipeline import Extras, Request, Settings, run_recipe
 FAKE = Path(__file__).with_name("fake_tag2mask.py")
 PROGRAM = (sys.executable, str(FAKE))
 
-STEPS = [
-    {"name": "cam", "stage": 1, "script": "classifier", "commands": ["fit", "predict"], "kind": "maps",
-     "score": "maps"},
-    {"name": "learn", "stage": 2, "script": "affinity", "commands": ["fit"], "kind": "checkpoint",
-     "inputs": {"data.init_args.labels_dir": "cam"}},
-    {"name": "label", "stage": 2, "script": "pseudo_labels", "commands": ["predict"], "kind": "labels",
-     "inputs": {"data.init_args.maps_dir": "cam", "model.init_args.affinity_from": "learn"},
-     "score": "labels"},
-    {"name": "model", "stage": 3, "script": "segmentation", "commands": ["fit", "predict"],
-     "kind": "segmentation", "inputs": {"data.init_args.labels_dir": "label"}, "score": "segmentation"},
-]  # fmt: skip
+STEPS = {
+    "cam": {"stage": 1, "script": "classifier", "commands": ["fit", "predict"], "kind": "maps", "inputs": {}},
+    "learn": {"stage": 2, "script": "affinity", "commands": ["fit"], "kind": "checkpoint",
+              "inputs": {"data.init_args.labels_dir": "cam"}},
+    "label": {"stage": 2, "script": "pseudo_labels", "commands": ["predict"], "kind": "labels",
+              "inputs": {"data.init_args.maps_dir": "cam", "model.init_args.affinity_from": "learn"}},
+    "model": {"stage": 3, "script": "segmentation", "commands": ["fit", "predict"], "kind": "segmentation",
+              "inputs": {"data.init_args.labels_dir": "label"}},
+}  # fmt: skip
 VARIANTS = {
-    "short": {"skip": ["learn", "label"], "inputs": {"model": {"data.init_args.labels_dir": "cam"}}},
-    "bare": {"args": {"label": ["--model.init_args.refinements null"]}},
+    "short": {
+        "skip": ["learn", "label"],
+        "steps": {"model": {"inputs": {"data.init_args.labels_dir": "cam"}}},
+    },
+    "bare": {"steps": {"label": {"model.init_args.refinements": None}}},
 }
 
 
@@ -46,26 +47,30 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.conf = folder / "conf"
-        self.recipe = self.conf / "recipes" / "toy"
+        self.page = self.conf / "recipes" / "toy.yaml"
         self.run_dir = folder / "run"
         self.calls_file = folder / "calls"
-        self.recipe.mkdir(parents=True)
-        self.write(
-            "recipes/toy/recipe.yaml", {"name": "toy", "title": "a toy", "steps": STEPS, "variants": VARIANTS}
-        )
-        for step in STEPS:
-            self.write(
-                f"recipes/toy/{step['name']}.yaml", {"model": {"init_args": {"lr": 0.1, "of": step["name"]}}}
-            )
-        for step in ("cam", "learn", "model"):
-            self.write(f"recipes/toy/{step}.tiny.yaml", {"trainer": {"max_epochs": 1}})
+        self.settings = {step: {"lr": 0.1, "of": step} for step in STEPS}
+        self.set()
+        self.write("budgets/tiny.yaml", {})
+        self.write("backbones/resnet50.yaml", {})
         self.write_data("toy", ["cat"])
         self.write("logger/csv.yaml", {"trainer": {"logger": True}})
+
+    def set(self, step: str = "cam", **init_args: Any) -> None:
+        """Write the recipe's page, with other settings for a step."""
+        self.settings[step] |= init_args
+        steps = {}
+        for name, plain in STEPS.items():
+            budgets = {"tiny": {"trainer": {"max_epochs": 1}}} if "fit" in plain["commands"] else {}
+            model = {"init_args": self.settings[name]}
+            steps[name] = {**plain, "model": model, "budgets": budgets}
+        self.write("recipes/toy.yaml", {"title": "a toy", "steps": steps, "variants": VARIANTS})
 
     def write(self, name: str, plain: Any) -> Path:
         path = self.conf / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(plain))
+        path.write_text(yaml.safe_dump(plain, sort_keys=False))
         return path
 
     def write_data(self, name: str, classes: list[str], **more: Any) -> Path:
@@ -91,6 +96,10 @@ class Bench:
     def started(self) -> list[str]:
         """The same as ``step:command``, for stages only."""
         return [_named(words) for words in self.calls() if words[0] == "stage"]
+
+    def started_with(self, step: str) -> dict[str, Any]:
+        """The settings in the step's folder."""
+        return yaml.safe_load((self.run_dir / step / "settings.yaml").read_text())
 
     def manifest(self, step: str) -> dict[str, Any]:
         return json.loads((self.run_dir / step / "manifest.json").read_text())
@@ -136,33 +145,36 @@ def test_all_steps_in_order_and_then_nothing(bench: Bench, capsys: pytest.Captur
 def test_command_line_of_a_stage(bench: Bench, tmp_path: Path) -> None:
     weights = tmp_path / "w.safetensors"
     weights.write_bytes(b"w")
-    extras = Extras(2, "csv", {"label": ["--model.init_args.x", "1"]}, ["--trainer.precision", "32"])
+    overrides = {"label": {"model.init_args.x": 1}}
+    extras = Extras(2, "csv", overrides, ["--trainer.precision", "32"])
     asked = {
         "data_root": "images", "budget": "tiny", "backbone": "resnet50", "weights": "w.safetensors",
         "seed": 7, "variant": "bare",
     }  # fmt: skip
     assert bench.run(asked=asked, extras=extras) == 0
     stages = {_named(c): c for c in bench.calls() if c[0] == "stage"}
-    run, conf, recipe = bench.run_dir, bench.conf, bench.recipe
+    run, conf = bench.run_dir, bench.conf
     fingerprint = bench.manifest("cam")["commands"]["fit"]["fingerprint"]
-    root = ["--data.init_args.dataset.init_args.root", str(tmp_path / "images")]
     assert stages["cam:fit"] == [
-        "stage", "classifier", "fit",
-        "--config", f"{recipe}/cam.yaml", "--config", f"{recipe}/cam.tiny.yaml",
-        "--config", f"{conf}/data/toy.yaml", "--config", f"{conf}/logger/csv.yaml",
-        "--step-dir", f"{run}/cam", "--recipe", "toy:bare", "--fingerprint", fingerprint, *root,
-        "--model.init_args.backbone.name", "resnet50", "--model.init_args.backbone.weights", str(weights),
-        "--seed_everything", "7", "--trainer.devices", "2", "--trainer.precision", "32",
+        "stage", "classifier", "fit", "--config", f"{run}/cam/settings.yaml",
+        "--step-dir", f"{run}/cam", "--recipe", "toy:bare", "--fingerprint", fingerprint,
+        "--config", f"{conf}/logger/csv.yaml", "--trainer.devices", "2", "--trainer.precision", "32",
     ]  # fmt: skip
+    dataset = {"class_path": "tag2mask.data.VOC", "init_args": {"root": str(tmp_path / "images")}}
+    dataset["init_args"]["classes"] = ["cat"]
+    backbone = {"name": "resnet50", "weights": str(weights)}
+    assert bench.started_with("cam") == {
+        "model": {"init_args": {"lr": 0.1, "of": "cam", "backbone": backbone}},
+        "data": {"init_args": {"dataset": dataset}},
+        "trainer": {"max_epochs": 1},
+        "seed_everything": 7,
+    }
     label = stages["label:predict"]
-    assert "--model.init_args.backbone.name" not in label
-    assert "--model.init_args.backbone.weights" not in label
     assert _option(label, "--data.init_args.maps_dir") == f"{run}/cam"
     assert _option(label, "--model.init_args.affinity_from") == f"{run}/learn"
-    # the variant's options, then the step's, then everybody's: the last one wins
-    assert label[-6:] == [
-        "--model.init_args.refinements", "null", "--model.init_args.x", "1", "--trainer.precision", "32",
-    ]  # fmt: skip
+    # a step that trains nothing has no backbone; the variant and the command line set the rest
+    changed = {"lr": 0.1, "of": "label", "refinements": None, "x": 1}
+    assert bench.started_with("label")["model"] == {"init_args": changed}
 
 
 def test_scorecard(bench: Bench) -> None:
@@ -186,39 +198,31 @@ def test_changed_configuration(bench: Bench, capsys: pytest.CaptureFixture[str])
     bench.run()
     bench.calls()
     first = bench.manifest("label")["made"]
-    path = bench.recipe / "label.yaml"
-    path.write_text("# only a comment\n" + path.read_text())
+    bench.page.write_text("# only a comment\n" + bench.page.read_text())
     bench.run()
     assert bench.started() == []
-    bench.write("recipes/toy/label.yaml", {"model": {"init_args": {"lr": 0.5, "of": "label"}}})
+    bench.set("label", lr=0.5)
     capsys.readouterr()
     bench.run()
     # what reads the step is made again too, what it reads is not
     assert bench.started() == ["label:predict", "model:fit", "model:predict"]
     printed = capsys.readouterr().out
     assert "[3/4] label  to be made again: model.init_args.lr 0.1 -> 0.5\n" in printed
-    assert "[4/4] model  to be made again: label was made again\n" in printed
+    assert "[4/4] model  to be made again: label is made first\n" in printed
     kept = json.loads((bench.run_dir / "label.previous" / "manifest.json").read_text())
     assert kept["made"] == first and bench.manifest("label")["made"] != first
-    bench.write("recipes/toy/label.yaml", {"model": {"init_args": {"lr": 0.6, "of": "label"}}})
+    bench.set("label", lr=0.6)
     bench.run()
     assert json.loads((bench.run_dir / "label.previous" / "manifest.json").read_text())["made"] != first
 
 
 def test_a_step_made_again_is_then_done(bench: Bench) -> None:
-    # Nested settings that several files share: saying what changed must not mix them in the record.
-    nested = {
-        "model": {"init_args": {"lr": 0.1, "of": "label"}},
-        "data": {"init_args": {"dataset": {"a": 1}}},
-    }
-    bench.write("recipes/toy/label.yaml", nested)
+    # Saying what changed must not mix anything into the record.
     bench.run()
-    nested["model"]["init_args"]["lr"] = 0.7
-    bench.write("recipes/toy/label.yaml", nested)
+    bench.set("label", nested={"a": 1})
     bench.calls()
     bench.run()
     assert "label:predict" in bench.started()
-    bench.calls()
     bench.run()
     assert bench.started() == []
 
@@ -258,7 +262,8 @@ def test_files_named_by_the_data_configuration(bench: Bench, capsys: pytest.Capt
     Path("tags.csv").write_text("a,cat\n")
     asked = {"tags": "tags.csv"}
     bench.run(asked=asked, stages=(1,))
-    assert _option(bench.calls()[1], "--data.init_args.dataset.init_args.tags") == str(
+    bench.calls()
+    assert bench.started_with("cam")["data"]["init_args"]["dataset"]["init_args"]["tags"] == str(
         Path("tags.csv").resolve()
     )
     for name in ("train.txt", "tags.csv"):
@@ -422,7 +427,7 @@ def test_missing_inputs_are_found_before_anything_starts(
 def test_stages_and_from(bench: Bench) -> None:
     bench.run(stages=(1, 2))
     assert bench.started() == ALL[:4]
-    bench.write("recipes/toy/cam.yaml", {"model": {"init_args": {"lr": 9}}})
+    bench.set("cam", lr=9)
     # earlier steps are inputs here, whatever their configuration says by now
     bench.run(from_step="model")
     assert bench.started() == ALL[4:]
@@ -430,8 +435,10 @@ def test_stages_and_from(bench: Bench) -> None:
         bench.run(from_step="label", stages=(1,))
     with pytest.raises(UserError, match="unknown step of toy 'modle'; did you mean model"):
         bench.run(from_step="modle")
-    with pytest.raises(UserError, match="--step-args names cam"):
-        bench.run(stages=(3,), extras=Extras(step_args={"cam": ["--x"]}))
+    with pytest.raises(UserError, match=r"--cam\.\.\. sets something of cam, which is not among the chosen"):
+        bench.run(stages=(3,), extras=Extras(overrides={"cam": {"model.init_args.lr": 1}}))
+    with pytest.raises(UserError, match=r"unknown step of toy 'modle'; did you mean model\? \(in the option"):
+        bench.run(extras=Extras(overrides={"modle": {"model.init_args.lr": 1}}))
 
 
 @pytest.mark.parametrize(
@@ -445,10 +452,7 @@ def test_stages_and_from(bench: Bench) -> None:
 )
 def test_run_folder_of_another_run(bench: Bench, asked: dict[str, str], message: str) -> None:
     bench.write_data("other", ["cat"])
-    for path in bench.recipe.iterdir():
-        text = path.read_text().replace("name: toy", "name: twin")
-        (bench.recipe.parent / "twin").mkdir(exist_ok=True)
-        (bench.recipe.parent / "twin" / path.name).write_text(text)
+    bench.page.with_name("twin.yaml").write_text(bench.page.read_text())
     bench.run(asked={"data_root": "here"}, stages=(1,))
     before = {p: p.stat().st_mtime_ns for p in bench.run_dir.rglob("*")}
     bench.calls()
@@ -481,8 +485,8 @@ def test_settings_are_remembered(bench: Bench, capsys: pytest.CaptureFixture[str
     bench.run(asked={"data": None})
     calls = [c for c in bench.calls() if c[0] == "stage"]
     assert [_named(c) for c in calls] == ALL[2:]
-    assert _option(calls[0], "--model.init_args.backbone.name") == "resnet50"
-    assert _option(calls[0], "--seed_everything") == "5"
+    assert bench.started_with("learn")["model"]["init_args"]["backbone"] == {"name": "resnet50"}
+    assert bench.started_with("learn")["seed_everything"] == 5
     assert "changed since" not in capsys.readouterr().out
     bench.run(asked={"seed": 6})
     assert bench.started() == ALL
@@ -497,6 +501,7 @@ def test_settings_are_remembered(bench: Bench, capsys: pytest.CaptureFixture[str
         ({"recipe": "tyo"}, "unknown recipe 'tyo'; did you mean toy"),
         ({"variant": "shrt"}, "unknown variant of toy 'shrt'; did you mean short"),
         ({"budget": "tny"}, "unknown budget of toy 'tny'; did you mean tiny"),
+        ({"backbone": "resnet5"}, "--backbone: unknown backbone 'resnet5'; did you mean resnet50"),
         ({"weights": "no/such/file"}, "no weights no/such/file"),
         ({"tags": "no.csv"}, "no file no.csv"),
     ],
@@ -512,7 +517,7 @@ def test_own_data_configuration(bench: Bench) -> None:
     assert bench.run(asked={"data": "own.yaml"}, stages=(1,)) == 0
     calls = bench.calls()
     assert calls[0] == ["data", "check", "--data", str(own.resolve())]
-    assert str(own.resolve()) in calls[1]
+    assert bench.started_with("cam")["data"]["init_args"]["dataset"]["init_args"]["classes"] == ["cat"]
     own.write_text("data: {}\n")
     with pytest.raises(UserError, match=r"own.yaml must set data.init_args.dataset.class_path"):
         bench.run(asked={"data": "own.yaml"})
@@ -530,10 +535,10 @@ def test_dry_run_starts_and_writes_nothing(bench: Bench, capsys: pytest.CaptureF
     capsys.readouterr()
     bench.run(dry_run=True)
     assert "# [1/4] cam  skipped (done before)" in capsys.readouterr().out
-    bench.write("recipes/toy/cam.yaml", {"model": {"init_args": {"lr": 9}}})
+    bench.set("cam", lr=9)
     bench.run(dry_run=True)
     printed = capsys.readouterr().out
-    assert "# [1/4] cam  to be made again (model.init_args.lr 0.1 -> 9; " in printed
+    assert "# [1/4] cam  to be made again: model.init_args.lr 0.1 -> 9\n" in printed
     assert not (bench.run_dir / "cam.previous").exists()
 
 
@@ -623,13 +628,20 @@ def test_srun(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_options_of_the_command_line() -> None:
-    words = ["run", "toy:short", "--data", "voc", "--stage", "1", "2"]
-    words += ["--step-args", "cam", "--a=1", "--step-args", "cam"]
-    words += ["--b 2", "--sbatch-args", "--time=1", "--", "--trainer.max_epochs", "1", "--", "x"]
+    words = ["run", "toy:short", "--data", "voc", "--stage", "1", "2", "--cam.model.init_args.lr=1e-3"]
+    words += ["--cam.data.init_args.x", "-1", "--learn.model.init_args.y", "[1, null]"]
+    words += ["--sbatch-args", "--time=1", "--", "--trainer.max_epochs", "1", "--", "x"]
     parsed = build_parser("run").parse_args(words)
-    assert parsed.recipe == "toy:short" and parsed.stage == [1, 2]
-    assert [[a, b.strip()] for a, b in parsed.step_args] == [["cam", "--a=1"], ["cam", "--b 2"]]
+    assert (
+        parsed.recipe == "toy:short" and parsed.stage == [1, 2] and parsed.sbatch_args.strip() == "--time=1"
+    )
+    assert parsed.overrides == {
+        "cam": {"model.init_args.lr": 0.001, "data.init_args.x": -1},
+        "learn": {"model.init_args.y": [1, None]},
+    }
     assert parsed.extra == ["--trainer.max_epochs", "1", "--", "x"]
     assert build_parser("run").parse_args(["run", "toy"]).extra == []
+    with pytest.raises(UserError, match=r"--cam.model.init_args.lr needs a value"):
+        build_parser("run").parse_args(["run", "toy", "--cam.model.init_args.lr"])
     with pytest.raises(SystemExit):
-        build_parser("run").parse_args(["run", "toy", "--trainer.max_epochs", "1"])
+        build_parser("run").parse_args(["run", "toy", "--epochs", "1"])

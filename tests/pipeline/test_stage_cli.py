@@ -16,6 +16,7 @@ from tag2mask.core import ClassList, UserError
 from tag2mask.data import VOC
 from tag2mask.modules import Classifier, load_stage
 from tag2mask.stage import main
+from tests.stages import step_file
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 LIGHT = {
@@ -36,9 +37,8 @@ LIGHT = {
 
 
 def _args(command: str, root: Path, step_dir: Path, **changes: str) -> list[str]:
-    recipe = CONF / "recipes" / "psa"
-    args = [command, "--config", str(recipe / "cam.yaml"), "--config", str(recipe / "cam.small.yaml")]
-    args += ["--config", str(CONF / "data" / "voc.yaml"), "--config", str(CONF / "logger" / "csv.yaml")]
+    config = step_file(step_dir.parent / "cam.yaml", "psa", "cam", "small", "voc")
+    args = [command, "--config", str(config), "--config", str(CONF / "logger" / "csv.yaml")]
     options = {**LIGHT, "step-dir": str(step_dir), "data.init_args.dataset.init_args.root": str(root)}
     options |= {key.replace("__", "."): value for key, value in changes.items()}
     return args + [word for key, value in options.items() for word in (f"--{key}", value)]

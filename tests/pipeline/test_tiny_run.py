@@ -19,11 +19,11 @@ import tag2mask
 from tag2mask import cli
 from tag2mask.artifacts import load_labels, load_maps, manifest_hash, read_manifest
 from tag2mask.data import Shapes
+from tests.stages import step_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).resolve().parents[2]
-PSA = ROOT / "conf" / "recipes" / "psa"
 NOTEBOOK = ROOT / "notebooks" / "from_tags_to_masks.py"
 TRAIN, VAL = 24, 8
 SIZE = (64, 80)
@@ -124,8 +124,7 @@ def test_resumed_maps_are_those_of_a_run_that_was_not_killed(run: TinyRun, tmp_p
     again = tmp_path / "cam"
     shutil.copytree(run.run_dir / "cam", again, ignore=shutil.ignore_patterns("out", "score.json"))
     words = run.words("stage", "classifier", "predict", "--step-dir", str(again), "--seed_everything", "3")
-    for config in (PSA / "cam.yaml", PSA / "cam.tiny.yaml", run.data):
-        words += ["--config", str(config)]
+    words += ["--config", str(step_file(again.parent / "cam.yaml", "psa", "cam", "tiny", str(run.data)))]
     subprocess.run(words, check=True, env=environment(), capture_output=True)
     for image_id in run.images.ids("train"):
         name = f"out/{image_id}.npz"

@@ -6,126 +6,134 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tag2mask.core import UserError
-from tag2mask.pipeline.rounds import unroll
+from tag2mask.core.library import Library
+from tag2mask.pipeline import Choice, Recipe, load_recipe, resolve
 
-PATH = Path("recipe.yaml")
+STEP = {"stage": 2, "script": "pseudo_labels", "commands": ["predict"], "kind": "labels", "inputs": {}}
+A, B, C = "data.init_args.a", "data.init_args.b", "data.init_args.c"
 
 
 def plain(**variants: Any) -> dict[str, Any]:
-    block = {
-        "rounds": 3,
-        "steps": [
-            {
-                "name": "learn_{round}",
-                "stage": 2,
-                "inputs": {"a": "label_{before}", "b": "start"},
-                "first": {"inputs": {"a": "start"}},
-                "last": {"name": "model", "stage": 3},
-            },
-            {"name": "label_{round}", "stage": 2, "inputs": {"c": "learn_{round}"}},
-        ],
+    steps = {
+        "start": STEP,
+        "learn_{round}": {
+            **STEP,
+            "inputs": {A: "label_{before}", B: "start"},
+            "first": {"inputs": {A: "start"}},
+            "last": {"name": "model", "stage": 3},
+        },
+        "label_{round}": {
+            **STEP,
+            "inputs": {C: "learn_{round}"},
+            "last": {"stage": 3, "inputs": {C: "model"}},
+        },
+        "end": {**STEP, "stage": 3, "inputs": {A: "label_{last}"}},
     }
-    end = {"name": "end", "inputs": {"d": "label_{last}"}}
-    return {"name": "toy", "steps": [{"name": "start"}, block, end], "variants": variants}
+    return {"title": "a toy", "rounds": 3, "steps": steps, "variants": variants}
 
 
-def names(recipe: dict[str, Any]) -> list[str]:
-    return [step["name"] for step in recipe["steps"]]
+def load(tmp_path: Path, page: dict[str, Any], variant: str = "", **how: Any) -> Recipe:
+    (tmp_path / "recipes").mkdir(exist_ok=True)
+    (tmp_path / "recipes" / "toy.yaml").write_text(yaml.safe_dump(page, sort_keys=False))
+    return load_recipe(Library((tmp_path,)), "toy", variant, **how)
 
 
-def inputs(recipe: dict[str, Any], name: str) -> Any:
-    return next(step["inputs"] for step in recipe["steps"] if step["name"] == name)
+def names(recipe: Recipe) -> list[str]:
+    return [step.name for step in recipe.steps]
 
 
-def test_a_block_becomes_the_steps_of_each_round() -> None:
-    recipe = unroll(PATH, plain())
+def test_repeated_steps_become_the_steps_of_each_round(tmp_path: Path) -> None:
+    recipe = load(tmp_path, plain())
     assert names(recipe) == ["start", "learn_1", "label_1", "learn_2", "label_2", "model", "label_3", "end"]
-    assert inputs(recipe, "learn_1") == {"a": "start", "b": "start"}
-    assert inputs(recipe, "learn_2") == {"a": "label_1", "b": "start"}
-    assert inputs(recipe, "model") == {"a": "label_2", "b": "start"}
-    assert inputs(recipe, "end") == {"d": "label_3"}
-    assert [step.get("stage") for step in recipe["steps"]] == [None, 2, 2, 2, 2, 3, 2, None]
-    assert all(not {"first", "last"} & set(step) for step in recipe["steps"])
+    assert recipe.step("learn_1").inputs == {A: "start", B: "start"}
+    assert recipe.step("learn_2").inputs == {A: "label_1", B: "start"}
+    assert recipe.step("model").inputs == {A: "label_2", B: "start"}
+    assert recipe.step("end").inputs == {A: "label_3"}
+    assert [step.stage for step in recipe.steps] == [2, 2, 2, 2, 2, 3, 3, 3]
 
 
-def test_one_round_is_the_first_and_the_last() -> None:
-    recipe = unroll(PATH, plain(), 1)
+def test_one_round_is_the_first_and_the_last(tmp_path: Path) -> None:
+    recipe = load(tmp_path, plain(), rounds=1)
     assert names(recipe) == ["start", "model", "label_1", "end"]
-    assert inputs(recipe, "model") == {"a": "start", "b": "start"}
+    assert recipe.step("model").inputs == {A: "start", B: "start"}
 
 
-def test_a_list_of_configurations_names_one_per_round_and_the_last_for_all_later_ones() -> None:
-    recipe = plain()
-    recipe["steps"][1]["steps"][1]["config"] = ["short", "long"]
+def test_settings_by_round_and_the_last_of_them_for_all_later_rounds(tmp_path: Path) -> None:
+    page = plain()
+    page["steps"]["label_{round}"]["by_round"] = [{"data.init_args.x": "short"}, {"data.init_args.x": "long"}]
     for rounds in (1, 2, 4):
-        steps = {step["name"]: step for step in unroll(PATH, recipe, rounds)["steps"]}
-        used = [steps[f"label_{number}"]["config"] for number in range(1, rounds + 1)]
-        assert used == ["short", "long", "long", "long"][:rounds]
+        recipe = load(tmp_path, page, rounds=rounds)
+        steps = [resolve(Library((tmp_path,)), s, Choice()) for s in recipe.steps if "label" in s.template]
+        assert [s["data.init_args.x"].value for s in steps] == ["short", "long", "long", "long"][:rounds]
 
 
-def test_a_budget_may_have_its_own_number_of_rounds() -> None:
-    recipe = plain()
-    recipe["steps"][1]["rounds"] = {"full": 3, "small": 1}
-    assert "label_3" in names(unroll(PATH, recipe))
-    assert names(unroll(PATH, recipe, budget="small")) == ["start", "model", "label_1", "end"]
-    assert "label_3" in names(unroll(PATH, recipe, budget="tiny"))  # not named: as many as full
-    assert "label_2" in names(unroll(PATH, recipe, 2, "small"))  # --rounds goes first
+def test_a_budget_may_have_its_own_number_of_rounds(tmp_path: Path) -> None:
+    page = plain() | {"rounds": {"full": 3, "small": 1}}
+    assert "label_3" in names(load(tmp_path, page))
+    assert names(load(tmp_path, page, budget="small")) == ["start", "model", "label_1", "end"]
+    assert "label_3" in names(load(tmp_path, page, budget="tiny"))  # not named: as many as full
+    assert "label_2" in names(load(tmp_path, page, rounds=2, budget="small"))  # --rounds goes first
 
 
-def test_variants_change_every_round_but_not_what_the_first_settles() -> None:
-    variant = {
-        "skip": ["label_{round}", "end"],
-        "inputs": {"learn_{round}": {"a": "other_{before}", "b": None}},
-        "args": {"learn_{round}": ["--x 1"], "start": ["--y 2"]},
-    }
-    changed = unroll(PATH, plain(v=variant))["variants"]["v"]
-    assert changed["skip"] == ["label_1", "label_2", "label_3", "end"]
-    assert changed["inputs"] == {
-        "learn_1": {"b": None},
-        "learn_2": {"a": "other_1", "b": None},
-        "model": {"a": "other_2", "b": None},
-    }
-    assert changed["args"] == {
-        "learn_1": ["--x 1"],
-        "learn_2": ["--x 1"],
-        "model": ["--x 1"],
-        "start": ["--y 2"],
-    }
+def test_variants_change_every_round_but_not_what_the_first_settles(tmp_path: Path) -> None:
+    learn = {"inputs": {A: "start", B: None}, "model.init_args.x": 1}
+    variant = {"skip": ["end"], "steps": {"learn_{round}": learn, "start": {"model.init_args.y": 2}}}
+    page = plain(
+        v=variant, w={"skip": ["label_{round}", "end"], "steps": {"learn_{round}": {"inputs": {A: None}}}}
+    )
+    page["steps"]["learn_{round}"]["first"] = {"inputs": {A: "start", C: "start"}}
+    page["variants"]["v"]["steps"]["learn_{round}"]["inputs"][C] = None
+    changed = load(tmp_path, page, "v")
+    assert names(changed) == ["start", "learn_1", "label_1", "learn_2", "label_2", "model", "label_3"]
+    assert changed.step("learn_1").inputs == {A: "start", C: "start"}
+    assert changed.step("learn_2").inputs == changed.step("model").inputs == {A: "start"}
+    settings = [resolve(Library((tmp_path,)), step, Choice()) for step in changed.steps]
+    assert [s["model.init_args.x"].value for s in settings if "model.init_args.x" in s] == [1, 1, 1]
+    assert settings[0]["model.init_args.y"].value == 2
+    with_first = load(tmp_path, page, "w").step("learn_1").inputs
+    assert with_first == {A: "start", B: "start", C: "start"}
 
 
-def test_a_recipe_without_rounds_stays_as_it_is() -> None:
-    assert unroll(PATH, {"name": "toy", "steps": [{"name": "one"}]}) == {
-        "name": "toy",
-        "steps": [{"name": "one"}],
-    }
-    with pytest.raises(UserError, match="repeats no steps"):
-        unroll(PATH, {"name": "toy", "steps": [{"name": "one"}]}, 2)
+def changed(**keys: Any) -> dict[str, Any]:
+    return plain() | keys
 
 
-def broken(**changes: Any) -> dict[str, Any]:
-    recipe = plain()
-    recipe["steps"][1] = {**recipe["steps"][1], **changes}
-    return recipe
+def step(**keys: Any) -> dict[str, Any]:
+    page = plain()
+    page["steps"]["learn_{round}"] |= keys
+    return page
 
 
 @pytest.mark.parametrize(
-    ("recipe", "message"),
+    ("page", "message"),
     [
-        (broken(rounds=0), "whole number from 1 on, got 0"),
-        (broken(rounds="many"), "whole number from 1 on"),
-        (broken(rounds={"small": 1}), "must name full"),
-        (broken(rounds={"full": 3, "small": 0}), "whole number from 1 on, got 0"),
-        (broken(steps=[{"name": "x_{round}", "config": []}]), "is an empty list"),
-        (broken(steps=[]), "at least one step"),
-        (broken(more=1), "has the keys rounds and steps"),
-        (broken(steps=[{"name": "one"}]), r"must hold \{round\}"),
-        (broken(steps=[{"name": "x_{round}", "first": 3}]), "must be mappings"),
-        ({"steps": [{"rounds": 1}, {"rounds": 2}]}, "only one block of rounds"),
-        (plain(v={"skip": ["lable_{round}"]}), "unknown step of the rounds"),
+        (changed(rounds=0), "whole number from 1 on, got 0"),
+        (changed(rounds="many"), "whole number from 1 on"),
+        (changed(rounds={"small": 1}), "must name full"),
+        (changed(rounds={"full": 3, "small": 0}), "whole number from 1 on, got 0"),
+        (changed(steps={"start": STEP}), r"steps with \{round\} in their names go together"),
+        (changed(steps={"a_{round}": STEP, "b": STEP, "c_{round}": STEP}), "must stand together"),
+        (step(first=3), "first must be a mapping"),
+        (step(by_round={}), "by_round must be a list"),
+        (step(last={"nmae": "x"}), "unknown key 'nmae'; did you mean name"),
+        (changed(steps=plain()["steps"] | {"start": {**STEP, "first": {}}}), "are for steps with"),
+        (
+            plain(v={"skip": ["lable_{round}"]}),
+            "unknown step of toy 'lable_{round}'; did you mean label_{round}",
+        ),
     ],
 )
-def test_refused(recipe: dict[str, Any], message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        unroll(PATH, recipe)
+def test_refused(page: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        load(tmp_path, page)
+    assert "toy.yaml" in str(caught.value)
+
+
+def test_a_recipe_without_rounds_refuses_the_option(tmp_path: Path) -> None:
+    page = {"title": "a toy", "steps": {"one": STEP}}
+    assert names(load(tmp_path, page)) == ["one"]
+    with pytest.raises(UserError, match="repeats no steps: leave --rounds out"):
+        load(tmp_path, page, rounds=2)

@@ -1,7 +1,8 @@
-"""Recipes as files: what is read, what variants change, and what is refused."""
+"""Recipes as pages: what is read and inherited, how settings are resolved, and what is refused."""
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -9,48 +10,80 @@ import pytest
 import yaml
 
 from tag2mask.core import UserError
-from tag2mask.pipeline import configs, load_recipe
+from tag2mask.core.library import Library, dataset_config, find_conf, open_library
+from tag2mask.core.pages import Setting, nest, overlay, read_page
+from tag2mask.pipeline import Choice, load_recipe, resolve
+from tag2mask.pipeline.resolve import budgets_of, check_sections
 
-PSA = Path(__file__).parents[2] / "conf" / "recipes" / "psa"
+LIBRARY = open_library()
+KIND = {
+    "stage": 1,
+    "script": "classifier",
+    "commands": ["fit", "predict"],
+    "kind": "maps",
+    "inputs": {},
+    "model": {"class_path": "a.B", "init_args": {"width": 1, "lr": 0.1}},
+}
+TWO = {
+    "stage": 2,
+    "script": "pseudo_labels",
+    "commands": ["predict"],
+    "kind": "labels",
+    "inputs": {"data.init_args.maps_dir": "one"},
+}
 
 
 def toy() -> dict[str, Any]:
-    first = {
-        "name": "one",
-        "stage": 1,
-        "script": "classifier",
-        "commands": ["fit", "predict"],
-        "kind": "maps",
-    }
-    second = {
-        "name": "two",
-        "stage": 2,
-        "script": "pseudo_labels",
-        "commands": ["predict"],
-        "kind": "labels",
-        "inputs": {"data.init_args.maps_dir": "one"},
-        "score": "labels",
-    }
-    return {"name": "toy", "title": "a toy", "steps": [first, second]}
+    return {"title": "a toy", "steps": {"one": {"base": "learner"}, "two": copy.deepcopy(TWO)}}
 
 
-def write(tmp_path: Path, plain: Any) -> Path:
-    folder = tmp_path / "toy"
-    folder.mkdir(exist_ok=True)
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(plain))
-    return folder
+class Conf:
+    """A folder of configurations."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.write("steps/learner", KIND)
+        self.write("recipes/toy", toy())
+        for backbone in ("big", "small"):
+            self.write(f"backbones/{backbone}", {})
+
+    def write(self, name: str, plain: Any) -> None:
+        path = self.folder / f"{name}.yaml"
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_text(yaml.safe_dump(plain, sort_keys=False))
+
+    @property
+    def library(self) -> Library:
+        return Library((self.folder,))
+
+    def load(self, name: str = "toy", variant: str = "") -> Any:
+        recipe = load_recipe(self.library, name, variant)
+        check_sections(self.library, recipe)
+        return recipe
+
+    def settings(
+        self, step: str = "one", name: str = "toy", variant: str = "", **choice: Any
+    ) -> dict[str, Any]:
+        settings = resolve(self.library, self.load(name, variant).step(step), Choice(**choice))
+        return {path: setting.value for path, setting in settings.items()}
+
+
+@pytest.fixture
+def conf(tmp_path: Path) -> Conf:
+    return Conf(tmp_path)
 
 
 def test_psa_is_the_papers_order() -> None:
-    recipe = load_recipe(PSA)
-    assert [(s.name, s.stage, s.script, s.commands, s.score) for s in recipe.steps] == [
+    recipe = load_recipe(LIBRARY, "psa")
+    assert [(s.name, s.stage, s.script, s.commands, s.kind) for s in recipe.steps] == [
         ("cam", 1, "classifier", ("fit", "predict"), "maps"),
         ("affinity_labels", 2, "pseudo_labels", ("predict",), "affinity_labels"),
-        ("affinity", 2, "affinity", ("fit",), None),
+        ("affinity", 2, "affinity", ("fit",), "checkpoint"),
         ("walk", 2, "pseudo_labels", ("predict",), "maps"),
         ("pseudo_label", 2, "pseudo_labels", ("predict",), "labels"),
         ("segmentation", 3, "segmentation", ("fit", "predict"), "segmentation"),
     ]
+    assert [step.name for step in recipe.steps if not step.score] == ["affinity"]
     assert recipe.step("walk").inputs == {
         "data.init_args.maps_dir": "cam",
         "model.init_args.affinity_from": "affinity",
@@ -60,122 +93,256 @@ def test_psa_is_the_papers_order() -> None:
 
 
 def test_psa_variants() -> None:
-    no_walk = load_recipe(PSA, "no_walk")
+    no_walk = load_recipe(LIBRARY, "psa", "no_walk")
     assert [s.name for s in no_walk.steps] == ["cam", "pseudo_label", "segmentation"]
     assert no_walk.step("pseudo_label").inputs == {"data.init_args.maps_dir": "cam"}
-    no_crf = load_recipe(PSA, "no_crf")
-    assert no_crf.step("pseudo_label").args == ("--model.init_args.refinements", "null")
+    no_crf = load_recipe(LIBRARY, "psa", "no_crf")
+    assert (
+        resolve(LIBRARY, no_crf.step("pseudo_label"), Choice("small"))["model.init_args.refinements"].value
+        is None
+    )
     assert no_crf.label == "psa:no_crf"
-    cam, bound = load_recipe(PSA, "supervised").steps
+    cam, bound = load_recipe(LIBRARY, "psa", "supervised").steps
     assert cam.name == "cam" and bound.name == "segmentation"
     assert bound.inputs == {"model.init_args.classifier_from": "cam"}
-    assert bound.args == ("--data.init_args.supervision", "masks")
+    assert resolve(LIBRARY, bound, Choice())["data.init_args.supervision"].value == "masks"
 
 
 def test_a_variant_has_the_papers_numbers_for_itself() -> None:
-    assert load_recipe(PSA.parent / "rrm", "ce_only").paper["targets"] == {"joint": 48.5}  # table 2
+    assert load_recipe(LIBRARY, "rrm", "ce_only").paper["targets"] == {"joint": 48.5}  # table 2
     # The recipe's own numbers would be another network's.
-    assert load_recipe(PSA, "supervised").paper["targets"] == {}
-    for folder in PSA.parent.iterdir():
-        for name, variant in load_recipe(folder).variants.items():
-            steps = {step.name for step in load_recipe(folder, name).steps}
-            assert set(variant.targets) <= steps, name
+    assert load_recipe(LIBRARY, "psa", "supervised").paper["targets"] == {}
+    for name in LIBRARY.names("recipes"):
+        for variant, facts in load_recipe(LIBRARY, name).variants.items():
+            steps = {step.name for step in load_recipe(LIBRARY, name, variant).steps}
+            assert set(facts["targets"]) <= steps, variant
+
+
+def test_a_light_backbone_is_as_good_a_citizen_as_the_default_one() -> None:
+    for name in LIBRARY.names("recipes"):
+        for step in load_recipe(LIBRARY, name, budget="small").steps:
+            usual = resolve(LIBRARY, step, Choice("small"))
+            other = resolve(LIBRARY, step, Choice("small", "tf_efficientnet_lite0"))
+            differing = {path for path in {*usual, *other} if usual[path].value != other[path].value}
+            assert differing == ({"model.init_args.backbone.name"} if step.trains else set()), step.name
+
+
+def test_layers_and_their_order(conf: Conf) -> None:
+    page = toy() | {"backbone": "big", "variants": {"v": {"steps": {"one": {"model.init_args.lr": 7}}}}}
+    page["steps"]["one"] |= {
+        "model.init_args": {"width": 2, "depth": 2},
+        "backbones": {"big": {"model.init_args.lr": 3}},
+        "budgets": {"tiny": {"trainer.max_epochs": 5}},
+    }
+    conf.write("recipes/toy", page)
+    conf.write("backbones/big", {"learner": {"model.init_args": {"lr": 2, "frozen": []}}})
+    conf.write("backbones/small", {"base": "big", "learner": {"model.init_args.lr": 4}})
+    conf.write(
+        "budgets/tiny",
+        {"backbone": "small", "learner": {"trainer": {"max_epochs": 4}, "model.init_args.depth": 1}},
+    )
+    start = {"model.class_path": "a.B", "model.init_args.width": 2, "model.init_args.frozen": []}
+    name = "model.init_args.backbone.name"
+    full = conf.settings()
+    assert full == start | {"model.init_args.lr": 3, "model.init_args.depth": 2, name: "big"}
+    tiny = start | {"model.init_args.depth": 1, "trainer.max_epochs": 5}
+    # what the page says of a backbone holds for those that are based on it, and for no other
+    assert conf.settings(budget="tiny") == tiny | {"model.init_args.lr": 3, name: "small"}
+    assert conf.settings(budget="tiny", variant="v")["model.init_args.lr"] == 7
+    conf.write("backbones/small", {"learner": {"model.init_args.lr": 4}})
+    assert conf.settings(budget="tiny")["model.init_args.lr"] == 4
+    conf.write("backbones/small", {"base": "big", "learner": {"model.init_args.lr": 4}})
+    assert conf.settings(budget="tiny", backbone="big")[name] == "big"
+    origins = resolve(conf.library, conf.load().step("one"), Choice("tiny"))
+    assert origins["model.init_args.depth"].origin == "budgets/tiny.yaml:5"
+    assert origins["trainer.max_epochs"].origin == "recipes/toy.yaml:13"
+
+
+def test_a_page_inherits_changes_adds_and_leaves_out(conf: Conf) -> None:
+    page = toy()
+    page["steps"] |= {"three": {**TWO, "inputs": {}, "model.init_args.x": 1}}
+    conf.write("recipes/toy", page | {"variants": {"v": {}}, "paper": {"citation": "c"}})
+    steps = {
+        "one": {"model.init_args.lr": 5},
+        "new": {**TWO},
+        "three": {"like": "new", "model.init_args.y": 2},
+    }
+    conf.write("recipes/other", {"base": "toy", "title": "another", "skip": ["two"], "steps": steps})
+    other = conf.load("other")
+    assert [step.name for step in other.steps] == ["one", "new", "three"]
+    # a variant and a paper belong to one page
+    assert other.variants == {} and other.paper == {} and other.name == "other"
+    assert conf.settings("one", "other")["model.init_args.lr"] == 5
+    assert conf.settings("one", "other")["model.init_args.width"] == 1
+    assert other.step("three").inputs == {"data.init_args.maps_dir": "one"}
+    assert conf.settings("three", "other") == {"model.init_args.y": 2}
+
+
+def test_page_by_its_path(conf: Conf, tmp_path: Path) -> None:
+    own = tmp_path / "elsewhere" / "mine.yaml"
+    own.parent.mkdir()
+    own.write_text("base: toy\ntitle: mine\nsteps: {one: {model.init_args.lr: 1e-3}}\n")
+    assert conf.load(str(own)).name == "mine"
+    assert conf.settings("one", str(own))["model.init_args.lr"] == 0.001  # a number, not the text of YAML 1.1
+    (own.parent / "more.yaml").write_text("base: mine.yaml\ntitle: more\n")
+    assert conf.settings("one", str(own.parent / "more.yaml"))["model.init_args.lr"] == 0.001
+
+
+def test_budgets_are_those_that_say_how_long_each_step_trains(conf: Conf) -> None:
+    conf.write("budgets/tiny", {"learner": {"trainer.max_steps": 1}})
+    conf.write("budgets/other", {})
+    assert budgets_of(conf.library, conf.load()) == ["full", "tiny"]
+    with pytest.raises(UserError, match=r"one has no budget 'other'.*budgets.other; or use --budget full"):
+        conf.settings(budget="other")
+    assert conf.settings("two", budget="other") == {}  # it trains nothing
+
+
+def test_an_optimiser_takes_its_arguments_along() -> None:
+    sgd = {"a.optimizer": Setting("SGD", ""), "a.optimizer_args.momentum": Setting(0.9, "")}
+    assert nest(overlay(sgd, {"a.optimizer": Setting("AdamW", "")})) == {"a": {"optimizer": "AdamW"}}
+    other = {"a.optimizer": Setting("SGD", ""), "a.optimizer_args.nesterov": Setting(True, "")}
+    assert nest(overlay(sgd, other))["a"]["optimizer_args"] == {"momentum": 0.9, "nesterov": True}
+
+
+def test_overlay_of_groups_and_values() -> None:
+    def layer(**plain: Any) -> dict[str, Setting]:
+        return {path.replace("_", "."): Setting(value, "") for path, value in plain.items()}
+
+    assert nest(overlay(layer(a_b=1, a_c=2), layer(a=None))) == {"a": None}
+    assert nest(overlay(layer(a=None), layer(a_b=1))) == {"a": {"b": 1}}
+    assert nest(overlay(layer(a_b=1), layer(a={}))) == {"a": {"b": 1}}
+    assert nest(overlay(layer(a_b=[1, 2]), layer(a_b=[3]))) == {"a": {"b": [3]}}
 
 
 def test_unknown_names_come_with_the_nearest(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="unknown variant of psa 'no_wlk'; did you mean no_walk"):
-        load_recipe(PSA, "no_wlk")
+        load_recipe(LIBRARY, "psa", "no_wlk")
     with pytest.raises(UserError, match=r"unknown step of psa 'wlak'; did you mean walk"):
-        load_recipe(PSA).step("wlak")
+        load_recipe(LIBRARY, "psa").step("wlak")
     with pytest.raises(UserError, match=r"unknown recipe 'pas'; did you mean psa.*tag2mask recipes"):
-        configs.recipe_folder(PSA.parents[1], "pas")
+        load_recipe(LIBRARY, "pas")
     with pytest.raises(UserError, match="unknown data configuration"):
-        configs.named_config(PSA.parents[1], "data", "vok")
+        LIBRARY.find("data", "vok")
     with pytest.raises(UserError, match=r"no file nowhere.yaml"):
-        configs.named_config(PSA.parents[1], "data", "nowhere.yaml")
+        LIBRARY.find("data", "nowhere.yaml")
+
+
+def page(**changes: Any) -> Any:
+    return toy() | changes
 
 
 def step(**changes: Any) -> Any:
     plain = toy()
-    plain["steps"][1] |= changes
+    plain["steps"]["two"] |= changes
     return plain
+
+
+def variant(**plain: Any) -> Any:
+    return toy() | {"variants": {"v": plain}}
 
 
 @pytest.mark.parametrize(
     ("plain", "message"),
     [
         ([1], "must hold keys and values"),
-        ({"name": "toy"}, "lacks steps, title"),
-        (toy() | {"nmae": 1}, "unknown key in the recipe of .* 'nmae'; did you mean name"),
-        (toy() | {"name": "other"}, "the folder is 'toy'"),
-        (toy() | {"steps": []}, "has no steps"),
-        (toy() | {"steps": ["one"]}, "each step must be a mapping"),
-        (toy() | {"steps": toy()["steps"][::-1]}, "reads 'one', which is no earlier step"),
-        (toy() | {"steps": toy()["steps"][:1] * 2}, "two steps of toy are called 'one'"),
+        ({"steps": toy()["steps"]}, "toy.yaml needs a title"),
+        (page(titel=1), r"recipes/toy.yaml:13: unknown key 'titel'; did you mean title"),
+        (page(base="tyo"), r"recipes/toy.yaml:13: unknown recipe 'tyo'; did you mean toy"),
+        (page(base="toy"), r"the bases form a circle: toy -> toy"),
+        (page(base=3), "base must be the name of a recipe"),
+        (page(skip=["one"]), "unknown step of its base 'one'"),
+        (page(steps={}), "toy has no steps"),
+        (page(steps={"one": 3}), "steps.one must be a mapping"),
+        (page(steps=["one"]), "steps must be a mapping"),
+        (page(steps={"two": TWO}), "reads 'one', which is no earlier step"),
+        (
+            page(steps={"one": {"base": "lerner"}}),
+            r"toy.yaml:3: unknown kind of step 'lerner'; did you mean learner",
+        ),
+        (page(steps={"one": {"like": "none"}}), "unknown earlier step 'none'"),
+        (page(steps={"one": {"stage": 1}}), "step 'one' lacks script, commands, kind"),
         (step(stage=4), "stage of step 'two' is 4; use one of 1, 2, 3"),
         (step(script="classify"), "script of step 'two' is 'classify'"),
         (step(kind="soup"), "kind of step 'two'"),
-        (step(score="IoU"), "score of step 'two'"),
         (step(commands=["predict", "fit"]), "commands of step 'two'"),
         (step(commands="fit"), "commands of step 'two'"),
-        (step(name="../x"), "must be lower-case"),
-        (step(inputs={"--data.x": "one"}), "without dashes"),
+        (step(inputs={"--data.x": "one"}), "inputs name settings such as"),
         (step(inputs=["one"]), "inputs must be a mapping"),
-        (step(input={}), "unknown key in step 'two'"),
-        (toy() | {"variants": {"v": {"skip": ["three"]}}}, "unknown step of toy 'three'"),
-        (toy() | {"variants": {"v": {"skip": ["one"]}}}, "two' in toy:v reads 'one', which is no earlier"),
-        (toy() | {"variants": {"v": {"skip": ["one", "two"]}}}, "toy:v has no steps"),
-        (toy() | {"variants": {"v": {"args": {"one": [None]}}}}, "args are strings"),
-        (toy() | {"variants": {"v": {"args": {"one": "--x 1"}}}}, "must be a list"),
+        (step(input={}), r"toy.yaml:\d+: unknown key 'input'; did you mean inputs"),
+        (step(modle={}), "unknown key 'modle'; did you mean model"),
+        (step(**{"modle.init_args.x": 1}), "unknown key 'modle.init_args.x'"),
+        (step(budgets={"tiny": {"trianer": {}}}), "unknown key 'trianer'; did you mean trainer"),
+        (step(budgets={"tinny": {"trainer.x": 1}}), "unknown budget 'tinny'"),
+        (step(backbones={"bgi": {"model.x": 1}}), r"toy.yaml:\d+: unknown backbone 'bgi'; did you mean big"),
+        (page(steps={"../x": {**TWO, "inputs": {}}}), "must be lower-case"),
+        (variant(skip=["three"]), r"toy.yaml:\d+: unknown step of toy 'three'"),
+        (variant(skip=["one"]), "two' in toy:v reads 'one', which is no earlier"),
+        (variant(skip=["one", "two"]), "toy:v has no steps"),
+        (variant(args={}), "unknown key 'args'"),
+        (variant(steps={"one": {"budgets": {}}}), "unknown key 'budgets'"),
     ],
 )
-def test_refused(plain: Any, message: str, tmp_path: Path) -> None:
+def test_refused(plain: Any, message: str, conf: Conf) -> None:
+    conf.write("recipes/toy", plain)
     with pytest.raises(UserError, match=message) as caught:
-        load_recipe(write(tmp_path, plain))
-    assert "recipe.yaml" in str(caught.value) or "unknown" in str(caught.value)
+        conf.load()
+    assert "toy.yaml" in str(caught.value)
 
 
-def test_stages_do_not_go_back(tmp_path: Path) -> None:
+def test_files_that_name_unknown_things(conf: Conf) -> None:
+    conf.write("budgets/tiny", {"lerner": {"trainer.max_epochs": 1}})
+    with pytest.raises(
+        UserError, match=r"budgets/tiny.yaml:1: unknown kind of step 'lerner'; did you mean learner"
+    ):
+        conf.load()
+    conf.write("budgets/tiny", {})
+    conf.write("backbones/big", {"base": "small"})
+    conf.write("backbones/small", {"base": "big"})
+    conf.write("recipes/toy", toy() | {"backbone": "big"})
+    with pytest.raises(UserError, match="the bases form a circle: big -> small -> big"):
+        conf.settings()
+    conf.write("steps/learner", KIND | {"setps": 1})
+    with pytest.raises(UserError, match=r"steps/learner.yaml:\d+: unknown key 'setps'"):
+        conf.load()
+
+
+def test_stages_do_not_go_back(conf: Conf) -> None:
+    conf.write("recipes/toy", step(stage=1) | {})
+    conf.load()
     plain = toy()
-    plain["steps"][0]["stage"] = 3
+    plain["steps"]["one"]["stage"] = 3
+    conf.write("recipes/toy", plain)
     with pytest.raises(UserError, match="go back"):
-        load_recipe(write(tmp_path, plain))
+        conf.load()
 
 
 def test_yaml_that_is_none(tmp_path: Path) -> None:
-    folder = write(tmp_path, toy())
-    (folder / "recipe.yaml").write_text("a: [")
-    with pytest.raises(UserError, match=r"recipe.yaml is not valid YAML"):
-        load_recipe(folder)
+    path = tmp_path / "a.yaml"
+    path.write_text("a: [")
+    with pytest.raises(UserError, match=r"a.yaml is not valid YAML"):
+        read_page(path)
+    path.write_text("a: 1\nb: {c: 1, c: 2}\n")
+    with pytest.raises(UserError, match=r"a.yaml:2: b.c is given twice, first in line 2"):
+        read_page(path)
+    with pytest.raises(UserError, match=r"cannot read .*b.yaml"):
+        read_page(tmp_path / "b.yaml")
 
 
-def test_named_files_are_part_of_a_configuration(tmp_path: Path) -> None:
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "a.yaml").write_text("trainer: sub/t.yaml  # a comment\nother: gone.yaml\n")
-    (tmp_path / "sub" / "t.yaml").write_text("epochs: 3\nmore: [u.yaml]\n")
-    (tmp_path / "sub" / "u.yaml").write_text("x: 1\n")
-    resolved = configs.resolve_yaml(tmp_path / "a.yaml")
-    assert resolved == {"trainer": {"epochs": 3, "more": [{"x": 1}]}, "other": "gone.yaml"}
-    (tmp_path / "sub" / "u.yaml").write_text("x: ../a.yaml\n")
-    with pytest.raises(UserError, match="name each other"):
-        configs.resolve_yaml(tmp_path / "a.yaml")
+def test_two_packages_with_the_same_page(tmp_path: Path) -> None:
+    first, second = Conf(tmp_path / "a"), Conf(tmp_path / "b")
+    with pytest.raises(UserError, match=r"two files are recipes/toy: .*a/recipes/toy.yaml and .*rename one"):
+        load_recipe(Library((first.folder, second.folder)), "toy")
 
 
-def test_step_configs(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"step one has no configuration: .*one.yaml is missing"):
-        configs.step_configs(tmp_path, "one", "full", trains=True)
-    for name in ("one.yaml", "two.yaml", "one.tiny.yaml"):
-        (tmp_path / name).write_text("")
-    assert configs.budget_names(tmp_path, ["one", "two"]) == ["full", "tiny"]
-    assert len(configs.step_configs(tmp_path, "one", "tiny", trains=True)) == 2
-    assert len(configs.step_configs(tmp_path, "two", "tiny", trains=False)) == 1
-    with pytest.raises(UserError, match=r"no budget 'tiny'.*two.tiny.yaml"):
-        configs.step_configs(tmp_path, "two", "tiny", trains=True)
+def test_data_configuration_without_a_data_set(conf: Conf) -> None:
+    conf.write("data/own", {"data": {"init_args": {}}})
+    with pytest.raises(UserError, match=r"own.yaml must set data.init_args.dataset.class_path"):
+        dataset_config(conf.library, "own")
 
 
 def test_conf_folder_by_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAG2MASK_CONF", str(tmp_path))
     with pytest.raises(UserError, match="TAG2MASK_CONF"):
-        configs.find_conf()
+        find_conf()
     (tmp_path / "recipes").mkdir()
-    assert configs.find_conf() == tmp_path
+    assert find_conf() == tmp_path

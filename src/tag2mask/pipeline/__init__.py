@@ -1,20 +1,25 @@
-"""Recipes as lists of steps, and the runner that makes them as processes."""
+"""Recipes as pages, and the runner that makes their steps as processes."""
 
+from tag2mask.core.library import Library, open_library
 from tag2mask.pipeline.plan import Extras
-from tag2mask.pipeline.prepare import prepare
+from tag2mask.pipeline.recipe import Recipe, Step, load_recipe
 from tag2mask.pipeline.request import Request
+from tag2mask.pipeline.resolve import Choice, resolve
 from tag2mask.pipeline.runner import run_recipe
 from tag2mask.pipeline.settings import Settings
-from tag2mask.pipeline.spec import Recipe, Step, Variant, load_recipe
+from tag2mask.pipeline.tasks import prepare
 
 __all__ = [
+    "Choice",
     "Extras",
+    "Library",
     "Recipe",
     "Request",
     "Settings",
     "Step",
-    "Variant",
     "load_recipe",
+    "open_library",
     "prepare",
+    "resolve",
     "run_recipe",
 ]

@@ -8,19 +8,22 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tag2mask.artifacts import sha256_file, sha256_json
+import yaml
+
+from tag2mask.artifacts import atomic_write_text, sha256_file, sha256_json
 from tag2mask.core.errors import unknown_name
-from tag2mask.pipeline.configs import (
-    budget_names,
-    dataset_config,
-    named_config,
-    resolve_yaml,
-    step_configs,
-)
+from tag2mask.core.library import Library
+from tag2mask.core.pages import Layer, Setting, nest, overlay
+from tag2mask.pipeline.form import part_settings
+from tag2mask.pipeline.recipe import Recipe, Step
+from tag2mask.pipeline.resolve import Choice, budgets_of, resolve
 from tag2mask.pipeline.settings import Settings
-from tag2mask.pipeline.spec import NETWORK_SCRIPTS, Recipe, Step
+
+SETTINGS_NAME = "settings.yaml"
+"""In a step's folder: the resolved settings that its commands are started with."""
 
 _DATASET = "data.init_args.dataset.init_args"
+_WEIGHTS = "model.init_args.backbone.weights"
 _LIST_FILES = (".csv", ".txt", ".npy", ".json")
 
 
@@ -31,13 +34,13 @@ class Extras:
     Attributes:
         devices: devices per command.
         logger: name of a logger configuration.
-        step_args: options for one step, by its name.
+        overrides: settings of one step, by its name (or its name in the page, for every round).
         args: options for every chosen step.
     """
 
     devices: int | None = None
     logger: str | None = None
-    step_args: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     args: Sequence[str] = ()
 
 
@@ -49,7 +52,7 @@ class StepPlan:
         step: the step.
         folder: the step's folder in the run.
         recipe: what the stage process is told as recipe.
-        configs: configuration files, in the order in which they are merged.
+        settings: the resolved settings, nested; they go into a file in the folder.
         inputs: option -> folder of an earlier step.
         options: the remaining options.
         parts: what decides on the result, as plain values: the source of the fingerprint.
@@ -58,7 +61,7 @@ class StepPlan:
     step: Step
     folder: Path
     recipe: str
-    configs: tuple[Path, ...]
+    settings: dict[str, Any]
     inputs: dict[str, Path]
     options: tuple[str, ...]
     parts: dict[str, Any]
@@ -75,87 +78,107 @@ class StepPlan:
 
     def words(self, command: str, fingerprint: str) -> list[str]:
         """The command line behind ``python -m tag2mask``."""
-        words = ["stage", self.step.script, command]
-        for config in self.configs:
-            words += ["--config", str(config)]
+        words = ["stage", self.step.script, command, "--config", str(self.folder / SETTINGS_NAME)]
         words += ["--step-dir", str(self.folder), "--recipe", self.recipe, "--fingerprint", fingerprint]
         for option, folder in self.inputs.items():
             words += [f"--{option}", str(folder)]
         return [*words, *self.options]
 
+    def write_settings(self) -> None:
+        """Write the settings into the step's folder."""
+        atomic_write_text(self.folder / SETTINGS_NAME, yaml_text(self.settings))
+
+
+def yaml_text(settings: Mapping[str, Any]) -> str:
+    """Nested settings as YAML, in their order."""
+    return yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True, width=110)
+
 
 def plan_steps(
-    conf: Path, recipe: Recipe, steps: Iterable[Step], settings: Settings, run_dir: Path, extras: Extras
+    library: Library, recipe: Recipe, steps: Iterable[Step], settings: Settings, run_dir: Path, extras: Extras
 ) -> dict[str, StepPlan]:
     """Plans of the given steps, by name.
 
     Raises:
         UserError: a configuration, budget or step does not exist.
     """
-    for name in extras.step_args:
-        recipe.step(name)
-    budgets = budget_names(recipe.folder, [s.config_name for s in recipe.steps])
+    budgets = budgets_of(library, recipe)
     if settings.budget not in budgets:
         raise unknown_name(f"budget of {recipe.name}", str(settings.budget), budgets)
-    data = named_config(conf, "data", settings.data or "")
-    loggers = [named_config(conf, "logger", extras.logger)] if extras.logger else []
-    return {s.name: _plan(recipe, s, settings, run_dir, extras, data, loggers) for s in steps}
+    page = library.page(library.find("data", settings.data or ""))
+    data = part_settings(page, "", page.plain)
+    choice = Choice(settings.budget or "", settings.backbone or "", data)
+    options = ["--config", str(library.find("logger", extras.logger))] if extras.logger else []
+    options += ["--trainer.devices", str(extras.devices)] if extras.devices else []
+    return {
+        s.name: _plan(resolve(library, s, choice), recipe, s, settings, run_dir, extras, options)
+        for s in steps
+    }
 
 
 def _plan(
+    resolved: Layer,
     recipe: Recipe,
     step: Step,
     settings: Settings,
     run_dir: Path,
     extras: Extras,
-    data: Path,
-    loggers: list[Path],
+    options: Sequence[str],
 ) -> StepPlan:
-    files = step_configs(recipe.folder, step.config_name, settings.budget or "full", "fit" in step.commands)
-    shared, hashes = _shared_options(step, settings, dataset_config(data)["init_args"])
-    own = [*step.args, *extras.step_args.get(step.name, ()), *extras.args]
-    devices = ["--trainer.devices", str(extras.devices)] if extras.devices else []
-    root = [f"--{_DATASET}.root", settings.data_root] if settings.data_root else []
+    dataset = nest({k: v for k, v in resolved.items() if k.startswith(f"{_DATASET}.")})
+    for key in _DATASET.split("."):
+        dataset = dataset.get(key, {})
+    own, hashes = _run_settings(step, settings, dataset)
+    asked = _overrides(step, extras)
+    # the identity of a step names files without their folders, and tells them by their content
+    named = {k: Setting(Path(v.value).name, v.origin) if k in _paths(settings) else v for k, v in own.items()}
+    root = {f"{_DATASET}.root": Setting(settings.data_root, "--data-root")} if settings.data_root else {}
     parts = {
         "script": step.script,
-        "configs": [resolve_yaml(path) for path in (*files, data)],
-        "options": [*shared, *own],
-        "files": hashes,
+        "settings": nest(overlay(resolved, named, asked)),
+        "options": list(extras.args),
+        "files": hashes | _list_hashes(dataset, settings.data_root),
     }
     return StepPlan(
         step=step,
         folder=run_dir / step.name,
         recipe=recipe.label,
-        configs=(*files, data, *loggers),
+        settings=nest(overlay(resolved, root, own, asked)),
         inputs={option: run_dir / source for option, source in step.inputs.items()},
-        options=(*root, *_with_paths(shared, settings), *devices, *own),
+        options=(*options, *extras.args),
         parts=parts,
     )
 
 
-def _shared_options(
-    step: Step, settings: Settings, dataset: Mapping[str, Any]
-) -> tuple[list[str], dict[str, str]]:
-    """Options from the run's settings, where files stand as their names, and hashes of these files."""
-    options, hashes = [], _list_hashes(dataset, settings.data_root)
+def _overrides(step: Step, extras: Extras) -> Layer:
+    found: Layer = {}
+    for name in dict.fromkeys((step.template, step.name)):
+        found |= {
+            path: Setting(value, f"--{name}.{path}") for path, value in extras.overrides.get(name, {}).items()
+        }
+    return found
+
+
+def _run_settings(step: Step, settings: Settings, dataset: Mapping[str, Any]) -> tuple[Layer, dict[str, str]]:
+    """What the run's settings change in a step's, and hashes of the files that they name."""
+    found, hashes = Layer(), dict[str, str]()
     if settings.tags:
         # a table of images calls its CSV of tags `csv`, every other data set `tags`
-        options += [f"--{_DATASET}.{'csv' if 'csv' in dataset else 'tags'}", Path(settings.tags).name]
+        key = "csv" if "csv" in dataset else "tags"
+        found[f"{_DATASET}.{key}"] = Setting(settings.tags, "--tags")
         hashes[Path(settings.tags).name] = _hash(Path(settings.tags))
-    if step.script in NETWORK_SCRIPTS and settings.backbone:
-        options += ["--model.init_args.backbone.name", settings.backbone]
-    if step.script in NETWORK_SCRIPTS and settings.weights:
-        options += ["--model.init_args.backbone.weights", Path(settings.weights).name]
+    if step.trains and settings.weights:
+        found[_WEIGHTS] = Setting(settings.weights, "--weights")
         if settings.weights not in ("imagenet", "none"):
             hashes[Path(settings.weights).name] = _hash(Path(settings.weights))
     if settings.seed is not None:
-        options += ["--seed_everything", str(settings.seed)]
-    return options, hashes
+        found["seed_everything"] = Setting(settings.seed, "--seed")
+    return found, hashes
 
 
-def _with_paths(options: Sequence[str], settings: Settings) -> list[str]:
-    paths = {Path(p).name: p for p in (settings.tags, settings.weights) if p}
-    return [paths.get(word, word) for word in options]
+def _paths(settings: Settings) -> tuple[str, ...]:
+    tags = (f"{_DATASET}.csv", f"{_DATASET}.tags") if settings.tags else ()
+    return (*tags, *((_WEIGHTS,) if settings.weights else ()))
 
 
 def _list_hashes(dataset: Mapping[str, Any], root: str | None) -> dict[str, str]:

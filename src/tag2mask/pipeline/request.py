@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,6 +81,7 @@ def _call_words(request: Request) -> list[str]:
     words += ["--launcher", request.launcher] if request.launcher != "local" else []
     words += [] if request.check else ["--no-check"]
     words += ["--reuse", *map(str, request.reuse)] if request.reuse else []
-    for step, args in extras.step_args.items():
-        words += ["--step-args", step, shlex.join(args)]
+    for step, overrides in extras.overrides.items():
+        for path, value in overrides.items():
+            words += [f"--{step}.{path}", json.dumps(value)]
     return words + (["--", *extras.args] if extras.args else [])

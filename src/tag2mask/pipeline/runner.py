@@ -9,20 +9,17 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tag2mask.artifacts import REPORT_NAME, SCORE_NAME, SCORECARD_NAME, manifest_hash, read_manifest
+from tag2mask.artifacts import REPORT_NAME, SCORECARD_NAME, manifest_hash, read_manifest
 from tag2mask.core.errors import UserError
 from tag2mask.core.tables import duration
-from tag2mask.pipeline import launchers, progress
-from tag2mask.pipeline.lock import RunLock
+from tag2mask.pipeline import launchers
 from tag2mask.pipeline.plan import StepPlan
-from tag2mask.pipeline.prepare import Prepared, prepare
-from tag2mask.pipeline.preview import batch_file, check_words, show_plan
-from tag2mask.pipeline.process import Stopped, run_child
+from tag2mask.pipeline.process import RunLock, Stopped, run_child
 from tag2mask.pipeline.request import Request, resume_words
-from tag2mask.pipeline.reuse import copy_step, find_twin
-from tag2mask.pipeline.scorecard import read_score, update_scorecard
+from tag2mask.pipeline.scorecard import read_score, score_table, score_text, status_line, update_scorecard
 from tag2mask.pipeline.settings import changes, read_run, write_run
-from tag2mask.pipeline.state import LOG_NAME, Action, Decision, decide, write_input
+from tag2mask.pipeline.state import LOG_NAME, Action, copy_step, write_input
+from tag2mask.pipeline.tasks import Prepared, Task, batch_file, check_words, list_tasks, prepare
 
 
 class StepFailed(Exception):
@@ -56,14 +53,15 @@ def run_recipe(request: Request, program: Sequence[str] = launchers.PROGRAM) -> 
         text = batch_file(prepared, program)
         print(text.rstrip() if request.dry_run else launchers.submit(request.run_dir, text))
         return 0
+    commands = _Commands(prepared, program)
     if request.dry_run:
-        show_plan(prepared, program)
+        commands.show()
         return 0
     with RunLock(request.run_dir) as lock:
         if read_run(request.run_dir) != prepared.known:
             raise UserError(f"another runner has just changed {request.run_dir}; start again")
         try:
-            return _Runner(prepared, program, lock.fd).run()
+            return _Runner(prepared, commands, lock.fd).run()
         except StepFailed as error:
             print(f"{error}\ngo on with: {shlex.join(resume_words(request))}", file=sys.stderr)
             return error.code
@@ -72,29 +70,68 @@ def run_recipe(request: Request, program: Sequence[str] = launchers.PROGRAM) -> 
             return error.code if isinstance(error, Stopped) else 130
 
 
-class _Runner:
-    """The part that starts processes. It holds the run folder's lock."""
+class _Commands:
+    """Command lines of a run's tasks, for the run and for ``--dry-run``."""
 
-    def __init__(self, prepared: Prepared, program: Sequence[str], lock_fd: int) -> None:
+    def __init__(self, prepared: Prepared, program: Sequence[str]) -> None:
         self.prepared = prepared
         self.run_dir = prepared.request.run_dir
         self.program = list(program)
         self.wrap = launchers.choose(prepared.request.launcher, program, prepared.request.extras.devices)
+
+    def status(self, task: Task, text: str, score: str = "") -> str:
+        """The line of a step."""
+        return status_line(task.number, len(self.prepared.recipe.steps), task.plan.step.name, text, score)
+
+    def check(self) -> list[str]:
+        """Checks the data set."""
+        return [*self.program, *check_words(self.prepared.settings)]
+
+    def score(self, task: Task) -> list[str]:
+        """Scores a step."""
+        return [*self.program, "score-step", str(task.plan.folder)]
+
+    def report(self) -> list[str]:
+        """Writes the report."""
+        return [*self.program, "report", str(self.run_dir)]
+
+    def show(self) -> None:
+        """Print every command that would be started, each under a line on its step."""
+        if self.prepared.request.check:
+            print(shlex.join(self.check()))
+        for task in list_tasks(self.prepared):
+            print("# " + self.status(task, task.text))
+            known = {name: value for name, value in task.parents.items() if value is not None}
+            # a fingerprint includes the inputs' hashes, so it is not known before they are made
+            whole = len(known) == len(task.parents)
+            for command in task.commands:
+                fingerprint = task.plan.fingerprinted(command, known)[0] if whole else "LATER"
+                print(shlex.join(self.wrap(task.plan.words(command, fingerprint))))
+            if task.scores:
+                print(shlex.join(self.score(task)))
+        print(shlex.join(self.report()))
+
+
+class _Runner:
+    """The part that starts processes. It holds the run folder's lock."""
+
+    def __init__(self, prepared: Prepared, commands: _Commands, lock_fd: int) -> None:
+        self.prepared = prepared
+        self.run_dir = prepared.request.run_dir
+        self.commands = commands
         self.lock_fd = lock_fd
         self.checked = not prepared.request.check
 
     def run(self) -> int:
-        """Make the chosen steps, print the table, write the report."""
+        """Do the tasks, print the table, write the report."""
         for line in changes(self.prepared.settings, self.prepared.known):
             print(f"changed since the last run: {line}")
-        steps = self.prepared.recipe.steps
-        for index, step in enumerate(steps, 1):
-            if step.name in self.prepared.plans:
-                self._step(index, len(steps), self.prepared.plans[step.name])
+        for task in list_tasks(self.prepared):
+            self._do(task)
         card = update_scorecard(self.run_dir, self.prepared.recipe, self.prepared.settings)
-        print("\n" + progress.score_table(card, [step.name for step in steps]))
+        print("\n" + score_table(card, [step.name for step in self.prepared.recipe.steps]))
         print(f"scorecard: {self.run_dir / SCORECARD_NAME}")
-        code = self._start([*self.program, "report", str(self.run_dir)])
+        code = self._start(self.commands.report())
         if code:
             print(
                 f"the report could not be written (exit code {code}); the scores are complete",
@@ -109,45 +146,42 @@ class _Runner:
 
     def _check_once(self) -> None:
         if not self.checked:
-            code = self._start([*self.program, *check_words(self.prepared.settings)])
+            code = self._start(self.commands.check())
             if code:
                 raise StepFailed("the data check failed; nothing was started", code)
             self.checked = True
         write_run(self.run_dir, self.prepared.settings)
 
-    def _step(self, index: int, total: int, plan: StepPlan) -> None:
-        parents = {s: manifest_hash(self.run_dir / s) for s in plan.step.inputs.values()}
-        decision = decide(plan, parents)
-        name = plan.step.name
-        text = decision.action.value
-        if decision.action is not Action.SKIP:
+    def _do(self, task: Task) -> None:
+        started, text = time.monotonic(), task.text
+        if task.decision.action is not Action.SKIP:
             self._check_once()
-            started = time.monotonic()
-            twin = find_twin(plan, decision, parents, self.prepared.request.reuse)
-            if twin is not None:
-                copy_step(twin, plan.folder)
-                text = f"copied from {twin}"
+            if task.twin is not None:
+                copy_step(task.twin, task.plan.folder)
+                text = f"copied from {task.twin}"
             else:
-                reasons = f": {'; '.join(decision.reasons)}" if decision.reasons else ""
-                print(progress.status_line(index, total, name, text + reasons), flush=True)
-                self._make(plan, decision, parents)
-        score = self._score(plan)
-        if decision.action is not Action.SKIP and twin is None:
+                print(self.commands.status(task, text), flush=True)
+                self._make(task)
+        score = self._score(task)
+        if task.commands:
             text = f"done in {duration(time.monotonic() - started)}"
         update_scorecard(self.run_dir, self.prepared.recipe, self.prepared.settings)
-        print(progress.status_line(index, total, name, text, score), flush=True)
+        print(self.commands.status(task, text, score), flush=True)
 
-    def _make(self, plan: StepPlan, decision: Decision, parents: dict[str, str]) -> None:
-        if decision.action is Action.AGAIN:
+    def _make(self, task: Task) -> None:
+        plan = task.plan
+        if task.decision.action is Action.AGAIN:
             print(f"the old results are kept in {_set_aside(plan.folder)}", flush=True)
-        for command in decision.commands:
+        parents = {name: manifest_hash(self.run_dir / name) for name in plan.step.inputs.values()}
+        for command in task.commands:
             self._command(plan, command, parents)
 
     def _command(self, plan: StepPlan, command: str, parents: dict[str, str]) -> None:
         fingerprint, parts = plan.fingerprinted(command, parents)
         write_input(plan.folder, command, fingerprint, parts)
+        plan.write_settings()
         log = plan.folder / LOG_NAME
-        code = self._start(self.wrap(plan.words(command, fingerprint)), log)
+        code = self._start(self.commands.wrap(plan.words(command, fingerprint)), log)
         what = f"step {plan.step.name} ({command})"
         if code:
             killed = f", killed by signal {code - 128}" if code > 128 else ""
@@ -157,17 +191,15 @@ class _Runner:
         if record is None or not record.complete or record.fingerprint != fingerprint:
             raise StepFailed(f"{what} ended well but did not complete its manifest; its log: {log}", 1)
 
-    def _score(self, plan: StepPlan) -> str:
-        if plan.step.score is None:
-            return ""
-        if not (plan.folder / SCORE_NAME).is_file():
-            log = plan.folder / LOG_NAME
-            code = self._start([*self.program, "score-step", str(plan.folder)], log)
+    def _score(self, task: Task) -> str:
+        folder = task.plan.folder
+        if task.scores:
+            log = folder / LOG_NAME
+            code = self._start(self.commands.score(task), log)
             if code:
-                raise StepFailed(
-                    f"step {plan.step.name} could not be scored (exit code {code}); its log: {log}", code
-                )
-        return progress.score_text(read_score(plan.folder))
+                name = task.plan.step.name
+                raise StepFailed(f"step {name} could not be scored (exit code {code}); its log: {log}", code)
+        return score_text(read_score(folder)) if task.plan.step.score else ""
 
 
 def _set_aside(folder: Path) -> Path:

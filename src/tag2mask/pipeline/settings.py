@@ -20,14 +20,14 @@ class Settings:
     """What the whole run shares; None where the recipe's own value holds.
 
     Attributes:
-        recipe: name of the recipe.
+        recipe: name of the recipe, or the path of its page.
         variant: name of the variant, "" for none.
         data: name of a data configuration, or the path of one.
         data_root: folder of the data set.
         dataset: class path and class list of the data set, read from the data configuration.
         tags: CSV of tags.
-        budget: full, or one that the recipe has files for.
-        backbone: name of the network that the stages build on.
+        budget: full, or another budget that the recipe has.
+        backbone: name of the network that the stages build on, or the path of its settings.
         weights: imagenet, none, or a path.
         seed: for everything random.
         rounds: how often a recipe repeats the steps of a round.
@@ -71,16 +71,25 @@ def normalise(asked: Settings) -> Settings:
     """
     if asked.tags is not None and not Path(asked.tags).expanduser().is_file():
         raise UserError(f"no file {asked.tags}: --tags takes a CSV of image ids and tags")
-    data, weights = asked.data, asked.weights
-    if data is not None and data.endswith((".yaml", ".yml")):
-        data = absolute(data)
+    weights = asked.weights
     if weights is not None and weights not in ("imagenet", "none"):
         if not Path(weights).expanduser().is_file():
             raise UserError(f"no weights {weights}: --weights takes 'imagenet', 'none' or the path of a file")
         weights = absolute(weights)
     return replace(
-        asked, data=data, data_root=absolute(asked.data_root), tags=absolute(asked.tags), weights=weights
+        asked,
+        recipe=_whole(asked.recipe),
+        data=asked.data and _whole(asked.data),
+        data_root=absolute(asked.data_root),
+        tags=absolute(asked.tags),
+        backbone=asked.backbone and _whole(asked.backbone),
+        weights=weights,
     )
+
+
+def _whole(name: str) -> str:
+    """A name as it is, the path of a file as a whole one."""
+    return str(absolute(name)) if name.endswith((".yaml", ".yml")) else name
 
 
 def read_run(run_dir: Path) -> Settings | None:

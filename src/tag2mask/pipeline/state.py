@@ -1,19 +1,21 @@
-"""Whether a step is done, half done, or was made with something else."""
+"""Whether a step is done, half done, or was made with something else; and whether another run has it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from copy import deepcopy
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from tag2mask.artifacts import Manifest, atomic_write_json, read_manifest
-from tag2mask.pipeline.configs import flatten
-from tag2mask.pipeline.plan import StepPlan
-from tag2mask.pipeline.spec import Step
+from tag2mask.core.errors import UserError
+from tag2mask.core.pages import flatten
+from tag2mask.pipeline.plan import SETTINGS_NAME, StepPlan
+from tag2mask.pipeline.recipe import Step
+from tag2mask.pipeline.settings import read_run
 
 INPUTS_NAME = "inputs.json"
 LOG_NAME = "log.txt"
@@ -88,7 +90,9 @@ def write_input(folder: Path, command: str, fingerprint: str, parts: Mapping[str
 
 
 def _has_content(folder: Path) -> bool:
-    return folder.is_dir() and any(p.name not in (INPUTS_NAME, LOG_NAME) for p in folder.iterdir())
+    return folder.is_dir() and any(
+        p.name not in (INPUTS_NAME, LOG_NAME, SETTINGS_NAME) for p in folder.iterdir()
+    )
 
 
 def _pending(manifest: Manifest | None, step: Step) -> tuple[str, ...]:
@@ -130,11 +134,11 @@ def _explain(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         lines.append(f"script {old.get('script')} -> {new['script']}")
     files, before = new["files"], old.get("files", {})
     lines += [f"{n} has changed" for n in sorted({*files, *before}) if files.get(n) != before.get(n)]
-    lines += _changed_values(_merged(old.get("configs", [])), _merged(new["configs"]))
+    lines += _changed_values(old.get("settings", {}), new["settings"])
     gone, come = old.get("options", []), new["options"]
     if gone != come:
         lines.append(f"options {' '.join(gone) or 'none'} -> {' '.join(come) or 'none'}")
-    return lines or ["its configuration files have changed"]
+    return lines or ["it was made with other names of settings"]
 
 
 def _changed_values(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -145,17 +149,43 @@ def _changed_values(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]
     return lines[:_MOST_SHOWN] + more
 
 
-def _merged(configs: list[Any]) -> dict[str, Any]:
-    total: dict[str, Any] = {}
-    for config in configs:
-        _merge_into(total, config)
-    return total
+def check_runs(folders: Iterable[Path]) -> None:
+    """Refuse folders that are no runs.
+
+    Raises:
+        UserError: a folder is missing or is no run folder.
+    """
+    for folder in folders:
+        if read_run(folder) is None:
+            raise UserError(f"--reuse {folder}: there is no run; name the folder of an earlier run")
 
 
-def _merge_into(total: dict[str, Any], config: Mapping[str, Any]) -> None:
-    for key, value in config.items():
-        if isinstance(value, Mapping) and isinstance(total.get(key), dict):
-            _merge_into(total[key], value)
-        else:
-            # The plan's own parts, of which the fingerprint is made, must stay as they are.
-            total[key] = deepcopy(value)
+def find_twin(
+    plan: StepPlan, decision: Decision, parents: Mapping[str, str | None], runs: Iterable[Path]
+) -> Path | None:
+    """The complete folder of the same step in another run, made with the same settings and inputs.
+
+    Args:
+        plan: the step as it would be started.
+        decision: only a step that has nothing of its own yet takes that of another run.
+        parents: hash of each input's manifest.
+        runs: run folders, the first that has it counts.
+    """
+    if decision.action is not Action.NEW:
+        return None
+    for run in runs:
+        folder = run / plan.step.name
+        if folder.is_dir() and decide(replace(plan, folder=folder), parents).action is Action.SKIP:
+            return folder
+    return None
+
+
+def copy_step(source: Path, folder: Path) -> None:
+    """Copy a step's folder; a copy that is cut short leaves nothing that looks like a step."""
+    part = folder.with_name(f".{folder.name}.part")
+    if part.exists():
+        shutil.rmtree(part)
+    shutil.copytree(source, part)
+    if folder.exists():  # the note of a start that never came, and its log
+        shutil.rmtree(folder)
+    part.rename(folder)

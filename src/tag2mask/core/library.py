@@ -1,0 +1,161 @@
+"""Where configuration files lie: the folder ``conf``, and those of packages that bring recipes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tag2mask
+from tag2mask.core.errors import UserError, unknown_name
+from tag2mask.core.pages import Page, read_page
+from tag2mask.core.plugins import plugin_packages
+
+FULL = "full"
+"""The budget that every recipe has: the paper's own schedule."""
+
+_YAML = (".yaml", ".yml")
+_WHAT = {
+    "recipes": "recipe",
+    "steps": "kind of step",
+    "budgets": "budget",
+    "backbones": "For another one write NAME.yaml with `base: light` or own settings, and give its path.",
+    "data": "data configuration",
+    "logger": "logger configuration",
+}
+_HINTS = {
+    "recipes": "List them with: tag2mask recipes",
+    "data": "Or give the path of your own .yaml file.",
+    "backbones": "For another one write NAME.yaml with `base: light` or own settings, and give its path.",
+}
+
+
+@dataclass(frozen=True)
+class Library:
+    """Folders of configurations, and the files in them by name.
+
+    Attributes:
+        folders: our own, then those of other packages.
+    """
+
+    folders: tuple[Path, ...]
+    _pages: dict[Path, Page] = field(default_factory=dict, compare=False, repr=False)
+
+    def names(self, part: str) -> list[str]:
+        """Names of the files of a part: recipes, steps, budgets, backbones, data or logger."""
+        return sorted({p.stem for folder in self.folders for p in (folder / part).glob("*.yaml")})
+
+    def find(self, part: str, name: str, origin: str = "") -> Path:
+        """The file of that name, or the file that `name` is the path of.
+
+        Args:
+            part: see `names`.
+            name: a name, or a path that ends in ``.yaml``.
+            origin: file and line that name it, for the message.
+
+        Raises:
+            UserError: there is none, or two packages bring one.
+        """
+        asked_by = f"{origin}: " if origin else ""
+        if name.endswith(_YAML):
+            if not Path(name).is_file():
+                raise UserError(f"{asked_by}no file {name}: give the path of a {_WHAT[part]}, or a name")
+            return Path(name).resolve()
+        found = [p for folder in self.folders if (p := folder / part / f"{name}.yaml").is_file()]
+        if not found:
+            error = unknown_name(_WHAT[part], name, self.names(part), _HINTS.get(part, ""))
+            raise UserError(f"{asked_by}{error}")
+        if len(found) > 1:
+            raise UserError(f"two files are {part}/{name}: {found[0]} and {found[1]}; rename one")
+        return found[0]
+
+    def page(self, path: Path) -> Page:
+        """The content of a file, read once."""
+        if path not in self._pages:
+            self._pages[path] = read_page(path)
+        return self._pages[path]
+
+    def chain(self, part: str, name: str, origin: str = "") -> list[Page]:
+        """A file and the files that it is based on, the most general first.
+
+        Raises:
+            UserError: a base does not exist, or the bases form a circle.
+        """
+        pages: list[Page] = []
+        while True:
+            page = self.page(self.find(part, name, origin))
+            if page in pages:
+                names = " -> ".join(p.path.stem for p in [*reversed(pages), page])
+                raise UserError(f"{origin}: the bases form a circle: {names}; remove one")
+            pages.insert(0, page)
+            base = page.plain.get("base")
+            if base is None:
+                return pages
+            if not isinstance(base, str):
+                raise UserError(f"{page.where('base')}: base must be the name of a {_WHAT[part]}")
+            name = str(page.path.parent / base) if base.endswith(_YAML) else base
+            origin = page.where("base")
+
+
+def open_library() -> Library:
+    """Our own configurations and those of the registered packages.
+
+    Raises:
+        UserError: there is no folder of configurations, or a registered package cannot be imported.
+    """
+    return Library((find_conf(), *_plugin_folders().values()))
+
+
+def find_conf() -> Path:
+    """The ``conf`` folder: ``$TAG2MASK_CONF``, the installed package's own, or the checkout's.
+
+    Raises:
+        UserError: there is none.
+    """
+    if given := os.environ.get("TAG2MASK_CONF"):
+        if not (Path(given) / "recipes").is_dir():
+            raise UserError(f"TAG2MASK_CONF is {given}, which has no folder 'recipes'; unset or correct it")
+        return Path(given).resolve()
+    package = Path(tag2mask.__file__).resolve().parent
+    for folder in (package / "_conf", package.parent.parent / "conf"):
+        if (folder / "recipes").is_dir():
+            return folder
+    raise UserError("no folder of configurations found; set TAG2MASK_CONF to the 'conf' folder of a checkout")
+
+
+def _plugin_folders() -> dict[str, Path]:
+    folders = {}
+    for name, module in plugin_packages().items():
+        try:
+            package = importlib.import_module(module)
+        except Exception as error:
+            raise UserError(
+                f"the package {module} (entry point {name} of tag2mask.recipes) cannot be imported: "
+                f"{type(error).__name__}: {error}; mend or uninstall it"
+            ) from error
+        folder = Path(str(package.__file__)).resolve().parent / "conf"
+        if folder.is_dir():
+            folders[name] = folder
+    return folders
+
+
+def dataset_config(library: Library, data: str) -> dict[str, Any]:
+    """``class_path`` and ``init_args`` of the data set that a data configuration names.
+
+    Args:
+        library: where it is looked up.
+        data: its name or path.
+
+    Raises:
+        UserError: the file names none.
+    """
+    path = library.find("data", data)
+    plain: Any = library.page(path).plain
+    for key in ("data", "init_args", "dataset"):
+        plain = plain.get(key) if isinstance(plain, Mapping) else None
+    if not isinstance(plain, Mapping) or not isinstance(plain.get("class_path"), str):
+        raise UserError(f"{path} must set data.init_args.dataset.class_path; see conf/data for examples")
+    return {"class_path": plain["class_path"], "init_args": dict(plain.get("init_args") or {})}

@@ -1,0 +1,185 @@
+"""YAML files with the line of each key, and settings that know where they come from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from tag2mask.core.errors import UserError
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML where 1e-3 is a number, as everywhere else; in YAML 1.1 it is a text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+"), list("-+0123456789")
+)
+
+
+class Setting(NamedTuple):
+    """A value of a resolved configuration.
+
+    Attributes:
+        value: a plain value; a list counts as one value.
+        origin: file and line, or what else has set it.
+    """
+
+    value: Any
+    origin: str
+
+
+Layer = dict[str, Setting]
+"""Settings by their path, e.g. ``model.init_args.optimization.lr``."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A YAML file that holds a mapping.
+
+    Attributes:
+        path: the file.
+        plain: its content.
+        lines: line of each key, by its path with dots.
+    """
+
+    path: Path
+    plain: dict[str, Any]
+    lines: Mapping[str, int]
+
+    def where(self, key: str) -> str:
+        """``psa.yaml:12``: the line of a key, or of the nearest key around it."""
+        while key and key not in self.lines:
+            key = key.rpartition(".")[0]
+        folder = self.path.parent.name
+        return f"{folder}/{self.path.name}" + (f":{self.lines[key]}" if key else "")
+
+    def settings(self, value: Any, prefix: str) -> Layer:
+        """Settings of a part of the page.
+
+        Args:
+            value: the part, a mapping; its keys may be paths with dots.
+            prefix: path of the part in the page, for the lines.
+        """
+        if not isinstance(value, Mapping):
+            raise UserError(f"{self.where(prefix)}: {prefix} must be a mapping of settings, got {value!r}")
+        return {
+            path: Setting(item, self.where(f"{prefix}.{path}".lstrip("."))) for path, item in flatten(value)
+        }
+
+
+def read_page(path: Path) -> Page:
+    """Read a YAML file that holds a mapping (an empty file holds an empty one).
+
+    Raises:
+        UserError: the file is missing, is not YAML, holds something else, or gives a key twice.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        node, plain = yaml.compose(text, Loader=_Loader), yaml.load(text, Loader=_Loader)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if plain is None:
+        return Page(path, {}, {})
+    if not isinstance(plain, dict):
+        raise UserError(f"{path} must hold keys and values, not {type(plain).__name__}")
+    lines: dict[str, int] = {}
+    for key, line in _key_lines(node):
+        if key in lines:
+            raise UserError(f"{path}:{line}: {key} is given twice, first in line {lines[key]}; remove one")
+        lines[key] = line
+    return Page(path, plain, lines)
+
+
+def parse_value(text: str, what: str) -> Any:
+    """A value of the command line, read as YAML.
+
+    Args:
+        text: the value as typed.
+        what: the option, for the message.
+
+    Raises:
+        UserError: it is not valid YAML.
+
+    Example:
+        >>> parse_value("1e-3", "--x"), parse_value("[1, 2]", "--x"), parse_value("null", "--x")
+        (0.001, [1, 2], None)
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise UserError(f"{what}: cannot read the value {text!r} as YAML") from error
+
+
+def _key_lines(node: Any, prefix: str = "") -> Iterator[tuple[str, int]]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            path = f"{prefix}{key.value}"
+            yield path, key.start_mark.line + 1
+            yield from _key_lines(value, f"{path}.")
+
+
+def flatten(plain: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """``("a.b.c", value)`` for every value of a nested mapping.
+
+    Example:
+        >>> list(flatten({"a": {"b": 1, "c": {}}, "d.e": [2]}))
+        [('a.b', 1), ('a.c', {}), ('d.e', [2])]
+    """
+    for key, value in plain.items():
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def nest(settings: Mapping[str, Setting]) -> dict[str, Any]:
+    """The nested mapping of flat settings."""
+    total: dict[str, Any] = {}
+    for path, setting in settings.items():
+        *head, last = path.split(".")
+        node = total
+        for key in head:
+            node = node.setdefault(key, {})
+        node[last] = setting.value
+    return total
+
+
+def overlay(*layers: Mapping[str, Setting]) -> Layer:
+    """Layers of settings in one, the later ones win.
+
+    Mappings are merged; lists and plain values are replaced as a whole. The arguments of an optimiser
+    (``optimizer_args``) hold for this optimiser only: a layer that names another one drops them.
+    """
+    total: Layer = {}
+    for layer in layers:
+        for path, setting in layer.items():
+            if path.endswith(".optimizer") and path in total and total[path].value != setting.value:
+                _drop(total, f"{path}_args")
+        for path, setting in layer.items():
+            _put(total, path, setting)
+    return total
+
+
+def _put(total: Layer, path: str, setting: Setting) -> None:
+    if setting.value == {} and any(known.startswith(f"{path}.") for known in total):
+        return  # merging nothing
+    parent = path
+    while "." in parent:
+        parent = parent.rpartition(".")[0]
+        total.pop(parent, None)
+    if path not in total:
+        _drop(total, path)
+    total[path] = setting
+
+
+def _drop(total: Layer, path: str) -> None:
+    for known in [k for k in total if k == path or k.startswith(f"{path}.")]:
+        del total[known]

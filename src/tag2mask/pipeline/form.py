@@ -1,0 +1,178 @@
+"""The form of a recipe's page: which keys it has, and what several pages together say of a step."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from tag2mask.artifacts import kind_names
+from tag2mask.core.errors import UserError, unknown_name
+from tag2mask.core.pages import Layer, Page
+from tag2mask.pipeline.rounds import MARK, Round
+
+SCRIPTS = ("classifier", "affinity", "pseudo_labels", "segmentation")
+"""The stage scripts."""
+PARTS = ("model", "data", "trainer")
+"""What the settings of a step are about, as in a LightningCLI."""
+STRUCTURE = ("stage", "script", "commands", "kind", "inputs")
+"""What else a step is made of."""
+
+PAGE_KEYS = ("base", "title", "paper", "backbone", "rounds", "skip", "steps", "variants")
+STEP_KEYS = (
+    "base",
+    "like",
+    "backbone",
+    *STRUCTURE,
+    *PARTS,
+    "backbones",
+    "budgets",
+    "first",
+    "last",
+    "by_round",
+)
+ROUND_KEYS = ("name", *STRUCTURE, *PARTS)
+VARIANT_KEYS = ("title", "targets", "skip", "steps")
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+class Change(NamedTuple):
+    """What a page says of a step: the page, the path of the part there, and the part."""
+
+    page: Page
+    prefix: str
+    plain: Mapping[str, Any]
+
+
+def add_page(page: Page, before: Mapping[str, list[Change]]) -> dict[str, list[Change]]:
+    """The steps of a page and its base: a new step comes right after the one that is named before it."""
+    own = mapping(page, "steps", page.plain.get("steps"))
+    order, at = list(before), 0
+    for name in own:
+        if name in order:
+            at = order.index(name) + 1
+        else:
+            order.insert(at, name)
+            at += 1
+    for name in sequence(page, "skip", page.plain.get("skip", [])):
+        if name not in before:
+            raise UserError(f"{page.where('skip')}: {unknown_name('step of its base', str(name), before)}")
+        order.remove(name)
+    changes: dict[str, list[Change]] = {}
+    for name in order:
+        changes[name] = list(before.get(name, []))
+        if name in own:
+            changes[name] = _add_step(page, name, {**before, **changes})
+    return changes
+
+
+def _add_step(page: Page, name: str, written: Mapping[str, list[Change]]) -> list[Change]:
+    """What is written of a step; ``base`` and ``like`` start it anew."""
+    prefix = f"steps.{name}"
+    plain = mapping(page, prefix, page.plain["steps"][name])
+    check_keys(page, prefix, plain, STEP_KEYS)
+    before = [] if "base" in plain else written[name]
+    if "like" in plain:
+        if plain["like"] not in written or plain["like"] == name:
+            known = [other for other in written if other != name]
+            where = page.where(f"{prefix}.like")
+            raise UserError(f"{where}: {unknown_name('earlier step', str(plain['like']), known)}")
+        before = written[plain["like"]]
+    return [*before, Change(page, prefix, plain)]
+
+
+def part_settings(page: Page, prefix: str, plain: Mapping[str, Any]) -> Layer:
+    """The settings (`PARTS`) of a part of a page."""
+    return page.settings({k: v for k, v in plain.items() if str(k).split(".")[0] in PARTS}, prefix)
+
+
+def inputs_of(change: Change) -> dict[str, Any]:
+    """The inputs that a part of a page gives: setting -> step, or None to take one away."""
+    inputs = mapping(change.page, f"{change.prefix}.inputs", change.plain.get("inputs"))
+    for flag in inputs:
+        if str(flag).split(".")[0] not in PARTS:
+            where = change.page.where(f"{change.prefix}.inputs.{flag}")
+            raise UserError(f"{where}: inputs name settings such as data.init_args.maps_dir, got {flag!r}")
+    return inputs
+
+
+def round_changes(change: Change, turn: Round) -> list[Change]:
+    """What a step is besides in this round: ``by_round``, ``first`` and ``last`` of its part of a page."""
+    page, prefix, plain = change
+    if not turn.number and any(key in plain for key in ("first", "last", "by_round")):
+        raise UserError(
+            f"{page.where(prefix)}: first, last and by_round are for steps with {MARK} in the name"
+        )
+    found = []
+    by_round = sequence(page, f"{prefix}.by_round", plain.get("by_round", []))
+    if by_round:
+        found.append(("by_round", by_round[min(turn.number, len(by_round)) - 1]))
+    found += [("first", plain["first"])] if turn.number == 1 and "first" in plain else []
+    found += [("last", plain["last"])] if turn.number == turn.last and "last" in plain else []
+    changes = []
+    for key, value in found:
+        where = f"{prefix}.{key}"
+        check_keys(page, where, mapping(page, where, value), ROUND_KEYS)
+        changes.append(Change(page, where, value))
+    return changes
+
+
+def check_facts(change: Change, name: str, facts: Mapping[str, Any]) -> None:
+    """Refuse a step that lacks something, or whose facts are of no kind that there is.
+
+    Raises:
+        UserError: with file and line.
+    """
+    where = change.page.where(change.prefix)
+    if missing := [key for key in STRUCTURE if key not in facts]:
+        raise UserError(f"{where}: step {name!r} lacks {', '.join(missing)}; give it a base, a kind of step")
+    if not _NAME.fullmatch(name):
+        raise UserError(f"{where}: step name {name!r} must be lower-case letters, digits and underscores")
+    for what, known in (
+        ("stage", (1, 2, 3)),
+        ("script", SCRIPTS),
+        ("kind", kind_names()),
+        ("commands", (["fit"], ["predict"], ["fit", "predict"])),
+    ):
+        if facts[what] not in known:
+            shown = ", ".join(map(str, known))
+            raise UserError(f"{where}: {what} of step {name!r} is {facts[what]!r}; use one of {shown}")
+
+
+def check_keys(page: Page, where: str, plain: Mapping[Any, Any], known: Iterable[str]) -> None:
+    """Refuse keys that a part of a page does not have; settings may be paths with dots.
+
+    Raises:
+        UserError: with file, line, and the near name.
+    """
+    names = tuple(known)
+    for key in plain:
+        word = str(key)
+        part = word.split(".", maxsplit=1)[0]
+        if word not in names and not (part in PARTS and part in names):
+            at = page.where(f"{where}.{word}" if where else word)
+            raise UserError(f"{at}: {unknown_name('key', word, names)}")
+
+
+def text(page: Page, key: str) -> str:
+    """A line of text that a page must have."""
+    value = page.plain.get(key)
+    if not isinstance(value, str):
+        raise UserError(f"{page.path} needs a {key}: one line of text")
+    return value
+
+
+def mapping(page: Page, where: str, value: Any) -> dict[str, Any]:
+    """A part of a page that must be a mapping; {} where there is none."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise UserError(f"{page.where(where)}: {where} must be a mapping of keys to values, got {value!r}")
+    return value
+
+
+def sequence(page: Page, where: str, value: Any) -> Sequence[Any]:
+    """A part of a page that must be a list."""
+    if not isinstance(value, list):
+        raise UserError(f"{page.where(where)}: {where} must be a list, got {value!r}")
+    return value

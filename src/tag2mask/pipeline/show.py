@@ -1,0 +1,170 @@
+"""The command ``tag2mask recipes``: which recipes there are, and what they are set to."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from tag2mask.core.commands import add_command
+from tag2mask.core.errors import UserError, unknown_name
+from tag2mask.core.library import FULL, Library, open_library
+from tag2mask.core.pages import Layer, nest
+from tag2mask.pipeline.form import part_settings
+from tag2mask.pipeline.plan import yaml_text
+from tag2mask.pipeline.recipe import Recipe, Step, load_recipe, split_label
+from tag2mask.pipeline.resolve import Choice, budgets_of, check_sections, resolve
+
+_EXAMPLES = """examples:
+  tag2mask recipes
+  tag2mask recipes show psa --step cam
+  tag2mask recipes show sc_cam:k5 --budget small --backbone tf_efficientnet_lite0 --diff psa
+  tag2mask recipes show psa --step cam --data voc --yaml > cam.yaml"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``recipes`` to the command line."""
+    recipes = add_command(
+        subparsers,
+        "recipes",
+        "list the recipes and their steps, or show what one is set to",
+        "List the recipes: their steps, variants, budgets, and the papers' own numbers.",
+        _EXAMPLES,
+    )
+    recipes.set_defaults(handler=_list)
+    show = recipes.add_subparsers(metavar="show").add_parser(
+        "show", help="print the resolved settings of each step, with the file and line of each"
+    )
+    show.add_argument("recipe", metavar="RECIPE[:VARIANT]", help="name of a recipe or path of a page")
+    show.add_argument("--budget", default=FULL, metavar="NAME", help="default: full, the paper's schedule")
+    show.add_argument("--backbone", default="", metavar="NAME", help="in place of the recipe's")
+    show.add_argument("--data", metavar="NAME", help="add the settings of this data set")
+    show.add_argument("--rounds", type=int, metavar="N", help="rounds, where steps are repeated")
+    show.add_argument("--step", metavar="STEP", help="this step only")
+    show.add_argument("--diff", metavar="RECIPE[:VARIANT]", help="print only what differs from this recipe")
+    show.add_argument(
+        "--yaml", action="store_true", help="print one step's settings for --config of its stage"
+    )
+    show.set_defaults(handler=_show)
+
+
+def _list(args: argparse.Namespace) -> int:
+    library = open_library()
+    for name in library.names("recipes"):
+        recipe = load_recipe(library, name)
+        check_sections(library, recipe)
+        print(describe(library, recipe) + "\n")
+    return 0
+
+
+def describe(library: Library, recipe: Recipe) -> str:
+    """A recipe in a few lines: steps, variants, budgets, paper."""
+    targets = recipe.paper.get("targets") or {}
+    lines = [f"{recipe.name}: {recipe.title}"]
+    for step in recipe.steps:
+        reads = f"  reads {', '.join(step.inputs.values())}" if step.inputs else ""
+        paper = f"  paper: {targets[step.name]} mIoU" if step.name in targets else ""
+        lines.append(f"  stage {step.stage}  {step.name:<16} {' + '.join(step.commands):<14}{reads}{paper}")
+    lines += _variant_lines(recipe)
+    lines.append(f"  budgets: {', '.join(budgets_of(library, recipe))}")
+    if citation := recipe.paper.get("citation"):
+        lines.append(f"  {' '.join(str(citation).split())}")
+    return "\n".join(lines)
+
+
+def _variant_lines(recipe: Recipe) -> list[str]:
+    width = max((len(name) for name in recipe.variants), default=0)
+    lines = []
+    for name, facts in recipe.variants.items():
+        numbers = ", ".join(f"{step} {miou}" for step, miou in facts["targets"].items())
+        paper = f"  paper: {numbers} mIoU" if numbers else ""
+        lines.append(f"  {recipe.name}:{name:<{width}}  {facts['title']}{paper}")
+    return lines
+
+
+def _show(args: argparse.Namespace) -> int:
+    library = open_library()
+    recipe, steps = _resolved(library, args.recipe, args)
+    if args.diff:
+        other, others = _resolved(library, args.diff, args)
+        print("\n".join(differences(recipe.label, steps, other.label, others)))
+        return 0
+    if args.yaml:
+        if len(steps) != 1:
+            raise UserError("--yaml prints the settings of one step: name it with --step")
+        print(yaml_text(nest(*steps.values())), end="")
+        return 0
+    for name, settings in steps.items():
+        print("\n".join([_heading(recipe.step(name)), *_lines(settings), ""]))
+    return 0
+
+
+def _resolved(library: Library, label: str, args: argparse.Namespace) -> tuple[Recipe, dict[str, Layer]]:
+    name, variant = split_label(label)
+    recipe = load_recipe(library, name, variant, args.rounds, args.budget)
+    check_sections(library, recipe)
+    budgets = budgets_of(library, recipe)
+    if args.budget not in budgets:
+        raise unknown_name(f"budget of {recipe.name}", args.budget, budgets)
+    data: Layer = {}
+    if args.data:
+        page = library.page(library.find("data", args.data))
+        data = part_settings(page, "", page.plain)
+    choice = Choice(args.budget, args.backbone, data)
+    steps = {step.name: resolve(library, step, choice) for step in recipe.steps}
+    if args.step is None:
+        return recipe, steps
+    if label == args.recipe:
+        recipe.step(args.step)  # a step that does not exist is refused
+    return recipe, {name: settings for name, settings in steps.items() if name == args.step}
+
+
+def _heading(step: Step) -> str:
+    reads = f", reads {', '.join(step.inputs.values())}" if step.inputs else ""
+    commands = " + ".join(step.commands)
+    return f"{step.name}: stage {step.stage}, {step.script} {commands}, makes {step.kind}{reads}"
+
+
+def _lines(settings: Layer) -> list[str]:
+    values = {path: _shown(setting.value) for path, setting in settings.items()}
+    left = max(len(path) for path in values)
+    right = max((len(value) for value in values.values() if len(value) <= 40), default=0)
+    return [
+        f"  {path:<{left}}  {values[path]:<{right}}  {settings[path].origin}"
+        for path in sorted(values, key=lambda p: p.split("."))
+    ]
+
+
+def differences(name: str, ours: Mapping[str, Layer], other: str, theirs: Mapping[str, Layer]) -> list[str]:
+    """What differs between the steps of two recipes, in lines of text.
+
+    Args:
+        name: the first recipe.
+        ours: its steps, resolved.
+        other: the second recipe.
+        theirs: its steps.
+    """
+    lines = []
+    for step in dict.fromkeys([*ours, *theirs]):
+        if step not in ours or step not in theirs:
+            lines.append(f"{step}: only in {name if step in ours else other}")
+            continue
+        mine, its = ours[step], theirs[step]
+        paths = [p for p in sorted({*mine, *its}) if _value(mine, p) != _value(its, p)]
+        lines.append(f"{step}:" if paths else f"{step}: the same")
+        lines += [f"  {p}: {_told(mine, p)} | {other}: {_told(its, p)}" for p in paths]
+    return lines
+
+
+def _value(settings: Layer, path: str) -> Any:
+    return settings[path].value if path in settings else "not set"
+
+
+def _told(settings: Layer, path: str) -> str:
+    return f"{_shown(settings[path].value)} ({settings[path].origin})" if path in settings else "not set"
+
+
+def _shown(value: Any) -> str:
+    return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("\n...\n").strip()

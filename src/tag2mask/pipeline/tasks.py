@@ -1,0 +1,177 @@
+"""The tasks of a run, one list for ``--dry-run`` and for the run itself."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tag2mask.artifacts import SCORE_NAME, manifest_hash
+from tag2mask.core.errors import UserError, unknown_name
+from tag2mask.core.library import FULL, dataset_config, open_library
+from tag2mask.pipeline import launchers
+from tag2mask.pipeline.plan import StepPlan, plan_steps
+from tag2mask.pipeline.recipe import Recipe, Step, load_recipe
+from tag2mask.pipeline.request import Request, run_words
+from tag2mask.pipeline.resolve import check_sections
+from tag2mask.pipeline.settings import Settings, check_dataset, merge, normalise, read_run
+from tag2mask.pipeline.state import Action, Decision, check_runs, decide, find_twin, is_complete
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that passed every check that can be made without starting anything.
+
+    Attributes:
+        request: what the user asked for.
+        recipe: the recipe or variant.
+        known: what the run folder remembers, None for a new one.
+        settings: what holds for this run.
+        plans: the chosen steps, by name and in order.
+    """
+
+    request: Request
+    recipe: Recipe
+    known: Settings | None
+    settings: Settings
+    plans: dict[str, StepPlan]
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a run does about one step.
+
+    Attributes:
+        number: place of the step in the recipe, from 1.
+        plan: how its commands are started.
+        decision: what is to be done, why, and with which commands.
+        parents: hash of the manifest of each input; None for one that is made before.
+        twin: folder of another run to copy it from.
+        scores: whether it is scored afterwards.
+    """
+
+    number: int
+    plan: StepPlan
+    decision: Decision
+    parents: dict[str, str | None]
+    twin: Path | None
+    scores: bool
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """Commands of the stage that are to be started."""
+        return () if self.twin is not None else self.decision.commands
+
+    @property
+    def text(self) -> str:
+        """What is done about the step, and why."""
+        if self.twin is not None:
+            return f"to be copied from {self.twin}"
+        reasons = f": {'; '.join(self.decision.reasons)}" if self.decision.reasons else ""
+        return self.decision.action.value + reasons
+
+
+def prepare(request: Request) -> Prepared:
+    """Check a request against the configurations and the run folder; nothing is written.
+
+    Raises:
+        UserError: see `run_recipe`.
+    """
+    library = open_library()
+    known = read_run(request.run_dir)
+    settings = merge(request.run_dir, normalise(request.asked), known)
+    budget = settings.budget or FULL
+    recipe = load_recipe(library, settings.recipe, settings.variant, settings.rounds, budget)
+    check_sections(library, recipe)
+    dataset = dataset_config(library, settings.data or "")
+    classes = dataset["init_args"].get("classes")
+    settings = replace(settings, dataset={"class_path": dataset["class_path"], "classes": classes})
+    check_dataset(request.run_dir, settings, known)
+    steps = choose_steps(recipe, request)
+    # absolute, so that a stage finds the same configuration however the folder is spelled next time
+    plans = plan_steps(library, recipe, steps, settings, request.run_dir.resolve(), request.extras)
+    _require_inputs(recipe, settings, request, steps)
+    check_runs(request.reuse)
+    return Prepared(request, recipe, known, settings, plans)
+
+
+def choose_steps(recipe: Recipe, request: Request) -> list[Step]:
+    """The steps that the user asked for, in order.
+
+    Raises:
+        UserError: there is no such stage or step, or settings are given to a step that is not chosen.
+    """
+    steps = list(recipe.steps)
+    if request.from_step is not None:
+        steps = steps[steps.index(recipe.step(request.from_step)) :]
+    stages = sorted({step.stage for step in steps})
+    for stage in request.stages:
+        if stage not in stages:
+            where = f" from step {request.from_step} on" if request.from_step else ""
+            raise UserError(
+                f"{recipe.label} has no stage {stage}{where}; it has {', '.join(map(str, stages))}"
+            )
+    chosen = [step for step in steps if not request.stages or step.stage in request.stages]
+    for name in request.extras.overrides:
+        known = {word for step in recipe.steps for word in (step.name, step.template)}
+        if name not in known:
+            raise unknown_name(f"step of {recipe.label}", name, known, f"(in the option --{name}...)")
+        if not any(name in (step.name, step.template) for step in chosen):
+            raise UserError(f"--{name}... sets something of {name}, which is not among the chosen steps")
+    return chosen
+
+
+def _require_inputs(recipe: Recipe, settings: Settings, request: Request, steps: Sequence[Step]) -> None:
+    names = {step.name for step in steps}
+    for step in steps:
+        for source in step.inputs.values():
+            if source in names or is_complete(request.run_dir / source, recipe.step(source)):
+                continue
+            words = run_words(settings, request.run_dir, [recipe.step(source).stage])
+            raise UserError(
+                f"step {step.name} reads {source}, which is not complete in {request.run_dir}; "
+                f"make it first: {shlex.join(words)}"
+            )
+
+
+def list_tasks(prepared: Prepared) -> list[Task]:
+    """What is to be done about each chosen step, in order; nothing is written.
+
+    Raises:
+        UserError: a manifest in the run folder is broken.
+    """
+    request, tasks = prepared.request, list[Task]()
+    made: dict[str, str | None] = {}
+    for number, step in enumerate(prepared.recipe.steps, 1):
+        plan = prepared.plans.get(step.name)
+        if plan is None:
+            continue
+        sources = step.inputs.values()
+        parents = {s: made[s] if s in made else manifest_hash(request.run_dir / s) for s in sources}
+        decision = decide(plan, parents)
+        twin = find_twin(plan, decision, parents, request.reuse)
+        if twin is not None:
+            made[step.name] = manifest_hash(twin)
+        elif decision.action is not Action.SKIP:
+            made[step.name] = None
+        kept = twin or (None if decision.action is Action.AGAIN else plan.folder)
+        scored = kept is not None and (kept / SCORE_NAME).is_file()
+        tasks.append(Task(number, plan, decision, parents, twin, step.score and not scored))
+    return tasks
+
+
+def check_words(settings: Settings) -> list[str]:
+    """The command line (behind ``tag2mask``) that checks the data set."""
+    words = ["data", "check", "--data", settings.data or ""]
+    words += ["--data-root", settings.data_root] if settings.data_root else []
+    return words + (["--tags", settings.tags] if settings.tags else [])
+
+
+def batch_file(prepared: Prepared, program: Sequence[str]) -> str:
+    """The Slurm batch file that runs what was asked for in one job."""
+    request = replace(prepared.request, launcher="srun", dry_run=False)
+    run_dir = request.run_dir.resolve()
+    words = [*program, *run_words(prepared.settings, run_dir, request.stages, request)[1:]]
+    devices = request.extras.devices or 1
+    return launchers.sbatch_text(run_dir, prepared.recipe.label, devices, request.sbatch_args, words)

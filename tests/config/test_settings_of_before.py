@@ -1,0 +1,152 @@
+"""Nothing moved: every step of every recipe, variant and budget resolves to the settings of before."""
+
+from __future__ import annotations
+
+import gzip
+import inspect
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pytorch_lightning import Trainer
+
+from tag2mask.core.library import open_library
+from tag2mask.core.pages import nest
+from tag2mask.pipeline.recipe import Recipe, load_recipe
+from tag2mask.pipeline.resolve import Choice, resolve
+
+BEFORE = json.loads(gzip.decompress((Path(__file__).parent / "data" / "before_pages.json.gz").read_bytes()))
+LIBRARY = open_library()
+
+# Names that arguments have now. What is not named here is called as it was.
+OPTIMIZATION = {
+    name: f"optimization.{name}"
+    for name in ("lr", "weight_decay", "poly_power", "new_layer_factor", "lr_step", "lr_gamma", "joint_lr",
+                 "classify_only")
+}  # fmt: skip
+MODEL = {
+    **OPTIMIZATION,
+    "backbone": "backbone.name",
+    "weights": "backbone.weights",
+    "output_stride": "backbone.output_stride",
+    "frozen": "backbone.frozen",
+    "head": "head.name",
+    "head_channels": "head.channels",
+    "msc_scales": "head.msc_scales",
+    **{name: f"test.{name}" for name in ("crf", "variants")},
+    **{f"test_{name}": f"test.{name}" for name in ("long_side", "scales", "flip")},
+    **{name: f"cam.{name}" for name in ("scales", "flip")},
+    **{f"cam_{name}": f"cam.{name}" for name in ("threshold", "images")},
+    "cam_scales": "classification.cam_scales",
+    **{f"energy_{name}": f"energy.{name}" for name in ("weight", "scale")},
+    **{f"affinity_{name}": f"affinity.{name}" for name in ("weight", "reading", "norm", "trains")},
+    **{name: f"propagation.{name}" for name in ("channels", "guide_channels", "gate_floor", "passes")},
+}
+DATA = {name: f"augment.{name}" for name in ("crop", "long_side", "scale", "flip", "jitter", "hue", "pad")}
+PATCHES = {
+    "patches": "patches.count", "patch": "patches.size",
+    **{name: f"patches.{name}" for name in ("scale", "rotation", "flip")},
+}  # fmt: skip
+CLASSES = {"tag2mask.modules.AffinityLearner": "tag2mask.modules.AffinityNet"}
+SINCE = {
+    "model.init_args.reduction": "IAL's pairwise loss is summed over the pixels of a patch, as in SPN's code"
+}
+"""Settings that came since then, each with its line of the changelog."""
+TRAINER = {f"trainer.{k}": p.default for k, p in inspect.signature(Trainer).parameters.items()}
+"""Lightning's own defaults."""
+FLAT = ("num_classes", "dataset", "params")
+"""Arguments that no configuration gives."""
+
+
+def renamed(class_path: str, argument: str) -> str:
+    if class_path.startswith("tag2mask.recipes.rrm.JointModel") and argument == "dropout":
+        return "classification.dropout"
+    if class_path == "tag2mask.recipes.ial.PairwiseData":
+        return PATCHES.get(argument, argument)
+    if "data" in class_path.lower() and "Data" in class_path:
+        return DATA.get(argument, argument)
+    network = "backbone" in BEFORE["arguments"].get(class_path, {})
+    return MODEL.get(argument, argument) if network else argument
+
+
+def old_arguments(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """New name -> value of every argument of a class, those at their defaults too."""
+    path = plain["class_path"]
+    known = BEFORE["arguments"][path]
+    values = {k: v["default"] for k, v in known.items() if "default" in v and k not in FLAT}
+    values |= plain.get("init_args") or {}
+    out: dict[str, Any] = {}
+    for name, value in values.items():
+        if name == "optimizer":
+            out |= old_optimizer(value)
+        elif name == "freeze_batchnorm":
+            out["backbone.batchnorm"] = "frozen" if value else "train"
+        elif name == "mining":
+            out |= {f"mining.{k}": v for k, v in old_arguments(value or MINING).items()}
+        else:
+            out[renamed(path, name)] = value
+    return out
+
+
+MINING = {"class_path": "tag2mask.recipes.rrm.RegionMining"}
+
+
+def old_optimizer(value: Any) -> dict[str, Any]:
+    if isinstance(value, str):  # the default, which no configuration leaves
+        return {"optimization.optimizer": "torch.optim.SGD"}
+    args = {f"optimization.optimizer_args.{k}": v for k, v in (value.get("init_args") or {}).items()}
+    return {"optimization.optimizer": value["class_path"], **args}
+
+
+def old_settings(plain: Mapping[str, Any]) -> dict[str, Any]:
+    out = {f"trainer.{k}": v for k, v in plain.get("trainer", {}).items()}
+    for part in ("model", "data"):
+        out[f"{part}.class_path"] = CLASSES.get(plain[part]["class_path"], plain[part]["class_path"])
+        out |= {f"{part}.init_args.{k}": v for k, v in old_arguments(plain[part]).items()}
+    return {**TRAINER, **out}
+
+
+@cache
+def recipe_of(label: str) -> tuple[Recipe, str]:
+    name, budget, *rounds = label.split("/")
+    recipe, _, variant = name.partition(":")
+    count = int(rounds[0]) if rounds else None
+    return load_recipe(LIBRARY, recipe, variant, count, budget), budget
+
+
+def defaults_of(plain: Mapping[str, Any]) -> dict[str, Any]:
+    return old_settings({part: {"class_path": plain[part]["class_path"]} for part in ("model", "data")})
+
+
+@pytest.mark.parametrize("label", sorted(BEFORE["recipes"]))
+def test_steps_are_the_same(label: str) -> None:
+    recipe, _ = recipe_of(label)
+    before = BEFORE["recipes"][label]
+    assert [step.name for step in recipe.steps] == [name for name, _ in before["steps"]]
+    assert recipe.paper["targets"] == before["targets"]
+    for step, (_, number) in zip(recipe.steps, before["steps"], strict=True):
+        plain = BEFORE["steps"][number]
+        now = {key: getattr(step, key) for key in ("stage", "script", "commands", "kind", "inputs")}
+        assert {**now, "commands": list(step.commands)} == {key: plain[key] for key in now}, step.name
+
+
+@pytest.mark.parametrize("label", sorted(BEFORE["recipes"]))
+def test_settings_are_the_same(label: str) -> None:
+    recipe, budget = recipe_of(label)
+    for step, (_, number) in zip(recipe.steps, BEFORE["recipes"][label]["steps"], strict=True):
+        plain = BEFORE["steps"][number]["settings"]
+        now = {path: setting.value for path, setting in resolve(LIBRARY, step, Choice(budget)).items()}
+        # An argument that a page does not give has the default that it had before (see the next test).
+        now = {**defaults_of(plain), **now}
+        then, now = old_settings(plain), {k: v for k, v in now.items() if k not in SINCE}
+        wrong = {k: (then.get(k), now.get(k)) for k in {*then, *now} if then.get(k) != now.get(k)}
+        assert not wrong, f"{label} {step.name}: {wrong}"
+
+
+def test_the_data_covers_everything_that_there_was() -> None:
+    assert len(BEFORE["recipes"]) == 136 and len(BEFORE["steps"]) == 376
+    assert sum(len(recipe["steps"]) for recipe in BEFORE["recipes"].values()) == 1055
+    assert nest({}) == {}

@@ -1,0 +1,41 @@
+"""Settings of a step as a file, for tests that start stages by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tag2mask.core.library import open_library
+from tag2mask.core.pages import Setting, nest, overlay
+from tag2mask.pipeline import Choice, Step, load_recipe, resolve
+from tag2mask.pipeline.form import part_settings
+from tag2mask.pipeline.plan import yaml_text
+
+LIBRARY = open_library()
+
+
+def settings_file(path: Path, step: Step, choice: Choice, data: str = "", **changes: Any) -> Path:
+    """Write the resolved settings of a step.
+
+    Args:
+        path: the file to write.
+        step: the step.
+        choice: budget and backbone.
+        data: name or path of a data configuration.
+        changes: further settings by their path, with two underscores for each dot.
+    """
+    page = LIBRARY.page(LIBRARY.find("data", data)) if data else None
+    dataset = part_settings(page, "", page.plain) if page else {}
+    given = {name.replace("__", "."): Setting(value, "test") for name, value in changes.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml_text(nest(overlay(resolve(LIBRARY, step, choice), dataset, given))))
+    return path
+
+
+def step_file(
+    path: Path, label: str, step: str, budget: str = "full", data: str = "", **changes: Any
+) -> Path:
+    """The same for the step of a recipe, given by name as RECIPE or RECIPE:VARIANT."""
+    recipe, _, variant = label.partition(":")
+    found = load_recipe(LIBRARY, recipe, variant, budget=budget).step(step)
+    return settings_file(path, found, Choice(budget), data, **changes)
