@@ -7,6 +7,8 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import entry_points
+from types import ModuleType
 from typing import NamedTuple
 
 from tag2mask import __version__
@@ -57,6 +59,18 @@ COMMANDS: dict[str, _Command] = {
 }
 
 
+_GROUP = "tag2mask.commands"
+"""Entry points of this group are commands of other packages: name, and module with ``add_parser``."""
+
+
+def all_commands() -> dict[str, _Command]:
+    """Our commands and those of other packages; ours go first where two have the same name."""
+    others = {
+        point.name: _Command(point.module, f"from {point.module}") for point in entry_points(group=_GROUP)
+    }
+    return {**others, **COMMANDS}
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one ``tag2mask`` command.
 
@@ -71,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: from argparse, for ``--help``, ``--version`` and unknown options.
     """
     args = list(sys.argv[1:] if argv is None else argv)
-    if not args or args[0] not in COMMANDS:
+    if not args or args[0] not in all_commands():
         return _without_command(args)
     # imported here, because core brings numpy: `tag2mask --help` has to answer at once
     from tag2mask.core.errors import UserError
@@ -107,16 +121,32 @@ def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"tag2mask {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
-    module = COMMANDS[chosen].module if chosen else ""
+    known = all_commands()
+    module = known[chosen].module if chosen else ""
     imported = False
-    for name, command in COMMANDS.items():
+    for name, command in known.items():
         if command.module == module:
             if not imported:
-                importlib.import_module(module).add_parser(commands)
+                _import(module).add_parser(commands)
             imported = True
         elif command.help is not None:
             commands.add_parser(name, help=command.help, add_help=False)
     return parser
+
+
+def _import(module: str) -> ModuleType:
+    """The module of a command; one of another package that cannot be imported is the user's to mend."""
+    try:
+        return importlib.import_module(module)
+    except Exception as error:
+        if module.startswith("tag2mask."):
+            raise
+        from tag2mask.core.errors import UserError
+
+        raise UserError(
+            f"the command's module {module} cannot be imported: {type(error).__name__}: {error}; "
+            "mend or uninstall its package"
+        ) from error
 
 
 def _without_command(args: list[str]) -> int:

@@ -1,7 +1,7 @@
 """How long the configurations are, and how much of them says again what another one says.
 
-A setting is a path with a value (a list is one value) for a kind of step. It repeats another one where all three
-are the same: two classifiers with crops of 448 pixels repeat each other, a classifier and an AffinityNet do not.
+A setting is a path with a value (a list is one value) for a kind of step. It repeats another one where all
+three are the same: two classifiers with crops of 448 pixels do, a classifier and an AffinityNet do not.
 Usage: python tests/config/count_settings.py
 """
 
@@ -27,7 +27,9 @@ def settings(conf: Path = CONF) -> Iterator[tuple[str, str, str]]:
         kinds = _kinds(conf, path)
         for key, value in flatten(_written_once(read_page(path).plain, set())):
             words = key.split(".")
-            at = next((i for i, word in enumerate(words) if word in PARTS and "inputs" not in words[:i]), None)
+            at = next(
+                (i for i, word in enumerate(words) if word in PARTS and "inputs" not in words[:i]), None
+            )
             if at is not None:
                 step = next((kinds[word] for word in words[:at] if word in kinds), path.stem)
                 yield step, ".".join(words[at:]), repr(value)

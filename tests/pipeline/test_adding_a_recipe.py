@@ -1,4 +1,4 @@
-"""The page on adding a recipe, carried out word for word in a copy of the project."""
+"""The page on adding a recipe, carried out word for word: in a copy of the project, then as a package."""
 
 from __future__ import annotations
 
@@ -19,56 +19,150 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "adding_a_recipe.md").read_text(encoding="utf-8")
-FILES = re.findall(r"^`([^`\n]+\.py)`:\n\n```python\n(.*?)^```$", PAGE, re.M | re.S)
-COMMANDS = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.M | re.S)
+FILES = dict(re.findall(r"^`([^`\n]+\.\w+)`:\n\n```(?:python|yaml|toml)\n(.*?)^```$", PAGE, re.M | re.S))
+RECIPE, MODULE = "conf/recipes/equivariant.yaml", "src/tag2mask/recipes/equivariant/classifier.py"
+COMMANDS = "my_papers/my_papers/commands.py"
+
+
+class Project:
+    """A folder with the page's files, and the way to run commands there."""
+
+    def __init__(self, folder: Path, path: list[Path]) -> None:
+        self.folder = folder
+        self.path = path
+
+    def write(self, name: str, text: str) -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+    def start(self, *words: str) -> subprocess.CompletedProcess[str]:
+        own = {"PYTHONPATH": os.pathsep.join(map(str, self.path)), "CUDA_VISIBLE_DEVICES": ""}
+        command = [sys.executable, "-m", *words]
+        env = {**os.environ, **own}
+        return subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, check=False)
+
+    def run(self, *words: str) -> str:
+        done = self.start(*words)
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        return done.stdout
+
+    def data(self) -> str:
+        images = Shapes(str(self.folder / "shapes"), train=8, val=2, size=(64, 80))
+        self.write("data.yaml", yaml.safe_dump({"data": {"init_args": {"dataset": images.describe()}}}))
+        return str(self.folder / "data.yaml")
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("sixth")
+def inside(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy of the project with the page's files in it."""
+    folder = tmp_path_factory.mktemp("inside")
     for part in ("src", "conf"):
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-    for name, code in FILES:
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(code, encoding="utf-8")
-    for script in COMMANDS[:2]:
-        run(folder, ["bash", "-ec", script])
-    return folder
+    project = Project(folder, [folder / "src"])
+    for name, text in FILES.items():
+        if not name.startswith("my_papers"):
+            project.write(name, text)
+    return project
 
 
-def run(folder: Path, command: list[str]) -> str:
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    own = {"PYTHONPATH": str(folder / "src"), "TAG2MASK_CONF": str(folder / "conf"), "PATH": path}
-    env = {**os.environ, **own}
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout
+@pytest.fixture(scope="module")
+def outside(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The package, as an installer leaves it in a folder: its modules and its entry points."""
+    project = Project(folder := tmp_path_factory.mktemp("outside"), [folder, ROOT / "src"])
+    page = FILES[RECIPE].replace("tag2mask.recipes.equivariant.", "my_papers.equivariant.")
+    project.write("my_papers/conf/recipes/equivariant.yaml", page)
+    project.write("my_papers/__init__.py", '"""Recipes of my papers."""\n')
+    project.write("my_papers/equivariant.py", FILES[MODULE])
+    project.write("my_papers/commands.py", FILES[COMMANDS])
+    points = FILES["my_papers/pyproject.toml"].split('[project.entry-points."')[1:]
+    text = "".join("[" + part.replace('"]', "]").replace('"', "") for part in points)
+    project.write("my_papers-0.1.dist-info/entry_points.txt", text)
+    project.write(
+        "my_papers-0.1.dist-info/METADATA", "Metadata-Version: 2.1\nName: my-papers\nVersion: 0.1\n"
+    )
+    return project
 
 
-def test_the_page_has_its_files_and_commands() -> None:
-    assert [name for name, _ in FILES] == [
-        "src/tag2mask/recipes/equivariant/classifier.py",
+def test_the_page_has_its_files() -> None:
+    assert list(FILES) == [
+        RECIPE,
+        MODULE,
         "src/tag2mask/recipes/equivariant/__init__.py",
         "tests/unit/test_equivariant.py",
+        "my_papers/pyproject.toml",
+        COMMANDS,
     ]
-    assert len(COMMANDS) == 3 and "cp -r" in COMMANDS[0] and "recipe.yaml" in COMMANDS[1]
+    assert len(FILES[RECIPE].splitlines()) <= 40
 
 
-def test_its_unit_test_passes(project: Path) -> None:
-    said = run(project, [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/unit"])
-    assert "1 passed" in said
+def test_its_unit_test_passes(inside: Project) -> None:
+    assert "1 passed" in inside.run("pytest", "-q", "-p", "no:cacheprovider", "tests/unit")
 
 
-def test_the_recipe_is_listed_and_its_first_stage_runs(project: Path) -> None:
-    assert "equivariant:no_equivariance" in run(project, [sys.executable, "-m", "tag2mask", "recipes"])
-    images = Shapes(str(project / "shapes"), train=8, val=2, size=(64, 80))
-    data = project / "data.yaml"
-    data.write_text(yaml.safe_dump({"data": {"init_args": {"dataset": images.describe()}}}))
-    words = ["run", "equivariant", "--data", str(data), "--budget", "tiny", "--stage", "1"]
-    words += ["--run-dir", "runs/try", "--step-args", "cam", "--trainer.log_every_n_steps 1"]
-    run(project, [sys.executable, "-m", "tag2mask", *words])
-    card = json.loads((project / "runs/try/scorecard.json").read_text())
+def test_inside_the_recipe_is_listed_and_its_first_stage_runs(inside: Project) -> None:
+    assert "equivariant:no_equivariance" in inside.run("tag2mask", "recipes")
+    differences = inside.run("tag2mask", "recipes", "show", "equivariant", "--diff", "psa").splitlines()
+    assert [line for line in differences if not line.startswith(" ")] == [
+        "cam:", "affinity_labels: the same", "affinity: the same", "walk: the same", "pseudo_label: the same",
+        "segmentation: the same",
+    ]  # fmt: skip
+    words = ["tag2mask", "run", "equivariant", "--data", inside.data(), "--budget", "tiny", "--stage", "1"]
+    inside.run(*words, "--run-dir", "runs/try", "--cam.trainer.log_every_n_steps", "1")
+    card = json.loads((inside.folder / "runs/try/scorecard.json").read_text())
     assert card["steps"]["cam"]["images"] == 8
-    metrics = (project / "runs/try/cam/logs/version_0/metrics.csv").read_text().splitlines()
+    metrics = (inside.folder / "runs/try/cam/logs/version_0/metrics.csv").read_text().splitlines()
     assert "train/equivariance" in metrics[0].split(",")
+
+
+def test_outside_the_whole_recipe_runs_and_its_networks_load(outside: Project) -> None:
+    assert "equivariant:no_equivariance" in outside.run("tag2mask", "recipes")
+    assert outside.run("tag2mask", "hello") == "hello from my_papers\n"
+    words = ["tag2mask", "run", "equivariant", "--data", outside.data(), "--budget", "tiny"]
+    printed = outside.run(*words, "--run-dir", "runs/try")
+    card = json.loads((outside.folder / "runs/try/scorecard.json").read_text())
+    assert card["recipe"] == "equivariant" and 0 <= card["steps"]["segmentation"]["miou"] <= 1
+    # the segmentation network started from the checkpoint of the package's class
+    config = yaml.safe_load((outside.folder / "runs/try/segmentation/fit.yaml").read_text())
+    assert config["model"]["init_args"]["start"] == "classifier"
+    assert "report:" in printed
+    assert outside.run(*words, "--run-dir", "runs/try").count("skipped (done before)") == 6
+
+
+def test_a_page_by_its_path_and_a_package_that_is_not_registered(outside: Project) -> None:
+    mine = Project(outside.folder, outside.path)
+    mine.write("mine.yaml", "base: equivariant\ntitle: mine\nsteps: {cam: {model.init_args.shrink: 0.25}}\n")
+    shown = mine.run("tag2mask", "run", "mine.yaml", "--data", mine.data(), "--budget", "tiny", "--dry-run")
+    assert "# [1/6] cam  to be made" in shown and "--recipe mine" in shown
+    # without its entry point the package's checkpoints are not built
+    code = "import sys; from tag2mask.modules.loading import load_stage; load_stage(sys.argv[1])"
+    checkpoint = outside.folder / "runs/try/cam/checkpoints/last.ckpt"
+    for name in ("my_papers", "my_papers-0.1.dist-info"):
+        assert (outside.folder / name).is_dir()
+    entry = outside.folder / "my_papers-0.1.dist-info"
+    hidden = entry.rename(outside.folder / "hidden")
+    refused = subprocess.run(
+        [sys.executable, "-c", code, str(checkpoint)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, outside.path))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    hidden.rename(entry)
+    assert "is not part of tag2mask or of a package that registered itself" in refused.stderr
+
+
+def test_a_package_whose_import_fails(outside: Project) -> None:
+    init = outside.folder / "my_papers" / "__init__.py"
+    whole = init.read_text()
+    init.write_text("import no_such_module\n")
+    try:
+        done = outside.start("tag2mask", "run", "psa", "--data", "shapes", "--run-dir", "runs/never")
+    finally:
+        init.write_text(whole)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: the package my_papers (entry point my_papers of tag2mask.recipes) cannot be imported: "
+        "ModuleNotFoundError: No module named 'no_such_module'; mend or uninstall it\n"
+    )
+    assert not (outside.folder / "runs/never").exists()

@@ -22,7 +22,7 @@ _WHAT = {
     "recipes": "recipe",
     "steps": "kind of step",
     "budgets": "budget",
-    "backbones": "For another one write NAME.yaml with `base: light` or own settings, and give its path.",
+    "backbones": "backbone",
     "data": "data configuration",
     "logger": "logger configuration",
 }

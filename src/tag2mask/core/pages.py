@@ -18,7 +18,7 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+"), list("-+0123456789")
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
 
 
@@ -111,6 +111,8 @@ def parse_value(text: str, what: str) -> Any:
     Example:
         >>> parse_value("1e-3", "--x"), parse_value("[1, 2]", "--x"), parse_value("null", "--x")
         (0.001, [1, 2], None)
+        >>> parse_value("6e2f", "--x")
+        '6e2f'
     """
     try:
         return yaml.load(text, Loader=_Loader)
