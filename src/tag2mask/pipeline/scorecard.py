@@ -17,7 +17,7 @@ from tag2mask.artifacts import (
     read_json,
     read_manifest,
 )
-from tag2mask.core.pages import flatten, read_page
+from tag2mask.core.pages import read_page
 from tag2mask.core.tables import NOTHING, Table, duration, percent
 from tag2mask.pipeline.recipe import Recipe, Step
 from tag2mask.pipeline.settings import Settings
