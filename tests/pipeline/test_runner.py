@@ -542,6 +542,15 @@ def test_dry_run_starts_and_writes_nothing(bench: Bench, capsys: pytest.CaptureF
     assert not (bench.run_dir / "cam.previous").exists()
 
 
+def test_scores_on_every_image_where_the_papers_are(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.run(dry_run=True)
+    assert f"score-step {bench.run_dir}/cam\n" in capsys.readouterr().out
+    page = yaml.safe_load(bench.page.read_text())
+    bench.page.write_text(yaml.safe_dump({**page, "paper": {"every_image": True}}, sort_keys=False))
+    bench.run(dry_run=True)
+    assert f"score-step {bench.run_dir}/cam --every-image\n" in capsys.readouterr().out
+
+
 def test_steps_of_another_run_are_copied_where_they_would_be_the_same(
     bench: Bench, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -88,8 +88,9 @@ class _Commands:
         return [*self.program, *check_words(self.prepared.settings)]
 
     def score(self, task: Task) -> list[str]:
-        """Scores a step."""
-        return [*self.program, "score-step", str(task.plan.folder)]
+        """Scores a step; on every image where the paper's numbers are of every image."""
+        every = ["--every-image"] if self.prepared.recipe.paper.get("every_image") else []
+        return [*self.program, "score-step", str(task.plan.folder), *every]
 
     def report(self) -> list[str]:
         """Writes the report."""
