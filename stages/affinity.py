@@ -4,8 +4,9 @@ The LightningCLI entry point of AffinityNet: every flag of Lightning works. The 
 installed package: `tag2mask stage affinity ...`. A recipe's whole chain: `tag2mask run`.
 
 Usage:
-    python stages/affinity.py fit --config conf/recipes/psa/affinity.yaml \
-        --config conf/data/shapes.yaml --step-dir runs/psa/affinity
+    tag2mask recipes show psa --step affinity --budget small --data shapes --yaml > affinity.yaml
+    python stages/affinity.py fit --config affinity.yaml --step-dir runs/psa/affinity \
+        --data.init_args.labels_dir runs/psa/affinity_labels
     python stages/affinity.py fit --help
 """
 

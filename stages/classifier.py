@@ -4,10 +4,9 @@ The LightningCLI entry point of the classifier: every flag of Lightning works. T
 installed package: `tag2mask stage classifier ...`. A recipe's whole chain: `tag2mask run`.
 
 Usage:
-    python stages/classifier.py fit --config conf/recipes/psa/cam.yaml \
-        --config conf/data/shapes.yaml --step-dir runs/psa/cam
-    python stages/classifier.py predict --config conf/recipes/psa/cam.yaml \
-        --config conf/data/shapes.yaml --step-dir runs/psa/cam
+    tag2mask recipes show psa --step cam --budget small --data shapes --yaml > cam.yaml
+    python stages/classifier.py fit --config cam.yaml --step-dir runs/psa/cam
+    python stages/classifier.py predict --config cam.yaml --step-dir runs/psa/cam
     python stages/classifier.py fit --help
 """
 

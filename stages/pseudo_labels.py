@@ -4,8 +4,9 @@ The LightningCLI entry point of the pseudo-label generator: every flag of Lightn
 installed package: `tag2mask stage pseudo_labels ...`. A recipe's whole chain: `tag2mask run`.
 
 Usage:
-    python stages/pseudo_labels.py predict --config conf/recipes/psa/pseudo_label.yaml \
-        --config conf/data/shapes.yaml --step-dir runs/psa/pseudo_label
+    tag2mask recipes show psa --step pseudo_label --budget small --data shapes --yaml > pseudo_label.yaml
+    python stages/pseudo_labels.py predict --config pseudo_label.yaml --step-dir runs/psa/pseudo_label \
+        --data.init_args.maps_dir runs/psa/walk
     python stages/pseudo_labels.py predict --help
 """
 

@@ -4,10 +4,11 @@ The LightningCLI entry point of the segmentation model: every flag of Lightning 
 installed package: `tag2mask stage segmentation ...`. A recipe's whole chain: `tag2mask run`.
 
 Usage:
-    python stages/segmentation.py fit --config conf/recipes/psa/segmentation.yaml \
-        --config conf/data/shapes.yaml --step-dir runs/psa/segmentation
-    python stages/segmentation.py predict --config conf/recipes/psa/segmentation.yaml \
-        --config conf/data/shapes.yaml --step-dir runs/psa/segmentation
+    tag2mask recipes show psa --step segmentation --budget small --data shapes --yaml > segmentation.yaml
+    python stages/segmentation.py fit --config segmentation.yaml --step-dir runs/psa/segmentation \
+        --data.init_args.labels_dir runs/psa/pseudo_label --model.init_args.classifier_from runs/psa/cam
+    python stages/segmentation.py predict --config segmentation.yaml --step-dir runs/psa/segmentation \
+        --data.init_args.labels_dir runs/psa/pseudo_label --model.init_args.classifier_from runs/psa/cam
     python stages/segmentation.py fit --help
 """
 

@@ -6,13 +6,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tag2mask.artifacts import kind_names
+from tag2mask.artifacts import SCRIPTS, kind_names
 from tag2mask.core.errors import UserError, unknown_name
 from tag2mask.core.pages import Layer, Page
 from tag2mask.pipeline.rounds import MARK, Round
 
-SCRIPTS = ("classifier", "affinity", "pseudo_labels", "segmentation")
-"""The stage scripts."""
 PARTS = ("model", "data", "trainer")
 """What the settings of a step are about, as in a LightningCLI."""
 STRUCTURE = ("stage", "script", "commands", "kind", "inputs")
