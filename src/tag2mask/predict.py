@@ -20,15 +20,13 @@ if TYPE_CHECKING:
     from tag2mask.api.segmenter import Segmenter
 
 
+TEXT = "Segment new images of any size with the model of a run. No tags are needed."
+EXAMPLE = "example: tag2mask predict images/ --checkpoint runs/psa --out predictions --overlay"
+
+
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``predict`` to the command line."""
-    parser = add_command(
-        commands,
-        "predict",
-        "segment new images with a trained model",
-        "Segment new images of any size with the model of a run. No tags are needed.",
-        "example: tag2mask predict images/ --checkpoint runs/psa --out predictions --overlay",
-    )
+    parser = add_command(commands, "predict", "segment new images with a trained model", TEXT, EXAMPLE)
     parser.add_argument("images", nargs="+", type=Path, help="image files, or folders that are searched")
     parser.add_argument(
         "--checkpoint", required=True, type=Path, help="a run folder, its segmentation step, or a .ckpt file"
