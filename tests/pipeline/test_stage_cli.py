@@ -72,7 +72,15 @@ def test_override_reaches_the_stage_and_the_saved_configuration(tiny_voc: Path, 
     args = _args("fit", tiny_voc, tmp_path / "cam", model__init_args__optimization__lr="0.02")
     assert main("classifier", args) == 0
     saved = yaml.safe_load((tmp_path / "cam" / "fit.yaml").read_text())
-    assert saved["model"]["init_args"]["optimization"]["lr"] == 0.02
+    # The other fields stay as the two configuration files have them.
+    assert saved["model"]["init_args"]["optimization"] == {
+        "optimizer": "torch.optim.AdamW",
+        "optimizer_args": {},
+        "lr": 0.02,
+        "weight_decay": 0.01,
+        "poly_power": 0.9,
+        "new_layer_factor": 10.0,
+    }
     checkpoint = torch.load(tmp_path / "cam" / "checkpoints" / "last.ckpt", weights_only=True)
     first = checkpoint["optimizer_states"][0]["param_groups"][0]
     assert first["initial_lr"] == pytest.approx(0.02)

@@ -2,7 +2,7 @@
 
 from tag2mask.heads.affinity import AffinityHead
 from tag2mask.heads.cam import CAMHead
-from tag2mask.heads.segmentation import HeadSpec, MultiScaleMax, Segmenter, build_segmenter
+from tag2mask.heads.segmenter import HeadSpec, MultiScaleMax, Segmenter, build_segmenter
 from tag2mask.heads.smp_segmenter import SmpSegmenter
 
 __all__ = [
