@@ -86,6 +86,13 @@ def test_override_reaches_the_stage_and_the_saved_configuration(tiny_voc: Path, 
     assert first["initial_lr"] == pytest.approx(0.02)
 
 
+def test_a_field_of_an_object_can_be_null(tiny_voc: Path, tmp_path: Path) -> None:
+    changes = {"data__init_args__augment__long_side": "null", "data__init_args__augment__scale": "[0.5,0.9]"}
+    assert main("classifier", _args("fit", tiny_voc, tmp_path / "cam", **changes)) == 0
+    augment = yaml.safe_load((tmp_path / "cam" / "fit.yaml").read_text())["data"]["init_args"]["augment"]
+    assert (augment["long_side"], augment["scale"], augment["crop"]) == (None, [0.5, 0.9], 64)
+
+
 def test_saved_configuration_repeats_the_command(fitted: Path, tmp_path: Path) -> None:
     again = tmp_path / "again"
     assert main("classifier", ["fit", "--config", str(fitted / "fit.yaml"), "--step-dir", str(again)]) == 0

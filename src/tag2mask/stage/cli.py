@@ -27,6 +27,7 @@ from tag2mask.data.base import ImageData
 from tag2mask.modules import Predictor, Stage
 from tag2mask.stage.identity import config_hash, step_identity
 from tag2mask.stage.messages import hide_known_warnings, mistake_of, show_notes
+from tag2mask.stage.words import nulls_of_objects
 
 _CSV_LOGGER = {
     "class_path": "pytorch_lightning.loggers.CSVLogger",
@@ -53,7 +54,7 @@ class StageCLI(LightningCLI):
             trainer_defaults={"logger": _CSV_LOGGER},
             auto_configure_optimizers=False,
             seed_everything_default=0,
-            args=list(args),
+            args=nulls_of_objects(args),
         )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
