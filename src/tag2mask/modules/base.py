@@ -34,8 +34,8 @@ class Stage(pl.LightningModule):
     """What a step with this module leaves on disk (see `Manifest`)."""
 
     without_start: ClassVar[Mapping[str, Any]] = {}
-    """Arguments that say what training starts from, with the values that mean nothing: a network that is
-    restored from its checkpoint is built with these."""
+    """Arguments that say where training starts from, each with the value for nowhere. A network that is
+    restored from its checkpoint is built with these values."""
 
     def __init__(self, num_classes: int, optimization: OptimizationBase) -> None:
         super().__init__()
