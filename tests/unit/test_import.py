@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import csv
+import io
 import json
 import re
 from pathlib import Path
@@ -16,6 +18,7 @@ from PIL import Image
 from tag2mask.cli import main
 from tag2mask.data import ImageSet
 from tag2mask.data.command import dataset_from_config
+from tag2mask.data.imports.coco_masks import decode_rle
 
 SIZE = (6, 9)  # height, width
 
@@ -210,6 +213,10 @@ def test_masks_become_ids(root: Path, value: Any, dtype: Any, given: list[str]) 
     mask = images.read_mask("a")
     assert mask is not None
     assert (mask[2:4] == 1).all() and mask.sum() == 2 * SIZE[1]
+    page = (root / "tag2mask" / "samples.html").read_text()
+    data = base64.b64decode(re.findall(r"base64,([^\"]*)", page)[0])
+    pixel = Image.open(io.BytesIO(data)).getpixel((4, 3))
+    assert isinstance(pixel, tuple) and pixel[0] < 180  # VOC's dark red on (200, 100, 50)
     # masks that are right already are used where they lie
     assert (root / "tag2mask" / "masks").exists() is ((value, dtype) != (1, np.uint8))
 
@@ -231,6 +238,56 @@ def test_masks_of_unknown_values(
     (root / "t.csv").write_text("image,label\na,cat\nb,cat\nc,cat\nd,cat\ne,cat\n")
     write_masks(root, value)
     assert re.search(message, refused(root, *given, capsys=capsys))
+
+
+def test_masks_are_drawn_from_coco_outlines(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = coco("abcde", {1: "cat", 2: "dog"}, [(n, 1) for n in "abcde"])
+    for image in plain["images"]:
+        image.update(height=SIZE[0], width=SIZE[1])
+    first, *_ = plain["annotations"]
+    first.update(segmentation=[[1, 1, 4, 1, 4, 3, 1, 3]], area=12)
+    # 2 columns of 6 pixels without, then one with
+    rle = {"image_id": 101, "category_id": 2, "area": 6, "segmentation": {"counts": [12, 6, 36]}}
+    crowd = rle | {"image_id": 102, "iscrowd": 1}
+    small = rle | {"image_id": 100, "area": 3, "segmentation": [[2, 2, 3, 2, 3, 2]]}
+    plain["annotations"] += [small, rle, crowd]
+    path = write_json(root / "instances.json", plain)
+    images = imported(root, "--draw-masks")
+    a, b, c = (images.read_mask(name) for name in "abc")
+    assert a is not None and b is not None and c is not None
+    assert a[1:4, 1:5].tolist() == [[1, 1, 1, 1], [1, 2, 2, 1], [1, 1, 1, 1]] and (a > 0).sum() == 12
+    assert (b[:, 2] == 2).all() and (b > 0).sum() == 6
+    assert (c[:, 2] == 255).all()
+    rle["segmentation"] = {"counts": [1, 2]}
+    write_json(path, plain)
+    assert "do not fill 9x6 pixels" in refused(root, "--draw-masks", capsys=capsys)
+    (root / "instances.json").unlink()
+    (root / "t.csv").write_text("image,label\na,cat\n")
+    assert "--draw-masks needs COCO's annotations" in refused(root, "--draw-masks", capsys=capsys)
+
+
+def packed(lengths: list[int]) -> str:
+    """COCO's text for run lengths, by its description: 5 bits a character, signed, as differences."""
+    text = ""
+    for place, length in enumerate(lengths):
+        value, more = length - (lengths[place - 2] if place > 2 else 0), True
+        while more:
+            bits, value = value & 31, value >> 5
+            more = value != (-1 if bits & 16 else 0)
+            text += chr(bits + 32 * more + 48)
+    return text
+
+
+def test_packed_run_lengths() -> None:
+    assert packed([100]) == "T3"  # an empty mask of 10 x 10 pixels, as pycocotools writes it
+    assert not decode_rle("T3", (10, 10)).any()
+    lengths = [0, 5, 700, 1, 1, 30, 2000, 16, 15, 17]
+    shape = (5, sum(lengths) // 5)
+    expected = decode_rle(lengths, shape)
+    assert expected.sum() == sum(lengths[1::2])
+    assert (decode_rle(packed(lengths), shape) == expected).all()
+    with pytest.raises(ValueError, match="do not fill"):
+        decode_rle("T3", (10, 11))
 
 
 # ------------------------------------------------------------------ what is written, and what is not

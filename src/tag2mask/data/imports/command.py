@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tag2mask.data.check import Found, check_dataset, class_table
 from tag2mask.data.class_names import require_distinct_names
 from tag2mask.data.image_folder import file_stem
 from tag2mask.data.image_set import ImageSet, problems_error
+from tag2mask.data.imports.coco_masks import draw_masks
 from tag2mask.data.imports.masks import parse_values, usable_masks
 from tag2mask.data.imports.page import write_page
 from tag2mask.data.imports.readers import read_source
@@ -65,6 +67,9 @@ def add_import(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         help="class of a value or a colour (#ff0000) in masks; again for more",
     )  # fmt: skip
     parser.add_argument(
+        "--draw-masks", action="store_true", help="draw masks from COCO's outlines, for scores"
+    )
+    parser.add_argument(
         "--val-fraction", type=float, default=0.2, help="share held out without a val split (default: 0.2)"
     )
     parser.set_defaults(handler=_import)
@@ -83,8 +88,7 @@ def _import(args: argparse.Namespace) -> int:
     source = read_source(root, args.annotations, index, TableForm(args.separator, args.tags_column))
     choices = Choices(args.untagged, args.negative, args.skip_bad, args.val_fraction)
     items = resolve(source, index, choices)
-    classes = _classes(source, items)
-    images, found = _write(out, root, source, items, classes, masks, args)
+    images, found = _write(out, index, source, items, masks, args)
     _tell(out, source, images, found)
     return 0
 
@@ -107,37 +111,28 @@ def _classes(source: Source, items: list[Item]) -> tuple[str, ...]:
 
 def _write(
     out: Path,
-    root: Path,
+    index: ImageIndex,
     source: Source,
     items: list[Item],
-    classes: tuple[str, ...],
     masks: Path | None,
     args: argparse.Namespace,
 ) -> tuple[ImageSet, Found]:
     """Writes table, masks and configuration, and checks what was written."""
+    classes = _classes(source, items)
     folder = common_folder(items)
-    cut = len(folder) + 1 if folder else 0
-    items = [Item(item.image[cut:], item.names, item.split) for item in items]
-    separator = write_table(out / CSV_NAME, items)
+    places = {item.image: item.image[len(folder) + 1 :] if folder else item.image for item in items}
     arguments: dict[str, Any] = {
         "root": str(out.absolute()),
-        "images": str((root / folder).absolute()),
+        "images": str((index.root / folder).absolute()),
         "csv": CSV_NAME,
         "masks": None,
         "classes": list(classes),
         "val_fraction": args.val_fraction,
-        "separator": separator,
+        "separator": write_table(out / CSV_NAME, [replace(i, image=places[i.image]) for i in items]),
         "untagged": "negative" if args.negative or args.untagged == "negative" else "error",
     }
-    if masks is not None:
-        values = parse_values(args.mask_value, ClassList.from_names(classes))
-        used = usable_masks(masks, [item.image for item in items], out / "masks", values)
-        if used is not None:
-            arguments["masks"] = str(used.absolute())
-        else:
-            source.notes.append(
-                f"{masks} has no mask named as an image, such as {file_stem(items[0].image)}.png"
-            )
+    used = _masks(out / "masks", index, source, places, ClassList.from_names(classes), masks, args)
+    arguments["masks"] = None if used is None else str(used.absolute())
     dataset = {"class_path": _TABLE, "init_args": arguments}
     write_config(out / YAML_NAME, dataset, source.form)
     images = ImageSet.from_description(dataset)
@@ -152,6 +147,30 @@ def _write(
         write_config(out / YAML_NAME, dataset, source.form)
         images = ImageSet.from_description(dataset)
     return images, found
+
+
+def _masks(
+    out: Path,
+    index: ImageIndex,
+    source: Source,
+    places: dict[str, str],
+    classes: ClassList,
+    masks: Path | None,
+    args: argparse.Namespace,
+) -> Path | None:
+    """The folder of masks: drawn, converted, or as it is; None if there are none."""
+    if args.draw_masks:
+        if not source.outlines:
+            raise UserError(f"--draw-masks needs COCO's annotations, but this is {source.form}")
+        draw_masks(source.outlines, index, places, out, classes)
+        return out
+    if masks is None:
+        return None
+    used = usable_masks(masks, list(places.values()), out, parse_values(args.mask_value, classes))
+    if used is None:
+        example = file_stem(next(iter(places.values()))) + ".png"
+        source.notes.append(f"{masks} has no mask named as an image, such as {example}")
+    return used
 
 
 def _tell(out: Path, source: Source, images: ImageSet, found: Found) -> None:

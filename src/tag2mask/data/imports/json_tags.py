@@ -36,7 +36,8 @@ def read_json_tags(paths: Sequence[Path], form: TableForm) -> Source:
             found = _plain_items(path, content, split, form)
         items += found
     kind = "COCO's annotations" if classes else "JSON"
-    return Source(f"{kind} in {', '.join(str(path) for path in paths)}", items, classes)
+    said = f"{kind} in {', '.join(str(path) for path in paths)}"
+    return Source(said, items, classes, outlines=tuple(p for p in paths if is_coco(plain[p])))
 
 
 def load_json(path: Path) -> Any:

@@ -8,9 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jinja2
+import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from tag2mask.artifacts.files import atomic_write_text
+from tag2mask.artifacts.labels import voc_palette
 from tag2mask.core import UserError, map_threads
 from tag2mask.core.tables import Table
 from tag2mask.data.image_set import ImageSet
@@ -57,7 +60,7 @@ figcaption { font-size: 12px; overflow-wrap: anywhere; color: #555; }
 def write_page(
     path: Path, images: ImageSet, ids: Mapping[str, Sequence[str]], counts: Table, form: str
 ) -> None:
-    """Writes a few images of each class with their tags, and the counts.
+    """Writes a few images of each class with their tags and masks, and the counts.
 
     Args:
         path: the HTML file.
@@ -89,10 +92,19 @@ def _spread(image_ids: Sequence[str]) -> list[str]:
     return list(image_ids[::step][:_PER_CLASS])
 
 
+def _with_mask(images: ImageSet, image_id: str) -> npt.NDArray[np.uint8]:
+    """The image (H, W, 3), with its mask in colours upon it where it has one."""
+    image, mask = images.read_image(image_id), images.read_mask(image_id)
+    if mask is None:
+        return image
+    mixed = np.where(mask[..., None] > 0, 0.5 * image + 0.5 * voc_palette()[mask], image)
+    return mixed.astype(np.uint8)
+
+
 def _picture(images: ImageSet, image_id: str) -> dict[str, str] | None:
     """A small JPEG with its caption, or None if the image is damaged in the middle."""
     try:
-        image = Image.fromarray(images.read_image(image_id))
+        image = Image.fromarray(_with_mask(images, image_id))
     except UserError:
         return None
     image.thumbnail((_SIDE, _SIDE))

@@ -41,12 +41,14 @@ class Source:
         items: the images.
         classes: class names in the order of their ids, or none for the order of the alphabet.
         notes: what was left out, and why.
+        outlines: JSON files of COCO's form, whose outlines can be drawn as masks.
     """
 
     form: str
     items: list[Item]
     classes: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
+    outlines: tuple[Path, ...] = ()
 
 
 class ImageIndex:

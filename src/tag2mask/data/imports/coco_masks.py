@@ -1,0 +1,130 @@
+"""Masks from the outlines of COCO's annotations, for scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from tag2mask.artifacts.labels import save_labels
+from tag2mask.core import IGNORE, ClassList, UserError, map_threads
+from tag2mask.data.image_folder import file_stem
+from tag2mask.data.imports.json_tags import is_coco, load_json
+from tag2mask.data.imports.source import ImageIndex
+from tag2mask.data.separators import clean_name
+
+_MOST_PIXELS = 400_000_000
+"""Larger sizes in a file are taken for a mistake, not for an image."""
+Shape = tuple[int, int]
+_Job = tuple[Path, str, Mapping[str, Any], list[tuple[Any, int]]]
+"""JSON file, image, its entry there, and its outlines with their mask ids."""
+
+
+def draw_masks(
+    paths: Sequence[Path], index: ImageIndex, images: Mapping[str, str], out: Path, classes: ClassList
+) -> int:
+    """Draws a palette PNG for each image of COCO's annotations; returns how many.
+
+    Large objects are drawn first, so that small ones lie upon them; crowds become 255 (not scored). Borders
+    of polygons may lie a pixel further out than in COCO's own drawing.
+
+    Args:
+        paths: the JSON files.
+        index: the images of the source.
+        images: path of an image in the index -> its path in the table.
+        out: folder to write to.
+        classes: the classes of the masks.
+
+    Raises:
+        UserError: a file is not COCO's, or an outline cannot be drawn.
+    """
+    jobs: list[_Job] = []
+    for path in paths:
+        jobs += _drawings(path, index, images, classes)
+    with tqdm(total=len(jobs), desc="drawing masks", unit="mask", disable=None) as bar:
+
+        def draw(job: _Job) -> None:
+            path, image, entry, outlines = job
+            try:
+                mask = _draw((int(entry["height"]), int(entry["width"])), outlines)
+            except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+                raise UserError(f"{path}: the outlines of {image} cannot be drawn ({error})") from None
+            save_labels(out / f"{file_stem(image)}.png", mask)
+            bar.update()
+
+        map_threads(draw, jobs)
+    return len(jobs)
+
+
+def _drawings(path: Path, index: ImageIndex, images: Mapping[str, str], classes: ClassList) -> list[_Job]:
+    """For each image: its entry, and its outlines with their mask ids, the largest first."""
+    content = load_json(path)
+    if not is_coco(content):
+        raise UserError(f"{path} is not COCO's form: masks are drawn from its outlines only")
+    ids = dict(zip(classes.names, classes.ids, strict=True))
+    names = {c["id"]: clean_name(str(c["name"])) for c in content["categories"]}
+    outlines: dict[Any, list[tuple[Any, int]]] = {entry["id"]: [] for entry in content["images"]}
+    for entry in sorted(content["annotations"], key=lambda e: -float(e.get("area") or 0)):
+        crowd = bool(entry.get("iscrowd"))
+        value = IGNORE if crowd else ids.get(names[entry["category_id"]])
+        if entry.get("segmentation") and value is not None:
+            outlines[entry["image_id"]].append((entry["segmentation"], value))
+    found = [(entry, index.find(str(entry["file_name"]))) for entry in content["images"]]
+    return [
+        (path, images[name], entry, outlines[entry["id"]])
+        for entry, name in found
+        if name is not None and name in images
+    ]
+
+
+def _draw(shape: Shape, outlines: Sequence[tuple[Any, int]]) -> npt.NDArray[np.uint8]:
+    if not 0 < shape[0] * shape[1] <= _MOST_PIXELS or min(shape) < 1:
+        raise ValueError(f"a size of {shape[1]}x{shape[0]}")
+    mask = np.zeros(shape, np.uint8)
+    for outline, value in outlines:
+        if isinstance(outline, dict):
+            mask[decode_rle(outline["counts"], shape)] = value
+        else:
+            for points in outline:
+                corners = np.rint(np.asarray(points, np.float64)).astype(np.int32).reshape(-1, 2)
+                cv2.fillPoly(mask, [corners], value)
+    return mask
+
+
+def decode_rle(counts: Sequence[int] | str, shape: Shape) -> npt.NDArray[np.bool_]:
+    """The pixels (H, W) of COCO's run lengths: 0 and 1 in turn, column by column.
+
+    Args:
+        counts: the lengths, or the text in which COCO packs them.
+        shape: (H, W).
+
+    Raises:
+        ValueError: the lengths do not fill the image.
+    """
+    lengths = np.asarray(_unpack(counts) if isinstance(counts, str) else counts, np.int64)
+    if lengths.size == 0 or (lengths < 0).any() or lengths.sum() != shape[0] * shape[1]:
+        raise ValueError(f"run lengths do not fill {shape[1]}x{shape[0]} pixels")
+    values = np.arange(len(lengths)) % 2 == 1
+    return np.repeat(values, lengths).reshape(shape[::-1]).T
+
+
+def _unpack(text: str) -> list[int]:
+    """Numbers of 5 bits a character, the lowest first; from the fourth on, relative to the one but last."""
+    lengths: list[int] = []
+    value = shift = 0
+    for character in text:
+        bits = ord(character) - 48
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        lengths.append(value + (lengths[-2] if len(lengths) > 2 else 0))
+        value = shift = 0
+    return lengths
