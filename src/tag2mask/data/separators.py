@@ -76,7 +76,7 @@ def find_separator(
         raise _question(where, example, f"both {clear[0]!r} and {clear[1]!r} occur in it", clear)
     if clear:
         return clear[0]
-    return "" if holds == "one" else _without_clear(plain, where, holds)
+    return _without_clear(plain, where, holds)
 
 
 def _without_clear(cells: Sequence[str], where: str, holds: Names) -> str:
@@ -92,7 +92,8 @@ def _without_clear(cells: Sequence[str], where: str, holds: Names) -> str:
     alone = [all(word in names for word in name.split()) for name in spaced]
     if holds == "many" and (all(alone) or _are_combinations(names)):
         return " "
-    if holds == "perhaps one" and not any(word in names for name in spaced for word in name.split()):
+    some = [any(word in names for word in name.split()) for name in spaced]
+    if (holds == "one" and not any(alone)) or (holds == "perhaps one" and not any(some)):
         return ""
     example = spaced[alone.index(False)] if False in alone else spaced[0]
     raise _question(where, example, "is it one name with a space, or several names", (SPACE, NONE))

@@ -93,15 +93,17 @@ def find_columns(path: str, header: Sequence[str], lines: Sequence[Line], tags_c
     Raises:
         UserError: no column of images or tags, or more than one that could be it.
     """
+    while header and not header[-1].strip():
+        header = header[:-1]  # spreadsheets fill the first line up with empty headings
     plain = [plain_heading(h) for h in header]
     image = _image_column(path, header, plain, lines)
     split = next((i for i, name in enumerate(header) if is_split_heading(name) and i != image), None)
-    rest = [i for i in range(len(header)) if i not in (image, split)]
+    rest = [i for i in range(len(header)) if i not in (image, split) and not _is_row_number(plain[i])]
     tags, one_hot = _tag_columns(path, header, rest, lines, tags_column)
-    longest = max((len(cells) for _, cells in lines), default=0)
+    longest = max((_length(cells) for _, cells in lines), default=0)
     open_end = longest > len(header) and not one_hot and max(tags) == len(header) - 1
     if longest > len(header) and not open_end:
-        number = next(n for n, cells in lines if len(cells) > len(header))
+        number = next(n for n, cells in lines if _length(cells) > len(header))
         raise UserError(
             f"{path}, line {number} has {longest} cells but the first line only {len(header)} headings: "
             "put names that belong to one image into quotes or separate them with ';'"
@@ -189,11 +191,22 @@ def _is_one_hot(cells: Iterable[str]) -> bool:
 
 
 def _refuse_numbers(path: str, heading: str, cells: Iterable[str]) -> None:
-    if {cell.strip() for cell in cells} == {"0", "1"}:
+    values = {cell.strip().lower() for cell in cells} - {""}
+    if values and values <= (_YES | _NO) - {"x"}:
         raise UserError(
-            f"the column {heading!r} of {path} holds only 0 and 1, which name no class: if 1 means that a "
-            "class is there, make the class the heading (image,defect); if they are two classes, name them"
+            f"the column {heading!r} of {path} holds only {', '.join(sorted(values))}, which name no class: if "
+            "they say whether a class is there, make it the heading (image,defect); else write the classes' names"
         )
+
+
+def _is_row_number(heading: str) -> bool:
+    """Whether a heading is that of pandas' row numbers."""
+    return not heading or heading.startswith("unnamed:")
+
+
+def _length(cells: Sequence[str]) -> int:
+    """The number of cells up to the last one that is not empty."""
+    return max((i for i, cell in enumerate(cells, 1) if cell.strip()), default=0)
 
 
 def _column(lines: Sequence[Line], index: int) -> list[str]:
