@@ -194,8 +194,9 @@ def _refuse_numbers(path: str, heading: str, cells: Iterable[str]) -> None:
     values = {cell.strip().lower() for cell in cells} - {""}
     if values and values <= (_YES | _NO) - {"x"}:
         raise UserError(
-            f"the column {heading!r} of {path} holds only {', '.join(sorted(values))}, which name no class: if "
-            "they say whether a class is there, make it the heading (image,defect); else write the classes' names"
+            f"the column {heading!r} of {path} holds only {', '.join(sorted(values))}, which name no class: "
+            "if they say whether a class is there, make it the heading (image,defect); "
+            "else write the names of the classes"
         )
 
 
