@@ -61,6 +61,16 @@ def test_options_become_a_request(requests: list[Request], tmp_path: Path) -> No
     assert done.folder == tmp_path / "run" and done.scorecard == {}
 
 
+def test_settings_of_a_step_keep_their_types(requests: list[Request]) -> None:
+    settings = {"cam.model.init_args.optimization.lr": 0.02, "cam.model.init_args.cam.scales": [0.5, 1.0]}
+    tag2mask.run("psa", "runs/x", data="shapes", settings={**settings, "walk.trainer.logger": None})
+    (asked,) = requests
+    assert asked.extras.overrides == {
+        "cam": {"model.init_args.optimization.lr": 0.02, "model.init_args.cam.scales": [0.5, 1.0]},
+        "walk": {"trainer.logger": None},
+    }
+
+
 def test_unknown_options_and_values_are_refused(requests: list[Request]) -> None:
     with pytest.raises(UserError, match=r"unknown option 'budgett'; did you mean budget"):
         tag2mask.run("psa", "runs/x", budgett="tiny")
