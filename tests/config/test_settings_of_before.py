@@ -66,6 +66,11 @@ MEANT = {
 """Settings that were changed since then: budget, step (of any round) and setting -> value."""
 TRAINER = {f"trainer.{k}": p.default for k, p in inspect.signature(Trainer).parameters.items()}
 """Lightning's own defaults."""
+GONE = {
+    "tag2mask.recipes.self_guided.SelfGuidedModel": ("start", "classifier_from", "msc_scales"),
+    "tag2mask.recipes.sc_cam.SubCategoryData": ("train_split",),
+}
+"""Arguments that could not be used, and that the classes do not have any more."""
 FLAT = ("num_classes", "dataset", "params")
 """Arguments that no configuration gives."""
 
@@ -84,7 +89,7 @@ def renamed(class_path: str, argument: str) -> str:
 def old_arguments(plain: Mapping[str, Any]) -> dict[str, Any]:
     """New name -> value of every argument of a class, those at their defaults too."""
     path = plain["class_path"]
-    known = BEFORE["arguments"][path]
+    known = {k: v for k, v in BEFORE["arguments"][path].items() if k not in GONE.get(path, ())}
     values = {k: v["default"] for k, v in known.items() if "default" in v and k not in FLAT}
     values |= plain.get("init_args") or {}
     out: dict[str, Any] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import time
 from collections.abc import Mapping
@@ -94,7 +95,9 @@ class StepRecorder(pl.Callback):
         trainer.strategy.barrier()
         if trainer.is_global_zero and trainer.state.status != "interrupted":
             values = {k: float(v) for k, v in trainer.callback_metrics.items()}
-            self._write_metrics({k: v for k, v in values.items() if k.startswith("val/")})
+            # one that is not a number (the AP of a class that val does not show) has no place in JSON
+            known = {k: v for k, v in values.items() if k.startswith("val/") and math.isfinite(v)}
+            self._write_metrics(known)
             write_manifest(self.identity.folder, self._manifest(complete=True))
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

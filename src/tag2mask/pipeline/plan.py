@@ -14,7 +14,8 @@ from tag2mask.artifacts import atomic_write_text, sha256_file, sha256_json
 from tag2mask.core.errors import unknown_name
 from tag2mask.core.library import Library
 from tag2mask.core.pages import Layer, Setting, nest, overlay
-from tag2mask.pipeline.form import part_settings
+from tag2mask.pipeline.arguments import check_settings
+from tag2mask.pipeline.form import PARTS, part_settings
 from tag2mask.pipeline.recipe import Recipe, Step
 from tag2mask.pipeline.resolve import Choice, budgets_of, resolve
 from tag2mask.pipeline.settings import Settings
@@ -130,6 +131,7 @@ def _plan(
         dataset = dataset.get(key, {})
     own, hashes = _run_settings(step, settings, dataset)
     asked = _overrides(step, extras)
+    check_settings(overlay(resolved, asked))
     # the identity of a step names files without their folders, and tells them by their content
     named = {k: Setting(Path(v.value).name, v.origin) if k in _paths(settings) else v for k, v in own.items()}
     root = {f"{_DATASET}.root": Setting(settings.data_root, "--data-root")} if settings.data_root else {}
@@ -153,6 +155,9 @@ def _plan(
 def _overrides(step: Step, extras: Extras) -> Layer:
     found: Layer = {}
     for name in dict.fromkeys((step.template, step.name)):
+        for path in extras.overrides.get(name, {}):
+            if path.partition(".")[0] not in PARTS:
+                raise unknown_name(f"setting of {name}", path, PARTS, f"(in the option --{name}.{path})")
         found |= {
             path: Setting(value, f"--{name}.{path}") for path, value in extras.overrides.get(name, {}).items()
         }

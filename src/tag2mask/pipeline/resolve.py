@@ -129,4 +129,6 @@ def _kind_layers(page: Page, step: Step) -> list[Layer]:
 
 
 def _says_length(layers: Sequence[Layer]) -> bool:
-    return any(key in layer for layer in layers for key in _LENGTHS)
+    # Lightning's -1 steps and null epochs say that the other of the two counts
+    lengths = [layer[key].value for layer in layers for key in _LENGTHS if key in layer]
+    return any(length not in (None, -1) for length in lengths)

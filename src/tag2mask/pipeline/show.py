@@ -12,6 +12,7 @@ from tag2mask.core.commands import add_command
 from tag2mask.core.errors import UserError, unknown_name
 from tag2mask.core.library import FULL, Library, open_library
 from tag2mask.core.pages import Layer, nest
+from tag2mask.pipeline.arguments import check_settings
 from tag2mask.pipeline.form import part_settings
 from tag2mask.pipeline.plan import yaml_text
 from tag2mask.pipeline.recipe import Recipe, Step, load_recipe, split_label
@@ -114,6 +115,8 @@ def _resolved(library: Library, label: str, args: argparse.Namespace) -> tuple[R
         data = part_settings(page, "", page.plain)
     choice = Choice(args.budget, args.backbone, data)
     steps = {step.name: resolve(library, step, choice) for step in recipe.steps}
+    for settings in steps.values():
+        check_settings(settings)
     if args.step is None:
         return recipe, steps
     if label == args.recipe:
