@@ -149,7 +149,7 @@ def test_variants_give_probabilities_of_the_images_size() -> None:
 def test_checkpoint_of_other_classes_is_refused() -> None:
     module = _classifier()
     module.classes = CLASSES
-    checkpoint: dict[str, Any] = {}
+    checkpoint: dict[str, Any] = {"state_dict": module.state_dict()}
     module.on_save_checkpoint(checkpoint)
     module.on_load_checkpoint(checkpoint)
     module.classes = ClassList.from_names(["cat", "cow"])

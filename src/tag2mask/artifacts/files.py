@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -9,12 +10,16 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 from tag2mask.core.errors import UserError
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer as Buffer
+
 _CHUNK = 1 << 20
+_TEMPORARY = ".tmp"
 
 # mkstemp makes files that only their owner may read, but results are shared like any other file.
 # The mask can only be read by setting it, hence once, at import.
@@ -22,33 +27,54 @@ _UMASK = os.umask(0)
 os.umask(_UMASK)
 
 
-def atomic_write_bytes(path: str | Path, data: bytes) -> None:
+def atomic_write_bytes(path: str | Path, data: Buffer, keep: str | Path | None = None) -> None:
     """Write a file so that readers see the old content or the new one, never a part.
 
     Missing folders are made. The bytes go to a temporary file in the same folder, are flushed to
     the disk and renamed, which also holds when the process is killed half-way.
 
+    Args:
+        path: the file.
+        data: its bytes.
+        keep: name for the file that was there before; None drops it.
+
     Raises:
-        UserError: the folder cannot be made or written to.
+        UserError: the folder cannot be made or written to, or the disk is full.
     """
     target = Path(path)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=_TEMPORARY, dir=target.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o666 & ~_UMASK)
+            if keep is not None and target.exists():
+                os.replace(target, keep)
+            os.replace(temporary, target)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
     except OSError as error:
-        raise UserError(
-            f"cannot write {target}: {error.strerror}; choose a folder you may write to"
-        ) from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_UMASK)
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        raise UserError(f"cannot write {target}: {disk_trouble(error)}") from error
+
+
+def disk_trouble(error: OSError) -> str:
+    """What the operating system says, and the way out."""
+    way = "choose a folder you may write to"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        way = "make room, then the same command goes on"
+    return f"{error.strerror or error}; {way}"
+
+
+def remove_temporaries(folder: str | Path) -> None:
+    """Delete what killed processes have left half-written below a folder; nothing may write there now."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            if name.startswith(".") and name.endswith(_TEMPORARY):
+                Path(place, name).unlink(missing_ok=True)
 
 
 def atomic_write_text(path: str | Path, text: str) -> None:

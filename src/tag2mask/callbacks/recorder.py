@@ -23,6 +23,7 @@ from tag2mask.artifacts import (
     git_commit,
     read_json,
     read_manifest,
+    remove_temporaries,
     write_manifest,
 )
 from tag2mask.callbacks.writer import PredictionWriter
@@ -85,19 +86,22 @@ class StepRecorder(pl.Callback):
         self._start = 0.0
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Mark the command as begun."""
+        """Mark the command as begun, and clear away what a killed process has left."""
         self._start = time.monotonic()
         if trainer.is_global_zero:
+            remove_temporaries(self.identity.folder)
             write_manifest(self.identity.folder, self._manifest(complete=False))
+        trainer.strategy.barrier("tag2mask_begun")  # no process writes before that
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note the metrics beside the checkpoint: a training killed after its last epoch keeps them."""
+        self._note_metrics(trainer)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the last metrics and mark the fit as complete."""
         trainer.strategy.barrier()
         if trainer.is_global_zero and trainer.state.status != "interrupted":
-            values = {k: float(v) for k, v in trainer.callback_metrics.items()}
-            # one that is not a number (the AP of a class that val does not show) has no place in JSON
-            known = {k: v for k, v in values.items() if k.startswith("val/") and math.isfinite(v)}
-            self._write_metrics(known)
+            self._note_metrics(trainer)
             write_manifest(self.identity.folder, self._manifest(complete=True))
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -121,6 +125,12 @@ class StepRecorder(pl.Callback):
         write_manifest(self.identity.folder, self._manifest(complete=True))
         out, total = self.identity.folder / "out", len(self.identity.image_ids)
         print(f"{int(written)} of {total} images written to {out}")
+
+    def _note_metrics(self, trainer: pl.Trainer) -> None:
+        if trainer.is_global_zero:
+            values = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
+            # one that is not a number (the AP of a class that val does not show) has no place in JSON
+            self._write_metrics({k: v for k, v in values.items() if math.isfinite(v)})
 
     def _write_metrics(self, values: Mapping[str, float]) -> None:
         path = self.identity.folder / METRICS_NAME

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from tag2mask.artifacts import Manifest, ResultFiles
 from tag2mask.artifacts.step_folder import StepFolder
@@ -17,6 +18,7 @@ from tag2mask.data.image_set import ImageSet
 from tag2mask.data.samples import TrainCrops, WholeImages, as_list
 
 _log = logging.getLogger(__name__)
+T_co = TypeVar("T_co", covariant=True)
 
 
 class ImageData(LightningDataModule):
@@ -106,7 +108,11 @@ class ImageData(LightningDataModule):
         return manifest
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """Shuffled full batches of crops; the last, smaller one is dropped (poly schedules count on it)."""
+        """Shuffled full batches of crops; the last, smaller one is dropped (poly schedules count on it).
+
+        The loader's processes are new in each epoch: those that live on have random states of their own,
+        which a training that was stopped could not go on with.
+        """
         if self._train is None:
             raise RuntimeError('call setup("fit") before train_dataloader')
         return DataLoader(
@@ -115,7 +121,6 @@ class ImageData(LightningDataModule):
             shuffle=True,
             drop_last=True,
             num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
             pin_memory=self._on_gpu(),
             collate_fn=self.collate,
         )
@@ -130,13 +135,7 @@ class ImageData(LightningDataModule):
 
     def whole_loader(self, images: WholeImages, batch_size: int = 1) -> DataLoader[ImageSample]:
         """A loader in list order whose batches are lists of `ImageSample`."""
-        return DataLoader(
-            images,
-            batch_size=batch_size,
-            num_workers=self.num_workers,
-            collate_fn=as_list,
-            persistent_workers=self.num_workers > 0,
-        )
+        return ordered_loader(images, self.num_workers, batch_size)
 
     def _on_gpu(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
@@ -157,6 +156,22 @@ class ImageData(LightningDataModule):
                 "batches of %d instead of %d%s: all %d training images", most, self.batch_size, each, images
             )
         self.batch_size = most
+
+
+def ordered_loader(images: Dataset[T_co], num_workers: int, batch_size: int = 1) -> DataLoader[T_co]:
+    """A loader in the order of a data set, whose batches are lists.
+
+    It draws from a generator of its own: how often it is started then changes no random number of the
+    training.
+    """
+    return DataLoader(
+        images,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        collate_fn=as_list,
+        persistent_workers=num_workers > 0,
+        generator=torch.Generator(),
+    )
 
 
 def require_images(

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
-from torch import nn
+from torch import Tensor, nn
 
 from tag2mask.core import ClassList, UserError
 from tag2mask.modules.arguments import constructor_arguments, from_plain
@@ -80,7 +81,7 @@ class Stage(pl.LightningModule):
         """Refuse the checkpoint of another class list.
 
         Raises:
-            UserError: the classes differ.
+            UserError: the classes differ, or the training had diverged.
         """
         facts = checkpoint.get(CHECKPOINT_KEY)
         if facts is None:
@@ -91,6 +92,7 @@ class Stage(pl.LightningModule):
                 f"the checkpoint was trained for the classes {', '.join(made.names)}, the data has "
                 f"{', '.join(self.classes.names)}: use the data of that run, or train again"
             )
+        _require_finite(checkpoint["state_dict"])
 
     @classmethod
     def restore(cls, checkpoint: dict[str, Any]) -> Self:
@@ -98,8 +100,18 @@ class Stage(pl.LightningModule):
         plain = {**checkpoint[ARGUMENTS_KEY], **cls.without_start}
         if "backbone" in plain:
             plain["backbone"] = {**plain["backbone"], "weights": "none"}
+        _require_finite(checkpoint["state_dict"])
         module = cls(**from_plain(plain, Stage, cls))
         module.load_state_dict(checkpoint["state_dict"])
         classes = checkpoint[CHECKPOINT_KEY]["classes"]
         module.classes = ClassList.from_dict(classes) if classes else None
         return module.eval()
+
+
+def _require_finite(weights: Mapping[str, Tensor]) -> None:
+    for name, tensor in weights.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise UserError(
+                f"the checkpoint's {name} is not finite, its training has diverged: train again with a "
+                "smaller model.init_args.optimization.lr"
+            )

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins import CheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 
 from tag2mask.artifacts import (
-    LAST_CHECKPOINT,
     SCRIPTS,
     TRAINING_SCRIPTS,
     atomic_write_text,
@@ -21,12 +21,24 @@ from tag2mask.artifacts import (
     find_kind,
     read_manifest,
 )
-from tag2mask.callbacks import CamPanels, PredictionWriter, StepProgressBar, StepRecorder
+from tag2mask.callbacks import (
+    CamPanels,
+    LastCheckpoint,
+    PredictionWriter,
+    RandomState,
+    StepProgressBar,
+    StepRecorder,
+    StopOnSignal,
+    StopWhenNotFinite,
+    WholeFiles,
+    newest_checkpoint,
+    stopping_on_signals,
+)
 from tag2mask.core import UserError, keep_freed_memory, unknown_name
 from tag2mask.data.base import ImageData
 from tag2mask.modules import Predictor, Stage
 from tag2mask.stage.identity import config_hash, step_identity
-from tag2mask.stage.messages import hide_known_warnings, mistake_of, show_notes
+from tag2mask.stage.messages import hide_known_warnings, outcome_of, show_notes
 from tag2mask.stage.words import nulls_of_objects
 
 _CSV_LOGGER = {
@@ -99,14 +111,16 @@ class StageCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The trainer with the callbacks of a step."""
-        given = self.config_init[self.subcommand].trainer.callbacks or []
+        trainer = self.config_init[self.subcommand].trainer
+        given, plugins = _as_list(trainer.callbacks), _as_list(trainer.plugins)
         own = self._step_callbacks() if self.subcommand in ("fit", "predict") else []
-        given = given if isinstance(given, list) else [given]
-        wanted = self.config_init[self.subcommand].trainer.enable_progress_bar is not False
+        wanted = trainer.enable_progress_bar is not False
         if wanted and not any(isinstance(c, ProgressBar) for c in given):
             own.append(StepProgressBar())
+        if not any(isinstance(p, CheckpointIO) for p in plugins):
+            plugins = [*plugins, WholeFiles()]
         # Given from the start, so that Lightning adds no checkpoint callback of its own.
-        return super().instantiate_trainer(**{**kwargs, "callbacks": [*given, *own]})
+        return super().instantiate_trainer(**{**kwargs, "callbacks": [*given, *own], "plugins": plugins})
 
     def _step_callbacks(self) -> list[pl.Callback]:
         identity = step_identity(
@@ -114,17 +128,20 @@ class StageCLI(LightningCLI):
         )
         if self.subcommand == "predict":
             writer = PredictionWriter(identity.folder / "out", find_kind(identity.kind), identity.classes)
-            return [writer, StepRecorder(identity, writer)]
-        folder = identity.folder / "checkpoints"
-        keep = ModelCheckpoint(
-            folder, filename="last", enable_version_counter=False, save_on_train_epoch_end=True
-        )
-        if self.options.select_by == "last":
-            return [CamPanels(), StepRecorder(identity), keep]
-        best = ModelCheckpoint(
-            folder, "best", monitor=self.options.select_by, mode="max", enable_version_counter=False
-        )
-        return [CamPanels(), StepRecorder(identity), keep, best]
+            return [writer, StepRecorder(identity, writer), StopOnSignal()]
+        callbacks: list[pl.Callback] = [StopWhenNotFinite(), CamPanels(), StepRecorder(identity)]
+        callbacks += [RandomState(), StopOnSignal(), LastCheckpoint(identity.folder)]
+        if self.options.select_by != "last":
+            callbacks.append(
+                ModelCheckpoint(
+                    identity.folder / "checkpoints",
+                    "best",
+                    monitor=self.options.select_by,
+                    mode="max",
+                    enable_version_counter=False,
+                )
+            )
+        return callbacks
 
     def before_fit(self) -> None:
         """Save the configuration and go on from the last checkpoint of an interrupted fit.
@@ -133,14 +150,15 @@ class StageCLI(LightningCLI):
             UserError: the folder holds a finished fit, or one with another configuration.
         """
         record = self._earlier_record()
-        last = Path(self.options.step_dir) / LAST_CHECKPOINT
         if record is not None and record.complete:
             raise UserError(
                 f"{self.options.step_dir} holds a finished fit: move it away or give another --step-dir"
             )
-        if self.call.ckpt_path is None and record is not None and last.is_file():
-            print(f"going on from {last}")
-            self.call.ckpt_path = str(last)
+        if self.call.ckpt_path is None and record is not None:
+            last = newest_checkpoint(Path(self.options.step_dir))
+            if last is not None:
+                print(f"going on from {last}")
+                self.call.ckpt_path = str(last)
         self.call.weights_only = True
         self._save_config()
 
@@ -189,6 +207,10 @@ def _count_classes(data: ImageData) -> int:
     return len(data.classes)
 
 
+def _as_list(given: Any) -> list[Any]:
+    return list(given) if isinstance(given, list | tuple) else [] if given is None else [given]
+
+
 def main(script: str, args: Sequence[str] | None = None) -> int:
     """Run one command of a stage.
 
@@ -197,23 +219,21 @@ def main(script: str, args: Sequence[str] | None = None) -> int:
         args: LightningCLI arguments; None takes those of the process.
 
     Returns:
-        0, or 2 after a mistake of the user, 130 after Ctrl-C.
+        0, or 2 after a mistake of the user or a full disk, 130 after Ctrl-C, 75 after SIGTERM or SIGUSR1.
     """
     torch.set_float32_matmul_precision("high")
     hide_known_warnings()
     show_notes()
     keep_freed_memory()
     try:
-        if script not in SCRIPTS:
-            raise unknown_name("stage", script, SCRIPTS)
-        StageCLI(script, sys.argv[1:] if args is None else args)
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    except Exception as error:
-        mistake = mistake_of(error)
-        if not mistake:
+        with stopping_on_signals():
+            if script not in SCRIPTS:
+                raise unknown_name("stage", script, SCRIPTS)
+            StageCLI(script, sys.argv[1:] if args is None else args)
+    except BaseException as error:
+        code, message = outcome_of(error)
+        if not message:
             raise
-        print(f"error: {mistake}", file=sys.stderr)
-        return 2
+        print(message, file=sys.stderr)
+        return code
     return 0

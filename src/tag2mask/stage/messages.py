@@ -6,6 +6,8 @@ import logging
 import sys
 import warnings
 
+from tag2mask.artifacts import disk_trouble
+from tag2mask.callbacks import STOPPED_CODE, Stopped
 from tag2mask.core import UserError
 
 _KNOWN_WARNINGS = (
@@ -16,7 +18,29 @@ _KNOWN_WARNINGS = (
     ".*in eval mode at the start of training.*",  # frozen batch-norm, on purpose
     ".*No positive samples found in target.*",  # a class may be missing from a small split
     ".*smaller than the logging interval.*",
+    ".*Checkpoint directory .* exists and is not empty.*",  # a step that goes on
+    ".*callbacks used to create the checkpoint need to be provided.*",  # predict saves no checkpoint
+    ".*loading a checkpoint outside the 'fit' stage.*",  # predict takes the mean as the weights
 )
+
+
+GOES_ON = "the same command goes on from here"
+
+
+def outcome_of(error: BaseException) -> tuple[int, str]:
+    """Exit code and message of what has ended a stage; no message if it is a bug."""
+    if isinstance(error, Stopped):
+        return STOPPED_CODE, f"stopped by {error}; {GOES_ON}"
+    # Lightning answers Ctrl-C with an exit of its own.
+    if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):
+        return 130, f"stopped; {GOES_ON}"
+    if not isinstance(error, Exception):
+        return 1, ""
+    mistake = mistake_of(error)
+    if not mistake and isinstance(error, OSError) and error.errno is not None:
+        name = f"{error.filename}: " if error.filename else ""
+        mistake = f"{name}{disk_trouble(error)}"
+    return 2, f"error: {mistake}" if mistake else ""
 
 
 def mistake_of(error: BaseException) -> str:

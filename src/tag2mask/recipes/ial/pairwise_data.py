@@ -11,9 +11,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import IGNORE, ImageSample, UserError
-from tag2mask.data.base import ImageData
+from tag2mask.data.base import ImageData, ordered_loader
 from tag2mask.data.image_set import ImageSet
-from tag2mask.data.samples import TrainCrops, WholeImages, as_list, to_chw
+from tag2mask.data.samples import TrainCrops, WholeImages, to_chw
 from tag2mask.recipes.ial.files import RoundFiles, RoundImages
 from tag2mask.recipes.ial.patches import NO_REGION, PatchSampler, nearest, smooth
 
@@ -121,12 +121,7 @@ class PairwiseData(ImageData):
         ids = self.files.check()
         order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(0))
         chosen = [ids[i] for i in sorted(order[: self.energy_images].tolist())]
-        return DataLoader(
-            _EnergyImages(self.files, chosen),
-            num_workers=self.num_workers,
-            collate_fn=as_list,
-            persistent_workers=self.num_workers > 0,
-        )
+        return ordered_loader(_EnergyImages(self.files, chosen), self.num_workers)
 
     def predict_images(self) -> WholeImages:
         """Whole images with their unary maps."""

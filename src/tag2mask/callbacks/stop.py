@@ -1,0 +1,78 @@
+"""Stops a step when the cluster asks for it, so that the same command can go on later."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import pytorch_lightning as pl
+
+STOPPED_CODE = 75
+"""Exit code of what was asked to stop and can go on (EX_TEMPFAIL: try again later)."""
+
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+
+class Stopped(BaseException):
+    """The process was asked to stop by a signal. As with Ctrl-C, no ``except Exception`` takes it."""
+
+
+class StopOnSignal(pl.Callback):
+    """Keeps `stop_on_signals` in force while the trainer works; Lightning has handlers of its own.
+
+    Nothing has to be saved first: results and checkpoints on the disk are whole, and the step goes on from
+    the last image or epoch.
+    """
+
+    def __init__(self) -> None:
+        self._trainer: pl.Trainer | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the signals back from Lightning."""
+        stop_on_signals(trainer)
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take the signals back from Lightning."""
+        stop_on_signals(trainer)
+
+
+@contextmanager
+def stopping_on_signals() -> Iterator[None]:
+    """`stop_on_signals` for a while."""
+    main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in _SIGNALS} if main else {}
+    stop_on_signals()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def stop_on_signals(trainer: pl.Trainer | None = None) -> None:
+    """Let SIGTERM and SIGUSR1 raise `Stopped` in the main thread of this process.
+
+    Args:
+        trainer: its further processes get the signal, too.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    owner = os.getpid()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != owner:  # a loader process, which has inherited this handler
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        for other in _SIGNALS:
+            signal.signal(other, signal.SIG_IGN)  # what is said twice must not disturb the clearing up
+        if trainer is not None and trainer.strategy.launcher is not None:
+            trainer.strategy.launcher.kill(number)
+        raise Stopped(signal.Signals(number).name)
+
+    for number in _SIGNALS:
+        signal.signal(number, stop)
