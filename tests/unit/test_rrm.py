@@ -121,7 +121,7 @@ def test_labels_of_the_maps_alone_run_no_crf(monkeypatch: pytest.MonkeyPatch) ->
     assert labels.tolist() == expected and labels.dtype == np.uint8
     one = reliable_labels(PHOTO, cams[:1], [2], RegionMining(with_crf=False)).flatten()
     assert np.array_equal(one == 0, (1 - scores) ** 32 > 0.8)
-    with pytest.raises(UserError, match="needs with_crf"):
+    with pytest.raises(UserError, match=r"needs mining\.with_crf"):
         RegionMining(with_crf=False, require_agreement=True)
 
 
@@ -139,7 +139,7 @@ def test_levels_stand_for_exponents() -> None:
     foreground, background = RegionMining(foreground_level=0.38, background_level=0.19).alphas
     assert (1 - 0.38) ** foreground == pytest.approx(0.38) and (1 - 0.19) ** background == pytest.approx(0.19)
     for wrong in ({"ratio": 0.0}, {"crf_score": 1.0}, {"foreground_alpha": 0.0}, {"background_level": 1.0}):
-        with pytest.raises(UserError, match=next(iter(wrong))):
+        with pytest.raises(UserError, match=rf"mining\.{next(iter(wrong))} must"):
             RegionMining(**wrong)  # type: ignore[arg-type]
 
 

@@ -100,9 +100,9 @@ class PairwiseData(ImageData):
         predict_batch: int = 1,
         num_workers: int = 2,
     ) -> None:
-        super().__init__(dataset, batch_size, predict_split, predict_batch, num_workers)
         if energy_images < 0:
             raise UserError(f"data.energy_images must be at least 0, got {energy_images}")
+        super().__init__(dataset, batch_size, predict_split, predict_batch, num_workers)
         self.files = RoundFiles(dataset, maps_dir, superpixels_dir, labels_dir)
         self.patches = patches
         self.energy_images = energy_images

@@ -56,17 +56,17 @@ class RegionMining:
         """
         for name in ("foreground_alpha", "background_alpha"):
             if not getattr(self, name) > 0:
-                raise UserError(f"{name} must be above 0, got {getattr(self, name)}")
+                raise UserError(f"mining.{name} must be above 0, got {getattr(self, name)}")
         for name in ("foreground_level", "background_level"):
             if getattr(self, name) is not None and not 0 < getattr(self, name) < 1:
-                raise UserError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
+                raise UserError(f"mining.{name} must lie between 0 and 1, got {getattr(self, name)}")
         if not 0 < self.ratio <= 1:
-            raise UserError(f"ratio must lie above 0 and up to 1, got {self.ratio}")
+            raise UserError(f"mining.ratio must lie above 0 and up to 1, got {self.ratio}")
         for name in ("least_score", "background_score", "crf_score"):
             if not 0 <= getattr(self, name) < 1:
-                raise UserError(f"{name} must be a score from 0 up to 1, got {getattr(self, name)}")
+                raise UserError(f"mining.{name} must be a score from 0 up to 1, got {getattr(self, name)}")
         if self.require_agreement and not self.with_crf:
-            raise UserError("require_agreement compares map and CRF: it needs with_crf true")
+            raise UserError("mining.require_agreement compares map and CRF: it needs mining.with_crf true")
 
     @property
     def alphas(self) -> tuple[float, float]:
