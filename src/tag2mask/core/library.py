@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import Any
 import tag2mask
 from tag2mask.core.errors import UserError, unknown_name
 from tag2mask.core.pages import Page, read_page
-from tag2mask.core.plugins import plugin_packages
+from tag2mask.core.plugins import import_plugins
 
 FULL = "full"
 """The budget that every recipe has: the paper's own schedule."""
@@ -106,7 +105,7 @@ def open_library() -> Library:
     Raises:
         UserError: there is no folder of configurations, or a registered package cannot be imported.
     """
-    return Library((find_conf(), *_plugin_folders().values()))
+    return Library((find_conf(), *_plugin_folders()))
 
 
 def find_conf() -> Path:
@@ -126,20 +125,10 @@ def find_conf() -> Path:
     raise UserError("no folder of configurations found; set TAG2MASK_CONF to the 'conf' folder of a checkout")
 
 
-def _plugin_folders() -> dict[str, Path]:
-    folders = {}
-    for name, module in plugin_packages().items():
-        try:
-            package = importlib.import_module(module)
-        except Exception as error:
-            raise UserError(
-                f"the package {module} (entry point {name} of tag2mask.recipes) cannot be imported: "
-                f"{type(error).__name__}: {error}; mend or uninstall it"
-            ) from error
-        folder = Path(str(package.__file__)).resolve().parent / "conf"
-        if folder.is_dir():
-            folders[name] = folder
-    return folders
+def _plugin_folders() -> list[Path]:
+    packages = import_plugins().values()
+    folders = [Path(str(package.__file__)).resolve().parent / "conf" for package in packages]
+    return [folder for folder in folders if folder.is_dir()]
 
 
 def dataset_config(library: Library, data: str) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tag2mask.data.crops import CropData
 from tag2mask.data.image_set import ImageSet
 from tag2mask.data.samples import TrainCrops, WholeImages
@@ -17,13 +19,10 @@ class ClassificationData(CropData):
         dataset: the images.
         batch_size: crops per process and step.
         augment: random changes of the crops.
-        train_split: split to train on.
-        val_split: split to validate on.
         predict_split: split to predict.
-        predict_batch: whole images per batch.
         eval_long_side: validation images are resized to this long side; null keeps their size. Predicted
             images always keep it.
-        num_workers: loader processes.
+        **splits: see `CropData`.
     """
 
     def __init__(
@@ -31,16 +30,11 @@ class ClassificationData(CropData):
         dataset: ImageSet,
         batch_size: int = 16,
         augment: AugmentSpec = AugmentSpec(crop=448, long_side=(256, 512)),
-        train_split: str = "train",
-        val_split: str = "val",
         predict_split: str = "train",
-        predict_batch: int = 1,
         eval_long_side: int | None = None,
-        num_workers: int = 2,
+        **splits: Any,
     ) -> None:
-        super().__init__(
-            dataset, batch_size, augment, train_split, val_split, predict_split, predict_batch, num_workers
-        )
+        super().__init__(dataset, batch_size, augment, predict_split=predict_split, **splits)
         self.eval_long_side = eval_long_side
 
     def train_crops(self) -> TrainCrops:

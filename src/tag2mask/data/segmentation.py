@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import UserError
 from tag2mask.data.crops import CropData
 from tag2mask.data.image_set import ImageSet
 from tag2mask.data.samples import LabelReader, StepLabels, TrainCrops, TrueMasks
-from tag2mask.data.transforms import AugmentSpec
 
 
 class SegmentationData(CropData):
@@ -20,13 +19,7 @@ class SegmentationData(CropData):
         dataset: the images.
         labels_dir: folder of a step of kind labels (with ``out/<id>.png``); its images are trained on.
         supervision: "pseudo" trains on these labels, "masks" on the data set's true masks.
-        batch_size: crops per process and step.
-        augment: random changes of the crops.
-        train_split: split to train on with supervision "masks".
-        val_split: split to validate on.
-        predict_split: split to predict.
-        predict_batch: whole images per batch.
-        num_workers: loader processes.
+        **crops: see `CropData`; `train_split` is trained on with supervision "masks".
     """
 
     def __init__(
@@ -34,17 +27,9 @@ class SegmentationData(CropData):
         dataset: ImageSet,
         labels_dir: StepFolder | None = None,
         supervision: Literal["pseudo", "masks"] = "pseudo",
-        batch_size: int = 10,
-        augment: AugmentSpec = AugmentSpec(crop=321, scale=(0.5, 1.5)),
-        train_split: str = "train",
-        val_split: str = "val",
-        predict_split: str = "val",
-        predict_batch: int = 1,
-        num_workers: int = 2,
+        **crops: Any,
     ) -> None:
-        super().__init__(
-            dataset, batch_size, augment, train_split, val_split, predict_split, predict_batch, num_workers
-        )
+        super().__init__(dataset, **crops)
         self.labels_dir = None if labels_dir is None else StepFolder(labels_dir)
         self.supervision = supervision
 
