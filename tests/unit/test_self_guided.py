@@ -110,6 +110,16 @@ def test_heads_whose_maps_do_not_localise_are_refused(head: str, message: str) -
         SelfGuidedModel(num_classes=2, head=HeadSpec(head), backbone=BackboneSpec("resnet18", "none", 16))
 
 
+def test_images_without_tags_have_no_maps() -> None:
+    image = batch()["image"][0]
+    net = module().eval()
+    both = net.predict_image({"id": "a", "image": image, "tags": torch.ones(2)})
+    second = net.predict_image({"id": "a", "image": image, "tags": torch.tensor([0.0, 1.0])})
+    none = net.predict_image({"id": "a", "image": image, "tags": torch.zeros(2)})
+    assert none.classes == () and none.maps.shape == (0, *both.maps.shape[1:])
+    assert second.classes == (2,) and (second.maps[0] == both.maps[1]).all()
+
+
 def test_one_network_goes_through_all_steps(tmp_path: Path) -> None:
     first = module()
     _step(tmp_path / "localise_1", first)

@@ -187,7 +187,8 @@ class SelfGuidedModel(SegmentationModel):
         height, width = int(image.shape[-2]), int(image.shape[-1])
         maps, _ = self.localise(image)
         grid = (-(-height // CELL), -(-width // CELL))
-        small = F.interpolate(maps[None, present], grid, mode="bilinear", align_corners=False)[0]
+        # every class, then those of the tags: there may be none, which interpolate refuses
+        small = F.interpolate(maps[None], grid, mode="bilinear", align_corners=False)[0, present]
         classes = [k + 1 for k in present]
         return ScoreMaps(sample["id"], small.cpu().numpy(), classes, (height, width))
 
