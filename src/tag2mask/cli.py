@@ -104,6 +104,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         # `tag2mask recipes | head` has seen enough; Python would complain once more at its exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        from tag2mask.artifacts.files import disk_trouble
+
+        if error.errno is None:
+            raise
+        name = f"{error.filename}: " if error.filename else ""
+        print(f"error: {name}{disk_trouble(error)}", file=sys.stderr)
+        return 2
 
 
 def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -354,7 +356,9 @@ def _wait_for(path: Path, text: str) -> None:
     raise AssertionError(f"{text!r} did not appear in {path}")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 75), (signal.SIGUSR1, 75)]
+)
 def test_stopped_and_resumed(bench: Bench, number: int, code: int) -> None:
     runner = _run_in_background(bench, FAKE_HANG="model:fit")
     _wait_for(bench.run_dir / "model" / "log.txt", "hanging")
@@ -398,6 +402,56 @@ def _end_process_that_says(text: str) -> None:
             os.kill(int(folder.name), signal.SIGKILL)
             while folder.exists() and b"State:\tZ" not in (folder / "status").read_bytes():
                 time.sleep(0.02)
+
+
+def test_lock_where_the_file_system_has_none(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def none(*args: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    assert bench.run() == 0
+    assert "a file system without locks" in capsys.readouterr().out
+    held = bench.run_dir / ".lock.held"
+    assert not held.exists()
+    held.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+    with pytest.raises(UserError, match=f"in use by process {os.getpid()}.*delete"):
+        bench.run()
+    held.write_text(json.dumps({"pid": 999999999, "host": "elsewhere"}))
+    with pytest.raises(UserError, match="on elsewhere"):
+        bench.run()
+    held.write_text(json.dumps({"pid": 999999999, "host": socket.gethostname()}))
+    assert bench.run() == 0 and not held.exists()
+
+
+def test_results_that_were_deleted_are_made_again(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.run() == 0
+    bench.started()
+    lost = bench.run_dir / "cam" / "out" / "a.npz"
+    lost.unlink()
+    assert bench.run() == 0
+    assert f"gets back what it lacks: 1 results are gone ({lost.resolve()})" in capsys.readouterr().out
+    assert bench.started() == ["cam:predict"] and lost.is_file()
+
+
+def test_rerun_makes_a_step_and_its_readers_again(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.run() == 0
+    every = bench.started()
+    assert bench.run(rerun=("cam",)) == 0
+    assert "to be made again: asked for by --rerun" in capsys.readouterr().out
+    assert bench.started() == every
+    with pytest.raises(UserError, match="unknown step"):
+        bench.run(rerun=("none",))
+    bench.run(rerun=("cam",), launcher="slurm", dry_run=True, extras=Extras(args=("--x", "1")))
+    assert "--rerun cam --launcher srun -- --x 1" in capsys.readouterr().out
+
+
+def test_srun_without_slurm_is_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match="no srun on this machine"):
+        bench.run(launcher="srun")
+    assert not (bench.run_dir / "cam").exists()
 
 
 def test_lock_file_of_a_dead_runner(bench: Bench) -> None:

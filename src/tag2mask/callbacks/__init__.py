@@ -7,12 +7,11 @@ from tag2mask.callbacks.progress import StepProgressBar
 from tag2mask.callbacks.random_state import RandomState
 from tag2mask.callbacks.recorder import StepIdentity, StepRecorder
 from tag2mask.callbacks.running_mean import RunningMean
-from tag2mask.callbacks.stop import STOPPED_CODE, StopOnSignal, Stopped, stopping_on_signals
+from tag2mask.callbacks.stop import StopOnSignal, Stopped, stopping_on_signals
 from tag2mask.callbacks.wandb_run import WandbRun
 from tag2mask.callbacks.writer import PredictionWriter
 
 __all__ = [
-    "STOPPED_CODE",
     "CamPanels",
     "LastCheckpoint",
     "PredictionWriter",

@@ -84,10 +84,13 @@ class StepRecorder(pl.Callback):
         self.identity = identity
         self.writer = writer
         self._start = 0.0
+        self._healed: Manifest | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Mark the command as begun, and clear away what a killed process has left."""
         self._start = time.monotonic()
+        before = read_manifest(self.identity.folder)
+        self._healed = before if before is not None and self._has_made(before) else None
         if trainer.is_global_zero:
             remove_temporaries(self.identity.folder)
             write_manifest(self.identity.folder, self._manifest(complete=False))
@@ -122,9 +125,21 @@ class StepRecorder(pl.Callback):
                 f"{self.identity.folder / 'out'} (first: {missing[0]}): run the same command again, "
                 "without limit_predict_batches"
             )
-        write_manifest(self.identity.folder, self._manifest(complete=True))
+        write_manifest(self.identity.folder, self._healed or self._manifest(complete=True))
         out, total = self.identity.folder / "out", len(self.identity.image_ids)
         print(f"{int(written)} of {total} images written to {out}")
+
+    def _has_made(self, manifest: Manifest) -> bool:
+        """Whether a finished prediction only lacks files: with them it is again what its readers know."""
+        me, record = self.identity, manifest.commands.get("predict")
+        return (
+            me.command == "predict"
+            and manifest.complete
+            and record is not None
+            and (record.config_hash, record.fingerprint) == (me.config_hash, me.fingerprint)
+            and manifest.parents == me.parents
+            and manifest.image_ids == me.image_ids
+        )
 
     def _note_metrics(self, trainer: pl.Trainer) -> None:
         if trainer.is_global_zero:

@@ -11,9 +11,6 @@ from types import FrameType
 
 import pytorch_lightning as pl
 
-STOPPED_CODE = 75
-"""Exit code of what was asked to stop and can go on (EX_TEMPFAIL: try again later)."""
-
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 

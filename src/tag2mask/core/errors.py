@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+STOPPED_CODE = 75
+"""Exit code of what a signal has stopped and what can go on (EX_TEMPFAIL: try again later)."""
+
 
 class UserError(Exception):
     """A mistake in what the user gave: a path, a name, a file, a value.

@@ -93,6 +93,10 @@ def _add_which(run: argparse.ArgumentParser) -> None:
         help="begin with this step and leave earlier ones as they are",
     )
     which.add_argument(
+        "--rerun", nargs="+", action="extend", default=[], metavar="STEP",
+        help="make these steps again, and those that read them, whatever is there",
+    )  # fmt: skip
+    which.add_argument(
         "--reuse", nargs="+", action="extend", default=[], metavar="RUN",
         help="earlier runs: copy a step from there if it was made with the same settings and inputs",
     )  # fmt: skip
@@ -191,6 +195,7 @@ def _run(args: argparse.Namespace) -> int:
         run_dir=Path(args.run_dir or default_dir),
         stages=tuple(sorted(set(args.stage))),
         from_step=args.from_step,
+        rerun=tuple(args.rerun),
         extras=Extras(args.devices, args.logger, args.overrides, tuple(args.extra)),
         launcher=args.launcher,
         sbatch_args=tuple(_split(sbatch)),

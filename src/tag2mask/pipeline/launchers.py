@@ -81,6 +81,18 @@ def sbatch_text(
     return "\n".join(lines) + "\n"
 
 
+def require_slurm(program: str) -> str:
+    """The path of a program of Slurm.
+
+    Raises:
+        UserError: it is not on this machine.
+    """
+    path = shutil.which(program)
+    if path is None:
+        raise UserError(f"no {program} on this machine: log in to a Slurm cluster, or use --launcher local")
+    return path
+
+
 def submit(run_dir: Path, text: str) -> str:
     """Write the batch file into the run folder and hand it to Slurm.
 
@@ -90,9 +102,7 @@ def submit(run_dir: Path, text: str) -> str:
     Raises:
         UserError: there is no sbatch here, or it refused the job.
     """
-    sbatch = shutil.which("sbatch")
-    if sbatch is None:
-        raise UserError("no sbatch on this machine: log in to a Slurm cluster, or use --launcher local")
+    sbatch = require_slurm("sbatch")
     path = run_dir / SBATCH_NAME
     atomic_write_text(path, text)
     done = subprocess.run([sbatch, str(path)], capture_output=True, text=True, check=False)

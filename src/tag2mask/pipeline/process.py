@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import fcntl
 import json
 import os
@@ -17,12 +18,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
-from tag2mask.core.errors import UserError
+from tag2mask.core.errors import STOPPED_CODE, UserError
 
 LOCK_NAME = ".lock"
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+"""What flock says on a file system without locks, as NFS may be."""
 _POLL = 0.2  # seconds between looks at a child that is silent
 
 
@@ -30,12 +33,14 @@ class Stopped(Exception):
     """The runner was asked to stop by a signal.
 
     Attributes:
-        code: exit code of a process that this signal ends.
+        code: exit code to end with: 75 where a cluster asks to stop, else that of a process that the
+            signal ends.
     """
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
-        self.code = 128 + number
+        asked = number in (signal.SIGTERM, signal.SIGUSR1)
+        self.code = STOPPED_CODE if asked else 128 + number
 
 
 class LineLog:
@@ -65,9 +70,15 @@ class LineLog:
 
     def _keep(self, line: str) -> None:
         line = line.rstrip("\r").rpartition("\r")[2]
-        if self._file is not None:
+        if self._file is None:
+            return
+        try:
             self._file.write(line + "\n")
             self._file.flush()
+        except OSError as error:
+            # The step itself may still have room for what it writes, or says what it lacks.
+            print(f"{self._file.name} is not written any more: {error.strerror}", file=sys.stderr)
+            self._file = None
 
 
 def run_child(words: Sequence[str], log: Path | None = None, keep_open: Sequence[int] = ()) -> int:
@@ -87,15 +98,18 @@ def run_child(words: Sequence[str], log: Path | None = None, keep_open: Sequence
     """
     with open(log, "a", encoding="utf-8") if log else nullcontext() as file:
         # a session of its own: the terminal's Ctrl-C reaches us only, and the child gets it once
-        child = subprocess.Popen(
-            list(words),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            pass_fds=tuple(keep_open),
-            env=_environment(),
-        )
+        try:
+            child = subprocess.Popen(
+                list(words),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                pass_fds=tuple(keep_open),
+                env=_environment(),
+            )
+        except FileNotFoundError as error:
+            raise UserError(f"cannot start {words[0]}: there is no such program here") from error
         with _passing_on_signals(child) as received:
             _copy_output(child, file)
             code = child.wait()
@@ -196,6 +210,8 @@ class RunLock:
 
     def __init__(self, run_dir: Path) -> None:
         self._path = run_dir / LOCK_NAME
+        self._beside = run_dir / f"{LOCK_NAME}.held"
+        self._by_file = False
         self._fd = -1
 
     @property
@@ -217,11 +233,10 @@ class RunLock:
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            who = self._holder()
-            os.close(self._fd)
-            raise UserError(
-                f"{self._path.parent} is in use by {who} or a stage that it started; wait for it or stop it"
-            ) from error
+            if error.errno in _NO_LOCKS:
+                self._hold_by_file()
+            else:
+                self._refuse(self._holder(), "wait for it or stop it")
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
         return self
@@ -232,6 +247,27 @@ class RunLock:
         """Give the lock back."""
         os.close(self._fd)
         self._fd = -1
+        if self._by_file:
+            self._beside.unlink(missing_ok=True)
+
+    def _hold_by_file(self) -> None:
+        """Where the file system has no locks: a file that only one runner can make."""
+        me = {"pid": os.getpid(), "host": socket.gethostname()}
+        try:
+            with open(self._beside, "x", encoding="utf-8") as file:
+                json.dump(me, file)
+        except FileExistsError:
+            holder = json.loads(self._beside.read_text(encoding="utf-8") or "{}")
+            if holder.get("host") != me["host"] or _is_alive(holder.get("pid", 0)):
+                who = f"process {holder.get('pid', '?')} on {holder.get('host', 'some machine')}"
+                self._refuse(who, f"wait for it, or delete {self._beside} if it has ended")
+            self._beside.write_text(json.dumps(me), encoding="utf-8")
+        self._by_file = True
+        print(f"{self._path.parent} is on a file system without locks: {self._beside.name} stands for one")
+
+    def _refuse(self, who: str, way: str) -> NoReturn:
+        os.close(self._fd)
+        raise UserError(f"{self._path.parent} is in use by {who} or a stage that it started; {way}")
 
     def _holder(self) -> str:
         try:
@@ -239,3 +275,13 @@ class RunLock:
             return f"process {plain['pid']} on {plain['host']}"
         except (ValueError, KeyError, TypeError):
             return "another runner"
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return pid > 0

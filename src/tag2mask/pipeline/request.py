@@ -21,6 +21,7 @@ class Request:
         run_dir: the run folder.
         stages: stages to run; empty for all.
         from_step: step to begin with; None for the first.
+        rerun: steps to make again, whatever is there.
         extras: options of this call only.
         launcher: one of `tag2mask.pipeline.launchers.LAUNCHERS`.
         sbatch_args: options for sbatch.
@@ -33,6 +34,7 @@ class Request:
     run_dir: Path
     stages: tuple[int, ...] = ()
     from_step: str | None = None
+    rerun: tuple[str, ...] = ()
     extras: Extras = field(default_factory=Extras)
     launcher: str = "local"
     sbatch_args: tuple[str, ...] = ()
@@ -59,7 +61,9 @@ def run_words(
             words += [f"--{option.replace('_', '-')}", str(value)]
     if stages:
         words += ["--stage", *map(str, stages)]
-    return words + (_call_words(request) if request else [])
+    if request is None:
+        return words
+    return [*words, *(["--rerun", *request.rerun] if request.rerun else []), *_call_words(request)]
 
 
 def resume_words(request: Request) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tag2mask.artifacts import REPORT_NAME, SCORECARD_NAME, manifest_hash, read_manifest
-from tag2mask.core.errors import UserError
+from tag2mask.core.errors import STOPPED_CODE, UserError
 from tag2mask.core.tables import duration
 from tag2mask.pipeline import launchers
 from tag2mask.pipeline.plan import StepPlan
@@ -57,6 +57,8 @@ def run_recipe(request: Request, program: Sequence[str] = launchers.PROGRAM) -> 
     if request.dry_run:
         commands.show()
         return 0
+    if request.launcher == "srun":
+        launchers.require_slurm("srun")
     with RunLock(request.run_dir) as lock:
         if read_run(request.run_dir) != prepared.known:
             raise UserError(f"another runner has just changed {request.run_dir}; start again")
@@ -184,6 +186,8 @@ class _Runner:
         log = plan.folder / LOG_NAME
         code = self._start(self.commands.wrap(plan.words(command, fingerprint)), log)
         what = f"step {plan.step.name} ({command})"
+        if code == STOPPED_CODE:
+            raise StepFailed(f"{what} was stopped by a signal", code)
         if code:
             killed = f", killed by signal {code - 128}" if code > 128 else ""
             raise StepFailed(f"{what} failed with exit code {code}{killed}; its log: {log}", code)

@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from tag2mask.artifacts import Manifest, atomic_write_json, read_manifest
+from tag2mask.artifacts import Manifest, atomic_write_json, find_kind, read_manifest
 from tag2mask.core.errors import UserError
 from tag2mask.core.pages import flatten
 from tag2mask.pipeline.plan import SETTINGS_NAME, StepPlan
@@ -28,6 +28,7 @@ class Action(Enum):
     SKIP = "skipped (done before)"
     NEW = "to be made"
     GO_ON = "goes on where it stopped"
+    MEND = "gets back what it lacks"
     AGAIN = "to be made again"
 
 
@@ -68,8 +69,28 @@ def decide(plan: StepPlan, parents: Mapping[str, str | None]) -> Decision:
         return Decision(Action.AGAIN, step.commands, tuple(reasons))
     pending = _pending(manifest, step)
     if manifest is not None and manifest.complete and not pending:
-        return Decision(Action.SKIP)
+        return _heal(folder, manifest, step)
     return Decision(Action.GO_ON, pending or step.commands[-1:])
+
+
+def _heal(folder: Path, manifest: Manifest, step: Step) -> Decision:
+    """What a finished step lacks of what it has made: files that were deleted since."""
+    if manifest.checkpoint and not (folder / manifest.checkpoint).is_file():
+        return Decision(Action.AGAIN, step.commands, (f"{manifest.checkpoint} is gone",))
+    if "predict" not in step.commands:
+        return Decision(Action.SKIP)
+    kind = find_kind(manifest.kind)
+    # a step may leave out some of the folders, and the last one tells what prediction takes for done
+    made = [name for name in kind.folders if (folder / "out" / name).is_dir()] or [kind.done_folder]
+    for name in made:
+        files = kind.files(folder / "out", name)
+        lost = [image_id for image_id in manifest.image_ids if not files.has(image_id)]
+        if lost:
+            why = (f"{len(lost)} results are gone ({files.path(lost[0])})",)
+            if name == made[-1]:
+                return Decision(Action.MEND, ("predict",), why)
+            return Decision(Action.AGAIN, step.commands, why)
+    return Decision(Action.SKIP)
 
 
 def read_inputs(folder: Path) -> dict[str, dict[str, Any]]:

@@ -113,6 +113,9 @@ def choose_steps(recipe: Recipe, request: Request) -> list[Step]:
                 f"{recipe.label} has no stage {stage}{where}; it has {', '.join(map(str, stages))}"
             )
     chosen = [step for step in steps if not request.stages or step.stage in request.stages]
+    for name in request.rerun:
+        if recipe.step(name) not in chosen:
+            raise UserError(f"--rerun {name}: the step is not among the chosen ones")
     for name in request.extras.overrides:
         known = {word for step in recipe.steps for word in (step.name, step.template)}
         if name not in known:
@@ -150,10 +153,12 @@ def list_tasks(prepared: Prepared) -> list[Task]:
         sources = step.inputs.values()
         parents = {s: made[s] if s in made else manifest_hash(request.run_dir / s) for s in sources}
         decision = decide(plan, parents)
+        if step.name in request.rerun and decision.action is not Action.NEW:
+            decision = Decision(Action.AGAIN, step.commands, ("asked for by --rerun",))
         twin = find_twin(plan, decision, parents, request.reuse)
         if twin is not None:
             made[step.name] = manifest_hash(twin)
-        elif decision.action is not Action.SKIP:
+        elif decision.action not in (Action.SKIP, Action.MEND):
             made[step.name] = None
         kept = twin or (None if decision.action is Action.AGAIN else plan.folder)
         scored = kept is not None and (kept / SCORE_NAME).is_file()

@@ -7,8 +7,9 @@ import sys
 import warnings
 
 from tag2mask.artifacts import disk_trouble
-from tag2mask.callbacks import STOPPED_CODE, Stopped
+from tag2mask.callbacks import Stopped
 from tag2mask.core import UserError
+from tag2mask.core.errors import STOPPED_CODE
 
 _KNOWN_WARNINGS = (
     ".*does not have many workers.*",
