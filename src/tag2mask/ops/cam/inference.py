@@ -99,9 +99,20 @@ def _resize(batch: Tensor, scale: float) -> Tensor:
     height, width = (max(1, round(side * scale)) for side in batch.shape[2:])
     if (height, width) == tuple(batch.shape[2:]):
         return batch.float()
-    # The CPU resizes bytes several times faster than floats, and rounds them as image libraries do.
-    bytewise = batch.dtype == torch.uint8 and batch.device.type == "cpu"
-    source = batch if bytewise else batch.float()
-    resized = F.interpolate(source, size=(height, width), mode="bicubic", antialias=True, align_corners=False)
+    if batch.dtype == torch.uint8:
+        return _resize_bytes(batch, height, width)
     # Bicubic overshoots at edges; networks were trained on 0..255.
-    return resized.float().clamp(0, 255)
+    return _bicubic(batch.float(), height, width).clamp(0, 255)
+
+
+def _resize_bytes(batch: Tensor, height: int, width: int) -> Tensor:
+    """As image libraries resize bytes: first the rows, then the columns, each rounded and cut to 0..255."""
+    if batch.device.type == "cpu":
+        return _bicubic(batch, height, width).float()
+    # Only the CPU has a kernel for bytes. In one pass of floats, edges differ by up to 17 of 255 from it.
+    rows = _bicubic(batch.float(), batch.shape[2], width).round_().clamp_(0, 255)
+    return _bicubic(rows, height, width).round_().clamp_(0, 255)
+
+
+def _bicubic(batch: Tensor, height: int, width: int) -> Tensor:
+    return F.interpolate(batch, size=(height, width), mode="bicubic", antialias=True, align_corners=False)

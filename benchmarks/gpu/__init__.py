@@ -1,0 +1,1 @@
+"""What a GPU does for tag2mask: `python -m benchmarks.gpu` checks, measures and trains within minutes."""
