@@ -18,8 +18,6 @@ from benchmarks.gpu.record import Row, about, read, slug
 from benchmarks.harness import ROOT
 
 _SHARED = Path(os.environ.get("TAG2MASK_SHARED", ROOT.parent / "shared"))
-_ENOUGH_CORES = 8
-"""From so many cores on, parts that measure nothing run side by side."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -29,22 +27,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("error: torch sees no CUDA device; --device cpu --quick rehearses without one", file=sys.stderr)
         return 2
     args.work.mkdir(parents=True, exist_ok=True)
-    options = Options(args.device, args.quick, args.data.resolve(), args.weights.resolve(), args.work.resolve())
-    groups = [[part for part in group if part.name in args.only] for group in all_parts()]
-    book = _Book(options, args.out, [part for group in groups for part in group])
+    options = Options(
+        args.device, args.quick, args.data.resolve(), args.weights.resolve(), args.work.resolve()
+    )
+    book = _Book(options, args.out, [part for part in all_parts() if part.name in args.only])
     deadline = time.monotonic() + args.seconds
-    for group in groups:
-        _run_group(group, options, deadline, book)
+    for part in book.parts:
+        _run(part, options, deadline, book)
     print(book.path.with_suffix(".md").read_text(encoding="utf-8"))
     return int(any("ended with 0" not in row["how"] for row in book.ends()))
 
 
 def _parser() -> argparse.ArgumentParser:
-    names = [part.name for group in all_parts() for part in group]
+    names = [part.name for part in all_parts()]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: to rehearse, on a CPU too")
-    parser.add_argument("--data", type=Path, default=_SHARED / "voc-animals", help="voc-animals, in VOC's layout")
+    parser.add_argument(
+        "--data", type=Path, default=_SHARED / "voc-animals", help="voc-animals, in VOC's layout"
+    )
     parser.add_argument(
         "--weights",
         type=Path,
@@ -70,7 +71,9 @@ class _Book:
 
     def write(self) -> None:
         found: dict[str, list[Row]] = {part.name: part.found(self.options) for part in self.parts}
-        found["small_meter"] = [row for path in sorted(self.options.work.glob("psa*-meter.jsonl")) for row in read(path)]
+        found["small_meter"] = [
+            row for path in sorted(self.options.work.glob("psa*-meter.jsonl")) for row in read(path)
+        ]
         shown = repr(found)
         if shown != self._shown:
             report.write(self.path, self.about, found)
@@ -80,20 +83,14 @@ class _Book:
         return [row for part in self.parts for row in part.found(self.options) if "part" in row]
 
 
-def _run_group(group: Sequence[Part], options: Options, deadline: float, book: _Book) -> None:
-    together = len(os.sched_getaffinity(0)) >= _ENOUGH_CORES
-    batches = [list(group)] if together else [[part] for part in group]
-    for batch in batches:
-        threads = [
-            threading.Thread(target=part.run, args=(options, max(1.0, deadline - time.monotonic())))
-            for part in batch
-        ]
-        for thread in threads:
-            thread.start()
-        while any(thread.is_alive() for thread in threads):
-            time.sleep(1)
-            book.write()
+def _run(part: Part, options: Options, deadline: float, book: _Book) -> None:
+    seconds = max(1.0, deadline - time.monotonic())
+    thread = threading.Thread(target=part.run, args=(options, seconds))
+    thread.start()
+    while thread.is_alive():
+        thread.join(1)
         book.write()
+    book.write()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import pytorch_lightning as pl
 import torch
 
 from benchmarks.gpu.record import append
+from tag2mask.core import usable_cpus
 
 _LOOK = 0.05
 """Seconds between two looks at the GPU and the cores."""
@@ -34,13 +35,15 @@ class Meter(pl.Callback):
         self.step = step
         self.skip = skip
         self._batches = self._images = 0
-        self._start = self._ended = self._waited = 0.0
+        self._start = self._ended = self._waited = self._aside = self._left = 0.0
         self._watch = _Watch()
 
     def on_train_batch_start(self, trainer: pl.Trainer, *rest: Any) -> None:
         self._begin()
 
-    def on_train_batch_end(self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, *rest: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, *rest: Any
+    ) -> None:
         self._end(batch)
 
     def on_predict_batch_start(self, trainer: pl.Trainer, *rest: Any) -> None:
@@ -50,6 +53,16 @@ class Meter(pl.Callback):
         self, trainer: pl.Trainer, module: Any, outputs: Any, batch: Any, *rest: Any
     ) -> None:
         self._end(batch)
+
+    def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self._left = time.perf_counter()
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Validation is neither training nor waiting for its data."""
+        if self._start and self._left:
+            passed = time.perf_counter() - self._left
+            self._aside += passed
+            self._ended += passed
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self._write("fit", str(trainer.precision))
@@ -73,7 +86,7 @@ class Meter(pl.Callback):
 
     def _write(self, command: str, precision: str) -> None:
         _wait_for_gpu()
-        seconds = time.perf_counter() - self._start
+        seconds = time.perf_counter() - self._start - self._aside
         watched = self._watch.stop()
         if not self._images:
             short = f"{self._batches} batches, of which the first {max(1, self.skip)} are not measured"
@@ -96,7 +109,7 @@ class Meter(pl.Callback):
 
 
 def count_images(batch: Any) -> int:
-    """Photos in a batch: a list of samples, or tensors with the photos on the first axis."""
+    """Images in a batch: a list of samples, or tensors with the images on the first axis."""
     if isinstance(batch, Mapping):
         return next(len(value) for value in batch.values() if isinstance(value, torch.Tensor))
     if isinstance(batch, Sequence):
@@ -146,7 +159,7 @@ class _Watch:
         return {
             "gpu": round(statistics.mean(self._gpu), 3) if self._gpu else None,
             "busy_cores": round(busy / max(passed, 1e-9), 2),
-            "cores": len(os.sched_getaffinity(0)),
+            "cores": usable_cpus(),
         }
 
     def _look(self) -> None:

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.gpu.operators`: operators and losses on a card beside plain references on the same card."""
+"""`python -m benchmarks.gpu.operators`: operators and losses on a card beside plain references there."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmarks.gpu.operator_cases import CASES, Piece
 from benchmarks.gpu.record import Row, append
 from benchmarks.harness import Inputs
 
-_BUDGET = 3.0
+_BUDGET = 1.5
 """Seconds of timed runs that each side gets, at most."""
 
 

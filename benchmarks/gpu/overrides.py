@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
+
+from tag2mask.core import usable_cpus
+
+_STILL = "--model.init_args.optimization.lr 1e-7"
+"""The paper's rate needs the paper's weights: from random ones ResNet38 ends in NaN."""
 
 RESNET38_STEPS: dict[str, str] = {
-    "cam": "--trainer.max_epochs 4 --trainer.limit_val_batches 0",
-    "affinity": "--trainer.max_epochs 2",
-    "segmentation": "--trainer.max_steps 36 --trainer.limit_val_batches 0",
+    "cam": f"--trainer.max_epochs 2 --trainer.limit_val_batches 0 {_STILL}",
+    "affinity": f"--trainer.max_epochs 1 {_STILL}",
+    "segmentation": f"--trainer.max_steps 36 --trainer.limit_val_batches 0 {_STILL}",
 }
-"""psa at the paper's sizes: crops of 448, batches of 16, 8 and 10, some thirty training steps."""
+"""psa at the paper's sizes: crops of 448, batches of 16, 8 and 10, some forty training steps."""
 
 LONG_SEGMENTATION = (
-    "--trainer.max_epochs 12 --trainer.check_val_every_n_epoch 12 --model.init_args.poly_power 0.9"
+    "--trainer.max_epochs 12 --trainer.check_val_every_n_epoch 12 "
+    "--model.init_args.optimization.poly_power 0.9"
 )
 """The small budget's segmentation network with three times its epochs."""
 
@@ -26,7 +32,7 @@ TINY_STEPS: dict[str, str] = {
 
 def workers() -> str:
     """As many loader processes as the machine has cores for."""
-    count = max(1, min(12, len(os.sched_getaffinity(0)) - 2))
+    count = max(1, min(12, usable_cpus() - 2))
     return f"--data.init_args.num_workers {count}"
 
 
@@ -45,3 +51,8 @@ def meter(path: str, step: str, skip: int) -> list[str]:
         f"{name}.init_args.step={step}",
         f"{name}.init_args.skip={skip}",
     ]
+
+
+def for_steps(options: Mapping[str, str]) -> list[str]:
+    """Options of single steps as words of `tag2mask run`."""
+    return [word for step, given in options.items() for word in ("--step-args", step, given)]

@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks.gpu.record import Row, append, read
 from benchmarks.harness import ROOT
+from tag2mask.core import usable_cpus
 
 _OUTCOME = re.compile(r"\b(PASSED|FAILED|ERROR|SKIPPED|XFAIL)\b")
 _TEST = re.compile(r"tests/gpu/\S+")
@@ -108,20 +109,19 @@ def outcomes(log: Path) -> list[Row]:
     return [{"test": test, "outcome": outcome} for test, outcome in found.items()]
 
 
-def all_parts() -> list[list[Part]]:
-    """The parts in order; those of one group run side by side, since none of them is a measurement."""
+def all_parts() -> list[Part]:
+    """The parts in order, most valuable first; each has the machine to itself."""
     return [
-        [
-            Part("tests", 200, _tests, {"OMP_NUM_THREADS": "2"}),
-            Part("small_run", 330, _module("small_run", "data", "weights"), {"OMP_NUM_THREADS": "4"}),
-        ],
-        [Part("operators", 90, _module("operators"))],
-        [Part("throughput", 200, _module("throughput", "data"))],
+        Part("tests", 150, _tests, {"OMP_NUM_THREADS": "2"}),
+        Part("operators", 90, _module("operators")),
+        Part("sizes", 60, _module("sizes")),
+        Part("throughput", 150, _module("throughput", "data")),
+        Part("small_run", 300, _module("small_run", "data", "weights"), {"OMP_NUM_THREADS": "4"}),
     ]
 
 
 def _tests(options: Options, rows: Path) -> list[str]:
-    workers = max(1, min(6, len(os.sched_getaffinity(0)) // 2 - 1))
+    workers = max(1, min(6, usable_cpus() // 2 - 1))
     words = [sys.executable, "-m", "pytest", "tests/gpu", "-v", "-p", "no:cacheprovider", "--durations=15"]
     return [*words, "-n", str(workers if workers > 1 else 0)]
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.tables import machine
+from tag2mask.core import usable_cpus
 
 Row = dict[str, Any]
 
@@ -44,7 +43,7 @@ def slug(name: str) -> str:
 def about(device: str) -> Row:
     """The machine, the card and the versions that matter."""
     found = machine()
-    found["cores"] = len(os.sched_getaffinity(0))
+    found["cores"] = usable_cpus()
     found["card"] = card(device)
     if device == "cuda":
         facts = torch.cuda.get_device_properties(0)
@@ -52,10 +51,3 @@ def about(device: str) -> Row:
         found["multiprocessors"] = facts.multi_processor_count
         found["cuda"] = torch.version.cuda
     return found
-
-
-def table(headings: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """A Markdown table."""
-    names = list(headings)
-    lines = [names, ["---"] * len(names), *(list(row) for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

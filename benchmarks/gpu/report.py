@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.gpu.record import Row, table
+from benchmarks.gpu.record import Row
+from tag2mask.core.tables import NOTHING, Table
 
 Found = Mapping[str, Sequence[Row]]
 
@@ -26,6 +27,7 @@ def page(about: Row, found: Found) -> str:
         f"{about['card']}, {about['processor']}, {about['cores']} cores, {versions}. Made by `make gpu`.",
         *_section("Tests on the card", _tests(found.get("tests", []))),
         *_section("Operators and losses", _operators(found.get("operators", []))),
+        *_section("Images of a new size", _sizes(found.get("sizes", []))),
         *_section("Steps of psa with ResNet38", _steps(found.get("throughput", []))),
         *_section("psa, small budget, 12 epochs of segmentation", _small(found.get("small_run", []))),
         *_section("Steps of the small budget", _steps(found.get("small_meter", []))),
@@ -54,7 +56,17 @@ def _operators(rows: Sequence[Row]) -> str:
     failed = [f"- failed: {row['piece']}: {row['failed']}" for row in rows if "failed" in row]
     if not copies:
         return ""
-    head = "piece", "reference", "reference ms", "ours ms", "ratio", "MB moved", "of copy", "peak MB", "agreement"
+    head = (
+        "piece",
+        "reference",
+        "reference ms",
+        "ours ms",
+        "ratio",
+        "MB moved",
+        "of copy",
+        "peak MB",
+        "agreement",
+    )
     body = [
         (
             row["piece"],
@@ -70,7 +82,23 @@ def _operators(rows: Sequence[Row]) -> str:
         for row in pieces
     ]
     copy = f"Copying on the device moves {copies[0]['gb_per_second']:.0f} GB/s, read and written."
-    return "\n".join([copy, "", table(head, body), *failed])
+    return "\n".join([copy, "", Table(head, body).markdown(), *failed])
+
+
+def _sizes(rows: Sequence[Row]) -> str:
+    body = [
+        (
+            row["network"],
+            row["precision"],
+            "on" if row["cudnn"] else "off",
+            f"{1e3 * row['first_seconds']:.0f}",
+            f"{1e3 * row['seconds']:.0f}",
+        )
+        for row in rows
+        if "network" in row
+    ]
+    head = "network", "precision", "cuDNN", "first image of a size, ms", "next one, ms"
+    return Table(head, body).markdown() if body else ""
 
 
 def _steps(rows: Sequence[Row]) -> str:
@@ -92,7 +120,7 @@ def _steps(rows: Sequence[Row]) -> str:
         if "images_per_second" in row
     ]
     failed = [f"- failed: {row['step']} {row['command']}: {row['failed']}" for row in rows if "failed" in row]
-    return "\n".join([table(head, body), *failed])
+    return "\n".join([Table(head, body).markdown(), *failed])
 
 
 def _small(rows: Sequence[Row]) -> str:
@@ -109,16 +137,17 @@ def _small(rows: Sequence[Row]) -> str:
         )
         for row in steps
     ]
-    return "\n".join([table(("run", "step", "seconds", "scores in percent"), body), *failed])
+    return "\n".join([Table(("run", "step", "seconds", "scores in percent"), body).markdown(), *failed])
 
 
 def _parts(found: Found) -> str:
     ends = [row for rows in found.values() for row in rows if "part" in row]
-    return table(("part", "how", "seconds"), [(r["part"], r["how"], str(r["part_seconds"])) for r in ends])
+    rows = [(r["part"], r["how"], str(r["part_seconds"])) for r in ends]
+    return Table(("part", "how", "seconds"), rows).markdown()
 
 
 def _number(value: float | None, form: str) -> str:
-    return "" if value is None else form.format(value)
+    return NOTHING if value is None else form.format(value)
 
 
 def _replace(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.gpu.small_run`: psa in the small budget on real photos, and its upper bound, with scores."""
+"""`python -m benchmarks.gpu.small_run`: psa in the small budget on real images, and its upper bound."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.gpu import overrides
 from benchmarks.gpu.record import append
-from benchmarks.gpu.throughput import slice_of
+from benchmarks.gpu.throughput import one_size
 
 STEPS = ("cam", "affinity_labels", "affinity", "walk", "pseudo_label", "segmentation")
 VARIANTS = ("single_scale", "multi_scale", "multi_scale_crf")
@@ -23,12 +23,14 @@ _POLL = 0.5  # seconds between looks at a run
 def main() -> int:
     """Run psa and, as soon as it has its classifier, the supervised variant beside it; 1 where one failed."""
     options = _parser().parse_args()
-    root = slice_of(options.data, options.work / "slice", 9) if options.quick else options.data
+    root = one_size(options.data, options.work / "slice", 9) if options.quick else options.data
     first = _Run(options, root, "psa", ())
     while first.going() and "cam" not in first.told:
         time.sleep(_POLL)
     runs = [first, _Run(options, root, "psa:supervised", ("--reuse", str(first.folder)))]
-    while any([run.going() for run in runs]):
+    waiting = runs
+    while waiting:
+        waiting = [run for run in waiting if run.going()]
         time.sleep(_POLL)
     return int(any(run.child.returncode for run in runs))
 
@@ -40,16 +42,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--work", type=Path, required=True, help="folder for the runs")
     parser.add_argument("--rows", type=Path, required=True, help="file of JSON lines for the results")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--quick", action="store_true", help="the tiny budget on a few photos")
+    parser.add_argument("--quick", action="store_true", help="the tiny budget on a few images")
     return parser
 
 
 class _Run:
     """A `tag2mask run` in the background whose finished steps are told once each."""
 
-    def __init__(
-        self, options: argparse.Namespace, root: Path, recipe: str, more: tuple[str, ...]
-    ) -> None:
+    def __init__(self, options: argparse.Namespace, root: Path, recipe: str, more: tuple[str, ...]) -> None:
         self.recipe = recipe
         self.folder = options.work / recipe.replace(":", "-")
         self.rows = options.rows
@@ -70,7 +70,7 @@ class _Run:
                 given += overrides.TINY_STEPS.get(step, "").split()
             elif step == "segmentation":
                 given += overrides.LONG_SEGMENTATION.split()
-            words += ["--step-args", step, " ".join(given)]
+            words += overrides.for_steps({step: " ".join(given)})
         loader = [] if options.quick else overrides.workers().split()
         precision = "bf16-mixed" if options.device == "cuda" else "32-true"
         return [*words, "--", *loader, *overrides.trainer(options.device, precision).split()]

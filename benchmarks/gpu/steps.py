@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tag2mask import cli
 
-STEP_DIR = "--step_dir"
+STEP_DIR = "--step-dir"
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,24 @@
-"""`python -m benchmarks.gpu.throughput`: images/s of every step of psa at the paper's sizes, and what bounds it."""
+"""`python -m benchmarks.gpu.throughput`: images/s of psa's steps at the paper's sizes, and their bound."""
 
 from __future__ import annotations
 
 import argparse
+import csv
 import gc
 import sys
 import traceback
+from collections import Counter
 from pathlib import Path
 
 import torch
+from PIL import Image
 
 from benchmarks.gpu import overrides
 from benchmarks.gpu.record import append
 from benchmarks.gpu.steps import Command, commands
 
-PHOTOS = 128
-"""Photos of the slice that every step gets."""
+IMAGES = 320
+"""Images that every step gets."""
 WITHOUT_NETWORK = ("affinity_labels", "pseudo_label")
 """Steps on which the precision has no say."""
 
@@ -23,7 +26,7 @@ WITHOUT_NETWORK = ("affinity_labels", "pseudo_label")
 def main() -> int:
     """Measure; 1 where a step failed."""
     options = _parser().parse_args()
-    root = slice_of(options.data, options.work / "slice", 9 if options.quick else PHOTOS)
+    root = one_size(options.data, options.work / "slice", 9 if options.quick else IMAGES)
     failed = 0
     for precision in ("bf16-mixed", "32-true"):
         for command in _commands(options, root, precision):
@@ -40,22 +43,51 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--work", type=Path, required=True, help="folder for the runs")
     parser.add_argument("--rows", type=Path, required=True, help="file of JSON lines for the results")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--quick", action="store_true", help="tiny networks and few photos")
+    parser.add_argument("--quick", action="store_true", help="tiny networks and few images")
     return parser
 
 
-def slice_of(root: Path, target: Path, count: int) -> Path:
-    """A folder in VOC's layout with the first photos of the lists of another one."""
-    lists = target / "ImageSets" / "Segmentation"
-    lists.mkdir(parents=True, exist_ok=True)
-    for folder in ("JPEGImages", "SegmentationClass", "image_labels.csv"):
-        link = target / folder
-        if not link.is_symlink():
-            link.symlink_to((root / folder).absolute())
-    for name, size in (("train", count), ("val", max(2, count // 2))):
-        ids = (root / "ImageSets" / "Segmentation" / f"{name}.txt").read_text(encoding="utf-8").split()
-        (lists / f"{name}.txt").write_text("\n".join(ids[:size]) + "\n", encoding="utf-8")
+def one_size(root: Path, target: Path, count: int) -> Path:
+    """A folder in VOC's layout with images of the commonest size: a new size has a cost of its own.
+
+    Args:
+        root: a folder in VOC's layout.
+        target: the folder to make.
+        count: images of the train list; where there are fewer of that size, they come again under new ids.
+    """
+    lists = root / "ImageSets" / "Segmentation"
+    sizes = {i: _size(root, i) for name in ("train", "val") for i in _ids(lists, name)}
+    common = Counter(sizes.values()).most_common(1)[0][0]
+    train, val = ([i for i in _ids(lists, name) if sizes[i] == common] for name in ("train", "val"))
+    again = [(i, f"{i}_{turn}") for turn in range(-(-count // len(train))) for i in train][:count]
+    chosen = {"train": again, "val": [(i, i) for i in val[: max(2, count // 6)]]}
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (target / folder).mkdir(parents=True, exist_ok=True)
+    tags = dict(csv.reader((root / "image_labels.csv").read_text(encoding="utf-8").splitlines()))
+    rows = ["image,labels"]
+    for name, pairs in chosen.items():
+        for old, new in pairs:
+            _link(root / "JPEGImages" / f"{old}.jpg", target / "JPEGImages" / f"{new}.jpg")
+            _link(root / "SegmentationClass" / f"{old}.png", target / "SegmentationClass" / f"{new}.png")
+            rows.append(f"{new}.jpg,{tags.get(old) or tags[f'{old}.jpg']}")
+        path = target / "ImageSets" / "Segmentation" / f"{name}.txt"
+        path.write_text("\n".join(new for _, new in pairs) + "\n", encoding="utf-8")
+    (target / "image_labels.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     return target
+
+
+def _ids(lists: Path, name: str) -> list[str]:
+    return (lists / f"{name}.txt").read_text(encoding="utf-8").split()
+
+
+def _size(root: Path, image_id: str) -> tuple[int, int]:
+    with Image.open(root / "JPEGImages" / f"{image_id}.jpg") as image:
+        return image.size
+
+
+def _link(source: Path, target: Path) -> None:
+    if not target.is_symlink():
+        target.symlink_to(source.absolute())
 
 
 def _commands(options: argparse.Namespace, root: Path, precision: str) -> list[Command]:
@@ -63,8 +95,7 @@ def _commands(options: argparse.Namespace, root: Path, precision: str) -> list[C
     steps = overrides.TINY_STEPS if options.quick else overrides.RESNET38_STEPS
     words = ["psa", "--data", "voc", "--data-root", str(root), "--run-dir", str(options.work / precision)]
     words += ["--budget", budget, "--weights", "none"]
-    for step, given in steps.items():
-        words += ["--step-args", step, given]
+    words += overrides.for_steps(steps)
     loader = [] if options.quick else overrides.workers().split()
     return commands([*words, "--", *loader, *overrides.trainer(options.device, precision).split()])
 

@@ -27,9 +27,13 @@ def assert_same(run, device, x: torch.Tensor, bar: float) -> None:
 
 @pytest.mark.parametrize("border", ["all", "psa"])
 def test_affinity(device, border):
-    drawn = torch.tensor([0, 0, 1, 2, 255])[torch.randint(5, (2, 16, 18), generator=torch.Generator().manual_seed(0))]
+    drawn = torch.tensor([0, 0, 1, 2, 255])[
+        torch.randint(5, (2, 16, 18), generator=torch.Generator().manual_seed(0))
+    ]
     # float64; the CPU has a kernel of its own, the card sums planes
-    assert_same(lambda x: affinity_loss(x, drawn.to(x.device), border=border)[0], device, noise(2, 8, 16, 18), 1e-9)
+    assert_same(
+        lambda x: affinity_loss(x, drawn.to(x.device), border=border)[0], device, noise(2, 8, 16, 18), 1e-9
+    )
 
 
 def test_affinity_in_half_precision_is_finite(device):

@@ -16,7 +16,7 @@ from tag2mask.recipes.ial.propagation import PropagationNetwork
 BACKBONES = ("resnet38", "vgg16", "mobilenetv2_100", "tf_efficientnet_lite0", "resnet50", "test_resnet")
 SIDE = 64
 BARS = {torch.float64: 1e-9, torch.float32: 1e-3}
-"""Relative norms. In float64 only the order of sums differs; float32 loses digits in each of up to 50 layers."""
+"""Relative norms. In float64 only the order of sums differs; float32 loses digits in every layer."""
 
 
 def backbone(name: str) -> Backbone:

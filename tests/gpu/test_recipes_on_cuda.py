@@ -31,8 +31,9 @@ STEP_DIR, CKPT_PATH = "--step-dir", "--ckpt_path"
 
 EQUAL_LABELS = 0.99
 """Share of pixels: those in which two classes nearly tie may change sides."""
-MAP_ERROR = 0.01
-"""Largest difference of maps in [0, 1]: they are kept as float16, which has three digits."""
+MAP_ERROR, MEAN_MAP_ERROR = 0.02, 0.001
+"""Largest and mean difference of maps in [0, 1], kept as float16. When an image is resized, the CPU rounds
+one byte in a hundred the other way; these networks are hardly trained, and a cell moves by 0.012."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,9 @@ def assert_finite(checkpoint: Path) -> None:
 def compare(expected: Path, found: Path) -> int:
     """Compare all result files of a step; the number of them."""
     names = sorted(str(p.relative_to(expected)) for p in expected.rglob("*") if p.suffix in (".npz", ".png"))
-    assert names == sorted(str(p.relative_to(found)) for p in found.rglob("*") if p.suffix in (".npz", ".png"))
+    assert names == sorted(
+        str(p.relative_to(found)) for p in found.rglob("*") if p.suffix in (".npz", ".png")
+    )
     shares = []
     for name in names:
         if name.endswith(".npz"):
@@ -111,7 +114,9 @@ def compare_arrays(expected: Path, found: Path) -> None:
         for key in one:
             assert one[key].shape == other[key].shape, f"{expected} {key}"
             if one[key].dtype.kind == "f":
-                limit = MAP_ERROR * max(1.0, float(np.abs(one[key]).max()))
-                assert np.abs(one[key].astype(float) - other[key]).max() <= limit, f"{expected} {key}"
+                unit = max(1.0, float(np.abs(one[key]).max()))
+                error = np.abs(one[key].astype(float) - other[key]) / unit
+                assert error.max(initial=0) <= MAP_ERROR, f"{expected} {key}"
+                assert error.size == 0 or error.mean() <= MEAN_MAP_ERROR, f"{expected} {key}"
             else:
                 assert np.array_equal(one[key], other[key]), f"{expected} {key}"

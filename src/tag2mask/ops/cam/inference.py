@@ -106,10 +106,17 @@ def _resize(batch: Tensor, scale: float) -> Tensor:
 
 
 def _resize_bytes(batch: Tensor, height: int, width: int) -> Tensor:
-    """As image libraries resize bytes: first the rows, then the columns, each rounded and cut to 0..255."""
+    """Bytes as image libraries resize them; only the CPU has a kernel for it."""
     if batch.device.type == "cpu":
         return _bicubic(batch, height, width).float()
-    # Only the CPU has a kernel for bytes. In one pass of floats, edges differ by up to 17 of 255 from it.
+    return _in_two_passes(batch, height, width)
+
+
+def _in_two_passes(batch: Tensor, height: int, width: int) -> Tensor:
+    """First the rows, then the columns, each rounded and cut to 0..255.
+
+    In one pass of floats, edges differ by up to 17 of 255 from what libraries make of them.
+    """
     rows = _bicubic(batch.float(), batch.shape[2], width).round_().clamp_(0, 255)
     return _bicubic(rows, height, width).round_().clamp_(0, 255)
 
