@@ -116,6 +116,22 @@ bench: setup ## time every operator and loss beside its plain reference (minutes
 bench-scaling: setup ## cost of the operators against image size, labels and threads (minutes, on a quiet machine)
 	$(BIN)/python -m benchmarks.scaling --json benchmarks/results/scaling-cpu.json
 
+# GPU: what `make gpu` needs beside torch, torchvision, timm, numpy, numba, OpenCV and Lightning, for a machine
+# without a registry; GPU_PYTHON is the Python there.
+GPU_PYTHON   ?= 3.12
+GPU_PACKAGES ?= albumentations albucore annotated-types docstring_parser jsonargparse pydantic pydantic_core \
+                segmentation_models_pytorch simsimd stringzilla timm typeshed_client typing_extensions typing-inspection
+
+.PHONY: gpu gpu-wheels
+gpu: setup ## tests, operators, images/s and a small run on a GPU, within 8 minutes; results under benchmarks/results
+	$(BIN)/python -m benchmarks.gpu --data $(ANIMALS) --weights $(ANIMALS_WEIGHTS)
+
+gpu-wheels: setup ## wheels for a GPU machine without a registry, into build/gpu-wheels (docs/gpu.md)
+	rm -rf build/gpu-wheels
+	$(BIN)/python -m pip download --disable-pip-version-check -q --no-deps --only-binary=:all: -c constraints.txt \
+	  --python-version $(GPU_PYTHON) --implementation cp $(foreach v,34 31 28 27 24 17,--platform manylinux_2_$(v)_x86_64) \
+	  --platform manylinux2014_x86_64 -d build/gpu-wheels $(GPU_PACKAGES)
+
 results: setup ## print the table of the runs that `animals` made, and keep it under benchmarks/results
 	$(BIN)/python benchmarks/results_table.py $(wildcard $(SEEDS:%=runs/animals-%)) \
 	  --bound $(wildcard $(SEEDS:%=runs/animals-true-%)) --name psa-voc-animals \
