@@ -71,9 +71,7 @@ class _Book:
 
     def write(self) -> None:
         found: dict[str, list[Row]] = {part.name: part.found(self.options) for part in self.parts}
-        found["small_meter"] = [
-            row for path in sorted(self.options.work.glob("psa*-meter.jsonl")) for row in read(path)
-        ]
+        found["small_meter"] = read(self.options.work / "meter.jsonl")
         shown = repr(found)
         if shown != self._shown:
             report.write(self.path, self.about, found)

@@ -26,13 +26,11 @@ class Meter(pl.Callback):
 
     Args:
         path: file of JSON lines that gets a row when the command ends.
-        step: name of the step, for the row.
         skip: batches before the clock starts.
     """
 
-    def __init__(self, path: str, step: str = "", skip: int = 6) -> None:
+    def __init__(self, path: str, skip: int = 6) -> None:
         self.path = Path(path)
-        self.step = step
         self.skip = skip
         self._batches = self._images = 0
         self._start = self._ended = self._waited = self._aside = self._left = 0.0
@@ -65,10 +63,10 @@ class Meter(pl.Callback):
             self._ended += passed
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._write("fit", str(trainer.precision))
+        self._write("fit", trainer)
 
     def on_predict_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self._write("predict", str(trainer.precision))
+        self._write("predict", trainer)
 
     def _begin(self) -> None:
         if self._ended:
@@ -84,19 +82,20 @@ class Meter(pl.Callback):
             self._watch.start()
             self._start = self._ended = time.perf_counter()
 
-    def _write(self, command: str, precision: str) -> None:
+    def _write(self, command: str, trainer: pl.Trainer) -> None:
         _wait_for_gpu()
         seconds = time.perf_counter() - self._start - self._aside
         watched = self._watch.stop()
+        # A stage's root is its step's folder.
+        where = {"step": Path(trainer.default_root_dir).name, "command": command}
         if not self._images:
             short = f"{self._batches} batches, of which the first {max(1, self.skip)} are not measured"
-            append(self.path, {"step": self.step, "command": command, "failed": short})
+            append(self.path, {**where, "failed": short})
             return
         peak = torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None
         row = {
-            "step": self.step,
-            "command": command,
-            "precision": precision,
+            **where,
+            "precision": str(trainer.precision),
             "images": self._images,
             "seconds": round(seconds, 3),
             "images_per_second": round(self._images / seconds, 2),

@@ -6,26 +6,30 @@ from collections.abc import Mapping
 
 from tag2mask.core import usable_cpus
 
-_STILL = "--model.init_args.optimization.lr 1e-7"
+_STILL = {"model.init_args.optimization.lr": "1e-7"}
 """The paper's rate needs the paper's weights: from random ones ResNet38 ends in NaN."""
+_NO_VAL = {"trainer.limit_val_batches": "0"}
 
-RESNET38_STEPS: dict[str, str] = {
-    "cam": f"--trainer.max_epochs 2 --trainer.limit_val_batches 0 {_STILL}",
-    "affinity": f"--trainer.max_epochs 1 {_STILL}",
-    "segmentation": f"--trainer.max_steps 36 --trainer.limit_val_batches 0 {_STILL}",
+RESNET38_STEPS: dict[str, dict[str, str]] = {
+    "cam": {"trainer.max_epochs": "2", **_NO_VAL, **_STILL},
+    "affinity": {"trainer.max_epochs": "1", **_STILL},
+    "segmentation": {"trainer.max_steps": "36", **_NO_VAL, **_STILL},
 }
 """psa at the paper's sizes: crops of 448, batches of 16, 8 and 10, some forty training steps."""
 
-LONG_SEGMENTATION = (
-    "--trainer.max_epochs 12 --trainer.check_val_every_n_epoch 12 "
-    "--model.init_args.optimization.poly_power 0.9"
-)
+LONG_SEGMENTATION: dict[str, dict[str, str]] = {
+    "segmentation": {
+        "trainer.max_epochs": "12",
+        "trainer.check_val_every_n_epoch": "12",
+        "model.init_args.optimization.poly_power": "0.9",
+    }
+}
 """The small budget's segmentation network with three times its epochs."""
 
-TINY_STEPS: dict[str, str] = {
-    "cam": "--trainer.max_epochs 2 --trainer.limit_val_batches 0",
-    "affinity": "--trainer.max_epochs 2",
-    "segmentation": "--trainer.max_epochs 2 --trainer.limit_val_batches 0",
+TINY_STEPS: dict[str, dict[str, str]] = {
+    "cam": {"trainer.max_epochs": "2", **_NO_VAL},
+    "affinity": {"trainer.max_epochs": "2"},
+    "segmentation": {"trainer.max_epochs": "2", **_NO_VAL},
 }
 """The same with the tiny budget, to rehearse without a GPU."""
 
@@ -42,17 +46,21 @@ def trainer(device: str, precision: str) -> str:
     return f"--trainer.accelerator {accelerator} --trainer.precision {precision}"
 
 
-def meter(path: str, step: str, skip: int) -> list[str]:
+def meter(path: str, skip: int) -> list[str]:
     """The callback that measures a step."""
     name = "--trainer.callbacks"
     return [
         f"{name}+=benchmarks.gpu.meter.Meter",
         f"{name}.init_args.path={path}",
-        f"{name}.init_args.step={step}",
         f"{name}.init_args.skip={skip}",
     ]
 
 
-def for_steps(options: Mapping[str, str]) -> list[str]:
-    """Options of single steps as words of `tag2mask run`."""
-    return [word for step, given in options.items() for word in ("--step-args", step, given)]
+def for_steps(options: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Settings of single steps as words of `tag2mask run`."""
+    return [
+        word
+        for step, settings in options.items()
+        for name, value in settings.items()
+        for word in (f"--{step}.{name}", value)
+    ]

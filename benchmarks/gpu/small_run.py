@@ -15,7 +15,8 @@ from benchmarks.gpu import overrides
 from benchmarks.gpu.record import append
 from benchmarks.gpu.throughput import one_size
 
-STEPS = ("cam", "affinity_labels", "affinity", "walk", "pseudo_label", "segmentation")
+SUPERVISED = ("cam", "segmentation")
+"""Steps of the supervised variant."""
 VARIANTS = ("single_scale", "multi_scale", "multi_scale_crf")
 _POLL = 0.5  # seconds between looks at a run
 
@@ -60,20 +61,15 @@ class _Run:
         self.child = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT)
 
     def _step_options(self, options: argparse.Namespace) -> list[str]:
-        words: list[str] = []
-        for step in STEPS if self.recipe == "psa" else ("cam", "segmentation"):
-            # What both runs have must be asked for in the same words, or it is made twice.
-            name = self.folder.name if step == "segmentation" else "psa"
-            path = str(options.rows.with_name(f"{name}-meter.jsonl"))
-            given = overrides.meter(path, step, 1 if options.quick else 6)
-            if options.quick:
-                given += overrides.TINY_STEPS.get(step, "").split()
-            elif step == "segmentation":
-                given += overrides.LONG_SEGMENTATION.split()
-            words += overrides.for_steps({step: " ".join(given)})
-        loader = [] if options.quick else overrides.workers().split()
-        precision = "bf16-mixed" if options.device == "cuda" else "32-true"
-        return [*words, "--", *loader, *overrides.trainer(options.device, precision).split()]
+        # What both runs have must be asked for in the same words, or it is made twice.
+        steps = overrides.TINY_STEPS if options.quick else overrides.LONG_SEGMENTATION
+        kept = {s: given for s, given in steps.items() if self.recipe == "psa" or s in SUPERVISED}
+        words = [*overrides.for_steps(kept), "--"]
+        words += [] if options.quick else overrides.workers().split()
+        words += overrides.trainer(
+            options.device, "bf16-mixed" if options.device == "cuda" else "32-true"
+        ).split()
+        return words + overrides.meter(str(options.rows.with_name("meter.jsonl")), 1 if options.quick else 6)
 
     def going(self) -> bool:
         """Tell what is new, and whether more can come."""

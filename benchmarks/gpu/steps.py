@@ -1,59 +1,34 @@
-"""The commands of a recipe's steps, run in one process: a dozen new ones would spend minutes on importing."""
+"""A whole `tag2mask run` in one process: a dozen new ones would spend minutes on importing."""
 
 from __future__ import annotations
 
-import shlex
-import subprocess
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from unittest import mock
 
 from tag2mask import cli
+from tag2mask.pipeline import runner
 
 STEP_DIR = "--step-dir"
 
+MoreWords = Callable[[str, str], Sequence[str]]
+"""Step and command (fit, predict) -> words that are added to the command."""
 
-@dataclass(frozen=True)
-class Command:
-    """One `tag2mask stage` command of a run.
 
-    Attributes:
-        step: name of the step.
-        name: fit or predict.
-        words: what follows `tag2mask`.
+def run_here(run: Sequence[str], more: MoreWords) -> int:
+    """What `tag2mask run RUN` does, here and without scores and report; its exit code.
+
+    Args:
+        run: what follows `tag2mask run`.
+        more: words for each command of a stage.
     """
 
-    step: str
-    name: str
-    words: tuple[str, ...]
+    def in_this_process(words: Sequence[str], log: Path | None = None, keep_open: Sequence[int] = ()) -> int:
+        given = list(words)[list(words).index("tag2mask") + 1 :]
+        if given[0] != "stage":
+            return 0
+        step = Path(given[given.index(STEP_DIR) + 1]).name
+        return cli.main([*given, *more(step, given[2])])
 
-    def run(self, more: Sequence[str] = ()) -> None:
-        """Run it here.
-
-        Raises:
-            RuntimeError: it failed; its message is on standard error.
-        """
-        code = cli.main([*self.words, *more])
-        if code:
-            raise RuntimeError(f"{self.step} {self.name} ended with {code}")
-
-
-def commands(run: Sequence[str]) -> list[Command]:
-    """What `tag2mask run RUN --dry-run` would start, in order, without scores and report."""
-    words = [sys.executable, "-m", "tag2mask", "run", *_before_options(run)]
-    shown = subprocess.run(words, check=True, capture_output=True, text=True).stdout
-    lines = [shlex.split(line, comments=True) for line in shown.splitlines()]
-    stages = [line[line.index("stage") :] for line in lines if "stage" in line]
-    return [Command(_step(line), line[2], tuple(line)) for line in stages]
-
-
-def _before_options(run: Sequence[str]) -> list[str]:
-    """The words with --dry-run before the options that go to the steps."""
-    words = list(run)
-    place = words.index("--") if "--" in words else len(words)
-    return [*words[:place], "--dry-run", *words[place:]]
-
-
-def _step(words: Sequence[str]) -> str:
-    return Path(words[words.index(STEP_DIR) + 1]).name
+    with mock.patch.object(runner, "run_child", in_this_process):
+        return cli.main(["run", *run])

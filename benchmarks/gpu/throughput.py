@@ -8,6 +8,7 @@ import gc
 import sys
 import traceback
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from PIL import Image
 
 from benchmarks.gpu import overrides
 from benchmarks.gpu.record import append
-from benchmarks.gpu.steps import Command, commands
+from benchmarks.gpu.steps import run_here
 
 IMAGES = 320
 """Images that every step gets."""
@@ -24,17 +25,11 @@ WITHOUT_NETWORK = ("affinity_labels", "pseudo_label")
 
 
 def main() -> int:
-    """Measure; 1 where a step failed."""
+    """Measure in both precisions; 1 where a step failed."""
     options = _parser().parse_args()
     root = one_size(options.data, options.work / "slice", 9 if options.quick else IMAGES)
-    failed = 0
-    for precision in ("bf16-mixed", "32-true"):
-        for command in _commands(options, root, precision):
-            if precision == "32-true" and command.step in WITHOUT_NETWORK and failed == 0:
-                command.run()
-                continue
-            failed += not _measure(command, options)
-    return int(failed > 0)
+    codes = [_run(options, root, precision) for precision in ("bf16-mixed", "32-true")]
+    return int(any(codes))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,31 +85,38 @@ def _link(source: Path, target: Path) -> None:
         target.symlink_to(source.absolute())
 
 
-def _commands(options: argparse.Namespace, root: Path, precision: str) -> list[Command]:
-    budget = "tiny" if options.quick else "full"
-    steps = overrides.TINY_STEPS if options.quick else overrides.RESNET38_STEPS
+def _run(options: argparse.Namespace, root: Path, precision: str) -> int:
+    """The whole of psa with the meter; a command that fails becomes a row and ends the run."""
     words = ["psa", "--data", "voc", "--data-root", str(root), "--run-dir", str(options.work / precision)]
-    words += ["--budget", budget, "--weights", "none"]
-    words += overrides.for_steps(steps)
+    words += ["--budget", "tiny" if options.quick else "full", "--weights", "none", "--no-check"]
+    words += overrides.for_steps(overrides.TINY_STEPS if options.quick else overrides.RESNET38_STEPS)
     loader = [] if options.quick else overrides.workers().split()
-    return commands([*words, "--", *loader, *overrides.trainer(options.device, precision).split()])
+    words += ["--", *loader, *overrides.trainer(options.device, precision).split()]
+    last = {}
 
+    def metered(step: str, command: str) -> Sequence[str]:
+        _empty()
+        last.update(step=step, command=command, precision=precision)
+        if precision == "32-true" and step in WITHOUT_NETWORK:
+            return []
+        return overrides.meter(str(options.rows), 1 if options.quick or command == "predict" else 6)
 
-def _measure(command: Command, options: argparse.Namespace) -> bool:
-    """Run a command with the meter; a failure becomes a row too, and the next command follows."""
-    skip = 1 if options.quick or command.name == "predict" else 6
     try:
-        command.run(overrides.meter(str(options.rows), command.step, skip))
-        return True
+        code = run_here(words, metered)
+        failed = f"ended with {code}" if code else ""
     except Exception as error:
         traceback.print_exc()
-        append(options.rows, {"step": command.step, "command": command.name, "failed": repr(error)[:300]})
-        return False
-    finally:
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
+        failed = repr(error)[:300]
+    if failed:
+        append(options.rows, {**last, "failed": failed})
+    return int(bool(failed))
+
+
+def _empty() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
 
 
 if __name__ == "__main__":

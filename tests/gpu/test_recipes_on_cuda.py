@@ -20,12 +20,11 @@ from tag2mask import cli
 from tag2mask.artifacts import read_manifest
 from tag2mask.data import Shapes
 from tag2mask.ops.cam import precision
-from tag2mask.pipeline import load_recipe, runner
-from tag2mask.pipeline.spec import Step
+from tag2mask.pipeline import Step, load_recipe, runner
+from tests.stages import LIBRARY
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
 ROUNDS = {"psa": None, "sc_cam": 2, "rrm": None, "ial": 2, "self_guided": 2}
 STEP_DIR, CKPT_PATH = "--step-dir", "--ckpt_path"
 
@@ -60,7 +59,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         patch.setattr(runner, "run_child", _in_this_process)
         patch.setattr(precision, "multiplies_bfloat16", lambda device: False)
         assert cli.main([*words, "--", "--trainer.accelerator", "cpu"]) == 0
-    recipe = load_recipe(CONF / "recipes" / request.param, rounds=rounds)
+    recipe = load_recipe(LIBRARY, request.param, rounds=rounds)
     return Run(folder, recipe.steps)
 
 

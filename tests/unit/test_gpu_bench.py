@@ -85,8 +85,11 @@ def test_what_bounds_a_step(change: dict, expected: str) -> None:
 
 
 def test_the_meter_counts_neither_the_first_batches_nor_validation(tmp_path: Path) -> None:
-    meter = Meter(str(tmp_path / "rows"), "cam", skip=2)
-    trainer, batch = SimpleNamespace(precision="32-true"), {"image": torch.zeros(4, 3, 2, 2)}
+    meter = Meter(str(tmp_path / "rows"), skip=2)
+    trainer, batch = (
+        SimpleNamespace(precision="32-true", default_root_dir="run/cam"),
+        {"image": torch.zeros(4, 3, 2, 2)},
+    )
     for number in range(5):
         meter.on_train_batch_start(trainer)
         meter.on_train_batch_end(trainer, None, None, batch)
@@ -102,7 +105,7 @@ def test_the_meter_counts_neither_the_first_batches_nor_validation(tmp_path: Pat
 def test_a_command_with_too_few_batches_says_so(tmp_path: Path) -> None:
     meter = Meter(str(tmp_path / "rows"), skip=6)
     meter.on_predict_batch_end(SimpleNamespace(), None, None, [{}])
-    meter.on_predict_end(SimpleNamespace(precision="32-true"), None)
+    meter.on_predict_end(SimpleNamespace(default_root_dir="run/walk"), None)
     assert "1 batches" in read(tmp_path / "rows")[0]["failed"]
 
 
