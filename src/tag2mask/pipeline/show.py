@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,8 @@ from tag2mask.pipeline.form import part_settings
 from tag2mask.pipeline.plan import yaml_text
 from tag2mask.pipeline.recipe import Recipe, Step, load_recipe, split_label
 from tag2mask.pipeline.resolve import Choice, budgets_of, check_sections, resolve
+
+_ROUND = re.compile(r"_\d+$")
 
 _EXAMPLES = """examples:
   tag2mask recipes
@@ -121,7 +124,8 @@ def _resolved(library: Library, label: str, args: argparse.Namespace) -> tuple[R
         return recipe, steps
     if label == args.recipe:
         recipe.step(args.step)  # a step that does not exist is refused
-    return recipe, {name: settings for name, settings in steps.items() if name == args.step}
+    wanted = args.step if args.step in steps else _ROUND.sub("", args.step)
+    return recipe, {name: settings for name, settings in steps.items() if name == wanted}
 
 
 def _heading(step: Step) -> str:
@@ -143,20 +147,28 @@ def _lines(settings: Layer) -> list[str]:
 def differences(name: str, ours: Mapping[str, Layer], other: str, theirs: Mapping[str, Layer]) -> list[str]:
     """What differs between the steps of two recipes, in lines of text.
 
+    A step of a round (``cam_2``) that the second recipe lacks is compared with its step of that name
+    without the round (``cam``).
+
     Args:
         name: the first recipe.
         ours: its steps, resolved.
         other: the second recipe.
         theirs: its steps.
     """
-    lines = []
+    lines, compared = [], set()
     for step in dict.fromkeys([*ours, *theirs]):
-        if step not in ours or step not in theirs:
+        if step not in ours and step in compared:
+            continue
+        twin = step if step in theirs else _ROUND.sub("", step)
+        if step not in ours or twin not in theirs:
             lines.append(f"{step}: only in {name if step in ours else other}")
             continue
-        mine, its = ours[step], theirs[step]
+        compared.add(twin)
+        mine, its = ours[step], theirs[twin]
         paths = [p for p in sorted({*mine, *its}) if _value(mine, p) != _value(its, p)]
-        lines.append(f"{step}:" if paths else f"{step}: the same")
+        beside = step if twin == step else f"{step} beside {twin} of {other}"
+        lines.append(f"{beside}:" if paths else f"{beside}: the same")
         lines += [f"  {p}: {_told(mine, p)} | {other}: {_told(its, p)}" for p in paths]
     return lines
 
