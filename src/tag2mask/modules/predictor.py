@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,9 @@ import pytorch_lightning as pl
 
 from tag2mask.artifacts import find_kind
 from tag2mask.core import ImageSample, map_threads
+from tag2mask.modules.working_size import enlarged, shrunk
+
+_log = logging.getLogger(__name__)
 
 
 class Predictor(pl.LightningModule):
@@ -27,6 +31,12 @@ class Predictor(pl.LightningModule):
     Threads do not inherit the precision and the gradient mode of the trainer, so networks stay with 1.
     """
 
+    largest_image: int = 2_000_000
+    """Pixels above which an image is shrunk for its prediction: time and memory grow with them, and the
+    networks were trained on images of some 0.2 million."""
+
+    _said = False
+
     @property
     def done_folder(self) -> str:
         """Folder below ``out/`` whose file is written last for each image."""
@@ -41,5 +51,21 @@ class Predictor(pl.LightningModule):
         return map_threads(self.predict_image, samples, self.threads)
 
     def predict_step(self, batch: Sequence[ImageSample], batch_index: int) -> list[Any]:
-        """The results of the images of a batch that are not on disk yet."""
-        return self.predict_images([sample for sample in batch if not sample.get("done")])
+        """The results of the images of a batch that are not on disk yet, at the size of the images."""
+        samples = [sample for sample in batch if not sample.get("done")]
+        small = [shrunk(sample, self.largest_image) for sample in samples]
+        results = self.predict_images(small)
+        if any(a is not b for a, b in zip(small, samples, strict=True)):
+            self._say_so()
+        return [
+            result if a is b else enlarged(result, (int(b["image"].shape[-2]), int(b["image"].shape[-1])))
+            for result, a, b in zip(results, small, samples, strict=True)
+        ]
+
+    def _say_so(self) -> None:
+        if not self._said:
+            most = self.largest_image / 1e6
+            _log.info(
+                "images above %.1f megapixels are worked on at that size; results have their size", most
+            )
+            self._said = True
