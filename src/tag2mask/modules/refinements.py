@@ -105,7 +105,7 @@ class Background(Refinement):
         self.alpha: float = alpha_for_level(level) if alpha is None else alpha  # type: ignore[arg-type]
 
     def __call__(self, scores: ScoreMaps, image: ImageView) -> ScoreMaps:
-        """See the class."""
+        """The maps with a background map in front, unless they have one."""
         if 0 in scores.classes:
             return scores
         maps = torch.from_numpy(scores.maps)
@@ -144,7 +144,7 @@ class RandomWalk(Refinement):
         self.tol = tol
 
     def __call__(self, scores: ScoreMaps, image: ImageView) -> ScoreMaps:
-        """See the class; the result lies on the grid of the affinity features."""
+        """The walked maps, on the grid of the affinity features (stride 8)."""
         graph = affinity_graph(image.affinity_features, self.radius, self.border)
         here = torch.from_numpy(resized(scores, graph.size).maps)
         walked = random_walk(graph, here.to(image.affinity_features.device), self.beta, self.steps, self.tol)
@@ -182,7 +182,7 @@ class DenseCRF(Refinement):
         self.engine: Literal["lattice", "pydensecrf"] = engine
 
     def __call__(self, scores: ScoreMaps, image: ImageView) -> ScoreMaps:
-        """See the class; the result has the image's size."""
+        """The smoothed maps, at the size of the image."""
         unary = resized(scores, image.size).maps
         if self.unary == "labels":
             unary = unary_from_labels(_winners(unary), len(unary), self.probability)
