@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import shutil
 import subprocess
@@ -166,3 +167,19 @@ def test_no_file_carries_a_path_of_one_machine() -> None:
         if machine_path.search(line)
     ]
     assert found == []
+
+
+def _code_of_script(path: Path) -> list[str]:
+    """The code cells of a notebook's script in the percent format."""
+    cells = re.split(r"^# %%(.*)\n", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    return [
+        text.strip() for kind, text in zip(cells[::2], cells[1::2], strict=True) if "[markdown]" not in kind
+    ]
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "notebooks").glob("*.py")), ids=lambda path: path.stem)
+def test_executed_notebooks_are_those_of_their_scripts(script: Path) -> None:
+    executed = json.loads(script.with_suffix(".ipynb").read_text(encoding="utf-8"))
+    code = [cell for cell in executed["cells"] if cell["cell_type"] == "code"]
+    assert ["".join(cell["source"]).strip() for cell in code] == _code_of_script(script)
+    assert all(cell["execution_count"] for cell in code), "run `make demo notebooks`"
