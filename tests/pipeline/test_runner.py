@@ -577,6 +577,19 @@ def test_own_data_configuration(bench: Bench) -> None:
         bench.run(asked={"data": "own.yaml"})
 
 
+def test_the_class_of_own_data_goes_to_what_reads_manifests(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = bench.write_data("toy", ["cat"]).rename("own.yaml")
+    page = yaml.safe_load(own.read_text())
+    page["data"]["init_args"]["dataset"]["class_path"] = "mine.Photos"
+    own.write_text(yaml.safe_dump(page, sort_keys=False))
+    bench.run(asked={"data": "own.yaml"}, dry_run=True)
+    printed = capsys.readouterr().out
+    assert f"score-step {bench.run_dir}/cam --data-class mine.Photos\n" in printed
+    assert f"report {bench.run_dir} --data-class mine.Photos\n" in printed
+
+
 def test_dry_run_starts_and_writes_nothing(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench.run(dry_run=True) == 0
     assert bench.calls() == [] and not bench.run_dir.exists()

@@ -142,6 +142,20 @@ def test_load_maps_never_unpickles(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert not Path("exploded").exists()
 
 
+def test_maps_of_earlier_runs_are_read(tmp_path: Path) -> None:
+    np.savez(tmp_path / "old.npz", maps=np.ones((1, 2, 2), np.float16), class_ids=[8], photo_size=[16, 12])
+    assert artifacts.load_maps(tmp_path, "old", CLASSES).image_size == (16, 12)
+
+
+def test_a_checkpoint_lies_in_its_step(tmp_path: Path) -> None:
+    facts = {"step": "s", "kind": "segmentation", "recipe": "", "classes": CLASSES.to_dict()}
+    inside = artifacts.Manifest(**facts, checkpoint="checkpoints/last.ckpt")
+    assert artifacts.checkpoint_path(tmp_path, inside) == tmp_path / "checkpoints" / "last.ckpt"
+    for name in ("../other/last.ckpt", "/etc/last.ckpt"):
+        with pytest.raises(UserError, match="is not a file name inside"):
+            artifacts.checkpoint_path(tmp_path, artifacts.Manifest(**facts, checkpoint=name))
+
+
 def test_load_maps_tells_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="run the step"):
         artifacts.load_maps(tmp_path, "none", CLASSES)

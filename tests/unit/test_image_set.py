@@ -2,16 +2,20 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
+from tag2mask.artifacts import Manifest, write_manifest
 from tag2mask.artifacts.labels import save_labels
 from tag2mask.cli import main
-from tag2mask.core import VOC_NAMES, UserError
+from tag2mask.core import VOC_NAMES, ClassList, UserError
 from tag2mask.data import VOC, ImageSet, Table
+from tag2mask.data.command import dataset_from_config
 
 SIZE = (6, 9)  # height, width
 
@@ -320,6 +324,52 @@ def test_description_makes_the_same_set(root: Path, monkeypatch: pytest.MonkeyPa
 def test_description_of_no_data_set(path: str) -> None:
     with pytest.raises(UserError, match="is not a data set"):
         ImageSet.from_description({"class_path": path, "init_args": {}})
+
+
+def test_a_description_imports_other_packages_for_the_user_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine_and_yours.py").write_text(
+        "from pathlib import Path\nfrom tag2mask.data import VOC as Base\n"
+        "Path('ran').touch()\nclass Own(Base): pass\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    plain = {"class_path": "mine_and_yours.Own", "init_args": {"root": str(tmp_path)}}
+    with pytest.raises(UserError, match=r"'mine_and_yours\.Own' is not a data set of tag2mask .*register"):
+        ImageSet.from_description(plain)
+    assert not Path("ran").exists()
+    Path("own.yaml").write_text(yaml.safe_dump({"data": {"init_args": {"dataset": plain}}}))
+    try:
+        made = dataset_from_config("own.yaml")
+        assert Path("ran").exists() and type(made).__name__ == "Own"
+        # what this process has imported for the user, it takes in the manifests of the run as well
+        assert ImageSet.from_description(plain).describe() == made.describe()
+    finally:
+        sys.modules.pop("mine_and_yours", None)
+
+
+def test_a_report_imports_the_class_that_the_user_gives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine_for_report.py").write_text("from pathlib import Path\nPath('ran').touch()\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    facts = {"kind": "maps", "recipe": "", "classes": ClassList.voc(["cat"]).to_dict()}
+    data = {"class_path": "mine_for_report.Own", "init_args": {}}
+    write_manifest(tmp_path / "run" / "cam", Manifest(step="cam", **facts, data=data, complete=True))
+    try:
+        assert main(["report", "run"]) == 0 and not Path("ran").exists()
+        assert main(["report", "run", "--data-class", "mine_for_report.Own"]) == 2  # it holds no class
+        assert Path("ran").exists()
+    finally:
+        sys.modules.pop("mine_for_report", None)
+
+
+def test_description_of_a_table_from_an_earlier_version() -> None:
+    given = {"photos": "/p", "csv": "/p/tags.csv", "masks": None}
+    old = ImageSet.from_description({"class_path": "tag2mask.data.table.Table", "init_args": given})
+    assert old.describe()["init_args"]["images"] == "/p"
 
 
 def test_description_with_an_unknown_argument() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from io import BytesIO
 from pathlib import Path
@@ -234,6 +235,29 @@ def test_checkpoints_from_before_arguments_were_objects_load(
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), made.parameters(), strict=True))
     if isinstance(again, SegmentationModel):
         assert again.test == InferenceSpec(64, [0.5, 1.0], flip=False, crf="dsrg")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.pop("hyper_parameters"), "KeyError: 'hyper_parameters'"),
+        (lambda c: c.pop("state_dict"), "KeyError: 'state_dict'"),
+        (lambda c: c["state_dict"].popitem(), "RuntimeError: .*Missing key"),
+        (lambda c: c["hyper_parameters"].pop("num_classes"), "TypeError: .*num_classes"),
+    ],
+)
+def test_a_checkpoint_that_is_not_whole_is_named(
+    change: Callable[[dict[str, Any]], object], message: str, tmp_path: Path
+) -> None:
+    saved = _saved(AffinityNet(2, LIGHT))
+    torch.save(saved, tmp_path / "cut.ckpt")
+    assert type(load_stage(tmp_path / "cut.ckpt")) is AffinityNet
+    change(saved)
+    torch.save(saved, tmp_path / "cut.ckpt")
+    with pytest.raises(
+        UserError, match=rf"(?s)cut\.ckpt does not hold a whole AffinityNet .*{message}.*delete"
+    ):
+        load_stage(tmp_path / "cut.ckpt")
 
 
 def test_an_argument_without_a_plain_form_is_refused() -> None:

@@ -42,6 +42,21 @@ def test_classes_come_from_this_package_and_from_registered_ones(module: str, tr
     assert plugins.plugin_packages() == {"seam": "papers.seam"}
 
 
+@pytest.mark.usefixtures("registered")
+def test_a_registered_package_that_cannot_be_imported_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = {"class_path": "papers.seam.Classifier", "classes": None}
+    torch.save({"tag2mask": facts, "state_dict": {}}, tmp_path / "seam.ckpt")
+    with pytest.raises(UserError, match=r"seam\.ckpt asks for papers\.seam\.Classifier.*No module.*install"):
+        load_stage(tmp_path / "seam.ckpt")
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers" / "seam.py").write_text("raise RuntimeError('half done')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"seam\.ckpt .*RuntimeError: half done"):
+        load_stage(tmp_path / "seam.ckpt")
+
+
 def test_without_a_registered_package_its_classes_are_refused(tmp_path: Path) -> None:
     facts = {"class_path": "papers.seam.Classifier", "classes": None}
     torch.save({"tag2mask": facts, "state_dict": {}}, tmp_path / "odd.ckpt")

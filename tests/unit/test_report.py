@@ -293,9 +293,13 @@ def test_page_is_whole_and_loads_nothing(run: Path) -> None:
         (picture["src"] or "").startswith("data:image/jpeg;base64,") and picture["alt"]
         for picture in pictures
     )
+    policy = next(
+        m["content"] for m in parsed.all("meta") if m.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     assert not {"script", "link", "iframe"} & {tag for tag, _ in parsed.tags}
     text = re.sub(r"data:image/jpeg;base64,[\w+/=]*", "", page)
-    assert "http" not in text and "url(" not in text and "@import" not in text
+    assert "http" not in text.replace("http-equiv", "") and "url(" not in text and "@import" not in text
     assert "prefers-color-scheme: dark" in page
 
 

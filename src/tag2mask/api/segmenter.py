@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from tag2mask.artifacts import VARIANTS, read_manifest, safe_join
+from tag2mask.artifacts import VARIANTS, checkpoint_path, read_manifest
 from tag2mask.core import ClassList, UserError, unknown_name
 from tag2mask.data.images import AnyImage, to_rgb
 from tag2mask.modules import SegmentationModel, load_stage
@@ -158,7 +158,7 @@ def checkpoint_file(given: Path) -> Path:
         if manifest is not None and manifest.kind == "segmentation" and manifest.checkpoint:
             if not manifest.commands.get("fit") or not manifest.commands["fit"].complete:
                 raise UserError(f"the training in {folder} is not complete: run stage 3 again, it goes on")
-            return safe_join(folder, manifest.checkpoint)
+            return checkpoint_path(folder, manifest)
     raise UserError(f"{given} holds no segmentation model: run stage 3 first")
 
 

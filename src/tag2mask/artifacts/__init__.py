@@ -32,6 +32,7 @@ from tag2mask.artifacts.labels import (
 from tag2mask.artifacts.manifest import (
     CommandRecord,
     Manifest,
+    checkpoint_path,
     manifest_hash,
     read_manifest,
     require_step,
@@ -72,6 +73,7 @@ __all__ = [
     "atomic_write_json",
     "atomic_write_text",
     "backbone_of",
+    "checkpoint_path",
     "collect_versions",
     "config_name",
     "disk_trouble",

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from tag2mask.artifacts.files import atomic_write_json, sha256_file
+from tag2mask.artifacts.files import atomic_write_json, safe_join, sha256_file
 from tag2mask.artifacts.kinds import find_kind
 from tag2mask.core.classes import ClassList
 from tag2mask.core.errors import UserError
@@ -128,6 +128,15 @@ def _broken(path: Path, why: str) -> UserError:
     return UserError(
         f"{path} is not a readable manifest ({why}); move {path.parent} away and run its step again"
     )
+
+
+def checkpoint_path(step_dir: str | os.PathLike[str], manifest: Manifest) -> Path:
+    """The file of the network that a step made; `manifest.checkpoint` must not be "".
+
+    Raises:
+        UserError: the manifest names a file outside the step's folder.
+    """
+    return safe_join(Path(step_dir), manifest.checkpoint)
 
 
 def write_manifest(step_dir: str | Path, manifest: Manifest) -> None:

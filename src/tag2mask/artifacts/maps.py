@@ -13,6 +13,7 @@ from tag2mask.core.results import ScoreMaps
 
 MAPS_SUFFIX = ".npz"
 _KEYS = ("maps", "class_ids", "image_size")
+_OLD_SIZE = "photo_size"  # the last key in files of earlier runs
 
 
 def save_maps(folder: str | Path, scores: ScoreMaps, classes: ClassList) -> None:
@@ -53,7 +54,8 @@ def load_maps(folder: str | Path, image_id: str, classes: ClassList) -> ScoreMap
     """
     path = safe_join(folder, f"{image_id}{MAPS_SUFFIX}")
     with reading(path, "maps"), np.load(path, allow_pickle=False) as stored:
-        maps, ids, size = (stored[key] for key in _KEYS)
+        keys = (*_KEYS[:2], _OLD_SIZE) if _OLD_SIZE in stored else _KEYS
+        maps, ids, size = (stored[key] for key in keys)
         fits = maps.ndim == 3 and ids.shape == maps.shape[:1] and size.shape == (2,)
         if not fits or len(np.unique(ids)) != len(ids):
             raise ValueError("it does not hold maps (M, h, w) with one class id each")

@@ -76,7 +76,7 @@ def dataset_from_config(data: str, root: str | None = None, tags: str | None = N
     if tags is not None:
         key = "csv" if "csv" in arguments else "tags"
         arguments[key] = str(Path(tags).absolute())
-    return ImageSet.from_description({"class_path": class_path, "init_args": arguments})
+    return ImageSet.from_description({"class_path": class_path, "init_args": arguments}, own=True)
 
 
 def _read_config(data: str) -> Any:

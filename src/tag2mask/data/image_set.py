@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from tag2mask.artifacts.labels import load_labels
 from tag2mask.core import ClassList, UserError, map_threads
+from tag2mask.core.plugins import is_trusted
 from tag2mask.data.images import check_image, check_mask, read_rgb, read_size
 
 Untagged = Literal["error", "negative"]
@@ -31,6 +33,9 @@ class ImageSet(ABC):
         untagged: what an image without tags is.
         skip: ids of images that no split has, although its list names them.
     """
+
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Former name of an argument -> its name today, for descriptions in manifests of earlier runs."""
 
     def __init__(self, untagged: Untagged = "error", skip: Sequence[str] | None = None) -> None:
         if untagged not in ("error", "negative"):
@@ -173,26 +178,52 @@ class ImageSet(ABC):
         return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": self._init_args()}
 
     @staticmethod
-    def from_description(plain: Mapping[str, Any]) -> ImageSet:
+    def from_description(plain: Mapping[str, Any], own: bool = False) -> ImageSet:
         """The inverse of `describe`; the same form as in the YAML files.
 
+        Args:
+            plain: the description, of a manifest for example.
+            own: the user wrote it, so any module may be imported for it. Otherwise only modules of tag2mask
+                and of registered packages are imported: a run folder of somebody else runs no other code.
+
         Raises:
-            UserError: the class does not exist or is no data set, or its arguments do not fit.
+            UserError: the class does not exist, may not be imported or is no data set, or its arguments
+                do not fit.
         """
         path = str(plain.get("class_path", ""))
-        module, _, name = path.rpartition(".")
+        cls = _data_set_class(path, own)
+        given = plain.get("init_args", {})
         try:
-            cls = getattr(import_module(module), name) if module else None
-        except (ImportError, AttributeError):
-            cls = None
-        if not (isinstance(cls, type) and issubclass(cls, ImageSet)):
-            raise UserError(
-                f"{path!r} is not a data set: class_path must name a subclass of {__name__}.ImageSet"
-            )
-        try:
-            return cls(**plain.get("init_args", {}))
+            return cls(**{cls.renamed.get(name, name): value for name, value in given.items()})
         except TypeError as error:
             raise UserError(f"data set {path}: {error}") from None
+
+
+def import_data_set(path: str) -> type[ImageSet]:
+    """The data set class of a dotted path that the user gave; descriptions may name it from then on.
+
+    Raises:
+        UserError: there is no such class, or it is no data set.
+    """
+    return _data_set_class(path, own=True)
+
+
+def _data_set_class(path: str, own: bool) -> type[ImageSet]:
+    module, _, name = path.rpartition(".")
+    # What this process has loaded already runs no code when it is asked for again.
+    if module and not (own or module in sys.modules or is_trusted(module)):
+        raise UserError(
+            f"{path!r} is not a data set of tag2mask or of a package that registered itself, and a file of a "
+            "run may name no other; if you trust it, register its package "
+            "(entry point tag2mask.recipes) or give --data-class to score-step or report"
+        )
+    try:
+        cls = getattr(import_module(module), name) if module else None
+    except (ImportError, AttributeError):
+        cls = None
+    if not (isinstance(cls, type) and issubclass(cls, ImageSet)):
+        raise UserError(f"{path!r} is not a data set: class_path must name a subclass of {__name__}.ImageSet")
+    return cls
 
 
 def problems_error(problems: Sequence[str]) -> UserError:

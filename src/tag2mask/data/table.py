@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from tag2mask.core import ClassList, UserError, unknown_name
 from tag2mask.data.class_names import require_distinct_names
@@ -45,6 +45,8 @@ class Table(ImageSet):
         untagged: what an image without tags is: an error, or a negative (it shows none of the classes).
         skip: ids of images to leave out, as ``tag2mask data check --skip-bad`` writes them.
     """
+
+    renamed: ClassVar[Mapping[str, str]] = {"photos": "images"}
 
     def __init__(
         self,

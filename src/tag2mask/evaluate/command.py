@@ -70,6 +70,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         action="store_true",
         help="score all images that the step has results for, not those alone that the data set names for it",
     )
+    step.add_argument(
+        "--data-class",
+        metavar="PATH",
+        help="class of your own data set, whose module may be imported although no package registered it",
+    )
     step.set_defaults(handler=run_score_step)
 
 
@@ -94,8 +99,11 @@ def run_score(args: argparse.Namespace) -> int:
 
 def run_score_step(args: argparse.Namespace) -> int:
     """Score one step and print one line."""
+    from tag2mask.data.image_set import import_data_set
     from tag2mask.evaluate.step import score_step
 
+    if args.data_class:
+        import_data_set(args.data_class)
     print(f"{Path(args.step_dir).name}: {step_line(score_step(args.step_dir, args.every_image))}")
     return 0
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 
-from tag2mask.artifacts import require_step
+from tag2mask.artifacts import checkpoint_path, require_step
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.backbones import Backbone, load_into
 from tag2mask.core import UserError
@@ -29,7 +29,8 @@ def load_stage(path: str | Path) -> Stage:
         path: a ``.ckpt`` file.
 
     Raises:
-        UserError: the file is missing, not readable as plain data, or not a tag2mask checkpoint.
+        UserError: the file is missing, not readable as plain data, or not a tag2mask checkpoint; its class
+            cannot be imported; or its arguments and weights are not those of the class.
     """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
@@ -38,12 +39,18 @@ def load_stage(path: str | Path) -> Stage:
     except Exception as error:
         raise UserError(f"{path} cannot be read as a checkpoint of plain tensors: {error}") from error
     facts = checkpoint.get(CHECKPOINT_KEY) if isinstance(checkpoint, dict) else None
-    if not facts:
+    if not isinstance(facts, dict) or "class_path" not in facts:
         raise UserError(f"{path} is not a tag2mask checkpoint; give one from a run's checkpoints/ folder")
     stage = _stage_class(class_path_of(str(facts["class_path"])), path)
     if "network" in facts:
         checkpoint = {**checkpoint, ARGUMENTS_KEY: arguments_of(facts["network"])}
-    return stage.restore(checkpoint)
+    try:
+        return stage.restore(checkpoint)
+    except (AttributeError, KeyError, TypeError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"{path} does not hold a whole {stage.__name__} of this version "
+            f"({type(error).__name__}: {error}): delete it and run the step that trains it again"
+        ) from error
 
 
 def load_network(step_dir: StepFolder | str | Path, kind: type[T]) -> T:
@@ -92,7 +99,7 @@ def _trained(step_dir: StepFolder | str | Path) -> Stage:
     manifest = require_step(step_dir)
     if not manifest.checkpoint:
         raise UserError(f"{step_dir} trained no network: give the folder of a step that has a fit")
-    return load_stage(Path(step_dir) / manifest.checkpoint)
+    return load_stage(checkpoint_path(step_dir, manifest))
 
 
 def _stage_class(class_path: str, origin: str | Path) -> type[Stage]:
@@ -103,7 +110,14 @@ def _stage_class(class_path: str, origin: str | Path) -> type[Stage]:
             f"{origin} asks for the class {class_path}, which is not part of tag2mask or of a package that "
             "registered itself"
         )
-    found = getattr(import_module(module), name, None)
+    try:
+        found = getattr(import_module(module), name, None)
+    except Exception as error:  # a registered package can fail with anything while it is imported
+        raise UserError(
+            f"{origin} asks for {class_path}, whose module cannot be imported "
+            f"({type(error).__name__}: {error}): install the version of its package "
+            "that made the file, or run the step that trains it again"
+        ) from error
     if not (isinstance(found, type) and issubclass(found, Stage)):
         raise UserError(f"{origin} asks for {class_path}, which is not a stage of tag2mask")
     return found

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tag2mask.artifacts import REPORT_NAME, SCORECARD_NAME, manifest_hash, read_manifest
 from tag2mask.core.errors import STOPPED_CODE, UserError
+from tag2mask.core.plugins import is_trusted
 from tag2mask.core.tables import duration
 from tag2mask.pipeline import launchers
 from tag2mask.pipeline.plan import StepPlan
@@ -79,6 +80,10 @@ class _Commands:
         self.prepared = prepared
         self.run_dir = prepared.request.run_dir
         self.program = list(program)
+        data_class = str((prepared.settings.dataset or {}).get("class_path", ""))
+        trusted = is_trusted(data_class.rpartition(".")[0])
+        # The user's --data names it, so the processes that read manifests may import it as well.
+        self.data_class = [] if trusted else ["--data-class", data_class]
         self.wrap = launchers.choose(prepared.request.launcher, program, prepared.request.extras.devices)
 
     def status(self, task: Task, text: str, score: str = "") -> str:
@@ -92,11 +97,11 @@ class _Commands:
     def score(self, task: Task) -> list[str]:
         """Scores a step; on every image where the paper's numbers are of every image."""
         every = ["--every-image"] if self.prepared.recipe.paper.get("every_image") else []
-        return [*self.program, "score-step", str(task.plan.folder), *every]
+        return [*self.program, "score-step", str(task.plan.folder), *every, *self.data_class]
 
     def report(self) -> list[str]:
         """Writes the report."""
-        return [*self.program, "report", str(self.run_dir)]
+        return [*self.program, "report", str(self.run_dir), *self.data_class]
 
     def show(self) -> None:
         """Print every command that would be started, each under a line on its step."""

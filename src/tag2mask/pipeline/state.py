@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from tag2mask.artifacts import Manifest, atomic_write_json, find_kind, read_manifest
+from tag2mask.artifacts import Manifest, atomic_write_json, checkpoint_path, find_kind, read_manifest
 from tag2mask.core.errors import UserError
 from tag2mask.core.pages import flatten
 from tag2mask.pipeline.plan import SETTINGS_NAME, StepPlan
@@ -75,7 +75,7 @@ def decide(plan: StepPlan, parents: Mapping[str, str | None]) -> Decision:
 
 def _heal(folder: Path, manifest: Manifest, step: Step) -> Decision:
     """What a finished step lacks of what it has made: files that were deleted since."""
-    if manifest.checkpoint and not (folder / manifest.checkpoint).is_file():
+    if manifest.checkpoint and not checkpoint_path(folder, manifest).is_file():
         return Decision(Action.AGAIN, step.commands, (f"{manifest.checkpoint} is gone",))
     if "predict" not in step.commands:
         return Decision(Action.SKIP)

@@ -22,14 +22,22 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     report.add_argument("runs", metavar="RUN", nargs="+", help="run folder")
     report.add_argument("--out", metavar="FILE", help="file to write (default: in the first run's folder)")
     report.add_argument("--images", type=_count, default=12, metavar="N", help="images to show (default: 12)")
+    report.add_argument(
+        "--data-class",
+        metavar="PATH",
+        help="class of your own data set, whose module may be imported although no package registered it",
+    )
     report.set_defaults(handler=run_report)
 
 
 def run_report(args: argparse.Namespace) -> int:
     """Write the page, print the score table, and the page's path as the last line."""
     from tag2mask.artifacts import REPORT_NAME, atomic_write_text, require_own
+    from tag2mask.data.image_set import import_data_set
     from tag2mask.report import build_page, read_runs, score_table
 
+    if args.data_class:
+        import_data_set(args.data_class)
     runs = read_runs(args.runs)
     default = REPORT_NAME if len(runs) == 1 else "comparison.html"
     out = Path(args.out) if args.out else runs[0].folder / default

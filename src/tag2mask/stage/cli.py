@@ -17,6 +17,7 @@ from tag2mask.artifacts import (
     SCRIPTS,
     TRAINING_SCRIPTS,
     atomic_write_text,
+    checkpoint_path,
     config_name,
     find_kind,
     read_manifest,
@@ -180,7 +181,7 @@ class StageCLI(LightningCLI):
         manifest = read_manifest(step_dir)
         if manifest is None or not manifest.commands.get("fit") or not manifest.commands["fit"].complete:
             raise UserError(f"{step_dir} holds no finished fit: run fit first, or give --ckpt_path FILE")
-        return step_dir / manifest.checkpoint
+        return checkpoint_path(step_dir, manifest)
 
     def _earlier_record(self) -> Any:
         manifest = read_manifest(self.options.step_dir)
