@@ -25,7 +25,7 @@ from tag2mask.ops import CRF_CAM, affinity_graph, dense_crf, felzenszwalb, guide
 
 SIZES = ((250, 188), (500, 375), (1024, 512), (1024, 1024), (2048, 1024))
 """RGB width and height in pixels."""
-PHOTO = (500, 375)
+IMAGE_SIZE = (500, 375)
 STRIDES = (8, 4)
 CLASSES = (2, 3, 5, 11, 21)
 THREADS = (1, 2, 4, 8)
@@ -71,7 +71,7 @@ def points(inputs: Inputs) -> Iterator[Point]:
         yield Point("guided filter, window 35", "image size", size, _guided(image))
         turned = channels_first(image)
         yield Point("superpixels", "image size", size, lambda image=turned: felzenszwalb(image))
-    width, height = PHOTO
+    width, height = IMAGE_SIZE
     image = inputs.image(height, width)
     for classes in CLASSES:
         yield Point(f"dense CRF, {width}x{height}", "labels", str(classes), _crf([image], classes, 1))

@@ -14,10 +14,10 @@ from typing import Any
 from benchmarks.gpu import overrides
 from benchmarks.gpu.record import append
 from benchmarks.gpu.throughput import one_size
+from tag2mask.artifacts import VARIANTS
 
 SUPERVISED = ("cam", "segmentation")
 """Steps of the supervised variant."""
-VARIANTS = ("single_scale", "multi_scale", "multi_scale_crf")
 _POLL = 0.5  # seconds between looks at a run
 
 

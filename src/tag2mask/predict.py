@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tag2mask.artifacts import atomic_write_bytes, save_labels, sha256_file
+from tag2mask.artifacts.names import MULTI_SCALE, MULTI_SCALE_CRF, SINGLE_SCALE
 from tag2mask.artifacts.prediction_folder import Maker, PredictionFolder
 from tag2mask.core import UserError, keep_freed_memory
 from tag2mask.core.commands import add_command
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     folder.spare(job.image for job in jobs)
     for job in jobs:
         read_size(job.image)
-    variant = "multi_scale_crf" if args.crf else "multi_scale" if args.multi_scale else "single_scale"
+    variant = MULTI_SCALE_CRF if args.crf else MULTI_SCALE if args.multi_scale else SINGLE_SCALE
     checkpoint = checkpoint_file(args.checkpoint)
     segment = load(checkpoint, device=args.device, variant=variant, max_side=args.max_side)
     classes = dict(zip(segment.classes.all_names, segment.classes.all_ids, strict=True))
@@ -93,14 +94,14 @@ def _jobs(given: Sequence[Path], out: Path) -> Iterator[_Job]:
     Raises:
         UserError: a path is missing, a folder holds no image, or two images would share a result.
     """
-    from tag2mask.data.images import PHOTO_SUFFIXES
+    from tag2mask.data.images import IMAGE_SUFFIXES
 
     owner: dict[str, Path] = {}
     for path in given:
         if path.is_dir():
             found = _images_in(path, out)
             if not found:
-                raise UserError(f"{path} holds no image ({', '.join(PHOTO_SUFFIXES)})")
+                raise UserError(f"{path} holds no image ({', '.join(IMAGE_SUFFIXES)})")
         elif path.is_file():
             found = [path]
         else:
@@ -114,12 +115,12 @@ def _jobs(given: Sequence[Path], out: Path) -> Iterator[_Job]:
 
 
 def _images_in(folder: Path, out: Path) -> list[Path]:
-    from tag2mask.data.images import PHOTO_SUFFIXES
+    from tag2mask.data.images import IMAGE_SUFFIXES
 
     root, results = folder.resolve(), out.resolve()
     if root == results:
         raise UserError(f"{out} is the folder of the images: choose another one as --out")
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES and p.is_file())
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
     return [p for p in found if not (root in results.parents and results in p.resolve().parents)]
 
 

@@ -13,7 +13,7 @@ from tag2mask.artifacts import read_manifest
 from tests.stages import step_file
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
-PHOTOS = 7
+IMAGES = 7
 """An odd number: a sampler that fills up its shares would write one image twice."""
 
 DDP = ["--trainer.devices", "2", "--trainer.strategy", "ddp", "--trainer.accelerator", "cpu"]
@@ -99,7 +99,7 @@ def test_every_stage_in_two_processes(odd_voc: Path, tmp_path: Path) -> None:
             printed = _stage(tmp_path, odd_voc, step, command, [sys.executable])
         manifest = read_manifest(tmp_path / step)
         assert manifest is not None and manifest.complete
-        images = 3 if step == "segmentation" else PHOTOS
+        images = 3 if step == "segmentation" else IMAGES
         if step != "affinity":
             assert f"{images} of {images} images written" in printed
             assert len(manifest.image_ids) == images
@@ -111,5 +111,5 @@ def test_torchrun_writes_each_image_once(odd_voc: Path, tmp_path: Path) -> None:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     for command in ("fit", "predict"):
         printed = _stage(tmp_path, odd_voc, "cam", command, launcher)
-    assert f"{PHOTOS} of {PHOTOS} images written" in printed
-    assert len(list((tmp_path / "cam" / "out").glob("*.npz"))) == PHOTOS
+    assert f"{IMAGES} of {IMAGES} images written" in printed
+    assert len(list((tmp_path / "cam" / "out").glob("*.npz"))) == IMAGES

@@ -201,7 +201,8 @@ def test_masks_beside_the_images_are_found(root: Path, capsys: pytest.CaptureFix
     assert check(root) == 0
     out = capsys.readouterr().out
     assert "train 5 images, 1.00 tags each, 5 masks" in out and out.count("\n") == 1
-    assert not table(root, masks=None).has_masks("train")
+    without = table(root, masks=None)
+    assert [without.mask_path(i) for i in without.ids("train")] == [None] * 5
     assert table(root).describe()["init_args"]["masks"] == str(root / "masks")
 
 

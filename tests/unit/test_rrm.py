@@ -29,7 +29,7 @@ LIGHT: dict[str, Any] = {
     "backbone": BackboneSpec("test_resnet", "none", batchnorm="train"),
     "head": HeadSpec("deeplabv2"),
 }
-PHOTO = np.zeros((3, 10, 10), np.uint8)
+IMAGE = np.zeros((3, 10, 10), np.uint8)
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def ramp(low: float = 0.0, high: float = 1.0) -> np.ndarray:
 @pytest.mark.usefixtures("no_crf")
 def test_the_strongest_share_of_a_class_is_foreground_and_what_nothing_claims_is_background() -> None:
     rule = RegionMining(crf_score=0.0)
-    labels = reliable_labels(PHOTO, ramp(), [7], rule).flatten()
+    labels = reliable_labels(IMAGE, ramp(), [7], rule).flatten()
     scores = ramp().flatten() / (1 + 1e-5)
     # 40 % of the pixels whose score is above 0.1
     count = (scores > np.percentile(scores[scores > 0.1], 60)).sum()
@@ -67,7 +67,7 @@ def test_the_share_is_of_the_pixels_that_a_class_wins(with_crf: bool) -> None:
     first = np.concatenate([np.linspace(0.8, 1.0, 20), np.full(80, 0.7)]).astype(np.float32)
     second = np.concatenate([np.full(20, 0.3), np.linspace(0.75, 0.99, 80)]).astype(np.float32)
     cams = np.stack([first, second]).reshape(2, 10, 10)
-    labels = reliable_labels(PHOTO, cams, [1, 2], RegionMining(crf_score=0.0, with_crf=with_crf)).flatten()
+    labels = reliable_labels(IMAGE, cams, [1, 2], RegionMining(crf_score=0.0, with_crf=with_crf)).flatten()
     # the upper 40 % of 20 and of 80 pixels: ranks 12 to 19, and 48 to 79 of their own ramps
     assert labels.tolist() == [255] * 12 + [1] * 8 + [255] * 48 + [2] * 32
 
@@ -77,14 +77,14 @@ def test_the_share_is_of_the_pixels_that_a_class_wins(with_crf: bool) -> None:
 def test_mined_ratio(ratio: float) -> None:
     # every pixel belongs to the class, so the rule takes the ratio but for ties and rounding of a rank
     rule = RegionMining(ratio=ratio, crf_score=0.0, background_alpha=1000)
-    mined = (reliable_labels(PHOTO, ramp(0.5, 1.0), [1], rule) == 1).mean()
+    mined = (reliable_labels(IMAGE, ramp(0.5, 1.0), [1], rule) == 1).mean()
     assert mined == pytest.approx(ratio, abs=0.011)
 
 
 @pytest.mark.usefixtures("no_crf")
 def test_pixels_that_the_crf_doubts_are_left_out() -> None:
-    sure = reliable_labels(PHOTO, ramp(), [1], RegionMining(crf_score=0.0))
-    doubted = reliable_labels(PHOTO, ramp(), [1], RegionMining(crf_score=0.995))
+    sure = reliable_labels(IMAGE, ramp(), [1], RegionMining(crf_score=0.0))
+    doubted = reliable_labels(IMAGE, ramp(), [1], RegionMining(crf_score=0.995))
     scores = ramp()[0] / (1 + 1e-5)
     probability = scores / (scores + (1 - scores) ** 4)
     expected = np.where((sure == 1) & (probability < 0.995), 255, sure)
@@ -100,8 +100,8 @@ def test_agreement_leaves_out_pixels_whose_map_and_crf_differ(monkeypatch: pytes
         return mixed
 
     monkeypatch.setattr(mining, "dense_crf", swapped)
-    loose = reliable_labels(PHOTO, cams, [1, 2], RegionMining(crf_score=0.0))
-    strict = reliable_labels(PHOTO, cams, [1, 2], RegionMining(crf_score=0.0, require_agreement=True))
+    loose = reliable_labels(IMAGE, cams, [1, 2], RegionMining(crf_score=0.0))
+    strict = reliable_labels(IMAGE, cams, [1, 2], RegionMining(crf_score=0.0, require_agreement=True))
     left = np.arange(10) < 5
     assert (loose[:, left] != 255).any() and (strict[:, left] == 255).all()
     assert np.array_equal(strict[:, ~left], loose[:, ~left])
@@ -113,13 +113,13 @@ def test_labels_of_the_maps_alone_run_no_crf(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(mining, "dense_crf", refuse)
     cams = np.concatenate([ramp(), ramp()[:, ::-1, ::-1]])
-    labels = reliable_labels(PHOTO, cams, [2, 5], RegionMining(with_crf=False)).flatten()
+    labels = reliable_labels(IMAGE, cams, [2, 5], RegionMining(with_crf=False)).flatten()
     scores = ramp().flatten() / (1 + 1e-5)
     # 40 % of the half that each class wins, from either end; no pixel is background for both
     count = 20
     expected = [5] * count + [255] * (100 - 2 * count) + [2] * count
     assert labels.tolist() == expected and labels.dtype == np.uint8
-    one = reliable_labels(PHOTO, cams[:1], [2], RegionMining(with_crf=False)).flatten()
+    one = reliable_labels(IMAGE, cams[:1], [2], RegionMining(with_crf=False)).flatten()
     assert np.array_equal(one == 0, (1 - scores) ** 32 > 0.8)
     with pytest.raises(UserError, match=r"needs mining\.with_crf"):
         RegionMining(with_crf=False, require_agreement=True)
@@ -128,10 +128,10 @@ def test_labels_of_the_maps_alone_run_no_crf(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.usefixtures("no_crf")
 def test_a_class_without_a_strong_score_and_a_crop_without_a_class() -> None:
     weak = np.zeros((1, 10, 10), np.float32)
-    assert (reliable_labels(PHOTO, weak, [3], RegionMining()) == 0).all()
-    assert (reliable_labels(PHOTO, weak[:0], [], RegionMining()) == 255).all()
+    assert (reliable_labels(IMAGE, weak, [3], RegionMining()) == 0).all()
+    assert (reliable_labels(IMAGE, weak[:0], [], RegionMining()) == 255).all()
     with pytest.raises(ValueError, match="do not fit"):
-        reliable_labels(PHOTO, weak, [1, 2], RegionMining())
+        reliable_labels(IMAGE, weak, [1, 2], RegionMining())
 
 
 def test_levels_stand_for_exponents() -> None:

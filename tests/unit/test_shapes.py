@@ -30,7 +30,7 @@ def test_is_a_whole_set_in_voc_layout(shapes: Shapes) -> None:
     shapes.check("val")
     assert (len(shapes.ids("train")), len(shapes.ids("val"))) == (24, 8)
     assert shapes.classes.names == NAMES and shapes.classes.ids == (1, 2, 3, 4)
-    assert shapes.has_masks("train") and shapes.has_masks("val")
+    assert all(shapes.mask_path(i) for split in ("train", "val") for i in shapes.ids(split))
     assert shapes.read_image("train_00000").shape == (96, 128, 3)
     with Image.open(shapes.root / "SegmentationClass" / "val_00000.png") as mask:
         assert mask.mode == "P"

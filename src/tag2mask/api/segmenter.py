@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from tag2mask.artifacts import VARIANTS, checkpoint_path, read_manifest
+from tag2mask.artifacts.names import SINGLE_SCALE
 from tag2mask.core import ClassList, UserError, unknown_name
 from tag2mask.data.images import AnyImage, to_rgb
 from tag2mask.modules import SegmentationModel, load_stage
@@ -38,7 +39,7 @@ class Segmenter:
     """
 
     def __init__(
-        self, model: SegmentationModel, variant: str = "single_scale", max_side: int | None = 1024
+        self, model: SegmentationModel, variant: str = SINGLE_SCALE, max_side: int | None = 1024
     ) -> None:
         if variant not in VARIANTS:
             raise unknown_name("variant", variant, VARIANTS)
@@ -107,7 +108,7 @@ def load(
     source: str | os.PathLike[str],
     *,
     device: str = "auto",
-    variant: str = "single_scale",
+    variant: str = SINGLE_SCALE,
     max_side: int | None = 1024,
 ) -> Segmenter:
     """The segmentation network of a run, ready to label images.

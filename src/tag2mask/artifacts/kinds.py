@@ -110,11 +110,11 @@ class MapsKind(Kind):
     """Score maps."""
 
     def save(self, out: Path, result: ScoreMaps, classes: ClassList) -> None:
-        """See `Kind.save`."""
+        """Write them to a compressed ``<id>.npz``."""
         save_maps(out, result, classes)
 
     def load(self, out: Path, image_id: str, classes: ClassList) -> ScoreMaps:
-        """See `Kind.load`."""
+        """Read them from ``<id>.npz``."""
         return load_maps(out, image_id, classes)
 
 
@@ -122,7 +122,7 @@ class LabelsKind(Kind):
     """Label maps, one in each folder, and the confidence of the main one."""
 
     def save(self, out: Path, result: LabelsResult, classes: ClassList) -> None:
-        """See `Kind.save`."""
+        """Write each label map, and first the confidence if there is one."""
         name = f"{result.image_id}{self.suffix}"
         if result.confidence is not None:
             save_confidence(safe_join(out / "confidence", name), result.confidence)
@@ -130,7 +130,7 @@ class LabelsKind(Kind):
             save_labels(safe_join(out / folder, name), classes.to_ids(labels))
 
     def load(self, out: Path, image_id: str, classes: ClassList) -> LabelsResult:
-        """See `Kind.load`; the folders that hold the image."""
+        """Read the folders that hold the image, which may be only some of the kind's."""
         name = f"{image_id}{self.suffix}"
         paths = {folder: safe_join(out / folder, name) for folder in self.folders}
         there = {folder: path for folder, path in paths.items() if path.is_file()}
@@ -145,11 +145,11 @@ class RegionsKind(Kind):
     """Superpixels."""
 
     def save(self, out: Path, result: RegionsResult, classes: ClassList) -> None:
-        """See `Kind.save`."""
+        """Write the number of each pixel's superpixel to ``<id>.png``."""
         save_regions(self.files(out).path(result.image_id), result.regions)
 
     def load(self, out: Path, image_id: str, classes: ClassList) -> RegionsResult:
-        """See `Kind.load`."""
+        """Read them from ``<id>.png``."""
         return RegionsResult(image_id, load_regions(self.files(out).path(image_id)))
 
 
@@ -157,11 +157,11 @@ class FeaturesKind(Kind):
     """Feature vectors."""
 
     def save(self, out: Path, result: FeaturesResult, classes: ClassList) -> None:
-        """See `Kind.save`."""
+        """Write the vector to ``<id>.npy``."""
         save_features(self.files(out).path(result.image_id), result.features)
 
     def load(self, out: Path, image_id: str, classes: ClassList) -> FeaturesResult:
-        """See `Kind.load`."""
+        """Read the vector from ``<id>.npy``."""
         return FeaturesResult(image_id, load_features(self.files(out).path(image_id)))
 
 
@@ -169,11 +169,11 @@ class SubLabelsKind(Kind):
     """Sub-categories."""
 
     def save(self, out: Path, result: SubLabelsResult, classes: ClassList) -> None:
-        """See `Kind.save`."""
+        """Write the sub-category of each tag to ``<id>.json``."""
         save_sub_labels(self.files(out).path(result.image_id), result.clusters, classes)
 
     def load(self, out: Path, image_id: str, classes: ClassList) -> SubLabelsResult:
-        """See `Kind.load`."""
+        """Read them from ``<id>.json``."""
         return SubLabelsResult(image_id, load_sub_labels(self.files(out).path(image_id), classes))
 
 

@@ -26,7 +26,8 @@ TRAINING_SCRIPTS = ("classifier", "affinity", "segmentation")
 SCRIPTS = (*TRAINING_SCRIPTS, "pseudo_labels")
 """The scripts that a step may run: ``tag2mask stage SCRIPT``."""
 
-VARIANTS = ("single_scale", "multi_scale", "multi_scale_crf")
+SINGLE_SCALE, MULTI_SCALE, MULTI_SCALE_CRF = "single_scale", "multi_scale", "multi_scale_crf"
+VARIANTS = (SINGLE_SCALE, MULTI_SCALE, MULTI_SCALE_CRF)
 """Ways to predict with a segmentation network: one pass; all test scales and flips; the same with a CRF.
 
 Each is a folder in ``out`` of a segmentation step; scores name the first that is there.

@@ -1,4 +1,4 @@
-"""The folder that ``tag2mask predict`` fills: never an input is written over, never two models mixed."""
+"""The folder that ``tag2mask predict`` fills; it protects the inputs and holds results of one model only."""
 
 from __future__ import annotations
 

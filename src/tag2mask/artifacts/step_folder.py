@@ -41,11 +41,11 @@ class StepFolder:
         return self.path / "out"
 
     def require(self, kinds: Collection[str] | None = None, classes: ClassList | None = None) -> Manifest:
-        """The manifest of the finished step; see `require_step`."""
+        """The manifest of the finished step, checked as by `require_step`."""
         return require_step(self.path, kinds, classes)
 
     def hash(self) -> str:
-        """See `manifest_hash`."""
+        """The hash of its manifest: steps that read this one note it, to tell when it is made anew."""
         return manifest_hash(self.path)
 
     def __fspath__(self) -> str:

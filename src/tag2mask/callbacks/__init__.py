@@ -7,7 +7,7 @@ from tag2mask.callbacks.progress import StepProgressBar
 from tag2mask.callbacks.random_state import RandomState
 from tag2mask.callbacks.recorder import StepIdentity, StepRecorder
 from tag2mask.callbacks.running_mean import RunningMean
-from tag2mask.callbacks.stop import StopOnSignal, Stopped, stopping_on_signals
+from tag2mask.callbacks.stop import StopOnSignal, StoppedBySignal, stopping_on_signals
 from tag2mask.callbacks.wandb_run import WandbRun
 from tag2mask.callbacks.writer import PredictionWriter
 
@@ -22,7 +22,7 @@ __all__ = [
     "StepRecorder",
     "StopOnSignal",
     "StopWhenNotFinite",
-    "Stopped",
+    "StoppedBySignal",
     "WandbRun",
     "WholeFiles",
     "newest_checkpoint",

@@ -1,4 +1,4 @@
-"""Stops a training whose numbers have gone to infinity or are none."""
+"""Stops a training whose numbers are no longer finite: infinite, or not a number."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ class StepRecorder(pl.Callback):
         print(f"{int(written)} of {total} images written to {out}")
 
     def _has_made(self, manifest: Manifest) -> bool:
-        """Whether a finished prediction only lacks files: with them it is again what its readers know."""
+        """Whether this prediction was finished before, with the same settings and inputs; files were lost."""
         me, record = self.identity, manifest.commands.get("predict")
         return (
             me.command == "predict"

@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
-class Stopped(BaseException):
+class StoppedBySignal(BaseException):
     """The process was asked to stop by a signal. As with Ctrl-C, no ``except Exception`` takes it."""
 
 
@@ -51,7 +51,7 @@ def stopping_on_signals() -> Iterator[None]:
 
 
 def stop_on_signals(trainer: pl.Trainer | None = None) -> None:
-    """Let SIGTERM and SIGUSR1 raise `Stopped` in the main thread of this process.
+    """Let SIGTERM and SIGUSR1 raise `StoppedBySignal` in the main thread of this process.
 
     Args:
         trainer: its further processes get the signal, too.
@@ -69,7 +69,7 @@ def stop_on_signals(trainer: pl.Trainer | None = None) -> None:
             signal.signal(other, signal.SIG_IGN)  # what is said twice must not disturb the clearing up
         if trainer is not None and trainer.strategy.launcher is not None:
             trainer.strategy.launcher.kill(number)
-        raise Stopped(signal.Signals(number).name)
+        raise StoppedBySignal(signal.Signals(number).name)
 
     for number in _SIGNALS:
         signal.signal(number, stop)

@@ -1,4 +1,4 @@
-"""What the four data modules share."""
+"""The base class of the data modules: splits, checks and loaders."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Found:
 
 
 def check_dataset(images: ImageSet, splits: Sequence[str], decode: bool = False) -> Found:
-    """Reads every file of some splits, with a progress bar, and every mask as a whole.
+    """Read every file of some splits, with a progress bar, and every mask as a whole.
 
     Args:
         images: the data set.

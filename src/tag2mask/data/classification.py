@@ -43,7 +43,7 @@ class ClassificationData(CropData):
         return TrainCrops(self.dataset, self.dataset.ids(self.train_split_name), self.augment, with_tags=True)
 
     def check_predict(self) -> None:
-        """Checks images and tags of the predict split."""
+        """Check images and tags of the predict split."""
         self.dataset.check(self.predict_split_name)
 
     def predict_images(self) -> WholeImages:

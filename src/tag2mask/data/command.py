@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tag2mask.artifacts.files import atomic_write_text, require_own
+from tag2mask.artifacts.files import require_own
 from tag2mask.core import UserError, unknown_name
+from tag2mask.core.library import find_conf
 from tag2mask.data.check import Found, check_dataset
+from tag2mask.data.config_file import write_config
 from tag2mask.data.image_set import ImageSet, problems_error
 from tag2mask.data.imports.command import add_import
 from tag2mask.data.shapes import Shapes
-from tag2mask.data.shipped import conf_folder
 
 _CHECKED = "Written by tag2mask data check --skip-bad."
 
@@ -82,7 +83,7 @@ def dataset_from_config(data: str, root: str | None = None, tags: str | None = N
 def _read_config(data: str) -> Any:
     path = Path(data)
     if path.suffix not in (".yaml", ".yml"):
-        folder = conf_folder() / "data"
+        folder = find_conf() / "data"
         path = folder / f"{data}.yaml"
         if not path.is_file():
             raise unknown_name("data set", data, (p.stem for p in folder.glob("*.yaml")), f"(in {folder})")
@@ -125,19 +126,6 @@ def _write_without(dataset: ImageSet, found: Found, out: str) -> None:
     for image_id, problem in found.problems.items():
         print(f"left out {image_id}: {problem}")
     print(f"left out {len(found.problems)} images; go on with --data {out}")
-
-
-def write_config(path: Path, dataset: Mapping[str, Any], comment: str) -> None:
-    """Writes a data configuration for ``--data``.
-
-    Args:
-        path: the YAML file.
-        dataset: class path and arguments, as `ImageSet.describe` gives them.
-        comment: a sentence for its first line.
-    """
-    plain = {"data": {"init_args": {"dataset": dict(dataset)}}}
-    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
-    atomic_write_text(path, f"# {comment}\n{text}")
 
 
 def _prepare(args: argparse.Namespace) -> int:

@@ -10,12 +10,12 @@ from pathlib import Path, PurePosixPath
 
 from tag2mask.artifacts.files import safe_join
 from tag2mask.core import UserError
-from tag2mask.data.images import PHOTO_SUFFIXES
+from tag2mask.data.images import IMAGE_SUFFIXES
 
 _DRIVE = re.compile(r"[A-Za-z]:/")
 
 
-def file_stem(name: str, suffixes: Sequence[str] = PHOTO_SUFFIXES) -> str:
+def file_stem(name: str, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> str:
     """A relative path without the ending of an image, if it has one: ``a/IMG.v2`` stays as it is."""
     stem, dot, ending = name.rpartition(".")
     return stem if dot and f".{ending.lower()}" in suffixes else name
@@ -35,7 +35,7 @@ class ImageFolder:
     """
 
     def __init__(
-        self, folder: Path, suffixes: Sequence[str] = PHOTO_SUFFIXES, base: Path | None = None
+        self, folder: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES, base: Path | None = None
     ) -> None:
         self.folder = folder
         self._suffixes = tuple(suffixes)

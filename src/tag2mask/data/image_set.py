@@ -106,10 +106,6 @@ class ImageSet(ABC):
         _same_size(path, (mask.shape[0], mask.shape[1]), self.image_path(image_id))
         return self.classes.to_index(mask)
 
-    def has_masks(self, split: str) -> bool:
-        """Whether at least one image of the split has a mask to score against."""
-        return any(self.mask_path(i) is not None for i in self.ids(split))
-
     def check(self, split: str, need_tags: bool = True) -> None:
         """Looks at every file of a split without decoding it: quick, and before any training.
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 AnyImage: TypeAlias = "str | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor"
 """What `to_rgb` takes."""
 
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 """File name endings that are taken for images."""
 
 _ORIENTATION = 0x0112

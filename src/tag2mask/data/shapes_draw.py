@@ -78,7 +78,7 @@ def draw_scene(
         body, head = creature.parts(shape)
         _paint(canvas, creature, body | head, difficulty, rng)
         mask[body | head] = creature.kind + 1
-    return _photograph(canvas, size, difficulty, rng), mask[::_SUPERSAMPLE, ::_SUPERSAMPLE].copy()
+    return _finished_image(canvas, size, difficulty, rng), mask[::_SUPERSAMPLE, ::_SUPERSAMPLE].copy()
 
 
 def _fox(u: Array, v: Array) -> Bool:
@@ -219,7 +219,7 @@ def _eroded(area: Bool, pixels: int) -> Bool:
     return area
 
 
-def _photograph(
+def _finished_image(
     canvas: Array, size: tuple[int, int], difficulty: float, rng: np.random.Generator
 ) -> npt.NDArray[np.uint8]:
     """Shrinks the drawing, as a lens would blur it, with light, contrast and grain of its own."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tag2mask.core import UserError, unknown_name
-from tag2mask.data.images import PHOTO_SUFFIXES
+from tag2mask.data.images import IMAGE_SUFFIXES
 from tag2mask.data.separators import Names
 
 _IMAGE = (
@@ -73,7 +73,7 @@ def is_split_heading(text: str) -> bool:
 
 def is_image_name(text: str) -> bool:
     """Whether a cell ends as image files do."""
-    return text.strip().lower().endswith(PHOTO_SUFFIXES)
+    return text.strip().lower().endswith(IMAGE_SUFFIXES)
 
 
 def is_yes(cell: str) -> bool:

@@ -2,7 +2,7 @@
 
 from tag2mask.heads.affinity import AffinityHead
 from tag2mask.heads.cam import CAMHead
-from tag2mask.heads.segmenter import HeadSpec, MultiScaleMax, Segmenter, build_segmenter
+from tag2mask.heads.segmenter import HeadSpec, MultiScaleMax, SegmentationNetwork, build_segmenter
 from tag2mask.heads.smp_segmenter import SmpSegmenter
 
 __all__ = [
@@ -10,7 +10,7 @@ __all__ = [
     "CAMHead",
     "HeadSpec",
     "MultiScaleMax",
-    "Segmenter",
+    "SegmentationNetwork",
     "SmpSegmenter",
     "build_segmenter",
 ]

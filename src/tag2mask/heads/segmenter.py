@@ -15,7 +15,7 @@ from tag2mask.heads.deeplabv3plus import DeepLabV3PlusHead
 from tag2mask.heads.segmentation import DeepLabV2Head, LargeFOVHead, ResNet38Head
 
 
-class Segmenter(nn.Module):
+class SegmentationNetwork(nn.Module):
     """A backbone and a segmentation head.
 
     Args:
@@ -62,7 +62,7 @@ class MultiScaleMax(nn.Module):
         scales: further sizes beside 1.
     """
 
-    def __init__(self, segmenter: Segmenter, scales: Sequence[float] = (0.5, 0.75)) -> None:
+    def __init__(self, segmenter: SegmentationNetwork, scales: Sequence[float] = (0.5, 0.75)) -> None:
         super().__init__()
         if not scales or any(s <= 0 for s in scales):
             raise UserError(f"scales {list(scales)} must be positive numbers, at least one")
@@ -91,7 +91,7 @@ class MultiScaleMax(nn.Module):
         return [full, *smaller, torch.stack([full, *aligned]).amax(0)]
 
     def forward(self, images: Tensor) -> Tensor:
-        """The maximum (B, K + 1, h, w) on the grid of scale 1; see `Segmenter.forward`."""
+        """The maximum (B, K + 1, h, w) on the grid of scale 1; see `SegmentationNetwork.forward`."""
         return self.all_logits(images)[-1]
 
     @staticmethod
@@ -159,7 +159,7 @@ class HeadSpec:
 
     def build(
         self, backbone: Backbone, num_classes: int, also: Collection[str] = ()
-    ) -> Segmenter | MultiScaleMax:
+    ) -> SegmentationNetwork | MultiScaleMax:
         """The network of a paper's head on a backbone; see `build_segmenter`."""
         segmenter = build_segmenter(self.name, backbone, num_classes, self.channels, also)
         return MultiScaleMax(segmenter, self.msc_scales) if self.msc_scales else segmenter
@@ -171,7 +171,7 @@ def build_segmenter(
     num_classes: int,
     channels: int | None = None,
     also: Collection[str] = (),
-) -> Segmenter:
+) -> SegmentationNetwork:
     """A segmentation network of a paper on any backbone.
 
     Args:
@@ -191,7 +191,7 @@ def build_segmenter(
     if channels is not None and head != "deeplabv3plus":
         raise UserError(f"channels are for deeplabv3plus only; leave them out for {head}")
     width = {} if channels is None else {"channels": channels}
-    network = Segmenter(backbone, _HEADS[head](backbone, num_classes + 1, **width))
+    network = SegmentationNetwork(backbone, _HEADS[head](backbone, num_classes + 1, **width))
     if isinstance(network.head, DeepLabV3PlusHead):
         backbone.use_only({*network.head.reads, *also})
     return network

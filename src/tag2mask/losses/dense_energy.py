@@ -114,7 +114,7 @@ def _check(images: Tensor, probs: Tensor, labels: Tensor, roi: Tensor, scale: fl
 
 
 def _check_values(images: Tensor, top: Tensor, labels: Tensor, roi: Tensor, classes: int) -> None:
-    """After resizing, where the values are few and the largest probability of each pixel is known."""
+    """Check the ranges of values. Called after resizing, when there are fewer of them to check."""
     known = labels[labels != IGNORE]
     for name, values, high, expected in (
         ("images", images, 255, "colours 0..255, not normalised"),

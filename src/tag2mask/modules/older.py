@@ -11,7 +11,7 @@ _GROUPS = {
     "test": {"test_long_side": "long_side", "test_scales": "scales", "test_flip": "flip", "crf": "crf"},
     "propagation": {n: n for n in ("channels", "guide_channels", "gate_floor", "passes")},
 }
-"""Today's argument -> the arguments whose place it took, each with its name there."""
+"""Today's argument -> the older arguments that it replaces, each with the name of its field today."""
 
 _CLASSES = {"tag2mask.modules.affinity.AffinityLearner": "tag2mask.modules.affinity.AffinityNet"}
 

@@ -77,7 +77,7 @@ class Optimization(OptimizationBase):
     poly_power: float = 0.9
 
     def schedule(self, optimizer: Optimizer, steps: int) -> LambdaLR:
-        """See `poly_schedule`."""
+        """The poly schedule with this exponent, over that many steps."""
         return poly_schedule(optimizer, steps, self.poly_power)
 
 

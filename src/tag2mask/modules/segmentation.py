@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from tag2mask.artifacts.names import MULTI_SCALE, MULTI_SCALE_CRF, SINGLE_SCALE
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.backbones import BackboneSpec
 from tag2mask.core import IGNORE, ImageSample, LabelsResult, TrainBatch, UserError, map_threads
@@ -152,9 +153,9 @@ class SegmentationModel(Predictor, Stage):
     def variant_scores(self, image: Tensor) -> dict[str, Tensor]:
         """Class probabilities (K + 1, H, W) of an image (3, H, W) by passes: ``single``, ``multi``."""
         scores = {}
-        if "single_scale" in self.variants:
+        if SINGLE_SCALE in self.variants:
             scores["single"] = self._probabilities(image, (1.0,), flip=False)
-        if set(self.variants) & {"multi_scale", "multi_scale_crf"}:
+        if set(self.variants) & {MULTI_SCALE, MULTI_SCALE_CRF}:
             scores["multi"] = self._probabilities(image, self.test.scales, self.test.flip)
         return {name: value.float().cpu() for name, value in scores.items()}
 
@@ -190,8 +191,8 @@ class SegmentationModel(Predictor, Stage):
     def _by_variant(self, image: Tensor, scores: dict[str, Tensor]) -> dict[str, Tensor]:
         found = {}
         for variant in self.variants:
-            values = scores["single" if variant == "single_scale" else "multi"]
-            found[variant] = self._crf(image, values) if variant == "multi_scale_crf" else values
+            values = scores["single" if variant == SINGLE_SCALE else "multi"]
+            found[variant] = self._crf(image, values) if variant == MULTI_SCALE_CRF else values
         return found
 
     def _crf(self, image: Tensor, values: Tensor) -> Tensor:

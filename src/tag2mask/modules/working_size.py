@@ -16,7 +16,7 @@ from tag2mask.core import ImageSample, LabelsResult, RegionsResult, ScoreMaps
 
 
 def shrunk(sample: ImageSample, largest: int) -> ImageSample:
-    """An image with at most so many pixels, and all that lies on them; the sample itself if that holds.
+    """The sample with its image shrunk to at most `largest` pixels; a smaller sample comes back as it is.
 
     Args:
         sample: with an image (3, H, W); what else has the size (H, W) is shrunk, too, labels and regions by

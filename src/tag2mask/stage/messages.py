@@ -7,7 +7,7 @@ import sys
 import warnings
 
 from tag2mask.artifacts import disk_trouble
-from tag2mask.callbacks import Stopped
+from tag2mask.callbacks import StoppedBySignal
 from tag2mask.core import UserError
 from tag2mask.core.errors import STOPPED_CODE
 
@@ -30,7 +30,7 @@ GOES_ON = "the same command goes on from here"
 
 def outcome_of(error: BaseException) -> tuple[int, str]:
     """Exit code and message of what has ended a stage; no message if it is a bug."""
-    if isinstance(error, Stopped):
+    if isinstance(error, StoppedBySignal):
         return STOPPED_CODE, f"stopped by {error}; {GOES_ON}"
     # Lightning answers Ctrl-C with an exit of its own.
     if isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt):

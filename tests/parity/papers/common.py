@@ -59,7 +59,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def photo(height: int, width: int, seed: int = 0) -> Tensor:
+def natural_image(height: int, width: int, seed: int = 0) -> Tensor:
     """Random pixels, uint8 (3, H, W)."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (3, height, width), generator=generator, dtype=torch.uint8)

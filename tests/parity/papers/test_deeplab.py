@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tag2mask.heads.segmentation import DeepLabV2Head, LargeFOVHead
-from tests.parity.papers.common import noise, photo, segmentation_net
+from tests.parity.papers.common import natural_image, noise, segmentation_net
 
 DOUBLE = {"rtol": 1e-9, "atol": 1e-10}  # float64 sums of some hundred terms in another order
 
@@ -54,7 +54,7 @@ def test_large_field_of_view_has_a_1x1_classifier() -> None:
 def test_cross_entropy_leaves_out_unknown_pixels_and_its_gradient() -> None:
     """Mean over known pixels at the crop's size; the gradient is softmax minus truth over their number."""
     net = segmentation_net()
-    images = torch.stack([photo(32, 40, seed) for seed in (0, 1)])
+    images = torch.stack([natural_image(32, 40, seed) for seed in (0, 1)])
     label = torch.randint(0, 4, (2, 32, 40), generator=torch.Generator().manual_seed(0))
     label[label == 3] = 255
     batch: Any = {"image": images, "label": label}
@@ -78,7 +78,7 @@ def test_cross_entropy_leaves_out_unknown_pixels_and_its_gradient() -> None:
 def test_scores_of_several_sizes_and_mirror_images() -> None:
     """The mean of their probabilities at the image's size."""
     net = segmentation_net(scales=[0.5, 1.0, 1.5])
-    image = photo(30, 44)
+    image = natural_image(30, 44)
     with torch.no_grad():
         found = net.variant_scores(image)
         total = torch.zeros(3, 30, 44)

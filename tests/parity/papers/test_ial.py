@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from tag2mask.ops import affinity_labels, normalise_gates, spatial_propagation
 from tag2mask.recipes.ial.energy import energy, mined_energy
-from tests.parity.papers.common import groups_of, noise, pairwise_net, photo, region_net
+from tests.parity.papers.common import groups_of, natural_image, noise, pairwise_net, region_net
 
 SIDE = 32
 IMAGES, PATCHES = 2, 2
@@ -133,7 +133,7 @@ def test_the_pairwise_network() -> None:
     """SPN: embedding at stride 2, gates of a guide joined by sums, two passes, read-out."""
     net = pairwise_net("sum_per_patch").network.eval()
     w = {name: value.double() for name, value in net.state_dict().items()}
-    image, maps = photo(SIDE, SIDE)[None], noise(1, 3, SIDE, SIDE).softmax(1)
+    image, maps = natural_image(SIDE, SIDE)[None], noise(1, 3, SIDE, SIDE).softmax(1)
     with torch.no_grad():
         logits, gates = net(image, maps.float())
         features = {name: value.double() for name, value in net.backbone(image).items()}
@@ -213,7 +213,7 @@ def test_region_network_and_mined_regions() -> None:
     channels = net.head[0].in_features
     maps = 20 * noise(1, channels, 5, 5).float()  # random weights would tell no region from another
     net.backbone.forward = lambda images: {net.tap: maps}  # type: ignore[method-assign]
-    image = photo(36, 40)
+    image = natural_image(36, 40)
     regions = torch.arange(36)[:, None] // 9 * 5 + torch.arange(40) // 8
     tags = torch.tensor([1.0, 0.0])
     with torch.no_grad():

@@ -24,7 +24,7 @@ from tag2mask.ops import (
     pool_labels,
     random_walk,
 )
-from tests.parity.papers.common import affinity_net, groups_of, narrow, noise, photo
+from tests.parity.papers.common import affinity_net, groups_of, narrow, natural_image, noise
 from tests.parity.papers.plain_networks import affinity_head, resnet38, vgg16
 
 DOUBLE = {"rtol": 1e-9, "atol": 1e-10}  # float64 sums of some thousand terms in another order
@@ -35,7 +35,7 @@ DOUBLE = {"rtol": 1e-9, "atol": 1e-10}  # float64 sums of some thousand terms in
 
 def test_resnet38() -> None:
     net = narrow(ResNet38)
-    image = photo(50, 61)
+    image = natural_image(50, 61)
     x = (image.double() / 255 - torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)) / torch.tensor(
         [0.229, 0.224, 0.225]
     ).view(3, 1, 1)
@@ -51,7 +51,7 @@ def test_resnet38() -> None:
 @pytest.mark.parametrize("role", ["cam", "affinity", "segmentation"])
 def test_vgg16(role: str) -> None:
     net = narrow(lambda: VGG16("none", role))  # type: ignore[arg-type]
-    image = photo(45, 64)
+    image = natural_image(45, 64)
     x = image.double() - torch.tensor([122.675, 116.669, 104.008]).view(3, 1, 1)
     with torch.no_grad():
         found = net(image[None])
@@ -176,7 +176,7 @@ def enlarged(values: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def test_maps_of_four_sizes_and_their_mirror_images() -> None:
     """Bicubic sizes, ReLU in each pass, bilinear to the image, sum over passes, divided by max + 1e-5."""
-    blocks = photo(9, 12).numpy().repeat(5, 1).repeat(5, 2)  # with edges, as a photo has
+    blocks = natural_image(9, 12).numpy().repeat(5, 1).repeat(5, 2)  # with edges, as a photo has
     weight = torch.from_numpy(np.random.default_rng(1).normal(size=(3, 3))).float()
 
     def network(images: torch.Tensor) -> torch.Tensor:

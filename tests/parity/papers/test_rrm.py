@@ -14,7 +14,7 @@ from tag2mask.heads.segmentation import ResNet38Head
 from tag2mask.losses import dense_energy_loss
 from tag2mask.ops import CRF_CAM, dense_crf
 from tag2mask.recipes.rrm import RegionMining, reliable_labels, two_phase_schedule
-from tests.parity.papers.common import joint_model, noise, photo
+from tests.parity.papers.common import joint_model, natural_image, noise
 
 SIDE = 24
 
@@ -69,7 +69,7 @@ def mined(image: torch.Tensor, cams: np.ndarray, classes: list[int], rule: dict[
 @pytest.mark.parametrize("rule", [{}, {"require_agreement": True}])
 @pytest.mark.parametrize("classes", [[3], [2, 5], [1, 4, 6]])
 def test_mined_labels(classes: list[int], rule: dict[str, Any]) -> None:
-    image = torch.from_numpy(np.kron(photo(6, 8).numpy(), np.ones((1, 6, 6))).astype(np.uint8))
+    image = torch.from_numpy(np.kron(natural_image(6, 8).numpy(), np.ones((1, 6, 6))).astype(np.uint8))
     cams = blobs(36, 48, len(classes))
     found = reliable_labels(image.numpy(), cams, classes, RegionMining(**rule))
     expected = mined(image, cams, classes, rule)
@@ -82,7 +82,7 @@ def test_mined_labels(classes: list[int], rule: dict[str, Any]) -> None:
 
 
 def batch() -> dict[str, Any]:
-    coarse = torch.stack([photo(4, 4, seed) for seed in (0, 1)])
+    coarse = torch.stack([natural_image(4, 4, seed) for seed in (0, 1)])
     images = coarse.repeat_interleave(SIDE // 4, 2).repeat_interleave(SIDE // 4, 3)
     inside = torch.zeros(2, SIDE, SIDE, dtype=torch.long)
     inside[1, :, 18:] = 255

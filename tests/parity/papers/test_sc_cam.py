@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from tag2mask.recipes.sc_cam import cluster_classes
-from tests.parity.papers.common import photo, sub_category_net
+from tests.parity.papers.common import natural_image, sub_category_net
 
 # --- k-means ------------------------------------------------------------------------------------
 
@@ -60,7 +60,7 @@ def test_a_cluster_keeps_the_images_nearest_to_its_mean() -> None:
 def test_both_losses_and_the_gradient_of_both_classifiers() -> None:
     """L_parent + 5 L_sub on one pooled feature; the gradient of each weight by hand."""
     net = sub_category_net(sub_categories=3).double().eval()
-    images = torch.stack([photo(32, 32, seed) for seed in (0, 1)]).double()
+    images = torch.stack([natural_image(32, 32, seed) for seed in (0, 1)]).double()
     tags = torch.tensor([[1.0, 0], [1, 1]], dtype=torch.float64)
     sub_tags = torch.tensor([[0, 1, 0, 0, 0, 0], [1, 0, 0, 0, 0, 1]], dtype=torch.float64)
     with torch.no_grad():
@@ -83,7 +83,7 @@ def test_maps_of_sub_categories_are_summed_before_the_largest_is_taken(
 ) -> None:
     monkeypatch.setattr("tag2mask.ops.cam.precision.multiplies_bfloat16", lambda device: False)
     net = sub_category_net(sub_categories=3, cam_from="sub_category")
-    image = photo(32, 40)
+    image = natural_image(32, 40)
     with torch.no_grad():
         total = torch.zeros(6, 4, 5)
         for scale in (0.5, 1.0, 1.5, 2.0):

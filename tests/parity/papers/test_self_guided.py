@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tag2mask.recipes.self_guided import labels, refine, threshold_labels
-from tests.parity.papers.common import noise, photo, self_guided_net
+from tests.parity.papers.common import natural_image, noise, self_guided_net
 
 # --- localising ---------------------------------------------------------------------------------
 
@@ -40,7 +40,7 @@ def affinity_term(features: Tensor, image: Tensor) -> Tensor:
 def test_localising_trains_classes_and_affinities() -> None:
     """Cross-entropies of the maps' means, summed affinities, and the gradients of both new convolutions."""
     net = self_guided_net()
-    image, tags = photo(48, 64), torch.tensor([[1.0, 0.0]])
+    image, tags = natural_image(48, 64), torch.tensor([[1.0, 0.0]])
     batch: Any = {"image": image[None], "tags": tags}
     net.training_step(batch, 0).backward()
     with torch.no_grad():

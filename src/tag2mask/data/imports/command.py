@@ -11,6 +11,7 @@ from typing import Any
 from tag2mask.core import ClassList, UserError
 from tag2mask.data.check import Found, check_dataset, class_table
 from tag2mask.data.class_names import require_distinct_names
+from tag2mask.data.config_file import write_config
 from tag2mask.data.image_folder import file_stem
 from tag2mask.data.image_set import ImageSet, problems_error
 from tag2mask.data.imports.coco_masks import draw_masks
@@ -19,7 +20,7 @@ from tag2mask.data.imports.page import write_page
 from tag2mask.data.imports.readers import read_source
 from tag2mask.data.imports.resolve import Choices, common_folder, resolve
 from tag2mask.data.imports.source import ImageIndex, Item, Source
-from tag2mask.data.imports.write import CSV_NAME, YAML_NAME, require_free, write_config, write_table
+from tag2mask.data.imports.write import CSV_NAME, MARK, YAML_NAME, require_free, write_table
 from tag2mask.data.tag_table import TableForm
 
 PAGE_NAME = "samples.html"
@@ -134,7 +135,8 @@ def _write(
     used = _masks(out / "masks", index, source, places, ClassList.from_names(classes), masks, args)
     arguments["masks"] = None if used is None else str(used.absolute())
     dataset = {"class_path": _TABLE, "init_args": arguments}
-    write_config(out / YAML_NAME, dataset, source.form)
+    comment = f"{MARK} from {' '.join(source.form.split())}; give this file to --data."
+    write_config(out / YAML_NAME, dataset, comment)
     images = ImageSet.from_description(dataset)
     others = sorted({item.split for item in items} - {"", *_SPLITS})
     found = check_dataset(images, [*_SPLITS, *others])
@@ -144,7 +146,7 @@ def _write(
     if found.problems:
         arguments["skip"] = sorted(found.problems)
         source.notes.append(f"{len(found.problems)} images cannot be read: left out (skip in {YAML_NAME})")
-        write_config(out / YAML_NAME, dataset, source.form)
+        write_config(out / YAML_NAME, dataset, comment)
         images = ImageSet.from_description(dataset)
     return images, found
 

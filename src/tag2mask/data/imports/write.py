@@ -1,4 +1,4 @@
-"""Writes the table of tags and the data configuration of an imported data set."""
+"""The table of tags of an imported data set, and whether it may be written."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from tag2mask.artifacts.files import atomic_write_text
 from tag2mask.core import UserError
 from tag2mask.data.imports.source import Item
 
 CSV_NAME, YAML_NAME = "labels.csv", "data.yaml"
-_MARK = "# Written by tag2mask data import"
+MARK = "Written by tag2mask data import"
+"""Begins the comment in the first line of a configuration that a later import may replace."""
 _SEPARATORS = (";", "|", ",", "/")
 
 
@@ -26,7 +24,7 @@ def require_free(out: Path) -> None:
         UserError: something would be overwritten.
     """
     path = out / YAML_NAME
-    ours = path.is_file() and path.read_text("utf-8", errors="replace").startswith(_MARK)
+    ours = path.is_file() and path.read_text("utf-8", errors="replace").startswith(f"# {MARK}")
     for name in (CSV_NAME, YAML_NAME):
         if (out / name).exists() and not ours:
             raise UserError(
@@ -54,10 +52,3 @@ def write_table(path: Path, items: Sequence[Item]) -> str:
         writer.writerow([item.image, separator.join(item.names), *([item.split] if with_split else [])])
     atomic_write_text(path, stream.getvalue())
     return separator
-
-
-def write_config(path: Path, dataset: dict[str, Any], form: str) -> None:
-    """Writes the data configuration; a later import may replace it."""
-    text = yaml.safe_dump({"data": {"init_args": {"dataset": dataset}}}, sort_keys=False, allow_unicode=True)
-    source = " ".join(form.split())
-    atomic_write_text(path, f"{_MARK} from {source}; give this file to --data.\n{text}")

@@ -7,8 +7,6 @@ from torch import Tensor
 
 from tag2mask.ops.propagation.kernels import scan_orders
 
-DIRECTIONS = ("left-right", "right-left", "top-down", "bottom-up")
-"""The order of the four directions in gates and results."""
 _FLOORS = (1e-30, 1e30)  # float32 can divide by them
 
 

@@ -37,9 +37,8 @@ def spatial_propagation(x: Tensor, gates: Tensor, floor: float = 1e-4, engine: E
 
     Args:
         x: (B, C, H, W) floating point, of any strides.
-        gates: (B, 4, 3, C, H, W) floating point, any sign: direction in the order of `DIRECTIONS`
-            (left-right, right-left, top-down, bottom-up), neighbour i - 1, i, i + 1 of the previous
-            line.
+        gates: (B, 4, 3, C, H, W) floating point, any sign: directions left-right, right-left, top-down and
+            bottom-up, neighbour i - 1, i, i + 1 of the previous line.
         floor: least divisor, see `normalise_gates`.
         engine: ``"numba"`` (compiled scan, CPU only), ``"torch"`` (a few operations a line, on any
             device), or ``"auto"``: numba on the CPU and torch elsewhere.

@@ -78,7 +78,7 @@ class PairwiseLearner(Predictor, Stage):
         return self.network.new_parts()
 
     def forward(self, images: Tensor, maps: Tensor) -> tuple[Tensor, Tensor]:
-        """See `PropagationNetwork.forward`."""
+        """Logits of the refined maps, and the gates; shapes as in `PropagationNetwork.forward`."""
         result: tuple[Tensor, Tensor] = self.network(images, maps)
         return result
 

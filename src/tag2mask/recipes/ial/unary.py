@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tag2mask.artifacts import VARIANTS
+from tag2mask.artifacts.names import SINGLE_SCALE
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import ImageSample, LabelsResult
 from tag2mask.modules import Predictor, SegmentationModel, class_probabilities, load_network
@@ -21,7 +21,7 @@ class UnaryPairwise(Predictor):
     """
 
     kind = "segmentation"
-    done_folder = VARIANTS[0]
+    done_folder = SINGLE_SCALE
 
     def __init__(self, unary_from: StepFolder, pairwise_from: StepFolder, grid: int = 8) -> None:
         super().__init__()
@@ -34,4 +34,4 @@ class UnaryPairwise(Predictor):
         maps = class_probabilities(self.unary, sample["image"], self.grid)
         refined = self.pairwise.refine(sample["image"], maps)
         labels = refined.max(0).indices.cpu().numpy().astype(np.uint8)
-        return LabelsResult(sample["id"], {VARIANTS[0]: labels})
+        return LabelsResult(sample["id"], {SINGLE_SCALE: labels})

@@ -126,7 +126,10 @@ def _with_background(scores: Maps, alpha: float) -> Maps:
 
 
 def _sure_regions(scores: Maps, found: Iterable[int], mining: RegionMining) -> npt.NDArray[np.intp]:
-    """The place 0..M of the class that each pixel is sure of, -1 elsewhere; found: places to look for."""
+    """For each pixel the row 0..M of `scores` with background that is surely right, -1 where none is.
+
+    `found` lists the rows to look for.
+    """
     full = _with_background(scores, mining.alphas[1])
     winner = full.argmax(0)
     sure = np.where((winner == 0) & (full[0] > mining.background_score), 0, -1)

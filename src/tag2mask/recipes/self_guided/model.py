@@ -114,7 +114,7 @@ class SelfGuidedModel(SegmentationModel):
 
     @property
     def done_folder(self) -> str:
-        """See `Predictor.done_folder`."""
+        """``out/`` itself for the maps of the first phase, the last variant for labels."""
         return "" if self.phase == "localise" else super().done_folder
 
     @property
