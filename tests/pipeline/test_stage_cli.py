@@ -226,3 +226,8 @@ def test_notes_of_the_library_are_printed_once(capsys: pytest.CaptureFixture) ->
     capsys.readouterr()
     logging.getLogger("tag2mask.ops.any").info("engine %s", "lattice")
     assert capsys.readouterr().err == "engine lattice\n"
+
+
+def test_unknown_script_is_called_a_script(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main("clasifier", ["fit"]) == 2
+    assert "unknown script 'clasifier'; did you mean classifier?" in capsys.readouterr().err

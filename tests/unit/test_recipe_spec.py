@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tag2mask.core import UserError
+from tag2mask.core import UserError, unknown_name
 from tag2mask.core.library import Library, dataset_config, find_conf, open_library
 from tag2mask.core.pages import Setting, nest, overlay, read_page
 from tag2mask.pipeline import Choice, load_recipe, resolve
@@ -70,7 +70,7 @@ class Conf:
 
 @pytest.fixture
 def conf(tmp_path: Path) -> Conf:
-    return Conf(tmp_path)
+    return Conf(tmp_path / "conf")
 
 
 def test_psa_is_the_papers_order() -> None:
@@ -188,6 +188,47 @@ def test_page_by_its_path(conf: Conf, tmp_path: Path) -> None:
     assert conf.settings("one", str(own.parent / "more.yaml"))["model.init_args.lr"] == 0.001
 
 
+def test_messages_name_a_page_outside_a_conf_folder_by_its_path(conf: Conf, tmp_path: Path) -> None:
+    own = tmp_path / "recipes" / "mine.yaml"
+    own.parent.mkdir()
+    own.write_text("base: toy\ntitle: mine\nsteps:\n  oen: {model.init_args.lr: 1}\n")
+    with pytest.raises(UserError) as caught:
+        conf.load(str(own))
+    assert str(caught.value).startswith(f"{own}:4: step 'oen' lacks ")
+    assert "; did you mean one? Or give it a base" in str(caught.value)
+
+
+def test_targets_are_of_steps_in_any_number_of_rounds(conf: Conf) -> None:
+    steps = {"one": {"base": "learner"}, "two_{round}": TWO}
+    targets = {"one": 1.0, "two_1": 2.0, "two_4": 3.0}
+    plain = {"title": "a toy", "rounds": 1, "steps": steps, "paper": {"targets": targets}}
+    conf.write("recipes/toy", plain)
+    assert conf.load().paper["targets"] == targets
+    targets["two_x"] = 4.0
+    conf.write("recipes/toy", plain)
+    with pytest.raises(UserError, match="unknown step 'two_x'; did you mean two_1"):
+        conf.load()
+
+
+def test_a_list_of_known_names_ends_before_the_hint() -> None:
+    assert (
+        str(unknown_name("page", "x", ["a", "b"], "List them."))
+        == "unknown page 'x'; known: a, b. List them."
+    )
+    assert str(unknown_name("page", "ab", ["abc"], "List.")) == "unknown page 'ab'; did you mean abc? List."
+
+
+def test_unknown_backbone_of_a_page_has_its_line(conf: Conf) -> None:
+    conf.write("recipes/toy", toy() | {"backbone": "bgi"})
+    with pytest.raises(UserError, match=r"^recipes/toy.yaml:13: unknown backbone 'bgi'; did you mean big"):
+        conf.settings()
+    page = toy()
+    page["steps"]["one"]["backbone"] = "smal"
+    conf.write("recipes/toy", page)
+    with pytest.raises(UserError, match=r"^recipes/toy.yaml:5: unknown backbone 'smal'; did you mean small"):
+        conf.settings()
+
+
 def test_budgets_are_those_that_say_how_long_each_step_trains(conf: Conf) -> None:
     conf.write("budgets/tiny", {"learner": {"trainer.max_steps": 1}})
     conf.write("budgets/other", {})
@@ -262,8 +303,9 @@ def variant(**plain: Any) -> Any:
         (page(steps={"one": {"like": "none"}}), "unknown earlier step 'none'"),
         (page(steps={"one": {"stage": 1}}), "step 'one' lacks script, commands, kind"),
         (step(stage=4), "stage of step 'two' is 4; use one of 1, 2, 3"),
-        (step(script="classify"), "script of step 'two' is 'classify'"),
-        (step(kind="soup"), "kind of step 'two'"),
+        (step(script="classify"), r"unknown script 'classify'; did you mean classifier\? \(in step 'two'\)"),
+        (step(kind="map"), r"unknown kind 'map'; did you mean maps.*in step 'two'"),
+        (step(kind=3), "kind of step 'two' is 3; use one of"),
         (step(commands=["predict", "fit"]), "commands of step 'two'"),
         (step(commands="fit"), "commands of step 'two'"),
         (step(inputs={"--data.x": "one"}), "inputs name settings such as"),
@@ -278,6 +320,14 @@ def variant(**plain: Any) -> Any:
         (variant(skip=["three"]), r"toy.yaml:\d+: unknown step of toy 'three'"),
         (variant(skip=["one"]), "two' in toy:v reads 'one', which is no earlier"),
         (variant(skip=["one", "two"]), "toy:v has no steps"),
+        (page(paper={"targts": {}}), r"recipes/toy.yaml:14: unknown key 'targts'; did you mean targets"),
+        (page(paper={"targets": {"tow": 1}}), r"toy.yaml:15: unknown step 'tow'; did you mean two"),
+        (page(paper={"targets": [1]}), "paper.targets must be a mapping"),
+        (variant(targets={"tow": 1}), r"toy.yaml:16: unknown step 'tow'; did you mean two"),
+        (
+            page(steps={**toy()["steps"], "tow": {"model.x": 1}}),
+            r"step 'tow' lacks stage.*; did you mean two\? Or give it a base, a kind of step",
+        ),
         (variant(args={}), "unknown key 'args'"),
         (variant(steps={"one": {"budgets": {}}}), "unknown key 'budgets'"),
     ],

@@ -58,9 +58,83 @@ def test_arguments_of_a_subclass_with_keywords_are_those_of_its_base_too() -> No
         check_settings(layer("cam_1", "sc_cam", model__init_args__sub_categorys=1))
 
 
-def test_class_of_a_package_that_is_not_found_is_left_to_the_stage() -> None:
-    settings = layer("cam", model__init_args__anything=1)
-    check_settings(settings | {"model.class_path": Setting("no_such_package.Classifier", "")})
+@pytest.mark.parametrize(
+    ("class_path", "message"),
+    [
+        (
+            "tag2mask.modules.Clasifier",
+            "unknown class of tag2mask.modules 'Clasifier'; did you mean Classifier",
+        ),
+        ("tag2mask.modles.Classifier", "unknown module of tag2mask 'modles'; did you mean modules"),
+        ("no_such_package.mod.Cls", "no package 'no_such_package' for no_such_package.mod.Cls"),
+    ],
+)
+def test_class_that_does_not_exist_is_refused(class_path: str, message: str) -> None:
+    with pytest.raises(UserError, match=f"^--cam: {message}.*in model.class_path"):
+        check_settings(layer("cam", model__class_path=class_path))
+
+
+def test_settings_of_a_class_in_a_list_are_checked() -> None:
+    def walk(name: str, **init: object) -> Layer:
+        entry = {"class_path": f"tag2mask.modules.{name}", "init_args": init}
+        return layer("walk", model__init_args__refinements=[entry])
+
+    check_settings(walk("RandomWalk", beta=8))
+    with pytest.raises(UserError, match=r"^--walk: unknown setting of RandomWalk 'bta'; did you mean beta"):
+        check_settings(walk("RandomWalk", bta=8))
+    with pytest.raises(UserError, match=r"unknown class of tag2mask.modules 'RandomWlk'"):
+        check_settings(walk("RandomWlk"))
+
+
+def test_inputs_are_checked_as_settings() -> None:
+    step = load_recipe(LIBRARY, "psa").step("walk")
+    check_settings(layer("walk"), step.inputs)
+    with pytest.raises(
+        UserError, match="unknown setting of PseudoLabelData 'maps_dri'; did you mean maps_dir"
+    ):
+        check_settings(layer("walk"), {"data.init_args.maps_dri": "cam"})
+
+
+@pytest.mark.parametrize("name", LIBRARY.names("data"))
+def test_every_data_configuration_passes(name: str) -> None:
+    page = LIBRARY.page(LIBRARY.find("data", name))
+    check_settings(layer("cam") | page.settings(page.plain, ""))
+    with pytest.raises(UserError, match="'rot'"):
+        check_settings(
+            layer("cam", data__init_args__dataset__init_args__rot=1) | page.settings(page.plain, "")
+        )
+
+
+def write_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> Path:
+    path = tmp_path / f"own_{tmp_path.name}" / "learner.py"
+    path.parent.mkdir()
+    path.write_bytes(content)
+    (path.parent / "__init__.py").touch()
+    monkeypatch.chdir(tmp_path)
+    return path
+
+
+@pytest.mark.parametrize("content", [b"x = 1\nclass Own(:\n", b"x = '\xff'\n"])
+def test_module_that_is_no_python_is_named(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_module(tmp_path, monkeypatch, content)
+    with pytest.raises(UserError, match=r"learner\.py(:2)? is not valid Python") as caught:
+        check_settings(layer("cam", model__class_path=f"{path.parent.name}.learner.Own"))
+    assert str(path) in str(caught.value)
+
+
+def test_package_in_the_working_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = (
+        b"import dataclasses\n@dataclasses.dataclass\nclass Own:\n    width: int\nMade = type('M', (), {})\n"
+    )
+    package = write_module(tmp_path, monkeypatch, code).parent.name
+    own = {"model.class_path": Setting(f"{package}.learner.Own", "--cam")}
+    check_settings(own | {"model.init_args.width": Setting(1, "--cam")})
+    with pytest.raises(UserError, match="unknown setting of Own 'widht'; did you mean width"):
+        check_settings(own | {"model.init_args.widht": Setting(1, "--cam")})
+    made = {"model.class_path": Setting(f"{package}.learner.Made", "--cam")}
+    check_settings(made | {"model.init_args.any": Setting(1, "--cam")})  # left to the stage
 
 
 def test_nothing_is_imported() -> None:

@@ -34,4 +34,6 @@ def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> 
     shown = f"did you mean {', '.join(close)}?" if close else f"known: {', '.join(names[:12])}"
     if not close and len(names) > 12:
         shown += f" and {len(names) - 12} more"
+    if not close and hint:
+        shown += "."
     return UserError(f"unknown {kind} {name!r}; {shown}" + (f" {hint}" if hint else ""))

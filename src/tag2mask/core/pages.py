@@ -12,6 +12,8 @@ import yaml
 
 from tag2mask.core.errors import UserError
 
+_PARTS = ("recipes", "steps", "backbones", "budgets", "data", "logger")
+
 
 class _Loader(yaml.SafeLoader):
     """YAML where 1e-3 is a number, as everywhere else; in YAML 1.1 it is a text."""
@@ -53,11 +55,16 @@ class Page:
     lines: Mapping[str, int]
 
     def where(self, key: str) -> str:
-        """``psa.yaml:12``: the line of a key, or of the nearest key around it."""
+        """``recipes/psa.yaml:12``: the line of a key, or of the nearest key around it.
+
+        A file that lies in no ``conf`` folder is named with its whole path.
+        """
         while key and key not in self.lines:
             key = key.rpartition(".")[0]
-        folder = self.path.parent.name
-        return f"{folder}/{self.path.name}" + (f":{self.lines[key]}" if key else "")
+        folder = self.path.parent
+        short = folder.name in _PARTS and folder.parent.name.lstrip("_") == "conf"
+        name = f"{folder.name}/{self.path.name}" if short else str(self.path)
+        return name + (f":{self.lines[key]}" if key else "")
 
     def settings(self, value: Any, prefix: str) -> Layer:
         """Settings of a part of the page.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tag2mask.artifacts import SCRIPTS, kind_names
 from tag2mask.core.errors import UserError, unknown_name
+from tag2mask.core.library import Library
 from tag2mask.core.pages import Layer, Page
 from tag2mask.pipeline.rounds import MARK, Round
 
@@ -30,6 +32,7 @@ STEP_KEYS = (
     "by_round",
 )
 ROUND_KEYS = ("name", *STRUCTURE, *PARTS)
+PAPER_KEYS = ("citation", "targets", "every_image")
 VARIANT_KEYS = ("title", "targets", "skip", "steps")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -94,6 +97,18 @@ def inputs_of(change: Change) -> dict[str, Any]:
     return inputs
 
 
+def backbone_of(library: Library, change: Change) -> str:
+    """The backbone that a part of a page names, "" for none.
+
+    Raises:
+        UserError: there is none of that name; with file and line.
+    """
+    name = str(change.plain.get("backbone") or "")
+    if name:
+        library.find("backbones", name, change.page.where(f"{change.prefix}.backbone".lstrip(".")))
+    return name
+
+
 def round_changes(change: Change, turn: Round) -> list[Change]:
     """What a step is besides in this round: ``by_round``, ``first`` and ``last`` of its part of a page."""
     page, prefix, plain = change
@@ -115,15 +130,25 @@ def round_changes(change: Change, turn: Round) -> list[Change]:
     return changes
 
 
-def check_facts(change: Change, name: str, facts: Mapping[str, Any]) -> None:
+def check_facts(change: Change, name: str, facts: Mapping[str, Any], others: Iterable[str]) -> None:
     """Refuse a step that lacks something, or whose facts are of no kind that there is.
+
+    Args:
+        change: what the page says of it last.
+        name: its name.
+        facts: its structure.
+        others: the steps of the page and its bases, for the near name.
 
     Raises:
         UserError: with file and line.
     """
     where = change.page.where(change.prefix)
     if missing := [key for key in STRUCTURE if key not in facts]:
-        raise UserError(f"{where}: step {name!r} lacks {', '.join(missing)}; give it a base, a kind of step")
+        near = difflib.get_close_matches(name, [other for other in others if other != name], n=1)
+        hint = f"did you mean {near[0]}? Or give" if near else "give"
+        raise UserError(
+            f"{where}: step {name!r} lacks {', '.join(missing)}; {hint} it a base, a kind of step"
+        )
     if not _NAME.fullmatch(name):
         raise UserError(f"{where}: step name {name!r} must be lower-case letters, digits and underscores")
     for what, known in (
@@ -133,8 +158,30 @@ def check_facts(change: Change, name: str, facts: Mapping[str, Any]) -> None:
         ("commands", (["fit"], ["predict"], ["fit", "predict"])),
     ):
         if facts[what] not in known:
+            if what in ("script", "kind") and isinstance(facts[what], str):
+                error = unknown_name(what, facts[what], map(str, known))
+                raise UserError(f"{where}: {error} (in step {name!r})")
             shown = ", ".join(map(str, known))
             raise UserError(f"{where}: {what} of step {name!r} is {facts[what]!r}; use one of {shown}")
+
+
+def check_targets(page: Page, where: str, targets: Any, known: Iterable[str]) -> None:
+    """Refuse targets of steps that a recipe does not have in any number of rounds.
+
+    Args:
+        page: the page.
+        where: path of the targets in the page.
+        targets: step -> the paper's mIoU in percent.
+        known: names of the steps, and those of the steps of a round as the page gives them.
+
+    Raises:
+        UserError: with file, line, and the near name.
+    """
+    names = sorted(set(known))
+    for key in mapping(page, where, targets):
+        patterns = (re.escape(name).replace(re.escape(MARK), r"\d+") for name in names)
+        if not any(re.fullmatch(pattern, str(key)) for pattern in patterns):
+            raise UserError(f"{page.where(f'{where}.{key}')}: {unknown_name('step', str(key), names)}")
 
 
 def check_keys(page: Page, where: str, plain: Mapping[Any, Any], known: Iterable[str]) -> None:

@@ -131,7 +131,7 @@ def _plan(
         dataset = dataset.get(key, {})
     own, hashes = _run_settings(step, settings, dataset)
     asked = _overrides(step, extras)
-    check_settings(overlay(resolved, asked))
+    check_settings(overlay(resolved, asked), step.inputs)
     # the identity of a step names files without their folders, and tells them by their content
     named = {k: Setting(Path(v.value).name, v.origin) if k in _paths(settings) else v for k, v in own.items()}
     root = {f"{_DATASET}.root": Setting(settings.data_root, "--data-root")} if settings.data_root else {}

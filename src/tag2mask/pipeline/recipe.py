@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -12,13 +12,16 @@ from tag2mask.core.library import FULL, Library
 from tag2mask.core.pages import Layer, Page
 from tag2mask.pipeline.form import (
     PAGE_KEYS,
+    PAPER_KEYS,
     PARTS,
     STRUCTURE,
     VARIANT_KEYS,
     Change,
     add_page,
+    backbone_of,
     check_facts,
     check_keys,
+    check_targets,
     inputs_of,
     mapping,
     part_settings,
@@ -151,7 +154,8 @@ def load_recipe(
         "",
         mapping(page, "paper", page.plain.get("paper")),
     )
-    _check_order(page, recipe)
+    check_keys(page, "paper", recipe.paper, PAPER_KEYS)
+    _check_steps(page, recipe)
     # a broken variant is found when the recipe is read, not on the day that somebody asks for it
     applied = {key: _apply(page, recipe, key) for key in recipe.variants}
     if not variant:
@@ -172,22 +176,23 @@ def _steps(library: Library, pages: Sequence[Page], rounds: int | None, budget: 
     backbone, count, own = "", None, rounds
     for page in pages:
         written = add_page(page, written)
-        backbone = str(page.plain.get("backbone") or backbone)
+        backbone = backbone_of(library, Change(page, "", page.plain)) or backbone
         if "rounds" in page.plain:
             count = count_rounds(page, budget)
     if count is None and own is not None:
         raise UserError(f"recipe {pages[-1].path.stem} repeats no steps: leave --rounds out")
     count = own or count
     made = [
-        _step(library, pages[-1], name, written[name], turn, backbone)
+        _step(library, pages[-1], name, written, turn, backbone)
         for name, turn in rounds_of(pages[-1], list(written), count)
     ]
     return tuple(made)
 
 
 def _step(
-    library: Library, page: Page, template: str, written: Sequence[Change], turn: Round, backbone: str
+    library: Library, page: Page, template: str, every: Mapping[str, list[Change]], turn: Round, backbone: str
 ) -> Step:
+    written = every[template]
     changes = [c for change in written for c in (change, *round_changes(change, turn))]
     facts: dict[str, Any] = {}
     sections, fixed = list[Section](), set[str]()
@@ -197,7 +202,8 @@ def _step(
         check_keys(kind, "", kind.plain, ("base", *STRUCTURE, *PARTS))
     for change in [*(Change(kind, "", kind.plain) for kind in bases), *changes]:
         own = change.plain
-        facts |= {k: own[k] for k in ("name", "backbone", *STRUCTURE) if k in own and k != "inputs"}
+        facts |= {k: own[k] for k in ("name", *STRUCTURE) if k in own and k != "inputs"}
+        backbone = backbone_of(library, change) or backbone
         inputs = inputs_of(change)
         facts["inputs"] = {**facts.get("inputs", {}), **inputs}
         if change.prefix.endswith((".first", ".last")):
@@ -206,10 +212,10 @@ def _step(
             sections += _sections(change)
     name = fill(facts.get("name", template), turn)
     facts["inputs"] = {k: fill(v, turn) for k, v in facts["inputs"].items() if v is not None}
-    check_facts(written[-1], name, facts)
+    check_facts(written[-1], name, facts, every)
     return Step(
         name, facts["stage"], facts["script"], tuple(facts["commands"]), facts["kind"], facts["inputs"],
-        tuple(kind.path.stem for kind in bases), str(facts.get("backbone") or backbone), tuple(sections),
+        tuple(kind.path.stem for kind in bases), backbone, tuple(sections),
         template, turn, frozenset(fixed),
     )  # fmt: skip
 
@@ -245,7 +251,7 @@ def _apply(page: Page, recipe: Recipe, name: str) -> Recipe:
             steps[step.name] = _changed(step, Change(page, prefix, change))
     paper = {**recipe.paper, "targets": recipe.variants[name]["targets"]}
     applied = replace(recipe, steps=tuple(steps.values()), variant=name, paper=paper)
-    _check_order(page, applied)
+    _check_steps(page, applied)
     return applied
 
 
@@ -268,7 +274,7 @@ def _named(page: Page, where: str, recipe: Recipe, key: Any) -> list[Step]:
     return found
 
 
-def _check_order(page: Page, recipe: Recipe) -> None:
+def _check_steps(page: Page, recipe: Recipe) -> None:
     if not recipe.steps:
         raise UserError(f"{page.path}: {recipe.label} has no steps")
     seen: list[str] = []
@@ -283,6 +289,8 @@ def _check_order(page: Page, recipe: Recipe) -> None:
                     f"which is no earlier step; earlier: {', '.join(seen) or 'none'}"
                 )
         seen.append(step.name)
+    part = f"variants.{recipe.variant}.targets" if recipe.variant else "paper.targets"
+    check_targets(page, part, recipe.paper.get("targets"), [*seen, *(s.template for s in recipe.steps)])
     stages = [step.stage for step in recipe.steps]
     if stages != sorted(stages):
         raise UserError(

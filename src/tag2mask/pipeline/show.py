@@ -118,8 +118,8 @@ def _resolved(library: Library, label: str, args: argparse.Namespace) -> tuple[R
         data = part_settings(page, "", page.plain)
     choice = Choice(args.budget, args.backbone, data)
     steps = {step.name: resolve(library, step, choice) for step in recipe.steps}
-    for settings in steps.values():
-        check_settings(settings)
+    for step in recipe.steps:
+        check_settings(steps[step.name], step.inputs)
     if args.step is None:
         return recipe, steps
     if label == args.recipe:

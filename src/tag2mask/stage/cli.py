@@ -229,7 +229,7 @@ def main(script: str, args: Sequence[str] | None = None) -> int:
     try:
         with stopping_on_signals():
             if script not in SCRIPTS:
-                raise unknown_name("stage", script, SCRIPTS)
+                raise unknown_name("script", script, SCRIPTS)
             StageCLI(script, sys.argv[1:] if args is None else args)
     except BaseException as error:
         code, message = outcome_of(error)
