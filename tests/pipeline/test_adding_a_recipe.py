@@ -84,6 +84,15 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
+@pytest.fixture(scope="module")
+def whole_run(outside: Project) -> list[str]:
+    """The command whose run of the package's recipe, from end to end, lies in ``runs/try``."""
+    words = ["tag2mask", "run", "equivariant", "--data", outside.data(), "--budget", "tiny"]
+    words += ["--run-dir", "runs/try"]
+    assert "report:" in outside.run(*words)
+    return words
+
+
 def test_the_page_has_its_files() -> None:
     assert list(FILES) == [
         RECIPE,
@@ -115,21 +124,20 @@ def test_inside_the_recipe_is_listed_and_its_first_stage_runs(inside: Project) -
     assert "train/equivariance" in metrics[0].split(",")
 
 
-def test_outside_the_whole_recipe_runs_and_its_networks_load(outside: Project) -> None:
+def test_outside_the_whole_recipe_runs_and_its_networks_load(outside: Project, whole_run: list[str]) -> None:
     assert "equivariant:no_equivariance" in outside.run("tag2mask", "recipes")
     assert outside.run("tag2mask", "hello") == "hello from my_papers\n"
-    words = ["tag2mask", "run", "equivariant", "--data", outside.data(), "--budget", "tiny"]
-    printed = outside.run(*words, "--run-dir", "runs/try")
     card = json.loads((outside.folder / "runs/try/scorecard.json").read_text())
     assert card["recipe"] == "equivariant" and 0 <= card["steps"]["segmentation"]["miou"] <= 1
     # the segmentation network started from the checkpoint of the package's class
     config = yaml.safe_load((outside.folder / "runs/try/segmentation/fit.yaml").read_text())
     assert config["model"]["init_args"]["start"] == "classifier"
-    assert "report:" in printed
-    assert outside.run(*words, "--run-dir", "runs/try").count("skipped (done before)") == 6
+    assert outside.run(*whole_run).count("skipped (done before)") == 6
 
 
-def test_a_page_by_its_path_and_a_package_that_is_not_registered(outside: Project) -> None:
+def test_a_page_by_its_path_and_a_package_that_is_not_registered(
+    outside: Project, whole_run: list[str]
+) -> None:
     mine = Project(outside.folder, outside.path)
     mine.write("mine.yaml", "base: equivariant\ntitle: mine\nsteps: {cam: {model.init_args.shrink: 0.25}}\n")
     shown = mine.run("tag2mask", "run", "mine.yaml", "--data", mine.data(), "--budget", "tiny", "--dry-run")

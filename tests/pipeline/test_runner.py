@@ -584,6 +584,8 @@ def test_the_class_of_own_data_goes_to_what_reads_manifests(
     page = yaml.safe_load(own.read_text())
     page["data"]["init_args"]["dataset"]["class_path"] = "mine.Photos"
     own.write_text(yaml.safe_dump(page, sort_keys=False))
+    # the runner finds the class in the working folder, as a stage does, and does not import it
+    own.with_name("mine.py").write_text("raise RuntimeError\n\n\nclass Photos(ImageSet): ...\n")
     bench.run(asked={"data": "own.yaml"}, dry_run=True)
     printed = capsys.readouterr().out
     assert f"score-step {bench.run_dir}/cam --data-class mine.Photos\n" in printed
