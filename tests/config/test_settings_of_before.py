@@ -52,7 +52,8 @@ PATCHES = {
 }  # fmt: skip
 CLASSES = {"tag2mask.modules.AffinityLearner": "tag2mask.modules.AffinityNet"}
 SINCE = {
-    "model.init_args.reduction": "IAL's pairwise loss is summed over the pixels of a patch, as in SPN's code"
+    "model.init_args.reduction": "IAL's pairwise loss is summed over the pixels of a patch, as in SPN's code",
+    "trainer.min_steps": "The small budget has a least number of steps: few images are shown several times",
 }
 """Settings that came since then, each with its line of the changelog."""
 MEANT = {

@@ -1,7 +1,8 @@
 """Stands in for ``python -m tag2mask`` in the tests of the runner: does what stages promise, in milliseconds.
 
 Every call is appended to $FAKE_CALLS. $FAKE_FAIL and $FAKE_HANG name a step (or a command) that goes
-wrong. A fit counts to three in ``checkpoints/count`` and goes on from there, like a resumed training.
+wrong, $FAKE_EMPTY one whose labels are empty. A fit counts to three in ``checkpoints/count`` and goes on
+from there, like a resumed training.
 """
 
 from __future__ import annotations
@@ -82,6 +83,10 @@ def main(words: list[str]) -> int:
     if words[0] == "score-step":
         score = {"scored": True, "miou": 0.64, "best_miou": 0.66, "threshold": 0.3, "best_threshold": 0.31,
                  "precision": 0.7, "coverage": 0.9, "split": "train", "metrics": {"map": 0.93}}  # fmt: skip
+        if os.environ.get("FAKE_EMPTY") == Path(words[1]).name:
+            score["alarms"] = [
+                {"name": "empty_labels", "text": "all empty", "todo": "mend it", "unusable": True}
+            ]
         write(Path(words[1]) / "score.json", score)
     return 0
 

@@ -179,6 +179,27 @@ def test_command_line_of_a_stage(bench: Bench, tmp_path: Path) -> None:
     assert bench.started_with("label")["model"] == {"init_args": changed}
 
 
+def test_a_result_of_no_use_ends_the_run(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FAKE_EMPTY", "label")
+    for _ in range(2):  # what is skipped is of no use, either
+        assert bench.run() == 3
+        assert not any("model:fit" in call for call in bench.started())
+        printed = capsys.readouterr()
+        assert "mAP 93.0\n  ! all empty; mend it\n" in printed.out
+        assert printed.out.splitlines()[-1].startswith("1 alarm: do not trust what comes of label")
+        assert "go on all the same with: tag2mask run toy --run-dir" in printed.err
+        assert "--allow-empty" in printed.err
+    assert bench.run(allow_empty=True) == 0
+    assert bench.started() == ["model:fit", "model:predict"]
+    printed = capsys.readouterr().out
+    label = next(line for line in printed.splitlines() if line.startswith("label "))
+    assert label.endswith("  empty_labels") and "time  " in printed
+    card = json.loads((bench.run_dir / "scorecard.json").read_text())
+    assert [alarm["name"] for alarm in card["alarms"].pop("label")] == ["empty_labels"] and not card["alarms"]
+
+
 def test_scorecard(bench: Bench) -> None:
     bench.run(asked={"seed": 3, "backbone": "resnet50"})
     path = bench.run_dir / "scorecard.json"

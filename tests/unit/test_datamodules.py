@@ -32,6 +32,12 @@ CLASSIFY: dict[str, Any] = {"augment": AugmentSpec(CROP, long_side=(256, 512)), 
 LEARN: dict[str, Any] = {"augment": AugmentSpec(CROP, pad="black"), "num_workers": 0}
 SEGMENT: dict[str, Any] = {"augment": AugmentSpec(CROP, scale=(0.5, 1.5)), "num_workers": 0}
 CONF = Path(__file__).parents[2] / "conf" / "data"
+TRAINER: dict[str, Any] = {
+    "is_global_zero": True,
+    "min_steps": None,
+    "max_epochs": 3,
+    "accumulate_grad_batches": 1,
+}
 
 
 @pytest.fixture(scope="module")
@@ -228,12 +234,38 @@ def test_a_batch_has_no_more_images_than_there_are(shapes: Shapes, caplog: pytes
     assert caplog.messages == ["batches of 6 instead of 8: all 6 training images"]
 
 
+@pytest.mark.parametrize(
+    ("given", "batches"),
+    [
+        ({}, 1),  # 6 images, batches of 4: the other two are dropped
+        ({"min_steps": 3}, 1),
+        ({"min_steps": 20}, 7),
+        ({"min_steps": 20, "accumulate_grad_batches": 2}, 15),
+        ({"min_steps": 20, "max_epochs": -1}, 1),  # its length is max_steps
+    ],
+)
+def test_few_images_are_shown_several_times(
+    shapes: Shapes, given: dict[str, Any], batches: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = ClassificationData(shapes, batch_size=4, **CLASSIFY)
+    cpu = types.SimpleNamespace(root_device=torch.device("cpu"))
+    data.trainer = types.SimpleNamespace(**{**TRAINER, **given}, world_size=1, strategy=cpu)  # type: ignore[assignment]
+    with caplog.at_level(logging.INFO, "tag2mask"):
+        data.setup("fit")
+    assert len(data.train_dataloader()) == batches
+    assert bool(caplog.messages) == (batches > 1)
+    if batches == 7:
+        shown = [image_id for batch in data.train_dataloader() for image_id in batch["id"]]
+        assert set(shown) == set(shapes.ids("train")) and len(shown) == 28
+        assert "6 training images 5 times: 3 epochs are 21 steps of the optimiser instead of 3" in caplog.text
+
+
 def test_fewer_images_than_processes(shapes: Shapes) -> None:
     data = ClassificationData(shapes, batch_size=2, **CLASSIFY)
-    data.trainer = types.SimpleNamespace(world_size=7, is_global_zero=True)  # type: ignore[assignment]
+    data.trainer = types.SimpleNamespace(**TRAINER, world_size=7)  # type: ignore[assignment]
     with pytest.raises(UserError, match="6 training images are too few for 7 processes"):
         data.setup("fit")
-    data.trainer = types.SimpleNamespace(world_size=4, is_global_zero=True)  # type: ignore[assignment]
+    data.trainer = types.SimpleNamespace(**TRAINER, world_size=4)  # type: ignore[assignment]
     data.setup("fit")
     assert data.batch_size == 1
 

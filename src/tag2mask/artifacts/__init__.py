@@ -1,5 +1,6 @@
 """What steps leave on disk: kinds of artifacts, manifests, hashes and atomic files."""
 
+from tag2mask.artifacts.alarms import read_alarms
 from tag2mask.artifacts.configurations import backbone_of
 from tag2mask.artifacts.features import load_features, load_sub_labels, save_features, save_sub_labels
 from tag2mask.artifacts.files import (
@@ -87,6 +88,7 @@ __all__ = [
     "load_regions",
     "load_sub_labels",
     "manifest_hash",
+    "read_alarms",
     "read_json",
     "read_manifest",
     "register_kind",

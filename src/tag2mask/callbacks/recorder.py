@@ -28,6 +28,7 @@ from tag2mask.artifacts import (
 )
 from tag2mask.callbacks.writer import PredictionWriter
 from tag2mask.core import ClassList, UserError
+from tag2mask.core.alarms import STEPS_METRIC
 
 
 @dataclass
@@ -145,7 +146,8 @@ class StepRecorder(pl.Callback):
         if trainer.is_global_zero:
             values = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
             # one that is not a number (the AP of a class that val does not show) has no place in JSON
-            self._write_metrics({k: v for k, v in values.items() if math.isfinite(v)})
+            known = {k: v for k, v in values.items() if math.isfinite(v)}
+            self._write_metrics({**known, STEPS_METRIC: float(trainer.global_step)})
 
     def _write_metrics(self, values: Mapping[str, float]) -> None:
         path = self.identity.folder / METRICS_NAME

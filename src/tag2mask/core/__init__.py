@@ -1,5 +1,6 @@
-"""Batch types, class lists, errors and tables: what every other package may import."""
+"""Batch types, class lists, errors, alarms and tables: what every other package may import."""
 
+from tag2mask.core.alarms import Alarm, training_alarms
 from tag2mask.core.batch import ImageSample, TrainBatch
 from tag2mask.core.classes import IGNORE, VOC_NAMES, ClassList, Unknown
 from tag2mask.core.errors import UserError, unknown_name
@@ -16,6 +17,7 @@ from tag2mask.core.threads import map_threads, thread_pool, usable_cpus
 __all__ = [
     "IGNORE",
     "VOC_NAMES",
+    "Alarm",
     "ClassList",
     "FeaturesResult",
     "ImageSample",
@@ -29,6 +31,7 @@ __all__ = [
     "keep_freed_memory",
     "map_threads",
     "thread_pool",
+    "training_alarms",
     "unknown_name",
     "usable_cpus",
 ]

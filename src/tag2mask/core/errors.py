@@ -9,6 +9,10 @@ STOPPED_CODE = 75
 """Exit code of what a signal has stopped and what can go on (EX_TEMPFAIL: try again later)."""
 
 
+UNUSABLE_CODE = 3
+"""Exit code of a run that ended before a step because what it reads is of no use."""
+
+
 class UserError(Exception):
     """A mistake in what the user gave: a path, a name, a file, a value.
 

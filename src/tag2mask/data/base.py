@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
 from tag2mask.artifacts import Manifest, ResultFiles
 from tag2mask.artifacts.step_folder import StepFolder
@@ -57,7 +57,7 @@ class ImageData(LightningDataModule):
         self.predict_batch = predict_batch
         self.num_workers = num_workers
         self.done: ResultFiles | None = None
-        self._train: TrainCrops | None = None
+        self._train: Dataset[dict[str, Any]] | None = None
 
     @property
     def classes(self) -> ClassList:
@@ -74,8 +74,9 @@ class ImageData(LightningDataModule):
             UserError: something is missing or wrong.
         """
         if stage == "fit":
-            self._train = self.train_crops()
-            self._fit_batch(len(self._train))
+            crops = self.train_crops()
+            self._fit_batch(len(crops))
+            self._train = ConcatDataset([crops] * self._passes(len(crops)))
         if stage in ("fit", "validate"):
             self.check_val()
         if stage == "predict":
@@ -156,6 +157,43 @@ class ImageData(LightningDataModule):
                 "batches of %d instead of %d%s: all %d training images", most, self.batch_size, each, images
             )
         self.batch_size = most
+
+    def _passes(self, images: int) -> int:
+        """How often an epoch shows each image, so that the training has ``trainer.min_steps``; says so.
+
+        Lightning ends at max_epochs however few steps that were.
+        """
+        trainer = self.trainer
+        if trainer is None or not trainer.min_steps or (trainer.max_epochs or -1) < 1:
+            return 1
+        batch = self.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+        passes = passes_for(images, batch, int(trainer.max_epochs or 0), trainer.min_steps)
+        if passes > 1 and trainer.is_global_zero:
+            _log.info(
+                "each epoch shows the %d training images %d times: %d epochs are %d steps of the optimiser "
+                "instead of %d (trainer.min_steps %d)",
+                images, passes, trainer.max_epochs, images * passes // batch * int(trainer.max_epochs or 0),
+                images // batch * int(trainer.max_epochs or 0), trainer.min_steps,
+            )  # fmt: skip
+        return passes
+
+
+def passes_for(images: int, batch: int, epochs: int, min_steps: int) -> int:
+    """The smallest number of passes over the images in an epoch with which a training has enough steps.
+
+    Args:
+        images: training images.
+        batch: images for each step of the optimiser, at most as many as there are; an epoch's last, smaller
+            batch is dropped.
+        epochs: length of the training.
+        min_steps: steps of the optimiser that it has to have.
+
+    Example:
+        >>> passes_for(600, 16, 6, 120), passes_for(29, 16, 6, 120)
+        (1, 12)
+    """
+    needed = -(-min_steps // epochs) * batch
+    return max(1, -(-needed // images))
 
 
 def ordered_loader(images: Dataset[T_co], num_workers: int, batch_size: int = 1) -> DataLoader[T_co]:

@@ -21,8 +21,10 @@ from tag2mask.artifacts import (
     require_step,
     safe_join,
 )
-from tag2mask.core import UserError
+from tag2mask.core import UserError, training_alarms
 from tag2mask.data import ImageSet
+from tag2mask.evaluate.alarms import step_alarms
+from tag2mask.evaluate.facts import label_facts
 from tag2mask.evaluate.labels import score_folder
 from tag2mask.evaluate.loop import load_ahead
 from tag2mask.evaluate.maps import score_maps
@@ -69,7 +71,8 @@ def score_step(step_dir: str | Path, every_image: bool = False) -> dict[str, Any
     facts = {"kind": manifest.kind, "split": manifest.split, "metrics": metrics}
     scorer = find_kind(manifest.kind).scored_as
     if scorer is None:
-        score = _not_scored(f"a step of kind {manifest.kind} leaves no label maps") | facts
+        alarms = {"alarms": [alarm.to_dict() for alarm in training_alarms(metrics)]}
+        score = _not_scored(f"a step of kind {manifest.kind} leaves no label maps") | facts | alarms
     else:
         score = _score(folder, manifest, SCORERS[scorer], facts, every_image)
     atomic_write_json(folder / SCORE_NAME, score)
@@ -85,15 +88,26 @@ def _score(
 ) -> dict[str, Any]:
     dataset = ImageSet.from_description(manifest.data)
     listed = None if every_image else dataset.scored_ids(manifest.split)
+    if dataset.classes != manifest.class_list():
+        raise UserError(f"{folder} was made for other classes than its data set has now: run the step again")
+    threshold = float(facts["metrics"].get("cam_threshold", CAM_THRESHOLD))
+    facts |= _seen(folder, manifest, dataset, facts["metrics"], threshold)
     wanted = set(manifest.image_ids if listed is None else listed)
     ids = [i for i in manifest.image_ids if i in wanted and dataset.mask_path(i) is not None]
     if not ids:
         return _not_scored("the data set has no masks for these images") | facts
-    if dataset.classes != manifest.class_list():
-        raise UserError(f"{folder} was made for other classes than its data set has now: run the step again")
-    threshold = float(facts["metrics"].get("cam_threshold", CAM_THRESHOLD))
     scored = Scored(folder / "out", dataset, ids, manifest.split, threshold)
     return {"scored": True, **facts, **scorer(scored)}
+
+
+def _seen(
+    folder: Path, manifest: Manifest, dataset: ImageSet, metrics: dict[str, Any], threshold: float
+) -> dict[str, Any]:
+    """What needs no mask: counts over the labels, and alarms."""
+    kind = find_kind(manifest.kind)
+    labels = label_facts(folder / "out", kind, dataset, manifest.image_ids, threshold)
+    alarms = step_alarms(labels, metrics, trained=kind.scored_as == "segmentation")
+    return {"labels": labels.to_dict(), "alarms": [alarm.to_dict() for alarm in alarms]}
 
 
 def _maps(step: Scored) -> dict[str, Any]:

@@ -56,6 +56,49 @@ class TagAveragePrecision(Metric):
         )
 
 
+class AboveChance(TagAveragePrecision):
+    """How far the average precisions lie above those of guessing: 1 for a perfect order, about 0 for guesses.
+
+    A random order of N images, R of them positive, has an average precision of
+    ((N - H_N) (R - 1) / (N - 1) + H_N) / N on average, with H_N the N-th harmonic number (Bestgen 2015).
+    The score of a class is the share of the way from there to 1, and the result their mean.
+
+    Shape:
+        - update: as for `TagAveragePrecision`
+        - compute: one number, at most 1; NaN where each class is in every image, or in none
+
+    Example:
+        >>> metric = AboveChance()
+        >>> metric.update(torch.tensor([[0.9], [0.2], [0.1]]), torch.tensor([[1], [0], [0]]))
+        >>> metric.compute()
+        tensor(1.)
+    """
+
+    def compute(self) -> Tensor:
+        """The mean over the classes that some images have and some have not."""
+        values = super().compute()
+        tags = dim_zero_cat(self.tags)
+        images, positives = len(tags), tags.sum(0)
+        harmonic = float((1 / torch.arange(1, images + 1)).sum())
+        chance = ((images - harmonic) * (positives - 1) / max(1, images - 1) + harmonic) / images
+        told = (positives > 0) & (positives < images)
+        return ((values - chance) / (1 - chance))[told].mean()
+
+
+class ScoreSpread(TagAveragePrecision):
+    """The largest difference, over the classes, between the scores that two images have.
+
+    Shape:
+        - update: as for `TagAveragePrecision`
+        - compute: one number in [0, 1]
+    """
+
+    def compute(self) -> Tensor:
+        """0 for a classifier that gives every image the same scores."""
+        scores = dim_zero_cat(self.scores)
+        return (scores.amax(0) - scores.amin(0)).max()
+
+
 def tag_f1(num_classes: int, average: Literal["none", "micro"] = "none") -> Metric:
     """F1 score at 0.5 of scores (N, K) in [0, 1] against tags (N, K) of 0 and 1.
 

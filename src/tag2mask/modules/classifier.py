@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from tag2mask.backbones import Backbone, BackboneSpec, fold_batchnorm
 from tag2mask.core import ImageSample, ScoreMaps, TrainBatch, UserError
+from tag2mask.core.alarms import ABOVE_CHANCE_METRIC, SPREAD_METRIC
 from tag2mask.heads import CAMHead
-from tag2mask.metrics import TagAveragePrecision, ThresholdSweep, tag_f1
+from tag2mask.metrics import AboveChance, ScoreSpread, TagAveragePrecision, ThresholdSweep, tag_f1
 from tag2mask.modules.base import Stage
 from tag2mask.modules.optim import Optimization
 from tag2mask.modules.predictor import Predictor
@@ -87,6 +88,8 @@ class Classifier(Predictor, Stage):
         self.loss = nn.MultiLabelSoftMarginLoss()
         self.average_precision = TagAveragePrecision()
         self.f1 = tag_f1(num_classes)
+        self.above_chance = AboveChance()
+        self.spread = ScoreSpread()
         self.cam_sweep = ThresholdSweep(num_classes + 1, [t / 20 for t in range(1, 20)])
 
     def pretrained_parts(self) -> list[nn.Module]:
@@ -137,8 +140,8 @@ class Classifier(Predictor, Stage):
         for offset, sample in enumerate(batch):
             features = self.backbone(sample["image"][None])["out"]
             scores = self.head(features).sigmoid()
-            self.average_precision.update(scores, sample["tags"][None].long())
-            self.f1.update(scores, sample["tags"][None].long())
+            for metric in (self.average_precision, self.f1, self.above_chance, self.spread):
+                metric.update(scores, sample["tags"][None].long())
             if "mask" in sample and batch_index * len(batch) + offset < self.cam_spec.images:
                 self._watch_maps(features, sample)
 
@@ -158,6 +161,11 @@ class Classifier(Predictor, Stage):
             self.log(f"val/{key}", values[values.isfinite()].mean(), prog_bar=key == "mAP")
             self.log_dict({f"val/{key}/{n}": v for n, v in zip(names, values, strict=True)})
             metric.reset()
+        self.log_dict(
+            {ABOVE_CHANCE_METRIC: self.above_chance.compute(), SPREAD_METRIC: self.spread.compute()}
+        )
+        self.above_chance.reset()
+        self.spread.reset()
         if self.cam_sweep.update_called:
             threshold, miou = self.cam_sweep.best()
             self.log_dict({"val/cam_best_miou": miou, "val/cam_best_threshold": threshold})

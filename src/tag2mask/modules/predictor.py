@@ -6,10 +6,11 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 
 from tag2mask.artifacts import find_kind
-from tag2mask.core import ImageSample, map_threads
+from tag2mask.core import ImageSample, ScoreMaps, UserError, map_threads
 from tag2mask.modules.working_size import enlarged, shrunk
 
 _log = logging.getLogger(__name__)
@@ -55,6 +56,8 @@ class Predictor(pl.LightningModule):
         samples = [sample for sample in batch if not sample.get("done")]
         small = [shrunk(sample, self.largest_image) for sample in samples]
         results = self.predict_images(small)
+        for result in results:
+            _require_finite(result)
         if any(a is not b for a, b in zip(small, samples, strict=True)):
             self._say_so()
         return [
@@ -69,3 +72,16 @@ class Predictor(pl.LightningModule):
                 "images above %.1f megapixels are worked on at that size; results have their size", most
             )
             self._said = True
+
+
+def not_finite(image_id: str) -> UserError:
+    """The error of a network that gives infinite scores, or none that are numbers."""
+    return UserError(
+        f"the network's scores of image {image_id} are not finite: predict with --trainer.precision 32, or "
+        "train it again with a smaller model.init_args.optimization.lr"
+    )
+
+
+def _require_finite(result: Any) -> None:
+    if isinstance(result, ScoreMaps) and not np.isfinite(result.maps).all():
+        raise not_finite(result.image_id)

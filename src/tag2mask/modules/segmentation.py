@@ -20,7 +20,7 @@ from tag2mask.modules.base import Stage
 from tag2mask.modules.inference import InferenceSpec
 from tag2mask.modules.loading import load_backbone
 from tag2mask.modules.optim import Optimization
-from tag2mask.modules.predictor import Predictor
+from tag2mask.modules.predictor import Predictor, not_finite
 from tag2mask.modules.refinements import CRF_SETS
 from tag2mask.ops import dense_crf
 
@@ -184,6 +184,8 @@ class SegmentationModel(Predictor, Stage):
         return self._by_variant(image, self.variant_scores(image))
 
     def _result(self, sample: ImageSample, scores: dict[str, Tensor]) -> LabelsResult:
+        if not all(bool(value.isfinite().all()) for value in scores.values()):
+            raise not_finite(sample["id"])
         found = self._by_variant(sample["image"], scores)
         labels = {name: values.max(0).indices.numpy().astype(np.uint8) for name, values in found.items()}
         return LabelsResult(sample["id"], labels)

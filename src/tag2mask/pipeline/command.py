@@ -116,6 +116,10 @@ def _add_how(run: argparse.ArgumentParser) -> None:
         help="options for sbatch, e.g. '--partition=gpu --time=8:00:00' (default: --gpus-per-node=DEVICES)",
     )  # fmt: skip
     how.add_argument("--no-check", action="store_true", help="leave out the check of the data set")
+    how.add_argument(
+        "--allow-empty", action="store_true",
+        help="go on after a step whose result is of no use, e.g. labels without any foreground",
+    )  # fmt: skip
     how.add_argument("--dry-run", action="store_true", help="print the commands and start nothing")
 
 
@@ -202,6 +206,7 @@ def _run(args: argparse.Namespace) -> int:
         check=not args.no_check,
         dry_run=args.dry_run,
         reuse=tuple(Path(folder) for folder in args.reuse),
+        allow_empty=args.allow_empty,
     )
     return run_recipe(request)
 

@@ -28,6 +28,7 @@ class Request:
         check: check the data set before the first step.
         dry_run: print what would be started and start nothing.
         reuse: run folders whose steps are copied where they would come out the same.
+        allow_empty: go on after a step whose result is of no use.
     """
 
     asked: Settings
@@ -41,6 +42,7 @@ class Request:
     check: bool = True
     dry_run: bool = False
     reuse: tuple[Path, ...] = ()
+    allow_empty: bool = False
 
 
 def run_words(
@@ -84,6 +86,7 @@ def _call_words(request: Request) -> list[str]:
     words += ["--logger", extras.logger] if extras.logger else []
     words += ["--launcher", request.launcher] if request.launcher != "local" else []
     words += [] if request.check else ["--no-check"]
+    words += ["--allow-empty"] if request.allow_empty else []
     words += ["--reuse", *map(str, request.reuse)] if request.reuse else []
     for step, overrides in extras.overrides.items():
         for path, value in overrides.items():

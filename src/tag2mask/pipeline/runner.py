@@ -7,17 +7,26 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from tag2mask.artifacts import REPORT_NAME, SCORECARD_NAME, manifest_hash, read_manifest
-from tag2mask.core.errors import STOPPED_CODE, UserError
+from tag2mask.artifacts import REPORT_NAME, SCORECARD_NAME, manifest_hash, read_alarms, read_manifest
+from tag2mask.core.alarms import Alarm
+from tag2mask.core.errors import STOPPED_CODE, UNUSABLE_CODE, UserError
 from tag2mask.core.plugins import is_trusted
 from tag2mask.core.tables import duration
 from tag2mask.pipeline import launchers
 from tag2mask.pipeline.plan import StepPlan
 from tag2mask.pipeline.process import RunLock, Stopped, run_child
 from tag2mask.pipeline.request import Request, resume_words
-from tag2mask.pipeline.scorecard import read_score, score_table, score_text, status_line, update_scorecard
+from tag2mask.pipeline.scorecard import (
+    alarm_lines,
+    read_score,
+    score_table,
+    score_text,
+    status_line,
+    update_scorecard,
+)
 from tag2mask.pipeline.settings import changes, read_run, write_run
 from tag2mask.pipeline.state import LOG_NAME, Action, copy_step, write_input
 from tag2mask.pipeline.tasks import Prepared, Task, batch_file, check_words, list_tasks, prepare
@@ -43,8 +52,8 @@ def run_recipe(request: Request, program: Sequence[str] = launchers.PROGRAM) -> 
         program: how ``tag2mask`` is called for the processes that are started.
 
     Returns:
-        exit code: 0 done; that of a process that failed; 1 when only the report failed; 130 after
-        Ctrl-C.
+        exit code: 0 done; that of a process that failed; 1 when only the report failed; 3 when the result
+        of a step is of no use for the next ones; 130 after Ctrl-C.
 
     Raises:
         UserError: something cannot work; nothing was started or overwritten then.
@@ -86,9 +95,10 @@ class _Commands:
         self.data_class = [] if trusted else ["--data-class", data_class]
         self.wrap = launchers.choose(prepared.request.launcher, program, prepared.request.extras.devices)
 
-    def status(self, task: Task, text: str, score: str = "") -> str:
+    def status(self, task: Task, text: str, score: str = "", alarms: Sequence[Alarm] = ()) -> str:
         """The line of a step."""
-        return status_line(task.number, len(self.prepared.recipe.steps), task.plan.step.name, text, score)
+        total = len(self.prepared.recipe.steps)
+        return status_line(task.number, total, task.plan.step.name, text, score, alarms)
 
     def check(self) -> list[str]:
         """Checks the data set."""
@@ -135,7 +145,13 @@ class _Runner:
         for line in changes(self.prepared.settings, self.prepared.known):
             print(f"changed since the last run: {line}")
         for task in list_tasks(self.prepared):
-            self._do(task)
+            alarms = self._do(task)
+            if any(alarm.unusable for alarm in alarms) and not self.prepared.request.allow_empty:
+                return self._finish() or self._refuse_to_go_on(task.plan.step.name)
+        return self._finish()
+
+    def _finish(self) -> int:
+        """Print the table, write the report, and name the alarms last."""
         card = update_scorecard(self.run_dir, self.prepared.recipe, self.prepared.settings)
         print("\n" + score_table(card, [step.name for step in self.prepared.recipe.steps]))
         print(f"scorecard: {self.run_dir / SCORECARD_NAME}")
@@ -147,7 +163,14 @@ class _Runner:
             )
             return 1
         print(f"report: {self.run_dir / REPORT_NAME}")
+        print(*alarm_lines(card), sep="\n", end="\n" if card["alarms"] else "", flush=True)
         return 0
+
+    def _refuse_to_go_on(self, step: str) -> int:
+        words = resume_words(replace(self.prepared.request, allow_empty=True))
+        way = f"go on all the same with: {shlex.join(words)}"
+        print(f"stopped after {step}, whose result is of no use; {way}", file=sys.stderr)
+        return UNUSABLE_CODE
 
     def _start(self, words: Sequence[str], log: Path | None = None) -> int:
         return run_child(words, log, keep_open=[self.lock_fd])
@@ -160,7 +183,7 @@ class _Runner:
             self.checked = True
         write_run(self.run_dir, self.prepared.settings)
 
-    def _do(self, task: Task) -> None:
+    def _do(self, task: Task) -> list[Alarm]:
         started, text = time.monotonic(), task.text
         if task.decision.action is not Action.SKIP:
             self._check_once()
@@ -174,7 +197,9 @@ class _Runner:
         if task.commands:
             text = f"done in {duration(time.monotonic() - started)}"
         update_scorecard(self.run_dir, self.prepared.recipe, self.prepared.settings)
-        print(self.commands.status(task, text, score), flush=True)
+        alarms = read_alarms(task.plan.folder)
+        print(self.commands.status(task, text, score, alarms), flush=True)
+        return alarms
 
     def _make(self, task: Task) -> None:
         plan = task.plan

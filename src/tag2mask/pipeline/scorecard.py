@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,11 @@ from tag2mask.artifacts import (
     atomic_write_json,
     backbone_of,
     config_name,
+    read_alarms,
     read_json,
     read_manifest,
 )
+from tag2mask.core.alarms import Alarm
 from tag2mask.core.pages import read_page
 from tag2mask.core.tables import NOTHING, Table, duration, percent
 from tag2mask.pipeline.recipe import Recipe, Step
@@ -59,6 +61,7 @@ def update_scorecard(run_dir: Path, recipe: Recipe, settings: Settings) -> dict[
         "initial_weights": _initial_weights(run_dir, done),
         "seed": settings.seed,
         "steps": {name: score for name, score in scores.items() if score is not None},
+        "alarms": {name: found for name in done if (found := _alarms(run_dir / name))},
         "seconds": {name: round(step_seconds(manifest), 1) for name, manifest in done.items()},
         "versions": next((m.versions for m in reversed(done.values())), {}),
         "commit": next((m.commit for m in reversed(done.values())), ""),
@@ -66,6 +69,10 @@ def update_scorecard(run_dir: Path, recipe: Recipe, settings: Settings) -> dict[
     }
     atomic_write_json(run_dir / SCORECARD_NAME, card)
     return card
+
+
+def _alarms(step_dir: Path) -> list[dict[str, Any]]:
+    return [alarm.to_dict() for alarm in read_alarms(step_dir)]
 
 
 def _initial_weights(run_dir: Path, done: Mapping[str, Manifest]) -> dict[str, str]:
@@ -114,9 +121,23 @@ def _metric_names(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(key, "mAP") for key in metrics if key.lower() in ("map", "val_map", "val/map")][:1]
 
 
-def status_line(index: int, total: int, name: str, text: str, score: str = "") -> str:
-    """``[3/6] walk  done in 0:45  mIoU 64.0 (train)``."""
-    return f"[{index}/{total}] {name}  {text}" + (f"  {score}" if score else "")
+def status_line(
+    index: int, total: int, name: str, text: str, score: str = "", alarms: Iterable[Alarm] = ()
+) -> str:
+    """``[3/6] walk  done in 0:45  mIoU 64.0 (train)``, and a line for each alarm."""
+    line = f"[{index}/{total}] {name}  {text}" + (f"  {score}" if score else "")
+    return "\n".join([line, *(f"  ! {alarm.text}; {alarm.todo}" for alarm in alarms)])
+
+
+def alarm_lines(card: Mapping[str, Any]) -> list[str]:
+    """A line for each alarm of a scorecard, and one that sums them up; none where there is no alarm."""
+    alarms: Mapping[str, list[dict[str, Any]]] = card["alarms"]
+    lines = [
+        f"! {name}: {alarm['text']}; {alarm['todo']}" for name, found in alarms.items() for alarm in found
+    ]
+    steps = ", ".join(alarms)
+    count = f"{len(lines)} alarms" if len(lines) > 1 else "1 alarm"
+    return [*lines, f"{count}: do not trust what comes of {steps} before you have looked"] if lines else []
 
 
 def score_table(card: Mapping[str, Any], steps: Sequence[str]) -> str:
@@ -135,6 +156,9 @@ def score_table(card: Mapping[str, Any], steps: Sequence[str]) -> str:
                 percent(score.get("coverage")),
                 str(score.get("split") or NOTHING),
                 duration(card["seconds"][name]),
+                ", ".join(alarm["name"] for alarm in card["alarms"].get(name, [])),
             ]
         )
-    return Table(["step", "mIoU", "best thr.", "precision", "coverage", "split", "time"], rows).text()
+    header = ["step", "mIoU", "best thr.", "precision", "coverage", "split", "time", "alarms"]
+    shown = len(header) if card["alarms"] else -1
+    return Table(header[:shown], [row[:shown] for row in rows]).text()

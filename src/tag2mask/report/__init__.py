@@ -2,12 +2,13 @@
 
 from tag2mask.report.page import build_page
 from tag2mask.report.runs import Run, Step, read_runs
-from tag2mask.report.scores import class_table, metric_table, score_table
+from tag2mask.report.scores import alarm_table, class_table, metric_table, score_table
 from tag2mask.report.settings import settings_table
 
 __all__ = [
     "Run",
     "Step",
+    "alarm_table",
     "build_page",
     "class_table",
     "metric_table",

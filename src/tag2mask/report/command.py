@@ -34,7 +34,7 @@ def run_report(args: argparse.Namespace) -> int:
     """Write the page, print the score table, and the page's path as the last line."""
     from tag2mask.artifacts import REPORT_NAME, atomic_write_text, require_own
     from tag2mask.data.image_set import import_data_set
-    from tag2mask.report import build_page, read_runs, score_table
+    from tag2mask.report import alarm_table, build_page, read_runs, score_table
 
     if args.data_class:
         import_data_set(args.data_class)
@@ -44,6 +44,8 @@ def run_report(args: argparse.Namespace) -> int:
     require_own(out, "<!DOCTYPE html>")
     atomic_write_text(out, build_page(runs, args.images))
     print(score_table(runs).text())
+    for step, seen, todo in alarm_table(runs).rows:
+        print(f"! {step}: {seen}; {todo}")
     print(out)
     return 0
 

@@ -13,7 +13,7 @@ from tag2mask.report import clusters
 from tag2mask.report.gallery import choose_images, image_rows
 from tag2mask.report.pictures import hex_colour
 from tag2mask.report.runs import Run
-from tag2mask.report.scores import class_table, metric_table, score_table
+from tag2mask.report.scores import alarm_table, class_table, metric_table, score_table
 from tag2mask.report.settings import settings_table
 
 
@@ -37,7 +37,7 @@ def build_page(runs: Sequence[Run], images: int = 12) -> str:
     Raises:
         UserError: a saved configuration is broken.
     """
-    tables = (score_table(runs), class_table(runs), metric_table(runs))
+    tables = (alarm_table(runs), score_table(runs), class_table(runs), metric_table(runs))
     return (
         _templates()
         .get_template("page.html")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from tag2mask.artifacts import read_alarms
 from tag2mask.core.tables import NOTHING, Table, duration, metric, percent
 from tag2mask.report.runs import Run, Step
 from tag2mask.report.tables import by_run
@@ -21,6 +22,17 @@ def score_table(runs: Sequence[Run]) -> Table:
         return by_run("Scores", runs, _score_cells, note)
     header = ["step", "split", "images", "mIoU", "threshold", "precision", "coverage", "time"]
     return Table(header, [row for step in runs[0].steps for row in _step_rows(step)], "Scores", note)
+
+
+def alarm_table(runs: Sequence[Run]) -> Table:
+    """What is suspicious about a step, found without masks, and what to do; no rows where nothing is."""
+    rows = [
+        [step.name if len(runs) == 1 else f"{run.name}: {step.name}", alarm.text, alarm.todo]
+        for run in runs
+        for step in run.steps
+        for alarm in read_alarms(step.folder)
+    ]
+    return Table(["step", "seen", "what to do"], rows, "Alarms")
 
 
 def class_table(runs: Sequence[Run]) -> Table:

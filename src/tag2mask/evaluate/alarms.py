@@ -1,0 +1,63 @@
+"""Alarms about the labels of a step, from what `label_facts` has counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tag2mask.core import Alarm, training_alarms
+from tag2mask.evaluate.facts import LabelFacts
+
+MOST_EMPTY = 0.1
+"""Share of the tagged images without a pixel of foreground: above that, training learns background."""
+MOST_FULL = 0.5
+"""Share of the tagged images without a pixel of background."""
+FEWEST_TAGGED = 3
+"""Images that a class needs before it counts as lost: a network may miss it in one or two."""
+_LEVELS = "tag2mask tune RUN compares background levels and thresholds without masks"
+_NETWORK = "look at the labels that it learnt from (tag2mask report RUN), and train longer"
+
+
+def step_alarms(facts: LabelFacts, metrics: Mapping[str, Any], trained: bool) -> list[Alarm]:
+    """What is suspicious about a step, the worst first.
+
+    Args:
+        facts: what its labels hold.
+        metrics: what its network has logged.
+        trained: whether a network labels the images without their tags; else they are labels to train on.
+    """
+    todo = _NETWORK if trained else _LEVELS
+    found = [_empty(facts, trained), _lost(facts, todo), _full(facts, todo)]
+    return [*(alarm for alarm in found if alarm), *training_alarms(metrics)]
+
+
+def _empty(facts: LabelFacts, trained: bool) -> Alarm | None:
+    if facts.empty <= MOST_EMPTY * facts.tagged:
+        return None
+    if trained:
+        every = (
+            "predicts only background: it marks none of"
+            if facts.empty == facts.tagged
+            else "marks nothing on"
+        )
+        of = f"{facts.tagged}" if facts.empty == facts.tagged else f"{facts.empty} of {facts.tagged}"
+        return Alarm("empty_predictions", f"the network {every} {of} images that are tagged", _NETWORK)
+    text = f"{facts.empty} of {facts.tagged} labels have no foreground, although the images are tagged"
+    return Alarm("empty_labels", text, _LEVELS, unusable=facts.empty == facts.tagged)
+
+
+def _lost(facts: LabelFacts, todo: str) -> Alarm | None:
+    lost = [n for n, count in facts.tags.items() if count >= FEWEST_TAGGED and not facts.found[n]]
+    if not lost or facts.empty == facts.tagged:
+        return None
+    some = ", ".join(f"{name} ({facts.tags[name]} images are tagged with it)" for name in lost[:5])
+    more = f" and {len(lost) - 5} more classes" if len(lost) > 5 else ""
+    kept = sum(1 for name in facts.tags if facts.found[name])
+    only = f"; only {kept} of {len(facts.tags)} classes are left" if kept < len(facts.tags) else ""
+    return Alarm("lost_classes", f"no pixel anywhere of {some}{more}{only}", todo)
+
+
+def _full(facts: LabelFacts, todo: str) -> Alarm | None:
+    if facts.full <= MOST_FULL * facts.tagged:
+        return None
+    return Alarm("no_background", f"{facts.full} of {facts.tagged} images have no background at all", todo)
