@@ -188,7 +188,7 @@ def test_a_result_of_no_use_ends_the_run(
         assert not any("model:fit" in call for call in bench.started())
         printed = capsys.readouterr()
         assert "mAP 93.0\n  ! all empty; mend it\n" in printed.out
-        assert printed.out.splitlines()[-1].startswith("1 alarm: do not trust what comes of label")
+        assert printed.out.splitlines()[-1].startswith("alarms (label: empty_labels): what was seen and what")
         assert "go on all the same with: tag2mask run toy --run-dir" in printed.err
         assert "--allow-empty" in printed.err
     assert bench.run(allow_empty=True) == 0

@@ -21,7 +21,7 @@ from tag2mask.evaluate.alarms import step_alarms
 from tag2mask.evaluate.facts import LabelFacts
 from tag2mask.metrics import AboveChance, ScoreSpread
 from tag2mask.modules.predictor import Predictor
-from tag2mask.pipeline.scorecard import alarm_lines, status_line
+from tag2mask.pipeline.scorecard import alarm_line, status_line
 
 CLASSES = ClassList.from_names(["cat", "dog"])
 
@@ -184,7 +184,8 @@ def test_lines_of_a_run() -> None:
     assert status_line(1, 6, "cam", "done", "mIoU 1.0", [alarm]).splitlines() == [
         "[1/6] cam  done  mIoU 1.0", "  ! trained for 5 steps; train longer",
     ]  # fmt: skip
-    assert alarm_lines({"alarms": {}}) == []
-    lines = alarm_lines({"alarms": {"cam": [alarm.to_dict()], "walk": [alarm.to_dict()]}})
-    assert lines[0] == "! cam: trained for 5 steps; train longer"
-    assert lines[-1].startswith("2 alarms: do not trust what comes of cam, walk")
+    assert alarm_line({"alarms": {}}) == ""
+    line = alarm_line({"alarms": {"cam": [alarm.to_dict()], "walk": [alarm.to_dict()] * 2}})
+    assert line.startswith(
+        "alarms (cam: few_steps; walk: few_steps, few_steps): what was seen and what to do"
+    )

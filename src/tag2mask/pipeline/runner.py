@@ -20,7 +20,7 @@ from tag2mask.pipeline.plan import StepPlan
 from tag2mask.pipeline.process import RunLock, Stopped, run_child
 from tag2mask.pipeline.request import Request, resume_words
 from tag2mask.pipeline.scorecard import (
-    alarm_lines,
+    alarm_line,
     read_score,
     score_table,
     score_text,
@@ -163,7 +163,8 @@ class _Runner:
             )
             return 1
         print(f"report: {self.run_dir / REPORT_NAME}")
-        print(*alarm_lines(card), sep="\n", end="\n" if card["alarms"] else "", flush=True)
+        if card["alarms"]:
+            print(alarm_line(card), flush=True)
         return 0
 
     def _refuse_to_go_on(self, step: str) -> int:

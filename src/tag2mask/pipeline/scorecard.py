@@ -129,15 +129,13 @@ def status_line(
     return "\n".join([line, *(f"  ! {alarm.text}; {alarm.todo}" for alarm in alarms)])
 
 
-def alarm_lines(card: Mapping[str, Any]) -> list[str]:
-    """A line for each alarm of a scorecard, and one that sums them up; none where there is no alarm."""
+def alarm_line(card: Mapping[str, Any]) -> str:
+    """The last line of a run: which alarms there are; "" for none. The report has printed each of them."""
     alarms: Mapping[str, list[dict[str, Any]]] = card["alarms"]
-    lines = [
-        f"! {name}: {alarm['text']}; {alarm['todo']}" for name, found in alarms.items() for alarm in found
-    ]
-    steps = ", ".join(alarms)
-    count = f"{len(lines)} alarms" if len(lines) > 1 else "1 alarm"
-    return [*lines, f"{count}: do not trust what comes of {steps} before you have looked"] if lines else []
+    names = "; ".join(
+        f"{step}: {', '.join(alarm['name'] for alarm in found)}" for step, found in alarms.items()
+    )
+    return f"alarms ({names}): what was seen and what to do stands above and in the report" if alarms else ""
 
 
 def score_table(card: Mapping[str, Any], steps: Sequence[str]) -> str:
