@@ -92,6 +92,21 @@ def tiny_voc(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def odd_voc(tiny_voc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny data set with one train and one val image fewer."""
+    root = tmp_path_factory.mktemp("odd") / "voc"
+    root.mkdir()
+    for name in ("JPEGImages", "SegmentationClass", "image_labels.csv"):
+        (root / name).symlink_to(tiny_voc / name)
+    lists = root / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    for split in ("train", "val"):
+        ids = (tiny_voc / "ImageSets" / "Segmentation" / f"{split}.txt").read_text().split()
+        (lists / f"{split}.txt").write_text("\n".join(ids[:-1]) + "\n")
+    return root
+
+
 def _tags_of(number: int) -> list[str]:
     """One class in most images, two in every fourth, so that both cases occur in both splits."""
     names = list(TINY_CLASSES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -53,16 +54,23 @@ STEPS = {
 }
 
 
-def _start(words: list[str]) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(words, check=False, capture_output=True, text=True, env=environment, timeout=300)
+def _start(words: list[str]) -> str:
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+    }
+    done = subprocess.run(
+        words, check=False, capture_output=True, text=True, env=environment, timeout=1000, cwd=CONF.parent
+    )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-9000:]
-    return done
+    return done.stdout
 
 
-def _stage(run: Path, root: Path, step: str, command: str, launcher: list[str]) -> str:
+def _words(run: Path, root: Path, step: str, command: str) -> list[str]:
+    """What stands behind ``tag2mask stage``."""
     script, _, extra = STEPS[step]
-    words = [*launcher, "-m", "tag2mask", "stage", script, command]
+    words = [script, command]
     words += ["--config", str(step_file(run / f"{step}.yaml", "psa", step, "small", "voc"))]
     words += ["--step-dir", str(run / step)]
     words += ["--config", str(CONF / "logger" / "csv.yaml"), "--data.init_args.num_workers", "0"]
@@ -73,35 +81,23 @@ def _stage(run: Path, root: Path, step: str, command: str, launcher: list[str]) 
             words += [f"--data.init_args.{option}", str(run / source)]
         else:
             words.append(word.replace("RUN", str(run)))
-    return _start([*words, *DDP]).stdout
-
-
-@pytest.fixture(scope="module")
-def odd_voc(tiny_voc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny data set with one train and one val image fewer."""
-    root = tmp_path_factory.mktemp("odd") / "voc"
-    root.mkdir()
-    for name in ("JPEGImages", "SegmentationClass", "image_labels.csv"):
-        (root / name).symlink_to(tiny_voc / name)
-    lists = root / "ImageSets" / "Segmentation"
-    lists.mkdir(parents=True)
-    for split in ("train", "val"):
-        ids = (tiny_voc / "ImageSets" / "Segmentation" / f"{split}.txt").read_text().split()
-        (lists / f"{split}.txt").write_text("\n".join(ids[:-1]) + "\n")
-    return root
+    return [*words, *DDP]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_every_stage_in_two_processes(odd_voc: Path, tmp_path: Path) -> None:
-    for step, (_, commands, _) in STEPS.items():
-        for command in commands:
-            printed = _stage(tmp_path, odd_voc, step, command, [sys.executable])
+    """The first step as users start it; the others in forks of one process, which imports all once."""
+    commands = [_words(tmp_path, odd_voc, step, c) for step in STEPS for c in STEPS[step][1]]
+    printed = "".join(_start([sys.executable, "-m", "tag2mask", "stage", *words]) for words in commands[:2])
+    forked = [["ddp_fork" if word == "ddp" else word for word in words] for words in commands[2:]]
+    printed += _start([sys.executable, "-m", "tests.pipeline.forked", json.dumps(forked)])
+    for step in STEPS:
         manifest = read_manifest(tmp_path / step)
         assert manifest is not None and manifest.complete
         images = 3 if step == "segmentation" else IMAGES
         if step != "affinity":
-            assert f"{images} of {images} images written" in printed
+            assert f"{images} of {images} images written to {tmp_path / step / 'out'}" in printed
             assert len(manifest.image_ids) == images
 
 
@@ -110,6 +106,6 @@ def test_every_stage_in_two_processes(odd_voc: Path, tmp_path: Path) -> None:
 def test_torchrun_writes_each_image_once(odd_voc: Path, tmp_path: Path) -> None:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     for command in ("fit", "predict"):
-        printed = _stage(tmp_path, odd_voc, "cam", command, launcher)
+        printed = _start([*launcher, "-m", "tag2mask", "stage", *_words(tmp_path, odd_voc, "cam", command)])
     assert f"{IMAGES} of {IMAGES} images written" in printed
     assert len(list((tmp_path / "cam" / "out").glob("*.npz"))) == IMAGES

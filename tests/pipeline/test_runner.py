@@ -21,7 +21,7 @@ import yaml
 
 from tag2mask.cli import build_parser
 from tag2mask.core import UserError
-from tag2mask.pipeline import Extras, Request, Settings, run_recipe
+from tag2mask.pipeline import Devices, Extras, Request, Settings, run_recipe
 
 FAKE = Path(__file__).with_name("fake_tag2mask.py")
 PROGRAM = (sys.executable, str(FAKE))
@@ -148,7 +148,7 @@ def test_command_line_of_a_stage(bench: Bench, tmp_path: Path) -> None:
     weights = tmp_path / "w.safetensors"
     weights.write_bytes(b"w")
     overrides = {"label": {"model.init_args.x": 1}}
-    extras = Extras(2, "csv", overrides, ["--trainer.precision", "32"])
+    extras = Extras(Devices(2), "csv", overrides, ["--trainer.precision", "32"])
     asked = {
         "data_root": "images", "budget": "tiny", "backbone": "resnet50", "weights": "w.safetensors",
         "seed": 7, "variant": "bare",
@@ -272,7 +272,7 @@ def test_options_are_part_of_the_fingerprint_but_devices_are_not(
 ) -> None:
     bench.run(stages=(1,))
     bench.calls()
-    bench.run(stages=(1,), extras=Extras(devices=4, logger="csv"))
+    bench.run(stages=(1,), extras=Extras(devices=Devices(4), logger="csv"))
     assert bench.started() == []
     bench.run(stages=(1,), extras=Extras(args=("--trainer.max_epochs", "2")))
     assert bench.started() == ALL[:2]
@@ -677,8 +677,30 @@ def read(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+def test_devices_that_cannot_share_a_batch_are_refused_with_those_that_can(bench: Bench) -> None:
+    batch = "data.init_args.batch_size"
+    overrides: dict[str, dict[str, Any]] = {"cam": {batch: 16}, "learn": {batch: 8}, "model": {batch: 10}}
+    extras = Extras(devices=Devices(8), overrides=overrides)
+    with pytest.raises(UserError, match=r"step model: a batch of 10 images .* among 8 devices") as error:
+        bench.run(extras=extras)
+    assert "with 1, 2, 5, 10 devices" in str(error.value) and "step cam" not in str(error.value)
+    assert "every step of this run can be made on 1 or 2 devices" in str(error.value)
+    assert not bench.run_dir.exists()
+    with pytest.raises(UserError, match=r"batch of 16 images .* among 12 devices"):  # on three machines
+        bench.run(extras=replace(extras, devices=Devices(4, 3)), dry_run=True)
+    overrides["model"]["trainer.devices"] = 5
+    assert bench.run(extras=extras) == 0
+    stages = {_named(c): c for c in bench.calls() if c[0] == "stage"}
+    assert _option(stages["cam:fit"], "--trainer.devices") == "8"
+    assert _option(stages["model:fit"], "--trainer.devices") == "5"
+    # neither the devices of a run nor those of a step change what it is
+    del overrides["model"]["trainer.devices"]
+    assert bench.run(extras=replace(extras, devices=Devices(3))) == 0
+    assert bench.started() == []
+
+
 def test_torchrun(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    bench.run(dry_run=True, launcher="torchrun", extras=Extras(devices=2), stages=(1,))
+    bench.run(dry_run=True, launcher="torchrun", extras=Extras(devices=Devices(2)), stages=(1,))
     words = shlex.split(capsys.readouterr().out.splitlines()[2])
     assert words[:7] == [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(FAKE),
@@ -689,7 +711,9 @@ def test_torchrun(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
 def test_slurm(bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(bench.conf))
     asked = bench.request(
-        launcher="slurm", extras=Extras(devices=4, args=("--x", "a b")), sbatch_args=("--time=1:00:00",)
+        launcher="slurm",
+        extras=Extras(devices=Devices(4), args=("--x", "a b")),
+        sbatch_args=("--time=1:00:00",),
     )
     with pytest.raises(UserError, match="no sbatch on this machine"):
         run_recipe(asked, PROGRAM)
@@ -721,9 +745,9 @@ def test_slurm(bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: py
 
 
 def test_srun(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    bench.run(dry_run=True, launcher="srun", extras=Extras(devices=2), stages=(1,))
+    bench.run(dry_run=True, launcher="srun", extras=Extras(devices=Devices(2)), stages=(1,))
     words = shlex.split(capsys.readouterr().out.splitlines()[2])
-    assert words[:3] == ["srun", "--ntasks=2", "--ntasks-per-node=2"]
+    assert words[:4] == ["srun", "--nodes=1", "--ntasks=2", "--ntasks-per-node=2"]
 
 
 def test_options_of_the_command_line() -> None:

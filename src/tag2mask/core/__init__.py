@@ -2,6 +2,7 @@
 
 from tag2mask.core.alarms import Alarm, training_alarms
 from tag2mask.core.batch import ImageSample, TrainBatch
+from tag2mask.core.batches import divisors, images_at_once
 from tag2mask.core.classes import IGNORE, VOC_NAMES, ClassList, Unknown
 from tag2mask.core.errors import UserError, unknown_name
 from tag2mask.core.memory import keep_freed_memory
@@ -28,6 +29,8 @@ __all__ = [
     "TrainBatch",
     "Unknown",
     "UserError",
+    "divisors",
+    "images_at_once",
     "keep_freed_memory",
     "map_threads",
     "thread_pool",

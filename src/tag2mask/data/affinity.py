@@ -18,7 +18,7 @@ class AffinityData(ImageData):
     Args:
         dataset: the images.
         labels_dir: folder of a step of kind affinity_labels (with ``out/fg`` and ``out/bg``).
-        batch_size: crops per process and step.
+        batch_size: crops of a step on all devices together.
         augment: random changes of the crops.
         num_workers: loader processes.
     """

@@ -5,20 +5,19 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
 from tag2mask.artifacts import Manifest, ResultFiles
 from tag2mask.artifacts.step_folder import StepFolder
-from tag2mask.core import ClassList, ImageSample, UserError
+from tag2mask.core import ClassList, ImageSample, UserError, images_at_once
 from tag2mask.data.image_set import ImageSet
-from tag2mask.data.samples import TrainCrops, WholeImages, as_list
+from tag2mask.data.loaders import Processes, ordered_loader, train_loader
+from tag2mask.data.samples import TrainCrops, WholeImages
 
 _log = logging.getLogger(__name__)
-T_co = TypeVar("T_co", covariant=True)
 
 
 class ImageData(LightningDataModule):
@@ -31,7 +30,7 @@ class ImageData(LightningDataModule):
 
     Args:
         dataset: the images.
-        batch_size: crops per process and step; fewer if the data set has fewer.
+        batch_size: crops of a step on all devices together; fewer if the data set has fewer.
         predict_split: split to predict.
         predict_batch: whole images per batch.
         num_workers: loader processes.
@@ -109,21 +108,13 @@ class ImageData(LightningDataModule):
         return manifest
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """Shuffled full batches of crops; the last, smaller one is dropped (poly schedules count on it).
-
-        The loader's processes are new in each epoch: those that live on have random states of their own,
-        which a training that was stopped could not go on with.
-        """
+        """Shuffled full batches of crops; the last, smaller one is dropped (poly schedules count on it)."""
         if self._train is None:
             raise RuntimeError('call setup("fit") before train_dataloader')
-        return DataLoader(
-            self._train,
-            batch_size=self.batch_size,
-            shuffle=True,
-            drop_last=True,
-            num_workers=self.num_workers,
-            pin_memory=self._on_gpu(),
-            collate_fn=self.collate,
+        total, processes = self.batch_size, self._processes()
+        at_once = images_at_once(total, processes.count, self._collected())
+        return train_loader(
+            self._train, total, at_once, processes, self.num_workers, self.collate, self._on_gpu()
         )
 
     def predict_dataloader(self) -> DataLoader[ImageSample]:
@@ -134,29 +125,38 @@ class ImageData(LightningDataModule):
         """The images to predict, at the size they have."""
         return WholeImages(self.dataset, self.dataset.ids(self.predict_split_name), done=self.done)
 
-    def whole_loader(self, images: WholeImages, batch_size: int = 1) -> DataLoader[ImageSample]:
-        """A loader in list order whose batches are lists of `ImageSample`."""
-        return ordered_loader(images, self.num_workers, batch_size)
+    def whole_loader(self, images: Dataset[Any], batch_size: int = 1) -> DataLoader[Any]:
+        """A loader in list order whose batches are lists; of several processes, each gets its share."""
+        return ordered_loader(images, self.num_workers, batch_size, self._processes())
+
+    def _processes(self) -> Processes:
+        return (
+            Processes()
+            if self.trainer is None
+            else Processes(self.trainer.world_size, self.trainer.global_rank)
+        )
+
+    def _collected(self) -> int:
+        return 1 if self.trainer is None else self.trainer.accumulate_grad_batches
 
     def _on_gpu(self) -> bool:
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
     def _fit_batch(self, images: int) -> None:
-        """Makes the batch smaller where the data set does not fill one, and says so."""
-        processes = 1 if self.trainer is None else self.trainer.world_size
-        if images < processes:
-            raise UserError(
-                f"{images} training images are too few for {processes} processes: use fewer devices"
-            )
-        most = images // processes
-        if most >= self.batch_size:
-            return
+        """Makes the batch smaller where the data set does not fill one, and says what each device gets."""
+        devices, passes, total = self._processes().count, self._collected(), min(self.batch_size, images)
+        what = f"a batch of all {images} training images: one" if total < self.batch_size else "a batch"
+        at_once = images_at_once(total, devices, passes, what)
+        said = []
+        if total < self.batch_size:
+            said.append(f"batches of {total} instead of {self.batch_size}: all {images} training images")
+        if devices * passes > 1:
+            each = f"{at_once} on each of {devices} devices" + (f", {passes} times" if passes > 1 else "")
+            said.append(f"batches of {total} images in all: {each}")
         if self.trainer is None or self.trainer.is_global_zero:
-            each = f" on each of {processes} processes" if processes > 1 else ""
-            _log.info(
-                "batches of %d instead of %d%s: all %d training images", most, self.batch_size, each, images
-            )
-        self.batch_size = most
+            for line in said:
+                _log.info(line)
+        self.batch_size = total
 
     def _passes(self, images: int) -> int:
         """How often an epoch shows each image, so that the training has ``trainer.min_steps``; says so.
@@ -166,7 +166,7 @@ class ImageData(LightningDataModule):
         trainer = self.trainer
         if trainer is None or not trainer.min_steps or (trainer.max_epochs or -1) < 1:
             return 1
-        batch = self.batch_size * trainer.world_size * trainer.accumulate_grad_batches
+        batch = self.batch_size
         passes = passes_for(images, batch, int(trainer.max_epochs or 0), trainer.min_steps)
         if passes > 1 and trainer.is_global_zero:
             _log.info(
@@ -194,22 +194,6 @@ def passes_for(images: int, batch: int, epochs: int, min_steps: int) -> int:
     """
     needed = -(-min_steps // epochs) * batch
     return max(1, -(-needed // images))
-
-
-def ordered_loader(images: Dataset[T_co], num_workers: int, batch_size: int = 1) -> DataLoader[T_co]:
-    """A loader in the order of a data set, whose batches are lists.
-
-    It draws from a generator of its own: how often it is started then changes no random number of the
-    training.
-    """
-    return DataLoader(
-        images,
-        batch_size=batch_size,
-        num_workers=num_workers,
-        collate_fn=as_list,
-        persistent_workers=num_workers > 0,
-        generator=torch.Generator(),
-    )
 
 
 def require_images(

@@ -17,7 +17,7 @@ class ClassificationData(CropData):
 
     Args:
         dataset: the images.
-        batch_size: crops per process and step.
+        batch_size: crops of a step on all devices together.
         augment: random changes of the crops.
         predict_split: split to predict.
         eval_long_side: validation images are resized to this long side; null keeps their size. Predicted

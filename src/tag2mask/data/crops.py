@@ -16,7 +16,7 @@ class CropData(ImageData):
 
     Args:
         dataset: the images.
-        batch_size: crops per process and step.
+        batch_size: crops of a step on all devices together.
         augment: random changes of the crops.
         train_split: split to train on.
         val_split: split to validate on.

@@ -3,6 +3,7 @@
 from tag2mask.losses.affinity import AffinityLoss, affinity_loss
 from tag2mask.losses.colour_affinity import ColourAffinityLoss, colour_affinity_loss
 from tag2mask.losses.dense_energy import DenseEnergyLoss, dense_energy_loss
+from tag2mask.losses.over_processes import known_cross_entropy, mean_over_processes, mean_where
 from tag2mask.losses.region_smoothness import RegionSmoothnessLoss, region_smoothness_loss
 
 __all__ = [
@@ -13,5 +14,8 @@ __all__ = [
     "affinity_loss",
     "colour_affinity_loss",
     "dense_energy_loss",
+    "known_cross_entropy",
+    "mean_over_processes",
+    "mean_where",
     "region_smoothness_loss",
 ]

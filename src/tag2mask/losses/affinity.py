@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from tag2mask.core import IGNORE
+from tag2mask.losses.over_processes import over_processes
 from tag2mask.ops.engine import Engine
 from tag2mask.ops.pairs import Border, pair_distances, shifted, source_windows
 
@@ -55,11 +56,9 @@ def affinity_loss(
     pairs in the whole batch (Ahn and Kwak 2018, eq. 6 to 10; weights, the channel mean and 1e-5 inside
     the logarithms and in the pair counts as in their code). Pairs with a neutral end are left out.
 
-    Under torch.distributed the sums and counts are those of all processes, and the gradient of the
-    local pairs is multiplied by the number of processes, because DDP averages gradients: 8 processes
-    with 1 image give the loss and the gradient of 1 process with 8. Otherwise each process would
-    divide by its own count, and the images with few pairs would weigh too much. All processes must call this
-    function.
+    Under torch.distributed the sums and counts are those of all processes, see
+    `tag2mask.losses.over_processes`: 8 processes with 1 image give the loss and the gradient of 1 process
+    with 8. All processes must call this function.
 
     Args:
         features: (B, C, H, W) floating point; bfloat16 is computed as float32.
@@ -94,9 +93,7 @@ def affinity_loss(
     distances = pair_distances(features, radius, border, kinds > 0, engine)
     if not bool(distances.isfinite().all()):
         raise ValueError("features holds NaN or infinity")
-    sums, counts = _sums(distances, kinds)
-    if distributed.is_available() and distributed.is_initialized():
-        sums, counts = _over_processes(sums, counts)
+    sums, counts = over_processes(*_sums(distances, kinds))
     means = sums / (counts + EPS)
     loss = (means * means.new_tensor(_WEIGHTS)).sum()
     parts = {name: means[i].detach() for i, name in enumerate(KINDS)}
@@ -116,14 +113,6 @@ def _sums(distances: Tensor, kinds: Tensor) -> tuple[Tensor, Tensor]:
     other = distances[kinds == 3]
     terms = [-torch.log(torch.exp(-d) + EPS) for d in same] + [-torch.log(1 + EPS - torch.exp(-other))]
     return torch.stack([t.sum() for t in terms]), distances.new_tensor([t.numel() for t in terms])
-
-
-def _over_processes(sums: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-    world = distributed.get_world_size()
-    totals = torch.stack([sums.detach(), counts])
-    distributed.all_reduce(totals)
-    scaled = sums * world
-    return scaled + (totals[0] - scaled.detach()), totals[1]
 
 
 class AffinityLoss(nn.Module):

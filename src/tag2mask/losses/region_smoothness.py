@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from tag2mask.losses.over_processes import mean_over_processes
+
 
 def region_smoothness_loss(gates: Tensor, superpixels: Tensor) -> Tensor:
     """Mean squared difference of each gate map to its mean in each superpixel.
@@ -38,13 +40,12 @@ def region_smoothness_loss(gates: Tensor, superpixels: Tensor) -> Tensor:
     regions, count = _number(_nearest(superpixels, maps.shape[-2], maps.shape[-1]))
     values = maps.movedim(1, 0).flatten(1)[:, regions >= 0]
     regions = regions[regions >= 0]
-    if regions.numel() == 0:
-        return maps.sum() * 0
     # The means need no gradient: the differences to a mean sum to 0, so that it would vanish.
     flat = values.detach()
     sizes = torch.bincount(regions, minlength=count).clamp(min=1)
     means = flat.new_zeros(len(flat), count).index_add_(1, regions, flat) / sizes
-    return (values - means[:, regions]).square().mean()
+    squares = (values - means[:, regions]).square()
+    return mean_over_processes(squares.sum(), squares.numel())
 
 
 def _check(gates: Tensor, superpixels: Tensor) -> None:

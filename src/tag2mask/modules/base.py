@@ -65,6 +65,24 @@ class Stage(pl.LightningModule):
         schedule = self.optimization.schedule(optimizer, self.schedule_steps())
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def log(self, *args: Any, **kwargs: Any) -> None:
+        """Lightning's ``log``, of the mean over all processes. All of them must log it."""
+        super().log(*args, **{**kwargs, "sync_dist": self._processes > 1})
+
+    def anywhere(self, flag: bool) -> bool:
+        """Whether a flag is set in any process: what all of them must do together is decided so."""
+        return (
+            flag if self._processes == 1 else self.trainer.strategy.reduce_boolean_decision(flag, all=False)
+        )
+
+    def place(self, mine: int) -> int:
+        """Place in the data set of the image at a place of this process's share in list order."""
+        return mine * self._processes + self.global_rank
+
+    @property
+    def _processes(self) -> int:
+        return self.trainer.world_size if self._trainer is not None else 1
+
     def schedule_steps(self) -> int:
         """Steps after which the schedule of the rates ends: those of the training."""
         return int(self.trainer.estimated_stepping_batches)

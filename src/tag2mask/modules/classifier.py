@@ -135,6 +135,12 @@ class Classifier(Predictor, Stage):
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["image"]))
         return loss
 
+    def on_validation_epoch_start(self) -> None:
+        """Give every process scores to share, also one that gets no image."""
+        nothing = torch.zeros(0, self.num_classes, device=self.device)
+        for metric in (self.average_precision, self.above_chance, self.spread):
+            metric.update(nothing, nothing)
+
     def validation_step(self, batch: list[ImageSample], batch_index: int) -> None:
         """Scores for the metrics; maps of the first images that have masks."""
         for offset, sample in enumerate(batch):
@@ -142,7 +148,7 @@ class Classifier(Predictor, Stage):
             scores = self.head(features).sigmoid()
             for metric in (self.average_precision, self.f1, self.above_chance, self.spread):
                 metric.update(scores, sample["tags"][None].long())
-            if "mask" in sample and batch_index * len(batch) + offset < self.cam_spec.images:
+            if "mask" in sample and self.place(batch_index * len(batch) + offset) < self.cam_spec.images:
                 self._watch_maps(features, sample)
 
     def _watch_maps(self, features: Tensor, sample: ImageSample) -> None:
@@ -166,7 +172,7 @@ class Classifier(Predictor, Stage):
         )
         self.above_chance.reset()
         self.spread.reset()
-        if self.cam_sweep.update_called:
+        if self.anywhere(self.cam_sweep.update_called):
             threshold, miou = self.cam_sweep.best()
             self.log_dict({"val/cam_best_miou": miou, "val/cam_best_threshold": threshold})
             self.cam_sweep.reset()

@@ -13,8 +13,9 @@ from torch.nn import functional as F
 from tag2mask.artifacts.names import MULTI_SCALE, MULTI_SCALE_CRF, SINGLE_SCALE
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.backbones import BackboneSpec
-from tag2mask.core import IGNORE, ImageSample, LabelsResult, TrainBatch, UserError, map_threads
+from tag2mask.core import ImageSample, LabelsResult, TrainBatch, UserError, map_threads
 from tag2mask.heads import HeadSpec, MultiScaleMax, SmpSegmenter
+from tag2mask.losses import known_cross_entropy
 from tag2mask.metrics import Confusion, tag_f1
 from tag2mask.modules.base import Stage
 from tag2mask.modules.inference import InferenceSpec
@@ -68,7 +69,6 @@ class SegmentationModel(Predictor, Stage):
         if start == "classifier" and classifier_from is None:
             raise UserError("starting from a classifier needs its step: give model.init_args.classifier_from")
         self.network = self._build_network(backbone, head, classifier_from if start == "classifier" else None)
-        self.loss = nn.CrossEntropyLoss(ignore_index=IGNORE)
         self.confusion = Confusion(num_classes + 1)
         # Agreement with the tags needs no mask.
         self.tag_f1 = tag_f1(num_classes, average="micro")
@@ -105,9 +105,7 @@ class SegmentationModel(Predictor, Stage):
         label, size = batch["label"], batch["image"].shape[-2:]
         outputs = self._outputs(batch["image"])
         outputs = [F.interpolate(m.float(), size, mode="bilinear", align_corners=False) for m in outputs]
-        # The mean over no pixel would be NaN and would poison the weights.
-        known = bool((label != IGNORE).any())
-        loss = torch.stack([self.loss(m, label) if known else m.sum() * 0 for m in outputs]).sum()
+        loss = torch.stack([known_cross_entropy(m, label) for m in outputs]).sum()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(label))
         return loss
 
@@ -129,10 +127,10 @@ class SegmentationModel(Predictor, Stage):
 
     def on_validation_epoch_end(self) -> None:
         """Log mIoU (scoring only) and the F1 of predicted classes against tags."""
-        if self.confusion.update_called:
+        if self.anywhere(self.confusion.update_called):
             self.log("val/miou", float(self.confusion.compute()), prog_bar=True)
             self.confusion.reset()
-        if self.tag_f1.update_called:
+        if self.anywhere(self.tag_f1.update_called):
             self.log("val/tag_f1", self.tag_f1.compute(), prog_bar=True)
             self.tag_f1.reset()
 

@@ -1,6 +1,7 @@
 """Recipes as pages, and the runner that makes their steps as processes."""
 
 from tag2mask.core.library import Library, open_library
+from tag2mask.pipeline.devices import Devices
 from tag2mask.pipeline.plan import Extras
 from tag2mask.pipeline.recipe import Recipe, Step, load_recipe
 from tag2mask.pipeline.request import Request
@@ -11,6 +12,7 @@ from tag2mask.pipeline.tasks import prepare
 
 __all__ = [
     "Choice",
+    "Devices",
     "Extras",
     "Library",
     "Recipe",

@@ -11,6 +11,7 @@ from typing import Any
 from tag2mask.core.commands import add_command
 from tag2mask.core.errors import UserError
 from tag2mask.core.pages import parse_value
+from tag2mask.pipeline.devices import Devices
 from tag2mask.pipeline.launchers import LAUNCHERS
 from tag2mask.pipeline.plan import Extras
 from tag2mask.pipeline.recipe import split_label
@@ -104,7 +105,12 @@ def _add_which(run: argparse.ArgumentParser) -> None:
 
 def _add_how(run: argparse.ArgumentParser) -> None:
     how = run.add_argument_group("how")
-    how.add_argument("--devices", type=_positive, metavar="N", help="devices (GPUs) per step")
+    how.add_argument(
+        "--devices", type=_positive, metavar="N", help="devices (GPUs) per step, on each machine"
+    )
+    how.add_argument(
+        "--nodes", type=_positive, metavar="N", help="machines per step, with DEVICES each (slurm and srun)"
+    )
     how.add_argument("--logger", metavar="NAME", help="csv, tensorboard or wandb, instead of the recipe's")
     how.add_argument(
         "--launcher", choices=LAUNCHERS, default="local",
@@ -200,7 +206,7 @@ def _run(args: argparse.Namespace) -> int:
         stages=tuple(sorted(set(args.stage))),
         from_step=args.from_step,
         rerun=tuple(args.rerun),
-        extras=Extras(args.devices, args.logger, args.overrides, tuple(args.extra)),
+        extras=Extras(Devices(args.devices, args.nodes), args.logger, args.overrides, tuple(args.extra)),
         launcher=args.launcher,
         sbatch_args=tuple(_split(sbatch)),
         check=not args.no_check,

@@ -11,47 +11,50 @@ from pathlib import Path
 
 from tag2mask.artifacts import atomic_write_text
 from tag2mask.core.errors import UserError
+from tag2mask.pipeline.devices import Devices
 
 PROGRAM = (sys.executable, "-m", "tag2mask")
 LAUNCHERS = ("local", "torchrun", "slurm", "srun")
 SBATCH_NAME = "run.sbatch"
 
-Wrap = Callable[[Sequence[str]], list[str]]
+Wrap = Callable[[Sequence[str], Devices], list[str]]
+"""Words behind ``tag2mask``, and the devices of the command -> the words to start."""
 
 
 def local(program: Sequence[str]) -> Wrap:
     """Commands as they are; Lightning starts further processes for further devices by itself."""
-    return lambda words: [*program, *words]
+    return lambda words, devices: [*program, *words]
 
 
-def torchrun(program: Sequence[str], devices: int) -> Wrap:
+def torchrun(program: Sequence[str]) -> Wrap:
     """Commands under torchrun, one process per device."""
     # torchrun as a module, because the script of that name on the PATH may be another Python's
-    head = [program[0], "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(devices)]
-    return lambda words: [*head, *program[1:], *words]
+    head = [program[0], "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    return lambda words, devices: [*head, str(devices.each or 1), *program[1:], *words]
 
 
-def srun(program: Sequence[str], devices: int) -> Wrap:
+def srun(program: Sequence[str]) -> Wrap:
     """Commands as steps of the Slurm job that we run in, one task per device."""
-    head = ["srun", f"--ntasks={devices}", f"--ntasks-per-node={devices}", "--kill-on-bad-exit=1"]
-    return lambda words: [*head, *program, *words]
+
+    def wrap(words: Sequence[str], devices: Devices) -> list[str]:
+        head = ["srun", f"--nodes={devices.nodes or 1}", f"--ntasks={devices.count}"]
+        head += [f"--ntasks-per-node={devices.each or 1}", "--kill-on-bad-exit=1"]
+        return [*head, *program, *words]
+
+    return wrap
 
 
-def choose(launcher: str, program: Sequence[str], devices: int | None) -> Wrap:
+def choose(launcher: str, program: Sequence[str]) -> Wrap:
     """The way to start a step's commands.
 
     Args:
         launcher: ``local``, ``torchrun`` or ``srun``.
         program: how ``tag2mask`` is called: interpreter, then its arguments.
-        devices: devices per command; None for one.
     """
-    if launcher == "torchrun":
-        return torchrun(program, devices or 1)
-    if launcher == "srun":
-        return srun(program, devices or 1)
-    if launcher == "local":
-        return local(program)
-    raise ValueError(f"launcher must be one of local, torchrun, srun, got {launcher!r}")
+    ways = {"local": local, "torchrun": torchrun, "srun": srun}
+    if launcher not in ways:
+        raise ValueError(f"launcher must be one of {', '.join(ways)}, got {launcher!r}")
+    return ways[launcher](program)
 
 
 def sbatch_text(

@@ -15,6 +15,7 @@ from tag2mask.core.errors import unknown_name
 from tag2mask.core.library import Library
 from tag2mask.core.pages import Layer, Setting, nest, overlay
 from tag2mask.pipeline.arguments import check_settings
+from tag2mask.pipeline.devices import Devices, without_devices
 from tag2mask.pipeline.form import PARTS, part_settings
 from tag2mask.pipeline.recipe import Recipe, Step
 from tag2mask.pipeline.resolve import Choice, budgets_of, resolve
@@ -33,13 +34,13 @@ class Extras:
     """What is asked for this time only, and not remembered by the run folder.
 
     Attributes:
-        devices: devices per command.
+        devices: devices per command, unless its step names others.
         logger: name of a logger configuration.
         overrides: settings of one step, by its name (or its name in the page, for every round).
         args: options for every chosen step.
     """
 
-    devices: int | None = None
+    devices: Devices = field(default_factory=Devices)
     logger: str | None = None
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     args: Sequence[str] = ()
@@ -56,6 +57,7 @@ class StepPlan:
         settings: the resolved settings, nested; they go into a file in the folder.
         inputs: option -> folder of an earlier step.
         options: the remaining options.
+        devices: devices of each command.
         parts: what decides on the result, as plain values: the source of the fingerprint.
     """
 
@@ -65,6 +67,7 @@ class StepPlan:
     settings: dict[str, Any]
     inputs: dict[str, Path]
     options: tuple[str, ...]
+    devices: Devices
     parts: dict[str, Any]
 
     def fingerprinted(self, command: str, parents: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
@@ -110,7 +113,6 @@ def plan_steps(
     data = part_settings(page, "", page.plain)
     choice = Choice(settings.budget or "", settings.backbone or "", data)
     options = ["--config", str(library.find("logger", extras.logger))] if extras.logger else []
-    options += ["--trainer.devices", str(extras.devices)] if extras.devices else []
     return {
         s.name: _plan(resolve(library, s, choice), recipe, s, settings, run_dir, extras, options)
         for s in steps
@@ -131,13 +133,14 @@ def _plan(
         dataset = dataset.get(key, {})
     own, hashes = _run_settings(step, settings, dataset)
     asked = _overrides(step, extras)
+    devices = extras.devices.replaced(asked)
     check_settings(overlay(resolved, asked), step.inputs)
     # the identity of a step names files without their folders, and tells them by their content
     named = {k: Setting(Path(v.value).name, v.origin) if k in _paths(settings) else v for k, v in own.items()}
     root = {f"{_DATASET}.root": Setting(settings.data_root, "--data-root")} if settings.data_root else {}
     parts = {
         "script": step.script,
-        "settings": nest(overlay(resolved, named, asked)),
+        "settings": nest(overlay(resolved, named, without_devices(asked))),
         "options": list(extras.args),
         "files": hashes | _list_hashes(dataset, settings.data_root),
     }
@@ -147,7 +150,8 @@ def _plan(
         recipe=recipe.label,
         settings=nest(overlay(resolved, root, own, asked)),
         inputs={option: run_dir / source for option, source in step.inputs.items()},
-        options=(*options, *extras.args),
+        options=(*options, *devices.words(), *extras.args),
+        devices=devices,
         parts=parts,
     )
 

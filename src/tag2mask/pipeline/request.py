@@ -82,7 +82,8 @@ def resume_words(request: Request) -> list[str]:
 def _call_words(request: Request) -> list[str]:
     extras = request.extras
     words = ["--from", request.from_step] if request.from_step else []
-    words += ["--devices", str(extras.devices)] if extras.devices else []
+    words += ["--devices", str(extras.devices.each)] if extras.devices.each else []
+    words += ["--nodes", str(extras.devices.nodes)] if extras.devices.nodes else []
     words += ["--logger", extras.logger] if extras.logger else []
     words += ["--launcher", request.launcher] if request.launcher != "local" else []
     words += [] if request.check else ["--no-check"]

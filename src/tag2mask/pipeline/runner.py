@@ -29,7 +29,15 @@ from tag2mask.pipeline.scorecard import (
 )
 from tag2mask.pipeline.settings import changes, read_run, write_run
 from tag2mask.pipeline.state import LOG_NAME, Action, copy_step, write_input
-from tag2mask.pipeline.tasks import Prepared, Task, batch_file, check_words, list_tasks, prepare
+from tag2mask.pipeline.tasks import (
+    Prepared,
+    Task,
+    batch_file,
+    check_words,
+    list_tasks,
+    prepare,
+    require_batches,
+)
 
 
 class StepFailed(Exception):
@@ -59,6 +67,7 @@ def run_recipe(request: Request, program: Sequence[str] = launchers.PROGRAM) -> 
         UserError: something cannot work; nothing was started or overwritten then.
     """
     prepared = prepare(request)
+    require_batches(prepared)
     if request.launcher == "slurm":
         text = batch_file(prepared, program)
         print(text.rstrip() if request.dry_run else launchers.submit(request.run_dir, text))
@@ -93,7 +102,7 @@ class _Commands:
         trusted = is_trusted(data_class.rpartition(".")[0])
         # The user's --data names it, so the processes that read manifests may import it as well.
         self.data_class = [] if trusted else ["--data-class", data_class]
-        self.wrap = launchers.choose(prepared.request.launcher, program, prepared.request.extras.devices)
+        self.wrap = launchers.choose(prepared.request.launcher, program)
 
     def status(self, task: Task, text: str, score: str = "", alarms: Sequence[Alarm] = ()) -> str:
         """The line of a step."""
@@ -124,7 +133,7 @@ class _Commands:
             whole = len(known) == len(task.parents)
             for command in task.commands:
                 fingerprint = task.plan.fingerprinted(command, known)[0] if whole else "LATER"
-                print(shlex.join(self.wrap(task.plan.words(command, fingerprint))))
+                print(shlex.join(self.wrap(task.plan.words(command, fingerprint), task.plan.devices)))
             if task.scores:
                 print(shlex.join(self.score(task)))
         print(shlex.join(self.report()))
@@ -215,7 +224,7 @@ class _Runner:
         write_input(plan.folder, command, fingerprint, parts)
         plan.write_settings()
         log = plan.folder / LOG_NAME
-        code = self._start(self.commands.wrap(plan.words(command, fingerprint)), log)
+        code = self._start(self.commands.wrap(plan.words(command, fingerprint), plan.devices), log)
         what = f"step {plan.step.name} ({command})"
         if code == STOPPED_CODE:
             raise StepFailed(f"{what} was stopped by a signal", code)

@@ -11,6 +11,7 @@ from tag2mask.artifacts import SCORE_NAME, manifest_hash
 from tag2mask.core.errors import UserError, unknown_name
 from tag2mask.core.library import FULL, dataset_config, open_library
 from tag2mask.pipeline import launchers
+from tag2mask.pipeline.devices import check_batches
 from tag2mask.pipeline.plan import StepPlan, plan_steps
 from tag2mask.pipeline.recipe import Recipe, Step, load_recipe
 from tag2mask.pipeline.request import Request, run_words
@@ -166,6 +167,16 @@ def list_tasks(prepared: Prepared) -> list[Task]:
     return tasks
 
 
+def require_batches(prepared: Prepared) -> None:
+    """Refuse devices among which the batch of a step that is to be trained cannot be shared out.
+
+    Raises:
+        UserError: with the numbers that work.
+    """
+    plans = [task.plan for task in list_tasks(prepared) if "fit" in task.commands]
+    check_batches({plan.step.name: (plan.settings, plan.devices) for plan in plans})
+
+
 def check_words(settings: Settings) -> list[str]:
     """The command line (behind ``tag2mask``) that checks the data set."""
     words = ["data", "check", "--data", settings.data or ""]
@@ -178,5 +189,5 @@ def batch_file(prepared: Prepared, program: Sequence[str]) -> str:
     request = replace(prepared.request, launcher="srun", dry_run=False)
     run_dir = request.run_dir.resolve()
     words = [*program, *run_words(prepared.settings, run_dir, request.stages, request)[1:]]
-    devices = request.extras.devices or 1
+    devices = request.extras.devices.each or 1
     return launchers.sbatch_text(run_dir, prepared.recipe.label, devices, request.sbatch_args, words)

@@ -12,6 +12,7 @@ import torch
 from lightning_fabric.plugins import CheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.plugins import LayerSync
 
 from tag2mask.artifacts import (
     SCRIPTS,
@@ -40,6 +41,7 @@ from tag2mask.data.base import ImageData
 from tag2mask.modules import Predictor, Stage
 from tag2mask.stage.identity import config_hash, step_identity
 from tag2mask.stage.messages import hide_known_warnings, outcome_of, show_notes
+from tag2mask.stage.sync import SyncedNorms
 from tag2mask.stage.words import nulls_of_objects
 
 _CSV_LOGGER = {
@@ -120,6 +122,8 @@ class StageCLI(LightningCLI):
             own.append(StepProgressBar())
         if not any(isinstance(p, CheckpointIO) for p in plugins):
             plugins = [*plugins, WholeFiles()]
+        if not trainer.sync_batchnorm and not any(isinstance(p, LayerSync) for p in plugins):
+            plugins = [*plugins, SyncedNorms()]
         # Given from the start, so that Lightning adds no checkpoint callback of its own.
         return super().instantiate_trainer(**{**kwargs, "callbacks": [*given, *own], "plugins": plugins})
 

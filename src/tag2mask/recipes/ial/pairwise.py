@@ -12,7 +12,7 @@ from torchmetrics import MeanMetric
 
 from tag2mask.backbones import BackboneSpec
 from tag2mask.core import IGNORE, ImageSample, LabelsResult, UserError
-from tag2mask.losses import RegionSmoothnessLoss
+from tag2mask.losses import RegionSmoothnessLoss, mean_over_processes
 from tag2mask.modules import Optimization, Predictor, Stage
 from tag2mask.recipes.ial.energy import energy, mined_energy
 from tag2mask.recipes.ial.pairwise_data import PairwiseSample, PatchBatch
@@ -94,9 +94,7 @@ class PairwiseLearner(Predictor, Stage):
         labels, superpixels = batch["label"].flatten(0, 1), batch["superpixels"].flatten(0, 1)
         logits, gates = self(images, maps)
         total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
-        # With a mean over no pixel there is nothing to divide by.
-        known = (labels != IGNORE).sum().clamp(min=1)
-        parts = {"known": total / known}
+        parts = {"known": mean_over_processes(total, (labels != IGNORE).sum())}
         loss = total / len(labels) if self.reduction == "sum_per_patch" else parts["known"]
         if self.smoothness:
             parts["smoothness"] = self.smoothness_loss(gates, superpixels)

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import IGNORE, ImageSample, UserError
-from tag2mask.data.base import ImageData, ordered_loader
+from tag2mask.data.base import ImageData
 from tag2mask.data.image_set import ImageSet
 from tag2mask.data.samples import TrainCrops, WholeImages, to_chw
 from tag2mask.recipes.ial.files import RoundFiles, RoundImages
@@ -78,7 +78,7 @@ class PairwiseData(ImageData):
         superpixels_dir: folder of the step with the superpixels.
         labels_dir: folder of the step with the mined regions; null learns from the argmax of the
             unary maps (no mining).
-        batch_size: images per process and step.
+        batch_size: images of a step on all devices together.
         patches: what patches of each image are like.
         energy_images: training images on which the energy is measured, chosen at random but always the
             same; 500 in the paper.
@@ -121,7 +121,7 @@ class PairwiseData(ImageData):
         ids = self.files.check()
         order = torch.randperm(len(ids), generator=torch.Generator().manual_seed(0))
         chosen = [ids[i] for i in sorted(order[: self.energy_images].tolist())]
-        return ordered_loader(_EnergyImages(self.files, chosen), self.num_workers)
+        return self.whole_loader(_EnergyImages(self.files, chosen))
 
     def predict_images(self) -> WholeImages:
         """Whole images with their unary maps."""

@@ -56,7 +56,7 @@ class RegionData(ImageData):
         dataset: the images.
         maps_dir: folder of the step with the unary maps, whose argmax labels the superpixels.
         superpixels_dir: folder of the step with the superpixels.
-        batch_size: images per process and step; all superpixels of each are used.
+        batch_size: images of a step on all devices together; all superpixels of each are used.
         flip: probability of mirroring.
         predict_split: split whose regions are mined.
         predict_batch: images per batch.

@@ -9,12 +9,12 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from tag2mask.backbones import BackboneSpec
 from tag2mask.core import IGNORE, LabelsResult, UserError, unknown_name
+from tag2mask.losses import known_cross_entropy, mean_over_processes
 from tag2mask.modules import Predictor, Stage
 from tag2mask.modules.optim import OptimizationBase
 from tag2mask.recipes.ial.region_data import RegionSample
@@ -124,10 +124,10 @@ class RegionClassifier(Predictor, Stage):
             [region_labels(s["superpixels"], s["label"], self.num_classes, self.share) for s in batch]
         )
         samples = labels != IGNORE
-        # The mean over no region would be NaN and would poison the weights.
-        loss = F.cross_entropy(logits[samples], labels[samples]) if samples.any() else logits.sum() * 0
+        loss = known_cross_entropy(logits, labels)
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch))
-        self.log("train/regions", samples.float().mean(), batch_size=len(batch))
+        share = mean_over_processes(samples.sum().float(), samples.numel())
+        self.log("train/regions", share, batch_size=len(batch))
         return loss
 
     def predict_image(self, sample: RegionSample) -> LabelsResult:  # type: ignore[override]

@@ -17,7 +17,7 @@ from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.backbones import BackboneSpec
 from tag2mask.core import IGNORE, TrainBatch, UserError, thread_pool
 from tag2mask.heads import CAMHead, HeadSpec
-from tag2mask.losses import DenseEnergyLoss
+from tag2mask.losses import DenseEnergyLoss, mean_over_processes, mean_where
 from tag2mask.modules import Classifier, InferenceSpec, SegmentationModel, load_network
 from tag2mask.recipes.rrm.mining import Labels, RegionMining, reliable_labels
 from tag2mask.recipes.rrm.schedule import JointOptimization
@@ -150,7 +150,7 @@ class JointModel(SegmentationModel):
                 logits = head(features)  # while the CRFs run
                 labels = self._mined(jobs, inside)
             parts |= self._segmentation_losses(images, logits, labels, inside)
-            share = (labels != IGNORE).sum() / inside.sum().clamp(min=1)
+            share = mean_over_processes((labels != IGNORE).sum().float(), inside.sum())
             self.log("train/mined", share, batch_size=len(images))
         else:
             # DDP waits for the gradient of every trained parameter.
@@ -216,8 +216,8 @@ class JointModel(SegmentationModel):
         pixels = F.cross_entropy(full, labels, ignore_index=IGNORE, reduction="none")
         foreground = (labels > 0) & (labels != IGNORE)
         losses = {
-            "background": _mean_where(pixels, labels == 0),
-            "foreground": _mean_where(pixels, foreground),
+            "background": mean_where(pixels, labels == 0),
+            "foreground": mean_where(pixels, foreground),
         }
         if self.energy_weight > 0:
             energy = self.energy(images.float(), full.softmax(1), labels, inside)
@@ -233,8 +233,3 @@ class JointModel(SegmentationModel):
 def _resized(images: Tensor, scale: float) -> Tensor:
     size = [max(1, round(side * scale)) for side in images.shape[-2:]]
     return F.interpolate(images.float(), size, mode="bilinear", align_corners=False)
-
-
-def _mean_where(values: Tensor, mask: Tensor) -> Tensor:
-    """The mean over a mask; 0 without a pixel in it, whose mean would be NaN."""
-    return (values * mask).sum() / mask.sum().clamp(min=1)

@@ -1,0 +1,44 @@
+"""How the images of one step of a training are shared out among devices."""
+
+from __future__ import annotations
+
+from tag2mask.core.errors import UserError
+
+
+def divisors(number: int) -> list[int]:
+    """The numbers that divide a number of 1 or more, in order.
+
+    Example:
+        >>> divisors(10)
+        [1, 2, 5, 10]
+    """
+    return [n for n in range(1, number + 1) if number % n == 0]
+
+
+def images_at_once(total: int, devices: int, passes: int = 1, what: str = "a batch") -> int:
+    """Images that each device works on at once, when all devices together make one step of `total` images.
+
+    Args:
+        total: images of a step, as the recipe names them.
+        devices: devices on all machines together.
+        passes: passes over which each device collects its gradient.
+        what: the batch, for the message.
+
+    Raises:
+        UserError: the images cannot be shared out evenly.
+
+    Example:
+        >>> images_at_once(16, devices=4, passes=2)
+        2
+    """
+    if total % (devices * passes) == 0:
+        return total // (devices * passes)
+    below = total - total % (devices * passes)
+    others = [str(n) for n in (below, below + devices * passes) if n > 0]
+    among = f"{devices} devices" + (f" with {passes} passes each" if passes > 1 else "")
+    works = ", ".join(str(n) for n in divisors(total) if passes == 1 or total % (n * passes) == 0)
+    other_devices = f"{works} devices" if works else "fewer trainer.accumulate_grad_batches"
+    raise UserError(
+        f"{what} of {total} images cannot be shared out evenly among {among}: "
+        f"it can with {other_devices}, or with a data.init_args.batch_size of {' or '.join(others)}"
+    )

@@ -1,0 +1,85 @@
+"""How many devices each step of a run works on, and whether its batch can be shared out among them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tag2mask.core.batches import divisors, images_at_once
+from tag2mask.core.errors import UserError
+from tag2mask.core.pages import Layer
+
+DEVICES = "trainer.devices"
+NODES = "trainer.num_nodes"
+
+
+@dataclass(frozen=True)
+class Devices:
+    """Devices of a command: so many on each of so many machines; None where the settings say it."""
+
+    each: int | None = None
+    nodes: int | None = None
+
+    @property
+    def count(self) -> int:
+        """All of them."""
+        return (self.each or 1) * (self.nodes or 1)
+
+    def words(self) -> list[str]:
+        """The options of a stage."""
+        words = [f"--{DEVICES}", str(self.each)] if self.each else []
+        return words + ([f"--{NODES}", str(self.nodes)] if self.nodes else [])
+
+    def replaced(self, asked: Layer) -> Devices:
+        """The same, unless the settings of one step ask for others."""
+        each, nodes = (asked[key].value if key in asked else None for key in (DEVICES, NODES))
+        return Devices(_count(DEVICES, each) or self.each, _count(NODES, nodes) or self.nodes)
+
+
+def without_devices(settings: Layer) -> Layer:
+    """Settings without those that do not change a result."""
+    return {path: setting for path, setting in settings.items() if path not in (DEVICES, NODES)}
+
+
+def check_batches(trained: Mapping[str, tuple[Mapping[str, Any], Devices]]) -> None:
+    """Refuse devices among which the batch of a step cannot be shared out.
+
+    Args:
+        trained: step that trains -> its settings, nested, and its devices.
+
+    Raises:
+        UserError: with the numbers that work.
+    """
+    wrong, works = list[str](), set[int]()
+    for name, (settings, devices) in trained.items():
+        total = settings.get("data", {}).get("init_args", {}).get("batch_size")
+        passes = settings.get("trainer", {}).get("accumulate_grad_batches") or 1
+        if not isinstance(total, int) or total < 1:  # the step refuses it itself
+            continue
+        fits = {n for n in divisors(total) if total % (n * passes) == 0}
+        works = works & fits if works else fits
+        try:
+            images_at_once(total, devices.count, passes)
+        except UserError as error:
+            wrong.append(f"step {name}: {error}")
+    if wrong:
+        raise UserError("\n".join([*wrong, _way_out(sorted(works))]))
+
+
+def _way_out(works: Sequence[int]) -> str:
+    every = f"every step of this run can be made on {_either(works)} devices; " if works else ""
+    return f"{every}--STEP.{DEVICES} N gives one step another number; nothing was started"
+
+
+def _either(numbers: Sequence[int]) -> str:
+    *most, last = map(str, numbers)
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _count(key: str, value: Any) -> int | None:
+    if value is None:
+        return None
+    if not isinstance(value, int) or value < 1:
+        raise UserError(f"{key} must be a number from 1 on, got {value!r}")
+    return value
