@@ -54,7 +54,7 @@ COMMANDS: dict[str, _Command] = {
     "score": _Command("tag2mask.evaluate.command", "score a folder of label PNGs against true masks"),
     "score-step": _Command("tag2mask.evaluate.command", None),
     "report": _Command("tag2mask.report.command", "write runs up as one HTML page"),
-    "data": _Command("tag2mask.data.command", "check, import or prepare a data set"),
+    "data": _Command("tag2mask.data.command", "check, import, download or prepare a data set"),
     "bench": _Command("tag2mask.bench", "time operators and losses against plain references"),
 }
 

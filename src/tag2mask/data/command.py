@@ -1,4 +1,4 @@
-"""``tag2mask data``: checks a data set before a long run, and writes the generated one."""
+"""``tag2mask data``: checks a data set before a long run, and makes data sets ready."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tag2mask.data.check import Found, check_dataset
 from tag2mask.data.config_file import write_config
 from tag2mask.data.image_set import ImageSet, problems_error
 from tag2mask.data.imports.command import add_import
-from tag2mask.data.shapes import Shapes
+from tag2mask.data.official.command import add_official
 
 _CHECKED = "Written by tag2mask data check --skip-bad."
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds ``data`` with its actions ``check``, ``import`` and ``prepare``."""
-    parser = subparsers.add_parser("data", help="check, import or prepare a data set")
+    """Adds ``data`` with its actions ``check``, ``import``, ``prepare`` and ``download``."""
+    parser = subparsers.add_parser("data", help="check, import, download or prepare a data set")
     actions = parser.add_subparsers(dest="action", required=True)
 
     check = actions.add_parser("check", help="check images, lists, tags and masks without training")
@@ -44,12 +44,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
     add_import(actions)
 
-    prepare = actions.add_parser("prepare", help="write the generated data set")
-    prepare.add_argument("name", choices=["shapes"])
-    prepare.add_argument("--root", default="data/shapes", help="folder to write (default: data/shapes)")
-    for name, value in (("train", 240), ("val", 60), ("seed", 0)):
-        prepare.add_argument(f"--{name}", type=int, default=value, help=f"default: {value}")
-    prepare.set_defaults(handler=_prepare)
+    add_official(actions)
 
 
 def dataset_from_config(data: str, root: str | None = None, tags: str | None = None) -> ImageSet:
@@ -126,10 +121,3 @@ def _write_without(dataset: ImageSet, found: Found, out: str) -> None:
     for image_id, problem in found.problems.items():
         print(f"left out {image_id}: {problem}")
     print(f"left out {len(found.problems)} images; go on with --data {out}")
-
-
-def _prepare(args: argparse.Namespace) -> int:
-    shapes = Shapes(args.root, train=args.train, val=args.val, seed=args.seed)
-    done = "written" if shapes.make() else "there already"
-    print(f"shapes: {args.train} + {args.val} images in {args.root}, {done}")
-    return 0

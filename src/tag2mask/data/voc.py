@@ -13,8 +13,9 @@ from tag2mask.data.image_set import ImageSet, Untagged
 from tag2mask.data.shipped import shipped_file
 from tag2mask.data.tags import TagSource, XmlTags, csv_tags, image_stem, npy_tags
 
-_LISTS = "ImageSets/Segmentation"
-_SBD_MASKS = "SegmentationClassAug"
+LISTS = "ImageSets/Segmentation"
+SBD_MASKS = "SegmentationClassAug"
+TAGS = "image_labels.csv"
 _CLASS_SPLITS = ("train", "train_aug", "trainaug", "trainval")
 TRAIN_AUG = "train_aug"
 """The 10,582 images that the papers train on: VOC's train and all that SBD has masks for, without val."""
@@ -104,7 +105,7 @@ class VOC(ImageSet):
     def mask_path(self, image_id: str) -> Path | None:
         """VOC's own mask, else SBD's, else None."""
         name = f"{image_id}.png"
-        return self._folder("SegmentationClass").find(name) or self._folder(_SBD_MASKS).find(name)
+        return self._folder("SegmentationClass").find(name) or self._folder(SBD_MASKS).find(name)
 
     def tag_names(self, image_id: str) -> tuple[str, ...]:
         """The image's tags that are in the class list (empty if it only shows other VOC classes)."""
@@ -148,7 +149,7 @@ class VOC(ImageSet):
             if path.suffix == ".npy":
                 return npy_tags(path, self.known.names)
             return csv_tags(path, self.known.names)
-        table = self.root / "image_labels.csv"
+        table = self.root / TAGS
         if table.is_file():
             return csv_tags(table, self.known.names)
         annotations = self.root / "Annotations"
@@ -163,11 +164,11 @@ class VOC(ImageSet):
         """The text file that a path or the name of a list in the root stands for."""
         path = Path(name)
         named = not path.suffix and len(path.parts) == 1 and not path.is_file()
-        return self.root / _LISTS / f"{name}.txt" if named else shipped_file(name)
+        return self.root / LISTS / f"{name}.txt" if named else shipped_file(name)
 
     def _absolute(self, name: str) -> str:
         file = self._file(name)
-        return name if file.parent == self.root / _LISTS else str(file.absolute())
+        return name if file.parent == self.root / LISTS else str(file.absolute())
 
     def _listed(self, name: str, split: str) -> list[str]:
         """The ids of a list, read once; `split` is what the user asked for."""
@@ -175,17 +176,17 @@ class VOC(ImageSet):
             self._require_root()
             path = self._file(name)
             if path.is_file():
-                self._read[name] = _read_list(path)
+                self._read[name] = read_id_list(path)
             elif name == TRAIN_AUG:
                 self._read[name] = self._train_aug(path)
             else:
-                there = {p.stem for p in (self.root / _LISTS).glob("*.txt")} | set(self._lists)
+                there = {p.stem for p in (self.root / LISTS).glob("*.txt")} | set(self._lists)
                 raise unknown_name("split", split, there, f"({path} does not exist)")
         return self._read[name]
 
     def _train_aug(self, path: Path) -> list[str]:
         """VOC's train and what else has a mask of SBD, without val."""
-        masks = self.root / _SBD_MASKS
+        masks = self.root / SBD_MASKS
         if not masks.is_dir():
             raise UserError(
                 f"the papers train on train_aug, which needs {path} or the masks of SBD in {masks}: "
@@ -202,7 +203,12 @@ class VOC(ImageSet):
             )
 
 
-def _read_list(path: Path) -> list[str]:
+def read_id_list(path: Path) -> list[str]:
+    """The ids of a text file, one a line; lines may also be paths.
+
+    Raises:
+        UserError: it is empty, or lists an image twice.
+    """
     ids = [image_stem(line.split()[0]) for line in path.read_text("utf-8").splitlines() if line.strip()]
     if not ids:
         raise UserError(f"{path} lists no images")

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
+from pycocotools import mask as coco
 from tqdm import tqdm
 
 from tag2mask.artifacts.labels import save_labels
@@ -26,12 +26,17 @@ _Job = tuple[Path, str, Mapping[str, Any], list[tuple[Any, int]]]
 
 
 def draw_masks(
-    paths: Sequence[Path], index: ImageIndex, images: Mapping[str, str], out: Path, classes: ClassList
+    paths: Sequence[Path],
+    index: ImageIndex,
+    images: Mapping[str, str],
+    out: Path,
+    classes: ClassList,
+    keep: bool = False,
 ) -> int:
     """Draws a palette PNG for each image of COCO's annotations; returns how many.
 
-    Large objects are drawn first, so that small ones lie upon them; crowds become 255 (not scored). Borders
-    of polygons may lie a pixel further out than in COCO's own drawing.
+    Large objects are drawn first, so that small ones lie upon them; crowds become 255 (not scored). The
+    pixels of an outline are those of COCO's own code.
 
     Args:
         paths: the JSON files.
@@ -39,6 +44,7 @@ def draw_masks(
         images: path of an image in the index -> its path in the table.
         out: folder to write to.
         classes: the classes of the masks.
+        keep: leave masks that are there as they are.
 
     Raises:
         UserError: a file is not COCO's, or an outline cannot be drawn.
@@ -46,6 +52,8 @@ def draw_masks(
     jobs: list[_Job] = []
     for path in paths:
         jobs += _drawings(path, index, images, classes)
+    if keep:
+        jobs = [job for job in jobs if not _file(out, job[1]).is_file()]
     with tqdm(total=len(jobs), desc="drawing masks", unit="mask", disable=None) as bar:
 
         def draw(job: _Job) -> None:
@@ -54,11 +62,15 @@ def draw_masks(
                 mask = _draw((int(entry["height"]), int(entry["width"])), outlines)
             except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
                 raise UserError(f"{path}: the outlines of {image} cannot be drawn ({error})") from None
-            save_labels(out / f"{file_stem(image)}.png", mask)
+            save_labels(_file(out, image), mask)
             bar.update()
 
         map_threads(draw, jobs)
     return len(jobs)
+
+
+def _file(out: Path, image: str) -> Path:
+    return out / f"{file_stem(image)}.png"
 
 
 def _drawings(path: Path, index: ImageIndex, images: Mapping[str, str], classes: ClassList) -> list[_Job]:
@@ -90,10 +102,19 @@ def _draw(shape: Shape, outlines: Sequence[tuple[Any, int]]) -> npt.NDArray[np.u
         if isinstance(outline, dict):
             mask[decode_rle(outline["counts"], shape)] = value
         else:
-            for points in outline:
-                corners = np.rint(np.asarray(points, np.float64)).astype(np.int32).reshape(-1, 2)
-                cv2.fillPoly(mask, [corners], value)
+            mask[_polygons(outline, shape)] = value
     return mask
+
+
+def _polygons(outline: Sequence[Any], shape: Shape) -> npt.NDArray[np.bool_]:
+    """The pixels (H, W) inside polygons, each x, y, x, y, ..."""
+    polygons = [np.asarray(points, np.float64).reshape(-1, 2) for points in outline]
+    for points in polygons:
+        # what lies far outside would take memory without end
+        if len(points) < 3 or not (np.abs(points) <= 2 * max(shape)).all():
+            raise ValueError(f"a polygon of {len(points)} points, or far outside of the image")
+    parts = coco.frPyObjects([points.ravel().tolist() for points in polygons], *shape)
+    return np.asarray(coco.decode(coco.merge(parts)), np.bool_)
 
 
 def decode_rle(counts: Sequence[int] | str, shape: Shape) -> npt.NDArray[np.bool_]:
