@@ -18,7 +18,8 @@ flag       = $(if $($(2)),$(1) "$($(2))")
 DATA_FLAG  = $(if $(and $(filter file,$(origin DATA)),$(wildcard $(RUN)/run.json)),,--data "$(DATA)")
 RUN_FLAGS  = $(DATA_FLAG) --run-dir "$(RUN)" $(call flag,--data-root,DATA_ROOT) $(call flag,--tags,TAGS) \
              $(call flag,--backbone,BACKBONE) $(call flag,--weights,WEIGHTS) $(call flag,--budget,BUDGET) \
-             $(call flag,--logger,LOGGER) $(call flag,--devices,DEVICES) $(call flag,--launcher,LAUNCHER) \
+             $(call flag,--logger,LOGGER) $(call flag,--devices,DEVICES) $(call flag,--nodes,NODES) $(call flag,--launcher,LAUNCHER) \
+             $(call flag,--cluster,CLUSTER) \
              $(call flag,--seed,SEED) $(call flag,--from,FROM)
 STAGE_ARGS = $(if $(ARGS),-- $(ARGS))
 
@@ -31,7 +32,7 @@ help: ## list the targets
 	@echo "make TARGET [VARIABLE=value ...]"
 	@awk -F ':.*## ' '/^[a-z][a-z0-9-]*:.*## / {printf "  %-13s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@echo "variables: RECIPE=$(RECIPE) DATA=$(DATA) DATA_ROOT RUN=$(RUN) BACKBONE WEIGHTS BUDGET=full|small|tiny"
-	@echo "           TAGS LOGGER DEVICES LAUNCHER SEED FROM ARGS=\"--trainer.max_epochs 1\" VENV=$(VENV) PYTHON=$(PYTHON) JOBS=$(JOBS)"
+	@echo "           TAGS LOGGER DEVICES NODES LAUNCHER CLUSTER SEED FROM ARGS=\"--trainer.max_epochs 1\" VENV=$(VENV) PYTHON=$(PYTHON) JOBS=$(JOBS)"
 
 setup: $(STAMP) ## create the virtual environment and install the locked versions into it
 
@@ -122,7 +123,14 @@ GPU_PYTHON   ?= 3.12
 GPU_PACKAGES ?= albumentations albucore annotated-types docstring_parser jsonargparse pydantic pydantic_core \
                 segmentation_models_pytorch simsimd stringzilla timm typeshed_client typing_extensions typing-inspection
 
-.PHONY: gpu gpu-wheels
+# Stages of psa that run on a Slurm of this machine, twice: undisturbed, and requeued half way.
+SLURM_STAGES ?= 1 2 3
+
+.PHONY: slurm-test gpu gpu-wheels
+slurm-test: setup ## psa's jobs on a real Slurm of two nodes on this machine (root; minutes), see tests/slurm
+	tests/slurm/setup.sh install
+	SLURM_TEST_STAGES="$(SLURM_STAGES)" $(BIN)/python -m pytest -n 0 tests/slurm
+
 gpu: setup ## tests, operators, images/s and a small run on a GPU, within 8 minutes; results under benchmarks/results
 	$(BIN)/python -m benchmarks.gpu --data $(ANIMALS) --weights $(ANIMALS_WEIGHTS)
 

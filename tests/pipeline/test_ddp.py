@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -64,7 +66,7 @@ def _start(words: list[str]) -> str:
         words, check=False, capture_output=True, text=True, env=environment, timeout=1000, cwd=CONF.parent
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-9000:]
-    return done.stdout
+    return done.stdout + done.stderr
 
 
 def _words(run: Path, root: Path, step: str, command: str) -> list[str]:
@@ -103,9 +105,21 @@ def test_every_stage_in_two_processes(odd_voc: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_torchrun_writes_each_image_once(odd_voc: Path, tmp_path: Path) -> None:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    for command in ("fit", "predict"):
-        printed = _start([*launcher, "-m", "tag2mask", "stage", *_words(tmp_path, odd_voc, "cam", command)])
-    assert f"{IMAGES} of {IMAGES} images written" in printed
+def test_torchrun_on_two_machines_and_on_one(odd_voc: Path, tmp_path: Path) -> None:
+    """Trains with one process on each of two "nodes", which meet on loopback; predicts with two on one."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        endpoint = f"127.0.0.1:{free.getsockname()[1]}"
+    meet = ["--nnodes", "2", "--rdzv-id", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint]
+    fit = ["-m", "tag2mask", "stage", *_words(tmp_path, odd_voc, "cam", "fit")]
+    fit += ["--trainer.devices", "1", "--trainer.num_nodes", "2"]
+    with ThreadPoolExecutor(2) as machines:
+        printed = list(
+            machines.map(lambda _: _start([*torchrun, *meet, "--nproc-per-node", "1", *fit]), range(2))
+        )
+    assert sum("batches of 2 images in all: 1 on each of 2 devices" in text for text in printed) == 1
+    predict = ["-m", "tag2mask", "stage", *_words(tmp_path, odd_voc, "cam", "predict")]
+    said = _start([*torchrun, "--standalone", "--nproc-per-node", "2", *predict])
+    assert f"{IMAGES} of {IMAGES} images written" in said
     assert len(list((tmp_path / "cam" / "out").glob("*.npz"))) == IMAGES

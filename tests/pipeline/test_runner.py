@@ -464,8 +464,10 @@ def test_rerun_makes_a_step_and_its_readers_again(bench: Bench, capsys: pytest.C
     assert bench.started() == every
     with pytest.raises(UserError, match="unknown step"):
         bench.run(rerun=("none",))
+    bench.write("cluster/slurm.yaml", {})
     bench.run(rerun=("cam",), launcher="slurm", dry_run=True, extras=Extras(args=("--x", "1")))
-    assert "--rerun cam --launcher srun -- --x 1" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "--rerun cam --step cam --devices 1 --nodes 1 --launcher srun -- --x 1" in shown
 
 
 def test_srun_without_slurm_is_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -706,42 +708,6 @@ def test_torchrun(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(FAKE),
     ]  # fmt: skip
     assert _option(words, "--trainer.devices") == "2"
-
-
-def test_slurm(bench: Bench, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(bench.conf))
-    asked = bench.request(
-        launcher="slurm",
-        extras=Extras(devices=Devices(4), args=("--x", "a b")),
-        sbatch_args=("--time=1:00:00",),
-    )
-    with pytest.raises(UserError, match="no sbatch on this machine"):
-        run_recipe(asked, PROGRAM)
-    assert not bench.run_dir.exists()
-    run_recipe(replace(asked, dry_run=True), PROGRAM)
-    shown = capsys.readouterr().out
-    assert not bench.run_dir.exists()
-    sbatch = bench.conf / "sbatch"
-    sbatch.write_text('#!/bin/sh\necho "Submitted batch job 7: $1"\n')
-    sbatch.chmod(0o755)
-    assert run_recipe(asked, PROGRAM) == 0
-    path = bench.run_dir / "run.sbatch"
-    assert capsys.readouterr().out == f"Submitted batch job 7: {path}\n"
-    text = path.read_text()
-    assert text == shown
-    assert "#SBATCH --ntasks-per-node=4\n" in text and "#SBATCH --time=1:00:00\n" in text
-    words = shlex.split(text.splitlines()[-1])
-    assert words[:4] == ["exec", *PROGRAM, "run"]
-    # what the job runs is a command that our own parser understands
-    parsed = build_parser("run").parse_args(words[3:])
-    assert (parsed.recipe, parsed.data, parsed.devices, parsed.launcher) == ("toy", "toy", 4, "srun")
-    assert parsed.extra == ["--x", "a b"] and parsed.run_dir == str(bench.run_dir)
-    # the job finds the folder as the batch file and its own output left it
-    (bench.run_dir / "slurm-7.txt").write_text("")
-    assert bench.run(stages=(1,)) == 0
-    sbatch.write_text("#!/bin/sh\necho 'bad partition' >&2\nexit 1\n")
-    with pytest.raises(UserError, match="bad partition"):
-        run_recipe(asked, PROGRAM)
 
 
 def test_srun(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:

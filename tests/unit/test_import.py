@@ -249,13 +249,14 @@ def test_masks_are_drawn_from_coco_outlines(root: Path, capsys: pytest.CaptureFi
     # 2 columns of 6 pixels without, then one with
     rle = {"image_id": 101, "category_id": 2, "area": 6, "segmentation": {"counts": [12, 6, 36]}}
     crowd = rle | {"image_id": 102, "iscrowd": 1}
-    small = rle | {"image_id": 100, "area": 3, "segmentation": [[2, 2, 3, 2, 3, 2]]}
+    small = rle | {"image_id": 100, "area": 3, "segmentation": [[2, 1, 3, 1, 3, 2, 2, 2]]}
     plain["annotations"] += [small, rle, crowd]
     path = write_json(root / "instances.json", plain)
     images = imported(root, "--draw-masks")
     a, b, c = (images.read_mask(name) for name in "abc")
     assert a is not None and b is not None and c is not None
-    assert a[1:4, 1:5].tolist() == [[1, 1, 1, 1], [1, 2, 2, 1], [1, 1, 1, 1]] and (a > 0).sum() == 12
+    # COCO's own code takes the pixels from x = 1 up to, not including, 4
+    assert a[1:3, 1:4].tolist() == [[1, 2, 1], [1, 1, 1]] and (a > 0).sum() == 6
     assert (b[:, 2] == 2).all() and (b > 0).sum() == 6
     assert (c[:, 2] == 255).all()
     rle["segmentation"] = {"counts": [1, 2]}

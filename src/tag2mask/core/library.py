@@ -24,10 +24,12 @@ _WHAT = {
     "backbones": "backbone",
     "data": "data configuration",
     "logger": "logger configuration",
+    "cluster": "cluster",
 }
 _HINTS = {
     "recipes": "List them with: tag2mask recipes",
     "data": "Or give the path of your own .yaml file.",
+    "cluster": "Or give the path of your own .yaml file, made after conf/cluster/slurm.yaml.",
     "backbones": "For another one write NAME.yaml with `base: light` or own settings, and give its path.",
 }
 
@@ -44,7 +46,7 @@ class Library:
     _pages: dict[Path, Page] = field(default_factory=dict, compare=False, repr=False)
 
     def names(self, part: str) -> list[str]:
-        """Names of the files of a part: recipes, steps, budgets, backbones, data or logger."""
+        """Names of the files of a part: recipes, steps, budgets, backbones, data, logger or cluster."""
         return sorted({p.stem for folder in self.folders for p in (folder / part).glob("*.yaml")})
 
     def find(self, part: str, name: str, origin: str = "") -> Path:

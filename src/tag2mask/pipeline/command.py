@@ -18,6 +18,7 @@ from tag2mask.pipeline.recipe import split_label
 from tag2mask.pipeline.request import Request
 from tag2mask.pipeline.runner import run_recipe
 from tag2mask.pipeline.settings import Settings
+from tag2mask.pipeline.slurm import DEFAULT
 
 _RUN_TEXT = """Run a recipe, or some of its steps. Every step is a process of its own that fills one
 folder of the run. What is done is skipped, what was stopped goes on where it stopped, and what was
@@ -88,6 +89,9 @@ def _add_which(run: argparse.ArgumentParser) -> None:
         help="only the steps of stage 1, 2 or 3; the steps they read must be done",
     )  # fmt: skip
     which.add_argument(
+        "--step", nargs="+", action="extend", default=[], metavar="STEP", help="only these steps"
+    )
+    which.add_argument(
         "--from",
         dest="from_step",
         metavar="STEP",
@@ -114,12 +118,16 @@ def _add_how(run: argparse.ArgumentParser) -> None:
     how.add_argument("--logger", metavar="NAME", help="csv, tensorboard or wandb, instead of the recipe's")
     how.add_argument(
         "--launcher", choices=LAUNCHERS, default="local",
-        help="local: Lightning starts the processes; torchrun; slurm: submit a batch job; "
+        help="local: Lightning starts the processes; torchrun; slurm: submit a job for each step; "
         "srun: we are in a job already",
     )  # fmt: skip
     how.add_argument(
-        "--sbatch-args", metavar="OPTIONS",
-        help="options for sbatch, e.g. '--partition=gpu --time=8:00:00' (default: --gpus-per-node=DEVICES)",
+        "--cluster", metavar="NAME", default=DEFAULT,
+        help="what the jobs of a cluster get: name in conf/cluster, or the path of a .yaml file",
+    )  # fmt: skip
+    how.add_argument(
+        "--sbatch-args", metavar="OPTIONS", default="",
+        help="further options for sbatch, e.g. '--partition=gpu --time=8:00:00'",
     )  # fmt: skip
     how.add_argument("--no-check", action="store_true", help="leave out the check of the data set")
     how.add_argument(
@@ -198,23 +206,33 @@ def _run(args: argparse.Namespace) -> int:
         seed=args.seed,
         rounds=args.rounds,
     )
-    sbatch = args.sbatch_args if args.sbatch_args is not None else f"--gpus-per-node={args.devices or 1}"
+    _require_one_machine(args)
     default_dir = "runs/" + "-".join(word for word in (Path(name).stem, asked.variant) if word)
     request = Request(
         asked=asked,
         run_dir=Path(args.run_dir or default_dir),
         stages=tuple(sorted(set(args.stage))),
+        steps=tuple(args.step),
         from_step=args.from_step,
         rerun=tuple(args.rerun),
         extras=Extras(Devices(args.devices, args.nodes), args.logger, args.overrides, tuple(args.extra)),
         launcher=args.launcher,
-        sbatch_args=tuple(_split(sbatch)),
+        cluster=args.cluster,
+        sbatch_args=tuple(_split(args.sbatch_args)),
         check=not args.no_check,
         dry_run=args.dry_run,
         reuse=tuple(Path(folder) for folder in args.reuse),
         allow_empty=args.allow_empty,
     )
     return run_recipe(request)
+
+
+def _require_one_machine(args: argparse.Namespace) -> None:
+    if (args.nodes or 1) > 1 and args.launcher not in ("slurm", "srun"):
+        raise UserError(
+            f"--nodes {args.nodes} needs --launcher slurm or srun, which start processes on other machines; "
+            "docs/cluster.md shows how to start a step on several machines by torchrun"
+        )
 
 
 def _split(options: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from tag2mask.artifacts import RUN_NAME
 from tag2mask.pipeline.plan import Extras
 from tag2mask.pipeline.settings import Settings
+from tag2mask.pipeline.slurm import DEFAULT as DEFAULT_CLUSTER
 
 
 @dataclass(frozen=True)
@@ -20,11 +22,13 @@ class Request:
         asked: what was said about the run as a whole; None where nothing was said.
         run_dir: the run folder.
         stages: stages to run; empty for all.
+        steps: steps to run; empty for all.
         from_step: step to begin with; None for the first.
         rerun: steps to make again, whatever is there.
         extras: options of this call only.
         launcher: one of `tag2mask.pipeline.launchers.LAUNCHERS`.
-        sbatch_args: options for sbatch.
+        cluster: name of a cluster, or the path of its file.
+        sbatch_args: further options for sbatch.
         check: check the data set before the first step.
         dry_run: print what would be started and start nothing.
         reuse: run folders whose steps are copied where they would come out the same.
@@ -34,10 +38,12 @@ class Request:
     asked: Settings
     run_dir: Path
     stages: tuple[int, ...] = ()
+    steps: tuple[str, ...] = ()
     from_step: str | None = None
     rerun: tuple[str, ...] = ()
     extras: Extras = field(default_factory=Extras)
     launcher: str = "local"
+    cluster: str = DEFAULT_CLUSTER
     sbatch_args: tuple[str, ...] = ()
     check: bool = True
     dry_run: bool = False
@@ -82,10 +88,13 @@ def resume_words(request: Request) -> list[str]:
 def _call_words(request: Request) -> list[str]:
     extras = request.extras
     words = ["--from", request.from_step] if request.from_step else []
+    words += ["--step", *request.steps] if request.steps else []
     words += ["--devices", str(extras.devices.each)] if extras.devices.each else []
     words += ["--nodes", str(extras.devices.nodes)] if extras.devices.nodes else []
     words += ["--logger", extras.logger] if extras.logger else []
     words += ["--launcher", request.launcher] if request.launcher != "local" else []
+    words += ["--cluster", request.cluster] if request.launcher == "slurm" else []
+    words += ["--sbatch-args", shlex.join(request.sbatch_args)] if request.launcher == "slurm" else []
     words += [] if request.check else ["--no-check"]
     words += ["--allow-empty"] if request.allow_empty else []
     words += ["--reuse", *map(str, request.reuse)] if request.reuse else []

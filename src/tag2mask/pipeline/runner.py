@@ -29,10 +29,10 @@ from tag2mask.pipeline.scorecard import (
 )
 from tag2mask.pipeline.settings import changes, read_run, write_run
 from tag2mask.pipeline.state import LOG_NAME, Action, copy_step, write_input
+from tag2mask.pipeline.submission import submit_run
 from tag2mask.pipeline.tasks import (
     Prepared,
     Task,
-    batch_file,
     check_words,
     list_tasks,
     prepare,
@@ -67,11 +67,10 @@ def run_recipe(request: Request, program: Sequence[str] = launchers.PROGRAM) -> 
         UserError: something cannot work; nothing was started or overwritten then.
     """
     prepared = prepare(request)
-    require_batches(prepared)
     if request.launcher == "slurm":
-        text = batch_file(prepared, program)
-        print(text.rstrip() if request.dry_run else launchers.submit(request.run_dir, text))
+        print(submit_run(prepared, program))
         return 0
+    require_batches(prepared)
     commands = _Commands(prepared, program)
     if request.dry_run:
         commands.show()

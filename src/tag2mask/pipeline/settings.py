@@ -11,8 +11,8 @@ from typing import Any
 from tag2mask.artifacts import RUN_NAME, atomic_write_json
 from tag2mask.core.errors import UserError
 
-# what may lie in a run folder before its first step: the lock, a batch file, the output of its job
-_OURS = re.compile(r"\..*|run\.sbatch|slurm-.*\.txt")
+# what may lie in a run folder before its first step: the lock, and the files of its jobs
+_OURS = re.compile(r"\..*|slurm")
 
 
 @dataclass(frozen=True)

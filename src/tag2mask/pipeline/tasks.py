@@ -10,13 +10,13 @@ from pathlib import Path
 from tag2mask.artifacts import SCORE_NAME, manifest_hash
 from tag2mask.core.errors import UserError, unknown_name
 from tag2mask.core.library import FULL, dataset_config, open_library
-from tag2mask.pipeline import launchers
 from tag2mask.pipeline.devices import check_batches
 from tag2mask.pipeline.plan import StepPlan, plan_steps
 from tag2mask.pipeline.recipe import Recipe, Step, load_recipe
 from tag2mask.pipeline.request import Request, run_words
 from tag2mask.pipeline.resolve import check_sections
 from tag2mask.pipeline.settings import Settings, check_dataset, merge, normalise, read_run
+from tag2mask.pipeline.slurm import submitted
 from tag2mask.pipeline.state import Action, Decision, check_runs, decide, find_twin, is_complete
 
 
@@ -114,6 +114,9 @@ def choose_steps(recipe: Recipe, request: Request) -> list[Step]:
                 f"{recipe.label} has no stage {stage}{where}; it has {', '.join(map(str, stages))}"
             )
     chosen = [step for step in steps if not request.stages or step.stage in request.stages]
+    if request.steps:
+        wanted = [recipe.step(name) for name in request.steps]
+        chosen = [step for step in chosen if step in wanted]
     for name in request.rerun:
         if recipe.step(name) not in chosen:
             raise UserError(f"--rerun {name}: the step is not among the chosen ones")
@@ -128,15 +131,29 @@ def choose_steps(recipe: Recipe, request: Request) -> list[Step]:
 
 def _require_inputs(recipe: Recipe, settings: Settings, request: Request, steps: Sequence[Step]) -> None:
     names = {step.name for step in steps}
+    submitted_before = coming(request, recipe)
     for step in steps:
         for source in step.inputs.values():
-            if source in names or is_complete(request.run_dir / source, recipe.step(source)):
+            if (
+                source in names
+                or source in submitted_before
+                or is_complete(request.run_dir / source, recipe.step(source))
+            ):
                 continue
             words = run_words(settings, request.run_dir, [recipe.step(source).stage])
             raise UserError(
                 f"step {step.name} reads {source}, which is not complete in {request.run_dir}; "
                 f"make it first: {shlex.join(words)}"
             )
+
+
+def coming(request: Request, recipe: Recipe) -> list[str]:
+    """Steps that are not complete, but were submitted to Slurm before; in the order of their jobs."""
+    if request.launcher != "slurm":
+        return []
+    known = {step.name: step for step in recipe.steps}
+    names = [name for name in submitted(request.run_dir) if name in known]
+    return [name for name in names if not is_complete(request.run_dir / name, known[name])]
 
 
 def list_tasks(prepared: Prepared) -> list[Task]:
@@ -146,7 +163,7 @@ def list_tasks(prepared: Prepared) -> list[Task]:
         UserError: a manifest in the run folder is broken.
     """
     request, tasks = prepared.request, list[Task]()
-    made: dict[str, str | None] = {}
+    made: dict[str, str | None] = dict.fromkeys(coming(request, prepared.recipe))
     for number, step in enumerate(prepared.recipe.steps, 1):
         plan = prepared.plans.get(step.name)
         if plan is None:
@@ -182,12 +199,3 @@ def check_words(settings: Settings) -> list[str]:
     words = ["data", "check", "--data", settings.data or ""]
     words += ["--data-root", settings.data_root] if settings.data_root else []
     return words + (["--tags", settings.tags] if settings.tags else [])
-
-
-def batch_file(prepared: Prepared, program: Sequence[str]) -> str:
-    """The Slurm batch file that runs what was asked for in one job."""
-    request = replace(prepared.request, launcher="srun", dry_run=False)
-    run_dir = request.run_dir.resolve()
-    words = [*program, *run_words(prepared.settings, run_dir, request.stages, request)[1:]]
-    devices = request.extras.devices.each or 1
-    return launchers.sbatch_text(run_dir, prepared.recipe.label, devices, request.sbatch_args, words)

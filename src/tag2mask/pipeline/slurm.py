@@ -1,0 +1,218 @@
+"""A run as jobs of Slurm: one for each step, with what the step needs, each after the one before it."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tag2mask.artifacts import atomic_write_text
+from tag2mask.core.errors import STOPPED_CODE, UserError, unknown_name
+from tag2mask.core.library import Library
+from tag2mask.core.pages import Page
+from tag2mask.pipeline.devices import Devices
+from tag2mask.pipeline.plan import StepPlan, yaml_text
+
+FOLDER = "slurm"
+"""In a run folder: batch files, the settings of their steps, and what the jobs print."""
+SUBMIT_NAME = "submit.sh"
+JOBS_NAME = "jobs.txt"
+DEFAULT = "slurm"
+"""The cluster where none is named."""
+_EVERY = "all"
+_SIGNAL = "B:USR1@120"
+"""Seconds before its time limit at which a job is told: a step needs that long to end its batch or image."""
+
+
+class Job(NamedTuple):
+    """What a step's job is given.
+
+    Attributes:
+        plan: the step.
+        devices: tasks on each node, and nodes.
+        options: long options of sbatch, without dashes.
+    """
+
+    plan: StepPlan
+    devices: Devices
+    options: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The step's name."""
+        return self.plan.step.name
+
+
+def cluster_page(library: Library, name: str) -> Page:
+    """The page of a cluster, checked.
+
+    Args:
+        library: the configurations.
+        name: name in ``conf/cluster``, or the path of a file.
+
+    Raises:
+        UserError: there is none, or it has parts for no kind of step.
+    """
+    page = library.page(library.find("cluster", name))
+    known = (_EVERY, *library.names("steps"))
+    for kind, part in page.plain.items():
+        if kind not in known:
+            raise UserError(f"{page.where(kind)}: {unknown_name('kind of step', str(kind), known)}")
+        if not isinstance(part, Mapping):
+            raise UserError(
+                f"{page.where(kind)}: {kind} must be options of sbatch, such as {{time: '8:00:00'}}"
+            )
+    return page
+
+
+def job_of(page: Page, plan: StepPlan) -> Job:
+    """What a cluster gives to the job of a step: the parts of its kinds, the most general first.
+
+    ``devices`` and ``nodes`` of a part are for steps that gain nothing from more; ``{devices}`` in an option
+    stands for the devices on each node.
+
+    Raises:
+        UserError: ``devices`` or ``nodes`` is no number.
+    """
+    found: dict[str, Any] = {}
+    for kind in (_EVERY, *plan.step.bases):
+        found |= page.plain.get(kind, {})
+    most = {}
+    for key, asked in (("devices", plan.devices.each), ("nodes", plan.devices.nodes)):
+        value = found.pop(key, None) or asked or 1
+        if not isinstance(value, int) or value < 1:
+            raise UserError(
+                f"{page.path}: {key} of {plan.step.name} must be a number from 1 on, got {value!r}"
+            )
+        most[key] = value
+    devices = Devices(most["devices"], most["nodes"])
+    options = {
+        key: value.format(devices=devices.each) if isinstance(value, str) else value
+        for key, value in found.items()
+        if value is not None
+    }
+    return Job(plan, devices, options)
+
+
+def batch_text(job: Job, label: str, folder: Path, more: Sequence[str], command: Sequence[str]) -> str:
+    """The batch file of a step.
+
+    A step that is stopped before its end (by the time limit or by a preemption) puts its job back into the
+    queue; it then goes on from its last epoch or image.
+
+    Args:
+        job: the step, and what it is given.
+        label: name of the recipe, for the job's name.
+        folder: where the job's output goes.
+        more: further options, as they are written for sbatch.
+        command: the runner's command line for this step, with the launcher ``srun``.
+    """
+    options = [
+        f"--job-name=tag2mask-{label.replace(':', '-')}-{job.name}",
+        f"--nodes={job.devices.nodes}",
+        f"--ntasks-per-node={job.devices.each}",
+        f"--output={folder}/{job.name}-%j.txt",
+        "--open-mode=append",
+        "--requeue",
+        f"--signal={_SIGNAL}",
+        *(f"--{key}" if value is True else f"--{key}={value}" for key, value in job.options.items()),
+        *more,
+    ]
+    return (
+        "\n".join(["#!/bin/bash", *(f"#SBATCH {option}" for option in options), "", *_script(command)]) + "\n"
+    )
+
+
+def _script(command: Sequence[str]) -> list[str]:
+    return [
+        f"cd {shlex.quote(str(Path.cwd()))} || exit 1",
+        "# srun does not take the cores of a task from the job any more",
+        "export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}",
+        "# in the background: only so does bash pass signals on before the command has ended",
+        f"{shlex.join(command)} &",
+        "runner=$!",
+        "trap 'kill -USR1 $runner' USR1",
+        "trap 'kill -TERM $runner' TERM",
+        "wait $runner; code=$?",
+        "# a signal ends wait, too; a second wait gives the command's own code",
+        "while [ $code -gt 128 ] && kill -0 $runner 2>/dev/null; do wait $runner; code=$?; done",
+        "wait $runner; code=$?",
+        f"[ $code = {STOPPED_CODE} ] && scontrol requeue $SLURM_JOB_ID",
+        "exit $code",
+    ]
+
+
+def submit_text(folder: Path, files: Mapping[str, Path], after: str | None) -> str:
+    """A script that submits the jobs, each after the one before it.
+
+    Args:
+        folder: the folder of the batch files.
+        files: step -> its batch file, in order.
+        after: number of the job that the first one waits for, or None.
+    """
+    lines = [
+        "#!/bin/bash",
+        "# Submits the jobs of a run, each for when the one before it has ended well.",
+        "set -e",
+    ]
+    before = after
+    for step, path in files.items():
+        words = f"sbatch --parsable --kill-on-invalid-dep=yes {shlex.quote(str(path))}"
+        if before is not None:
+            words = words.replace("sbatch", f"sbatch --dependency=afterok:{before}", 1)
+        lines += [
+            f"{step}=$({words})",
+            f"{step}=${{{step}%%;*}}",
+            f'echo "{step}: job ${step}"',
+            f'echo "{step} ${step}" >> {shlex.quote(str(folder / JOBS_NAME))}',
+        ]
+        before = f"${step}"
+    return "\n".join(lines) + "\n"
+
+
+def submitted(run_dir: Path) -> dict[str, str]:
+    """Steps that were submitted before, in order, each with the number of its last job."""
+    path = run_dir / FOLDER / JOBS_NAME
+    if not path.is_file():
+        return {}
+    jobs: dict[str, str] = {}
+    for line in path.read_text(encoding="utf-8").splitlines():
+        step, _, number = line.partition(" ")
+        jobs.pop(step, None)
+        jobs[step] = number
+    return jobs
+
+
+def files_of(jobs: Sequence[Job], texts: Sequence[str], folder: Path, after: str | None) -> dict[Path, str]:
+    """Batch files, the settings of their steps, and the script that submits the jobs: path -> text."""
+    files: dict[Path, str] = {}
+    batch: dict[str, Path] = {}
+    for job, text in zip(jobs, texts, strict=True):
+        batch[job.name] = folder / f"{job.name}.sbatch"
+        files[batch[job.name]] = text
+        files[folder / f"{job.name}.yaml"] = yaml_text(job.plan.settings)
+    files[folder / SUBMIT_NAME] = submit_text(folder, batch, after)
+    return files
+
+
+def submit(files: Mapping[Path, str], folder: Path) -> str:
+    """Write the files of a submission and hand the jobs to Slurm.
+
+    Returns:
+        a line for each job.
+
+    Raises:
+        UserError: sbatch refused a job.
+    """
+    for path, text in files.items():
+        atomic_write_text(path, text)
+    script = folder / SUBMIT_NAME
+    done = subprocess.run(["bash", str(script)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(
+            f"sbatch refused a job of {script}: {done.stderr.strip()}; see --cluster and --sbatch-args"
+            + (f" (submitted before: {', '.join(done.stdout.split(chr(10))[:-1])})" if done.stdout else "")
+        )
+    return done.stdout.strip()

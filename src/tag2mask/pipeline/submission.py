@@ -1,0 +1,86 @@
+"""What a run hands to Slurm: the jobs of its steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from tag2mask.core.library import open_library
+from tag2mask.pipeline import slurm
+from tag2mask.pipeline.devices import DEVICES, NODES, check_batches
+from tag2mask.pipeline.launchers import require_slurm
+from tag2mask.pipeline.request import Request, run_words
+from tag2mask.pipeline.settings import write_run
+from tag2mask.pipeline.state import Action
+from tag2mask.pipeline.tasks import Prepared, Task, coming, list_tasks
+
+
+def submit_run(prepared: Prepared, program: Sequence[str]) -> str:
+    """Submit a job for each step that is to be made, or with ``--dry-run`` give the text of all files.
+
+    Returns:
+        what is to be printed.
+
+    Raises:
+        UserError: there is no Slurm here, it refused a job, or a batch cannot be shared out.
+    """
+    files = submission(prepared, program)
+    folder = prepared.request.run_dir.resolve() / slurm.FOLDER
+    if prepared.request.dry_run:
+        return "\n".join(f"# {path}\n{text}" for path, text in files.items()).rstrip()
+    if len(files) == 1:
+        return "nothing to submit: all chosen steps are done"
+    require_slurm("sbatch")
+    write_run(prepared.request.run_dir, prepared.settings)
+    return slurm.submit(files, folder)
+
+
+def submission(prepared: Prepared, program: Sequence[str]) -> dict[Path, str]:
+    """The files of the jobs: path -> text."""
+    request = prepared.request
+    page = slurm.cluster_page(open_library(), request.cluster)
+    tasks = [task for task in list_tasks(prepared) if _is_open(task)]
+    jobs = [slurm.job_of(page, task.plan) for task in tasks]
+    trained = {t.plan.step.name: (t.plan.settings, j.devices) for t, j in zip(tasks, jobs, strict=True)}
+    check_batches({t.plan.step.name: trained[t.plan.step.name] for t in tasks if "fit" in t.commands})
+    run_dir = request.run_dir.resolve()
+    folder = run_dir / slurm.FOLDER
+    texts = []
+    for job in jobs:
+        own = _request_of(request, job, first=job is jobs[0])
+        words = [*program, *run_words(prepared.settings, run_dir, (), own)[1:]]
+        texts.append(slurm.batch_text(job, prepared.recipe.label, folder, request.sbatch_args, words))
+    return slurm.files_of(jobs, texts, folder, _after(prepared))
+
+
+def _is_open(task: Task) -> bool:
+    return task.decision.action is not Action.SKIP or task.scores
+
+
+def _request_of(request: Request, job: slurm.Job, first: bool) -> Request:
+    """The call of a step's own job."""
+    step, extras = job.plan.step, request.extras
+    own = {
+        name: {path: value for path, value in settings.items() if path not in (DEVICES, NODES)}
+        for name, settings in extras.overrides.items()
+        if name in (step.name, step.template)
+    }
+    return replace(
+        request,
+        launcher="srun",
+        dry_run=False,
+        stages=(),
+        from_step=None,
+        steps=(step.name,),
+        rerun=tuple(name for name in request.rerun if name == step.name),
+        extras=replace(extras, devices=job.devices, overrides=own),
+        check=request.check and first,
+    )
+
+
+def _after(prepared: Prepared) -> str | None:
+    """Number of the job that the first one has to wait for: the last one that is not done yet."""
+    numbers = slurm.submitted(prepared.request.run_dir)
+    waiting = [name for name in coming(prepared.request, prepared.recipe) if name not in prepared.plans]
+    return numbers[waiting[-1]] if waiting else None

@@ -1,0 +1,157 @@
+"""Jobs of Slurm without a Slurm: the files of a submission, and what a batch file does when it is stopped."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tag2mask.cli import build_parser
+from tag2mask.core import UserError
+from tag2mask.core.library import open_library
+from tag2mask.pipeline import Devices, Extras, Request, Settings, prepare, run_recipe
+from tag2mask.pipeline.slurm import batch_text, cluster_page, job_of
+from tag2mask.pipeline.submission import submission
+
+PROGRAM = ("python", "-m", "tag2mask")
+SBATCH = """#!/bin/bash
+echo "$@" >> {calls}
+[ "$REFUSE" ] && [[ "$*" == *$REFUSE* ]] && {{ echo "bad partition" >&2; exit 1; }}
+wc -l < {calls} | tr -d ' '
+"""
+
+
+def program(folder: Path, name: str, text: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(text)
+    (folder / name).chmod(0o755)
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What a fake sbatch was called with; it gives jobs the numbers 1, 2, ..."""
+    path = tmp_path / "calls"
+    path.touch()
+    program(tmp_path / "bin", "sbatch", SBATCH.format(calls=path))
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    return path
+
+
+def request_of(tmp_path: Path, **more: object) -> Request:
+    asked = Settings("psa", data="voc", data_root=str(tmp_path))
+    extras = Extras(Devices(2), overrides={"cam": {"model.init_args.dropout": 0.1}})
+    return Request(asked, tmp_path / "run", **{"launcher": "slurm", "extras": extras, **more})  # type: ignore[arg-type]
+
+
+def files(request: Request) -> dict[str, str]:
+    return {path.name: text for path, text in submission(prepare(request), PROGRAM).items()}
+
+
+def options(text: str) -> dict[str, str]:
+    found = re.findall(r"^#SBATCH --([\w-]+)=?(.*)$", text, re.MULTILINE)
+    return dict(found)
+
+
+def test_each_step_gets_what_it_needs(tmp_path: Path) -> None:
+    made = files(request_of(tmp_path, sbatch_args=("--partition=big",)))
+    cam, labels, walk = (options(made[f"{step}.sbatch"]) for step in ("cam", "affinity_labels", "walk"))
+    assert (cam["ntasks-per-node"], cam["gpus-per-node"], cam["cpus-per-task"]) == ("2", "2", "8")
+    # CRFs take cores, not GPUs, whatever --devices says; the walk runs a network first
+    assert (labels["ntasks-per-node"], labels["cpus-per-task"]) == (
+        "1",
+        "16",
+    ) and "gpus-per-node" not in labels
+    assert (walk["ntasks-per-node"], walk["gpus-per-node"]) == ("1", "1")
+    assert cam["partition"] == "big" and cam["time"] == "24:00:00" and "account" not in cam
+    assert cam["signal"] == "B:USR1@120" and "requeue" in cam and cam["job-name"] == "tag2mask-psa-cam"
+    two = files(request_of(tmp_path, extras=Extras(Devices(1, 2))))["cam.sbatch"]
+    assert options(two)["nodes"] == "2"
+    assert "batch_size: 16" in made["cam.yaml"] and "dropout: 0.1" in made["cam.yaml"]
+
+
+def test_a_job_makes_its_step_alone(tmp_path: Path) -> None:
+    made = files(request_of(tmp_path))
+    calls = {}
+    for step in ("cam", "affinity_labels", "segmentation"):
+        line = next(line for line in made[f"{step}.sbatch"].splitlines() if line.endswith(" &"))
+        words = shlex.split(line.removesuffix(" &"))
+        assert words[: len(PROGRAM) + 1] == [*PROGRAM, "run"]
+        calls[step] = build_parser("run").parse_args(words[len(PROGRAM) :])
+        assert calls[step].step == [step] and calls[step].launcher == "srun" and calls[step].stage == []
+    assert [call.devices for call in calls.values()] == [2, 1, 2]
+    assert [call.no_check for call in calls.values()] == [False, True, True]  # the data is checked once
+    assert calls["cam"].overrides == {"cam": {"model.init_args.dropout": 0.1}}
+    assert calls["segmentation"].overrides == {}
+
+
+def test_jobs_wait_for_the_one_before(
+    tmp_path: Path, calls: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also when the stages are submitted one after another, before anything has run."""
+    folder = tmp_path / "run" / "slurm"
+    assert run_recipe(request_of(tmp_path, stages=(1,), dry_run=True), PROGRAM) == 0
+    assert f"# {folder}/cam.sbatch\n#!/bin/bash\n" in capsys.readouterr().out and not folder.exists()
+    for stage in (1, 2, 3):
+        extras = Extras(Devices(2))
+        assert run_recipe(request_of(tmp_path, stages=(stage,), extras=extras), PROGRAM) == 0
+    assert "cam: job 1\n" in capsys.readouterr().out
+    steps = ["cam", "affinity_labels", "affinity", "walk", "pseudo_label", "segmentation"]
+    for number, (step, call) in enumerate(zip(steps, calls.read_text().splitlines(), strict=True)):
+        assert call.endswith(f"{folder}/{step}.sbatch")
+        assert (f"--dependency=afterok:{number} " in call) == (number > 0)
+
+
+def test_refused_jobs_and_settings(tmp_path: Path, calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REFUSE", "affinity_labels")
+    with pytest.raises(UserError, match=r"bad partition.*--cluster.*submitted before: cam: job 1"):
+        run_recipe(request_of(tmp_path), PROGRAM)
+    with pytest.raises(UserError, match=r"step segmentation: a batch of 10 images .* among 4 devices"):
+        run_recipe(request_of(tmp_path, extras=Extras(Devices(4))), PROGRAM)
+    own = tmp_path / "mine.yaml"
+    own.write_text("networks: {time: '1:00:00'}\n")
+    with pytest.raises(UserError, match=r"mine.yaml:1: .*networks.*network"):
+        run_recipe(request_of(tmp_path, cluster=str(own)), PROGRAM)
+    with pytest.raises(UserError, match=r"made after conf/cluster/slurm.yaml"):
+        run_recipe(request_of(tmp_path, cluster="slurn"), PROGRAM)
+    (tmp_path / "bin" / "sbatch").unlink()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    with pytest.raises(UserError, match="no sbatch on this machine"):
+        run_recipe(request_of(tmp_path), PROGRAM)
+
+
+def test_several_machines_need_slurm(capsys: pytest.CaptureFixture[str]) -> None:
+    args = build_parser("run").parse_args(["run", "psa", "--data", "voc", "--nodes", "2"])
+    with pytest.raises(UserError, match="--nodes 2 needs --launcher slurm or srun"):
+        args.handler(args)
+
+
+@pytest.mark.parametrize(("code", "requeued"), [(75, True), (1, False)])
+def test_a_stopped_job_goes_back_into_the_queue(tmp_path: Path, code: int, requeued: bool) -> None:
+    """The batch file as Slurm runs it: the signal before the time limit reaches the shell only."""
+    notes, started = tmp_path / "notes", tmp_path / "started"
+    program(tmp_path / "bin", "scontrol", f'#!/bin/sh\necho "$@" > {notes}\n')
+    program(
+        tmp_path / "bin",
+        "work",
+        f"#!/bin/bash\ntrap 'exit {code}' USR1\ntouch {started}\nwhile :; do sleep 0.02; done\n",
+    )
+    plan = prepare(request_of(tmp_path)).plans["cam"]
+    job = job_of(cluster_page(open_library(), "slurm"), plan)
+    path = tmp_path / "cam.sbatch"
+    path.write_text(batch_text(job, "psa", tmp_path, (), ("work",)))
+    environment = {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
+    shell = subprocess.Popen(["bash", str(path)], env=environment, cwd=tmp_path)
+    deadline = time.monotonic() + 60
+    while not started.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    shell.send_signal(signal.SIGUSR1)
+    assert shell.wait(timeout=60) == code
+    assert notes.exists() == requeued
+    if requeued:
+        assert notes.read_text() == "requeue 7\n"
