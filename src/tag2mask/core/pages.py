@@ -127,6 +127,19 @@ def parse_value(text: str, what: str) -> Any:
         raise UserError(f"{what}: cannot read the value {text!r} as YAML") from error
 
 
+def yaml_value(text: str) -> Any:
+    """A text read as YAML; the text itself where it is none.
+
+    Example:
+        >>> yaml_value("[1, 2]"), yaml_value("[1, 2")
+        ([1, 2], '[1, 2')
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError:
+        return text
+
+
 def _key_lines(node: Any, prefix: str = "") -> Iterator[tuple[str, int]]:
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:

@@ -14,7 +14,7 @@ from tag2mask.artifacts import atomic_write_text, sha256_file, sha256_json
 from tag2mask.core.errors import unknown_name
 from tag2mask.core.library import Library
 from tag2mask.core.pages import Layer, Setting, nest, overlay
-from tag2mask.pipeline.arguments import check_settings
+from tag2mask.pipeline.arguments import check_registered, check_settings, settings_in
 from tag2mask.pipeline.form import PARTS, part_settings
 from tag2mask.pipeline.recipe import Recipe, Step
 from tag2mask.pipeline.resolve import Choice, budgets_of, resolve
@@ -111,10 +111,18 @@ def plan_steps(
     choice = Choice(settings.budget or "", settings.backbone or "", data)
     options = ["--config", str(library.find("logger", extras.logger))] if extras.logger else []
     options += ["--trainer.devices", str(extras.devices)] if extras.devices else []
-    return {
-        s.name: _plan(resolve(library, s, choice), recipe, s, settings, run_dir, extras, options)
-        for s in steps
-    }
+    resolved = {step.name: resolve(library, step, choice) for step in recipe.steps}
+    _check(recipe, steps, resolved, extras)
+    return {s.name: _plan(resolved[s.name], recipe, s, settings, run_dir, extras, options) for s in steps}
+
+
+def _check(recipe: Recipe, steps: Iterable[Step], resolved: Mapping[str, Layer], extras: Extras) -> None:
+    """Refuse what the classes of the steps, or the loading of their checkpoints, would refuse later."""
+    asked = {step.name: overlay(resolved[step.name], _overrides(step, extras)) for step in recipe.steps}
+    for step in steps:
+        check_settings(overlay(asked[step.name], settings_in(extras.args)), step.inputs)
+        networks = {k: source for k, source in step.inputs.items() if recipe.step(source).trains}
+        check_registered(step.name, asked[step.name], {k: (s, asked[s]) for k, s in networks.items()})
 
 
 def _plan(
@@ -131,7 +139,6 @@ def _plan(
         dataset = dataset.get(key, {})
     own, hashes = _run_settings(step, settings, dataset)
     asked = _overrides(step, extras)
-    check_settings(overlay(resolved, asked), step.inputs)
     # the identity of a step names files without their folders, and tells them by their content
     named = {k: Setting(Path(v.value).name, v.origin) if k in _paths(settings) else v for k, v in own.items()}
     root = {f"{_DATASET}.root": Setting(settings.data_root, "--data-root")} if settings.data_root else {}
