@@ -12,7 +12,7 @@ BIN      := $(VENV)/bin
 STAMP    := $(VENV)/.tag2mask-setup
 TAG2MASK := $(BIN)/tag2mask
 
-# A flag is passed only when its variable has a value; ARGS go to the stages as they are.
+# A flag is passed only when its variable has a value; ARGS go to the steps as they are.
 flag       = $(if $($(2)),$(1) "$($(2))")
 # A run folder knows its data set, so the default one is named to a new folder only.
 DATA_FLAG  = $(if $(and $(filter file,$(origin DATA)),$(wildcard $(RUN)/run.json)),,--data "$(DATA)")
@@ -20,7 +20,7 @@ RUN_FLAGS  = $(DATA_FLAG) --run-dir "$(RUN)" $(call flag,--data-root,DATA_ROOT) 
              $(call flag,--backbone,BACKBONE) $(call flag,--weights,WEIGHTS) $(call flag,--budget,BUDGET) \
              $(call flag,--logger,LOGGER) $(call flag,--devices,DEVICES) $(call flag,--launcher,LAUNCHER) \
              $(call flag,--seed,SEED) $(call flag,--from,FROM)
-STAGE_ARGS = $(if $(ARGS),-- $(ARGS))
+STEP_ARGS = $(if $(ARGS),-- $(ARGS))
 
 .DEFAULT_GOAL := help
 # The stages build on each other, so `make -j stage1 stage2 stage3` runs them in order too.
@@ -49,7 +49,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup ## run the whole psa recipe on the generated data set and print the score table
-	$(TAG2MASK) run psa --data shapes --budget demo --run-dir runs/demo $(STAGE_ARGS)
+	$(TAG2MASK) run psa --data shapes --budget demo --run-dir runs/demo $(STEP_ARGS)
 
 test: setup lint typecheck imports ## check style, types and imports, and run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
@@ -58,7 +58,7 @@ stage1: setup ## train the classifier and write class activation maps
 stage2: setup ## learn affinities and write pseudo-labels
 stage3: setup ## train the segmentation model and score it
 stage1 stage2 stage3:
-	$(TAG2MASK) run $(RECIPE) --stage $(@:stage%=%) $(RUN_FLAGS) $(STAGE_ARGS)
+	$(TAG2MASK) run $(RECIPE) --stage $(@:stage%=%) $(RUN_FLAGS) $(STEP_ARGS)
 
 report: setup ## write the HTML page of RUN
 	$(TAG2MASK) report "$(RUN)"

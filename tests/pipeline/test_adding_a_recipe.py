@@ -143,7 +143,7 @@ def test_a_page_by_its_path_and_a_package_that_is_not_registered(
     shown = mine.run("tag2mask", "run", "mine.yaml", "--data", mine.data(), "--budget", "tiny", "--dry-run")
     assert "# [1/6] cam  to be made" in shown and "--recipe mine" in shown
     # without its entry point the package's checkpoints are not built
-    code = "import sys; from tag2mask.modules.loading import load_stage; load_stage(sys.argv[1])"
+    code = "import sys; from tag2mask.modules.loading import load_checkpoint; load_checkpoint(sys.argv[1])"
     checkpoint = outside.folder / "runs/try/cam/checkpoints/last.ckpt"
     for name in ("my_papers", "my_papers-0.1.dist-info"):
         assert (outside.folder / name).is_dir()

@@ -1,4 +1,4 @@
-"""Every stage in two processes: each image is written exactly once, and steps chain as with one."""
+"""Every kind of step in two processes: each image is written exactly once, and steps chain as with one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tag2mask.artifacts import read_manifest
-from tests.stages import step_file
+from tests.step_files import step_file
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 IMAGES = 7
@@ -60,9 +60,9 @@ def _start(words: list[str]) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def _stage(run: Path, root: Path, step: str, command: str, launcher: list[str]) -> str:
+def _step(run: Path, root: Path, step: str, command: str, launcher: list[str]) -> str:
     script, _, extra = STEPS[step]
-    words = [*launcher, "-m", "tag2mask", "stage", script, command]
+    words = [*launcher, "-m", "tag2mask", "step", script, command]
     words += ["--config", str(step_file(run / f"{step}.yaml", "psa", step, "small", "voc"))]
     words += ["--step-dir", str(run / step)]
     words += ["--config", str(CONF / "logger" / "csv.yaml"), "--data.init_args.num_workers", "0"]
@@ -93,10 +93,10 @@ def odd_voc(tiny_voc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_every_stage_in_two_processes(odd_voc: Path, tmp_path: Path) -> None:
+def test_every_step_in_two_processes(odd_voc: Path, tmp_path: Path) -> None:
     for step, (_, commands, _) in STEPS.items():
         for command in commands:
-            printed = _stage(tmp_path, odd_voc, step, command, [sys.executable])
+            printed = _step(tmp_path, odd_voc, step, command, [sys.executable])
         manifest = read_manifest(tmp_path / step)
         assert manifest is not None and manifest.complete
         images = 3 if step == "segmentation" else IMAGES
@@ -110,6 +110,6 @@ def test_every_stage_in_two_processes(odd_voc: Path, tmp_path: Path) -> None:
 def test_torchrun_writes_each_image_once(odd_voc: Path, tmp_path: Path) -> None:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     for command in ("fit", "predict"):
-        printed = _stage(tmp_path, odd_voc, "cam", command, launcher)
+        printed = _step(tmp_path, odd_voc, "cam", command, launcher)
     assert f"{IMAGES} of {IMAGES} images written" in printed
     assert len(list((tmp_path / "cam" / "out").glob("*.npz"))) == IMAGES

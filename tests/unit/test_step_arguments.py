@@ -36,7 +36,7 @@ def test_every_setting_of_every_page_is_an_argument_of_its_class(name: str) -> N
             for step in load_recipe(LIBRARY, name, variant, budget=budget).steps:
                 settings = resolve(LIBRARY, step, Choice(budget))
                 check_settings(settings)
-                for part in ("model", "data"):  # none of ours is left to the stage
+                for part in ("model", "data"):  # none of ours is left to the step
                     found = signature_of(*settings[f"{part}.class_path"].value.rsplit(".", 1))
                     assert found and found.complete, settings[f"{part}.class_path"]
 
@@ -139,7 +139,7 @@ def test_package_in_the_working_folder_is_found(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(UserError, match="unknown setting of Own 'widht'; did you mean width"):
         check_settings(own | {"model.init_args.widht": Setting(1, "--cam")})
     made = {"model.class_path": Setting(f"{package}.learner.Made", "--cam")}
-    check_settings(made | {"model.init_args.any": Setting(1, "--cam")})  # left to the stage
+    check_settings(made | {"model.init_args.any": Setting(1, "--cam")})  # left to the step
 
 
 KINDS: list[Any] = [

@@ -143,19 +143,22 @@ def _generic(module: str, name: str, inner: ast.expr, depth: int) -> Any:
     """A type with brackets."""
     if name == "Literal":
         try:
-            return Literal[ast.literal_eval(inner)]
+            return _of(Literal, ast.literal_eval(inner))
         except ValueError:  # members of an enumeration
             return Any
     words = inner.elts if isinstance(inner, ast.Tuple) else [inner]
     if name == "tuple" and isinstance(words[-1], ast.Constant) and words[-1].value is ...:
         name, words = "Sequence", words[:1]
     kinds = tuple(type_of(module, word, depth) for word in words)
-    if name == "Optional":
-        kinds = (*kinds, None)
     if name in ("Union", "Optional"):
-        return Union[*kinds]
+        return _of(Union, kinds if name == "Union" else (*kinds, None))
     if name in _LISTS:
-        return Sequence[kinds[0]]
+        return _of(Sequence, kinds[0])
     if name == "tuple":
-        return tuple[*kinds]
-    return dict[kinds] if name in _MAPPINGS and len(kinds) == 2 else Any
+        return _of(tuple, kinds)
+    return _of(dict, kinds) if name in _MAPPINGS and len(kinds) == 2 else Any
+
+
+def _of(generic: Any, inner: Any) -> Any:
+    """``generic[inner]``, of types that no type checker knows."""
+    return generic[inner]

@@ -65,7 +65,7 @@ class ImageData(LightningDataModule):
         return self.dataset.classes
 
     def setup(self, stage: str) -> None:
-        """Checks every file that the stage will read, before anything is computed.
+        """Checks every file that the step will read, before anything is computed.
 
         Args:
             stage: "fit", "validate", "test" or "predict".

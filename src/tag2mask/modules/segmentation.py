@@ -16,7 +16,7 @@ from tag2mask.backbones import BackboneSpec
 from tag2mask.core import IGNORE, ImageSample, LabelsResult, TrainBatch, UserError, map_threads
 from tag2mask.heads import HeadSpec, MultiScaleMax, SmpSegmenter
 from tag2mask.metrics import Confusion, tag_f1
-from tag2mask.modules.base import Stage
+from tag2mask.modules.base import TrainableNetwork
 from tag2mask.modules.inference import InferenceSpec
 from tag2mask.modules.loading import load_backbone
 from tag2mask.modules.optim import Optimization
@@ -32,7 +32,7 @@ UNLIKELY = 0.05
 """Probability that a class must exceed somewhere in an image to take part in its CRF."""
 
 
-class SegmentationModel(Predictor, Stage):
+class SegmentationModel(Predictor, TrainableNetwork):
     """Images -> class scores per pixel, trained with cross-entropy on labels from an earlier step.
 
     Args:

@@ -72,8 +72,9 @@ def check_registered(step: str, settings: Layer, networks: Mapping[str, tuple[st
         UserError: with the origin of the class.
     """
     for setting, (trained, theirs) in networks.items():
-        class_path, origin = theirs.get("model.class_path", Setting("", ""))
-        module, _ = split_path(str(class_path))
+        found = theirs.get("model.class_path", Setting("", ""))
+        class_path, origin = str(found.value), found.origin
+        module, _ = split_path(class_path)
         if not module or is_trusted(module) or not _loads(settings, setting):
             continue
         package = module.partition(".")[0]
@@ -147,7 +148,9 @@ def _check_class(class_path: str, origin: str, path: str) -> None:
 def _check_part(settings: Layer, prefix: str, class_path: str) -> None:
     module, name = split_path(class_path)
     signature = signature_of(module, name)
-    for path, setting in settings.items() if signature else ():
+    if signature is None:
+        return
+    for path, setting in settings.items():
         if path.startswith(f"{prefix}."):
             _check_setting(signature, name, path.removeprefix(f"{prefix}."), setting, path)
 

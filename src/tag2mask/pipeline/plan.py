@@ -52,7 +52,7 @@ class StepPlan:
     Attributes:
         step: the step.
         folder: the step's folder in the run.
-        recipe: what the stage process is told as recipe.
+        recipe: what the process is told as recipe.
         settings: the resolved settings, nested; they go into a file in the folder.
         inputs: option -> folder of an earlier step.
         options: the remaining options.
@@ -79,7 +79,7 @@ class StepPlan:
 
     def words(self, command: str, fingerprint: str) -> list[str]:
         """The command line behind ``python -m tag2mask``."""
-        words = ["stage", self.step.script, command, "--config", str(self.folder / SETTINGS_NAME)]
+        words = ["step", self.step.script, command, "--config", str(self.folder / SETTINGS_NAME)]
         words += ["--step-dir", str(self.folder), "--recipe", self.recipe, "--fingerprint", fingerprint]
         for option, folder in self.inputs.items():
             words += [f"--{option}", str(folder)]

@@ -175,7 +175,7 @@ def _passing_on_signals(child: subprocess.Popen[bytes]) -> Iterator[list[int]]:
         received.append(number)
         if len(received) == 1:
             child.send_signal(number)
-            print("\nstopping: waiting for the stage to end (once more to kill it)", file=sys.stderr)
+            print("\nstopping: waiting for the step to end (once more to kill it)", file=sys.stderr)
         else:
             _end_group(child, signal.SIGTERM if len(received) == 2 else signal.SIGKILL)
 
@@ -202,7 +202,7 @@ class RunLock:
 
     The operating system's lock on the open file decides, so that it ends with its holder however
     that dies; the file's text only tells who it was. Children that are given `fd` hold it
-    too: a stage that outlives its runner still keeps others out.
+    too: a step that outlives its runner still keeps others out.
 
     Args:
         run_dir: the run folder; made when it is not there.
@@ -223,7 +223,7 @@ class RunLock:
         """Take the lock.
 
         Raises:
-            UserError: another runner, or a stage that it started, is at work in the folder.
+            UserError: another runner, or a step that it started, is at work in the folder.
         """
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -267,7 +267,7 @@ class RunLock:
 
     def _refuse(self, who: str, way: str) -> NoReturn:
         os.close(self._fd)
-        raise UserError(f"{self._path.parent} is in use by {who} or a stage that it started; {way}")
+        raise UserError(f"{self._path.parent} is in use by {who} or a step that it started; {way}")
 
     def _holder(self) -> str:
         try:

@@ -53,7 +53,7 @@ class Step:
     Attributes:
         name: name of the step and of its folder.
         stage: 1, 2 or 3.
-        script: the stage script that runs it.
+        script: the script that runs it.
         commands: ``fit`` and/or ``predict``, in order.
         kind: what its folder holds.
         inputs: option (without dashes) that takes a folder -> the step that fills it.

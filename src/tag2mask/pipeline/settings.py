@@ -27,7 +27,7 @@ class Settings:
         dataset: class path and class list of the data set, read from the data configuration.
         tags: CSV of tags.
         budget: full, or another budget that the recipe has.
-        backbone: name of the network that the stages build on, or the path of its settings.
+        backbone: name of the network that the steps build on, or the path of its settings.
         weights: imagenet, none, or a path.
         seed: for everything random.
         rounds: how often a recipe repeats the steps of a round.

@@ -48,9 +48,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     show.add_argument("--rounds", type=int, metavar="N", help="rounds, where steps are repeated")
     show.add_argument("--step", metavar="STEP", help="this step only")
     show.add_argument("--diff", metavar="RECIPE[:VARIANT]", help="print only what differs from this recipe")
-    show.add_argument(
-        "--yaml", action="store_true", help="print one step's settings for --config of its stage"
-    )
+    show.add_argument("--yaml", action="store_true", help="print one step's settings as a file for --config")
     show.set_defaults(handler=_show)
 
 

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from tag2mask.backbones import BackboneSpec
 from tag2mask.core import IGNORE, LabelsResult, UserError, unknown_name
-from tag2mask.modules import Predictor, Stage
+from tag2mask.modules import Predictor, TrainableNetwork
 from tag2mask.modules.optim import OptimizationBase
 from tag2mask.recipes.ial.region_data import RegionSample
 from tag2mask.recipes.ial.regions import confident_labels, pool_regions, region_labels
@@ -50,7 +50,7 @@ class StepOptimization(OptimizationBase):
         return LambdaLR(optimizer, lambda k: self.lr_gamma ** (k // self.lr_step))
 
 
-class RegionClassifier(Predictor, Stage):
+class RegionClassifier(Predictor, TrainableNetwork):
     """Images and superpixels -> a class per superpixel: backbone, mask pooling, fully connected layers.
 
     Trains with cross-entropy (equation 9) on the superpixels of which nearly all pixels have one

@@ -1,4 +1,4 @@
-"""What a stage prints: the user's mistakes, the library's notes, and no warning that says nothing."""
+"""What a step prints: the user's mistakes, the library's notes, and no warning that says nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KNOWN_WARNINGS = (
     ".*does not have many workers.*",
     ".*LeafSpec.*",
     ".*pin_memory.*",
-    ".*intended to run from within Python.*",  # the words after `stage SCRIPT` are ours to pass on
+    ".*intended to run from within Python.*",  # the words after `step SCRIPT` are ours to pass on
     ".*in eval mode at the start of training.*",  # frozen batch-norm, on purpose
     ".*No positive samples found in target.*",  # a class may be missing from a small split
     ".*smaller than the logging interval.*",
@@ -29,7 +29,7 @@ GOES_ON = "the same command goes on from here"
 
 
 def outcome_of(error: BaseException) -> tuple[int, str]:
-    """Exit code and message of what has ended a stage; no message if it is a bug."""
+    """Exit code and message of what has ended a step; no message if it is a bug."""
     if isinstance(error, StoppedBySignal):
         return STOPPED_CODE, f"stopped by {error}; {GOES_ON}"
     # Lightning answers Ctrl-C with an exit of its own.

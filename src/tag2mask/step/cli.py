@@ -1,4 +1,4 @@
-"""One stage as a plain LightningCLI that writes a step of a run."""
+"""One step of a run as a plain LightningCLI that fills the folder of the step."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ from tag2mask.callbacks import (
 )
 from tag2mask.core import UserError, keep_freed_memory, unknown_name
 from tag2mask.data.base import ImageData
-from tag2mask.modules import Predictor, Stage
-from tag2mask.stage.identity import config_hash, step_identity
-from tag2mask.stage.messages import hide_known_warnings, outcome_of, show_notes
-from tag2mask.stage.words import nulls_of_objects
+from tag2mask.modules import Predictor, TrainableNetwork
+from tag2mask.step.identity import config_hash, step_identity
+from tag2mask.step.messages import hide_known_warnings, outcome_of, show_notes
+from tag2mask.step.words import nulls_of_objects
 
 _CSV_LOGGER = {
     "class_path": "pytorch_lightning.loggers.CSVLogger",
@@ -49,17 +49,17 @@ _CSV_LOGGER = {
 """Where no logger is chosen; the step's folder is put before ``save_dir``."""
 
 
-class StageCLI(LightningCLI):
+class StepCLI(LightningCLI):
     """LightningCLI with a step's folder: configuration, checkpoints, results and manifest go there.
 
     Args:
         script: one of `tag2mask.artifacts.SCRIPTS`.
-        args: what follows ``tag2mask stage SCRIPT``.
+        args: what follows ``tag2mask step SCRIPT``.
     """
 
     def __init__(self, script: str, args: Sequence[str]) -> None:
         super().__init__(
-            Stage if script in TRAINING_SCRIPTS else Predictor,
+            TrainableNetwork if script in TRAINING_SCRIPTS else Predictor,
             ImageData,
             subclass_mode_model=True,
             subclass_mode_data=True,
@@ -81,7 +81,7 @@ class StageCLI(LightningCLI):
             default="last",
             help="checkpoint to use: last, or a logged value to maximise; val/miou looks at masks",
         )
-        if self.model_class is Stage:
+        if self.model_class is TrainableNetwork:
             parser.link_arguments(
                 "data", "model.init_args.num_classes", compute_fn=_count_classes, apply_on="instantiate"
             )
@@ -166,7 +166,7 @@ class StageCLI(LightningCLI):
     def before_predict(self) -> None:
         """Save the configuration, find the checkpoint and skip images that are done."""
         self._earlier_record()
-        if isinstance(self.model, Stage) and self.call.ckpt_path is None:
+        if isinstance(self.model, TrainableNetwork) and self.call.ckpt_path is None:
             self.call.ckpt_path = str(self._trained_checkpoint())
         self.call.weights_only = True
         self.call.return_predictions = False
@@ -195,7 +195,7 @@ class StageCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         """Tell the module which classes it has, for its checkpoint and its logs."""
-        if isinstance(self.model, Stage):
+        if isinstance(self.model, TrainableNetwork):
             self.model.classes = self.datamodule.classes
 
     def _save_config(self) -> None:
@@ -213,7 +213,7 @@ def _as_list(given: Any) -> list[Any]:
 
 
 def main(script: str, args: Sequence[str] | None = None) -> int:
-    """Run one command of a stage.
+    """Run one command of a step.
 
     Args:
         script: classifier, affinity, pseudo_labels or segmentation.
@@ -230,7 +230,7 @@ def main(script: str, args: Sequence[str] | None = None) -> int:
         with stopping_on_signals():
             if script not in SCRIPTS:
                 raise unknown_name("script", script, SCRIPTS)
-            StageCLI(script, sys.argv[1:] if args is None else args)
+            StepCLI(script, sys.argv[1:] if args is None else args)
     except BaseException as error:
         code, message = outcome_of(error)
         if not message:
