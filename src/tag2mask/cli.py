@@ -55,9 +55,14 @@ COMMANDS: dict[str, _Command] = {
     "score-step": _Command("tag2mask.evaluate.command", None),
     "report": _Command("tag2mask.report.command", "write runs up as one HTML page"),
     "data": _Command("tag2mask.data.command", "check, import or prepare a data set"),
+    "doctor": _Command("tag2mask.doctor", "print what works on this machine"),
+    "completion": _Command("tag2mask.completion", "print the completion of a shell"),
     "bench": _Command("tag2mask.bench", "time operators and losses against plain references"),
 }
 
+
+_PASSED_ON = ("step", "bench")
+"""Commands whose options other programs read."""
 
 _RENAMED = {"stage": "step"}
 """Earlier name of a command -> its name."""
@@ -151,6 +156,26 @@ def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
             imported = True
         elif command.help is not None:
             commands.add_parser(name, help=command.help, add_help=False)
+    return parser
+
+
+def whole_parser() -> argparse.ArgumentParser:
+    """The parser with the options of every command, for completion; it imports the modules of all."""
+    from tag2mask.artifacts.names import SCRIPTS
+
+    parser = argparse.ArgumentParser(prog="tag2mask")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command")
+    known = all_commands()
+    for name in _PASSED_ON:
+        passed_on = commands.add_parser(name, help=known[name].help)
+        if name == "step":
+            passed_on.add_argument("script", choices=SCRIPTS)
+            passed_on.add_argument("subcommand", choices=("fit", "validate", "test", "predict"))
+    for module in dict.fromkeys(c.module for name, c in known.items() if name not in _PASSED_ON):
+        _import(module).add_parser(commands)
+    for name in [name for name, command in known.items() if command.help is None]:
+        commands.choices.pop(name)
     return parser
 
 
