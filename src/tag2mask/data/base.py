@@ -65,7 +65,7 @@ class ImageData(LightningDataModule):
         return self.dataset.classes
 
     def setup(self, stage: str) -> None:
-        """Checks every file that the step will read, before anything is computed.
+        """Check every file that the step will read, before anything is computed.
 
         Args:
             stage: "fit", "validate", "test" or "predict".
@@ -83,14 +83,14 @@ class ImageData(LightningDataModule):
             self.check_predict()
 
     def train_crops(self) -> TrainCrops:
-        """Checks what training reads and makes the crops; overridden where a module trains."""
+        """Check what training reads and make the crops; overridden where a module trains."""
         raise UserError(f"{type(self).__name__} has nothing to train on: use it with predict")
 
     def check_val(self) -> None:
-        """Checks what validation reads; nothing unless overridden."""
+        """Check what validation reads; nothing unless overridden."""
 
     def check_predict(self) -> None:
-        """Checks the images of the predict split."""
+        """Check the images of the predict split."""
         self.dataset.check(self.predict_split_name, need_tags=False)
 
     def require_results(self, step: StepFolder, kind: str, wanted: Sequence[str] | None = None) -> Manifest:
@@ -142,7 +142,7 @@ class ImageData(LightningDataModule):
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
     def _fit_batch(self, images: int) -> None:
-        """Makes the batch smaller where the data set does not fill one, and says so."""
+        """Make the batch smaller where the data set does not fill one, and say so."""
         processes = 1 if self.trainer is None else self.trainer.world_size
         if images < processes:
             raise UserError(
@@ -215,7 +215,7 @@ def ordered_loader(images: Dataset[T_co], num_workers: int, batch_size: int = 1)
 def require_images(
     step_dir: Path, manifest: Manifest, dataset: ImageSet, wanted: Sequence[str] | None = None
 ) -> None:
-    """Checks that a step was made from images of this data set.
+    """Check that a step was made from images of this data set.
 
     Args:
         step_dir: the step's folder, for the message.

@@ -30,7 +30,7 @@ _LIST_FILES = (".csv", ".txt", ".npy", ".json")
 
 @dataclass(frozen=True)
 class Extras:
-    """What is asked for this time only, and not remembered by the run folder.
+    """Options of one call, which the run folder does not remember.
 
     Attributes:
         devices: devices per command.
@@ -52,7 +52,7 @@ class StepPlan:
     Attributes:
         step: the step.
         folder: the step's folder in the run.
-        recipe: what the process is told as recipe.
+        recipe: the value of ``--recipe``.
         settings: the resolved settings, nested; they go into a file in the folder.
         inputs: option -> folder of an earlier step.
         options: the remaining options.
@@ -172,7 +172,7 @@ def _overrides(step: Step, extras: Extras) -> Layer:
 
 
 def _run_settings(step: Step, settings: Settings, dataset: Mapping[str, Any]) -> tuple[Layer, dict[str, str]]:
-    """What the run's settings change in a step's, and hashes of the files that they name."""
+    """The settings of a step that the whole run sets, and hashes of the files that they name."""
     found, hashes = Layer(), dict[str, str]()
     if settings.tags:
         # a table of images calls its CSV of tags `csv`, every other data set `tags`

@@ -134,7 +134,7 @@ class _Stream:
         self._last = "\n"
 
     def copy(self) -> bool:
-        """Pass on what there is; False at the end."""
+        """Pass on the output that is there; return False at the end."""
         data = os.read(self.pipe.fileno(), 65536)
         text = self._decoder.decode(data, final=not data)
         self._log.write(text)
@@ -251,7 +251,7 @@ class RunLock:
             self._beside.unlink(missing_ok=True)
 
     def _hold_by_file(self) -> None:
-        """Where the file system has no locks: a file that only one runner can make."""
+        """Hold the folder by a file that only one runner can make, where the file system has no locks."""
         me = {"pid": os.getpid(), "host": socket.gethostname()}
         try:
             with open(self._beside, "x", encoding="utf-8") as file:

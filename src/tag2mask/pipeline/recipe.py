@@ -33,7 +33,7 @@ from tag2mask.pipeline.rounds import MARK, OUTSIDE, Round, count_rounds, fill, r
 
 
 class Section(NamedTuple):
-    """Layer of a step, and when they hold.
+    """Settings of a step, and when they hold.
 
     Attributes:
         when: page (always), backbones, budgets or variant.
@@ -62,7 +62,7 @@ class Step:
         sections: what the pages set.
         template: its name in the page.
         turn: the round that it belongs to.
-        fixed: inputs that its round settles, whatever a variant says.
+        fixed: inputs that its round sets, which no variant changes.
     """
 
     name: str

@@ -96,21 +96,21 @@ class _Commands:
         self.wrap = launchers.choose(prepared.request.launcher, program, prepared.request.extras.devices)
 
     def status(self, task: Task, text: str, score: str = "", alarms: Sequence[Alarm] = ()) -> str:
-        """The line of a step."""
+        """The line that is printed for a step."""
         total = len(self.prepared.recipe.steps)
         return status_line(task.number, total, task.plan.step.name, text, score, alarms)
 
     def check(self) -> list[str]:
-        """Checks the data set."""
+        """The command that checks the data set."""
         return [*self.program, *check_words(self.prepared.settings)]
 
     def score(self, task: Task) -> list[str]:
-        """Scores a step; on every image where the paper's numbers are of every image."""
+        """The command that scores a step; on every image where the paper's numbers are of every image."""
         every = ["--every-image"] if self.prepared.recipe.paper.get("every_image") else []
         return [*self.program, "score-step", str(task.plan.folder), *every, *self.data_class]
 
     def report(self) -> list[str]:
-        """Writes the report."""
+        """The command that writes the report."""
         return [*self.program, "report", str(self.run_dir), *self.data_class]
 
     def show(self) -> None:

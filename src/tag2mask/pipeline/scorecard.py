@@ -27,7 +27,7 @@ from tag2mask.pipeline.state import is_complete
 
 
 def read_score(step_dir: Path) -> dict[str, Any] | None:
-    """What scoring found out about a step, or None if it was not scored yet.
+    """The score of a step, or None if it has not been scored yet.
 
     Raises:
         UserError: the file is broken.
@@ -41,7 +41,7 @@ def step_seconds(manifest: Manifest) -> float:
 
 
 def update_scorecard(run_dir: Path, recipe: Recipe, settings: Settings) -> dict[str, Any]:
-    """Write the scorecard anew from what the finished steps left, and return it.
+    """Write the scorecard from the files of the finished steps, and return it.
 
     Scores are shares in [0, 1], as in each step's ``score.json``; what other tools added beside
     our keys is kept.

@@ -1,4 +1,4 @@
-"""The command ``tag2mask recipes``: which recipes there are, and what they are set to."""
+"""The command ``tag2mask recipes``: the recipes, and their settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a step is done, half done, or was made with something else; and whether another run has it."""
+"""The state of a step: done, half done, made with other settings, or done in another run."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def decide(plan: StepPlan, parents: Mapping[str, str | None]) -> Decision:
 
 
 def _heal(folder: Path, manifest: Manifest, step: Step) -> Decision:
-    """What a finished step lacks of what it has made: files that were deleted since."""
+    """What to do about a finished step, some of whose files may have been deleted since."""
     if manifest.checkpoint and not checkpoint_path(folder, manifest).is_file():
         return Decision(Action.AGAIN, step.commands, (f"{manifest.checkpoint} is gone",))
     if "predict" not in step.commands:

@@ -57,7 +57,7 @@ def step_identity(
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
-    """Hash of a resolved configuration without what does not change the result."""
+    """Hash of a resolved configuration, without the options that change no result."""
     kept = copy.deepcopy({k: v for k, v in config.items() if k not in _NOT_IDENTITY})
     for key in _NOT_IDENTITY_TRAINER:
         kept.get("trainer", {}).pop(key, None)

@@ -1,4 +1,4 @@
-"""What a step prints: the user's mistakes, the library's notes, and no warning that says nothing."""
+"""What a step prints: mistakes of the user and notes of the library, no warnings about intended behaviour."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def mistake_of(error: BaseException) -> str:
 
 
 def hide_known_warnings() -> None:
-    """Hide warnings about what is meant to be so."""
+    """Hide warnings about intended behaviour."""
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     for pattern in _KNOWN_WARNINGS:
         warnings.filterwarnings("ignore", pattern)

@@ -28,7 +28,7 @@ _Job = tuple[Path, str, Mapping[str, Any], list[tuple[Any, int]]]
 def draw_masks(
     paths: Sequence[Path], index: ImageIndex, images: Mapping[str, str], out: Path, classes: ClassList
 ) -> int:
-    """Draws a palette PNG for each image of COCO's annotations; returns how many.
+    """Draw a palette PNG for each image of COCO's annotations; return how many.
 
     Large objects are drawn first, so that small ones lie upon them; crowds become 255 (not scored). Borders
     of polygons may lie a pixel further out than in COCO's own drawing.
