@@ -101,7 +101,7 @@ SEEDS           ?= 0 1 2
 ANIMALS_FLAGS   = --data $(ANIMALS_DATA) --data-root $(ANIMALS) --backbone mobilenetv2_100 \
                   --weights $(ANIMALS_WEIGHTS) --budget small
 
-.PHONY: animals results bench bench-scaling
+.PHONY: animals results bench bench-scaling bench-training
 animals: setup ## psa and its upper bound on the real images of voc-animals, once per seed (hours on 2 cores), then `results`
 	for seed in $(SEEDS); do \
 	  $(TAG2MASK) run psa $(ANIMALS_FLAGS) --seed $$seed --run-dir runs/animals-$$seed && \
@@ -115,6 +115,9 @@ bench: setup ## time every operator and loss beside its plain reference (minutes
 
 bench-scaling: setup ## cost of the operators against image size, labels and threads (minutes, on a quiet machine)
 	$(BIN)/python -m benchmarks.scaling --json benchmarks/results/scaling-cpu.json
+
+bench-training: setup ## parts of a training step in float32 and bfloat16, on the images of ANIMALS (minutes, one core)
+	$(BIN)/python -m benchmarks.training --data $(ANIMALS) --json benchmarks/results/training-cpu.json
 
 # GPU: what `make gpu` needs beside torch, torchvision, timm, numpy, numba, OpenCV and Lightning, for a machine
 # without a registry; GPU_PYTHON is the Python there.

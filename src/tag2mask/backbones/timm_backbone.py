@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from tag2mask.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone, Normalisation, Tap
 from tag2mask.backbones.phase_conv import use_phase_convolutions
+from tag2mask.backbones.strided_conv import use_strided_convolutions
 from tag2mask.backbones.weights import backbone_part, load_into, load_state
 from tag2mask.core import UserError
 
@@ -57,6 +58,7 @@ class TimmBackbone(Backbone):
         if weights not in ("imagenet", "none"):
             load_into(model, backbone_part(load_state(weights)), weights, ignored=_classifier_keys(cfg))
         use_phase_convolutions(model)
+        use_strided_convolutions(model)
         self.model = model
         self._multiple = 1
         self.taps: dict[str, Tap] = {"out": Tap(0, 0)}

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from tag2mask.backbones import Tap
 from tag2mask.backbones.base import init_convolutions
+from tag2mask.backbones.phase_conv import use_phase_convolutions
 from tag2mask.core import UserError
 
 _RATES = (6, 12, 18)
@@ -56,6 +57,7 @@ class DeepLabV3PlusHead(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_outputs, 1)
         init_convolutions(self)
+        use_phase_convolutions(self)
         nn.init.normal_(self.classifier.weight, std=0.01)
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:

@@ -3,15 +3,18 @@
 from tag2mask.losses.affinity import AffinityLoss, affinity_loss
 from tag2mask.losses.colour_affinity import ColourAffinityLoss, colour_affinity_loss
 from tag2mask.losses.dense_energy import DenseEnergyLoss, dense_energy_loss
+from tag2mask.losses.generalised_cross_entropy import GeneralisedCrossEntropy, generalised_cross_entropy
 from tag2mask.losses.region_smoothness import RegionSmoothnessLoss, region_smoothness_loss
 
 __all__ = [
     "AffinityLoss",
     "ColourAffinityLoss",
     "DenseEnergyLoss",
+    "GeneralisedCrossEntropy",
     "RegionSmoothnessLoss",
     "affinity_loss",
     "colour_affinity_loss",
     "dense_energy_loss",
+    "generalised_cross_entropy",
     "region_smoothness_loss",
 ]

@@ -131,7 +131,7 @@ class Classifier(Predictor, TrainableNetwork):
 
     def training_step(self, batch: TrainBatch, batch_index: int) -> Tensor:
         """The classification loss of a batch of crops with the tags of their images."""
-        loss: Tensor = self.loss(self(batch["image"]), batch["tags"])
+        loss: Tensor = self.loss(self(batch["image"]).float(), batch["tags"])
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["image"]))
         return loss
 

@@ -38,6 +38,7 @@ from tag2mask.callbacks import (
 from tag2mask.core import UserError, keep_freed_memory, unknown_name
 from tag2mask.data.base import ImageData
 from tag2mask.modules import Predictor, TrainableNetwork
+from tag2mask.step.hardware import usable_precision
 from tag2mask.step.identity import config_hash, step_identity
 from tag2mask.step.messages import hide_known_warnings, outcome_of, show_notes
 from tag2mask.step.words import nulls_of_objects
@@ -115,6 +116,7 @@ class StepCLI(LightningCLI):
         trainer = self.config_init[self.subcommand].trainer
         given, plugins = _as_list(trainer.callbacks), _as_list(trainer.plugins)
         own = self._step_callbacks() if self.subcommand in ("fit", "predict") else []
+        kwargs = {"precision": usable_precision(trainer), **kwargs}
         wanted = trainer.enable_progress_bar is not False
         if wanted and not any(isinstance(c, ProgressBar) for c in given):
             own.append(StepProgressBar())

@@ -93,7 +93,7 @@ class PairwiseLearner(Predictor, TrainableNetwork):
         images, maps = batch["image"].flatten(0, 1), batch["maps"].flatten(0, 1)
         labels, superpixels = batch["label"].flatten(0, 1), batch["superpixels"].flatten(0, 1)
         logits, gates = self(images, maps)
-        total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+        total = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="sum")
         # With a mean over no pixel there is nothing to divide by.
         known = (labels != IGNORE).sum().clamp(min=1)
         parts = {"known": total / known}

@@ -115,7 +115,7 @@ class RegionClassifier(Predictor, TrainableNetwork):
         """Logits (R, K + 1) of the superpixels (H, W) of one image (3, H, W), RGB 0..255."""
         features = self.backbone(image[None])[self.tap][0]
         logits: Tensor = self.head(pool_regions(features.float(), superpixels))
-        return logits
+        return logits.float()
 
     def training_step(self, batch: list[RegionSample], batch_index: int) -> Tensor:
         """Mean cross-entropy over the samples among all superpixels of a few images; 0 without any."""
