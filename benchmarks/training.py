@@ -33,6 +33,7 @@ from tag2mask.modules.optim import Optimization
 BACKBONE = BackboneSpec(name="mobilenetv2_100", weights="none", output_stride=16, frozen=("stride4",))
 OPTIMIZATION = Optimization(optimizer="torch.optim.AdamW", lr=2e-4, weight_decay=0.01)
 SIZED = AugmentSpec(crop=320, long_side=(256, 448))
+Batch = dict[str, Any]
 PARTS = ("loader", "forward", "backward", "optimiser")
 
 
@@ -68,14 +69,14 @@ def networks(classes: int) -> dict[str, tuple[TrainableNetwork, int]]:
     }
 
 
-def batch_of(images: VOC, count: int) -> dict[str, Any]:
+def batch_of(images: VOC, count: int) -> Batch:
     """Crops with everything that the three networks read; true masks stand for all labels."""
     crops = TrainCrops(images, images.ids("train")[:count], Augment(SIZED), True, TrueMasks(images))
-    batch: dict[str, Any] = default_collate([crops[i] for i in range(count)])
+    batch: Batch = default_collate([crops[i] for i in range(count)])
     return {**batch, "fg_labels": batch["label"].byte(), "bg_labels": batch["label"].byte()}
 
 
-def measure(name: str, network: TrainableNetwork, batch: dict[str, Any], repeats: int, loader: float) -> list[Cost]:
+def measure(name: str, network: TrainableNetwork, batch: Batch, repeats: int, loader: float) -> list[Cost]:
     """The cost of a step in float32 and in bfloat16, after a first step of each for the caches."""
     network.train()
     network.log = network.log_dict = lambda *args, **kwargs: None  # type: ignore[method-assign]
@@ -93,7 +94,7 @@ def measure(name: str, network: TrainableNetwork, batch: dict[str, Any], repeats
     return costs
 
 
-def _step(network: TrainableNetwork, batch: dict[str, Any], optimizer: Optimizer, bfloat16: bool) -> list[float]:
+def _step(network: TrainableNetwork, batch: Batch, optimizer: Optimizer, bfloat16: bool) -> list[float]:
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bfloat16):
         loss, forward = _timed(lambda: network.training_step(batch, 0))
     optimizer.zero_grad()

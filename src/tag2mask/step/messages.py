@@ -13,6 +13,7 @@ from tag2mask.core.errors import STOPPED_CODE
 
 _KNOWN_WARNINGS = (
     ".*does not have many workers.*",
+    ".*is not supported by the model summary.*",  # it counts 4 bytes a weight, which is right
     ".*LeafSpec.*",
     ".*pin_memory.*",
     ".*intended to run from within Python.*",  # the words after `step SCRIPT` are ours to pass on
