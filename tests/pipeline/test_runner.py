@@ -172,6 +172,10 @@ def test_command_line_of_a_step(bench: Bench, tmp_path: Path) -> None:
         "trainer": {"max_epochs": 1},
         "seed_everything": 7,
     }
+    origins = json.loads((bench.run_dir / "cam" / "origins.json").read_text())
+    assert origins["seed_everything"] == "--seed" and origins["trainer.max_epochs"].startswith(
+        "recipes/toy.yaml:"
+    )
     label = steps["label:predict"]
     assert _option(label, "--data.init_args.maps_dir") == f"{run}/cam"
     assert _option(label, "--model.init_args.affinity_from") == f"{run}/learn"

@@ -15,6 +15,8 @@ from tag2mask.artifacts import load_maps, read_manifest
 from tag2mask.core import ClassList, UserError
 from tag2mask.data import VOC
 from tag2mask.modules import Classifier, load_checkpoint
+from tag2mask.report import Step
+from tag2mask.report.training import read_history
 from tag2mask.step import main
 from tests.step_files import step_file
 
@@ -66,6 +68,12 @@ def test_step_folder_holds_what_the_design_promises(fitted: Path) -> None:
 def test_metrics_have_map_f1_and_the_fixed_threshold(fitted: Path) -> None:
     metrics = json.loads((fitted / "metrics.json").read_text())
     assert {"val/mAP", "val/F1", "val/mAP/bird", "cam_threshold"} <= set(metrics)
+
+
+def test_short_trainings_have_a_curve(fitted: Path) -> None:
+    """One step of training; Lightning's own interval of 50 steps would leave no point."""
+    history = read_history(Step("cam", fitted, read_manifest(fitted) or pytest.fail("no manifest")))
+    assert [at for at, _ in history["train/loss"]] == [0] and "val/mAP" in history
 
 
 def test_override_reaches_the_step_and_the_saved_configuration(tiny_voc: Path, tmp_path: Path) -> None:

@@ -14,6 +14,15 @@ REPORT_NAME = "report.html"
 SCORE_NAME = "score.json"
 """In a step's folder: its scores."""
 
+IMAGE_SCORES_NAME = "image_scores.json"
+"""In a step's folder: the mean IoU of each image, by id."""
+
+SETTINGS_NAME = "settings.yaml"
+"""In a step's folder: the resolved settings that its commands are started with."""
+
+ORIGINS_NAME = "origins.json"
+"""In a step's folder: the file and line, or option, that each setting comes from."""
+
 METRICS_NAME = "metrics.json"
 """In a step's folder: what the network measured itself while it was trained."""
 

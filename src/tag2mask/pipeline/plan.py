@@ -10,7 +10,14 @@ from typing import Any
 
 import yaml
 
-from tag2mask.artifacts import atomic_write_text, sha256_file, sha256_json
+from tag2mask.artifacts import (
+    ORIGINS_NAME,
+    SETTINGS_NAME,
+    atomic_write_json,
+    atomic_write_text,
+    sha256_file,
+    sha256_json,
+)
 from tag2mask.core.errors import unknown_name
 from tag2mask.core.library import Library
 from tag2mask.core.pages import Layer, Setting, nest, overlay
@@ -19,9 +26,6 @@ from tag2mask.pipeline.form import PARTS, part_settings
 from tag2mask.pipeline.recipe import Recipe, Step
 from tag2mask.pipeline.resolve import Choice, budgets_of, resolve
 from tag2mask.pipeline.settings import Settings
-
-SETTINGS_NAME = "settings.yaml"
-"""In a step's folder: the resolved settings that its commands are started with."""
 
 _DATASET = "data.init_args.dataset.init_args"
 _WEIGHTS = "model.init_args.backbone.weights"
@@ -57,6 +61,7 @@ class StepPlan:
         inputs: option -> folder of an earlier step.
         options: the remaining options.
         parts: what decides on the result, as plain values: the source of the fingerprint.
+        origins: path of each setting -> file and line, or option, that it comes from.
     """
 
     step: Step
@@ -66,6 +71,7 @@ class StepPlan:
     inputs: dict[str, Path]
     options: tuple[str, ...]
     parts: dict[str, Any]
+    origins: dict[str, str] = field(default_factory=dict)
 
     def fingerprinted(self, command: str, parents: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
         """Fingerprint of a command and the parts it is made of.
@@ -86,7 +92,8 @@ class StepPlan:
         return [*words, *self.options]
 
     def write_settings(self) -> None:
-        """Write the settings into the step's folder."""
+        """Write the settings, and where each comes from, into the step's folder."""
+        atomic_write_json(self.folder / ORIGINS_NAME, self.origins)
         atomic_write_text(self.folder / SETTINGS_NAME, yaml_text(self.settings))
 
 
@@ -148,14 +155,16 @@ def _plan(
         "options": list(extras.args),
         "files": hashes | _list_hashes(dataset, settings.data_root),
     }
+    whole = overlay(resolved, root, own, asked)
     return StepPlan(
         step=step,
         folder=run_dir / step.name,
         recipe=recipe.label,
-        settings=nest(overlay(resolved, root, own, asked)),
+        settings=nest(whole),
         inputs={option: run_dir / source for option, source in step.inputs.items()},
         options=(*options, *extras.args),
         parts=parts,
+        origins={path: setting.origin for path, setting in whole.items()},
     )
 
 

@@ -60,7 +60,7 @@ def update_scorecard(run_dir: Path, recipe: Recipe, settings: Settings) -> dict[
         "weights": settings.weights,
         "initial_weights": _initial_weights(run_dir, done),
         "seed": settings.seed,
-        "steps": {name: score for name, score in scores.items() if score is not None},
+        "steps": {name: _short(score) for name, score in scores.items() if score is not None},
         "alarms": {name: found for name in done if (found := _alarms(run_dir / name))},
         "seconds": {name: round(step_seconds(manifest), 1) for name, manifest in done.items()},
         "versions": next((m.versions for m in reversed(done.values())), {}),
@@ -83,6 +83,13 @@ def _initial_weights(run_dir: Path, done: Mapping[str, Manifest]) -> dict[str, s
         if "fit" in manifest.commands and path.is_file():
             found[name] = backbone_of(read_page(path).plain).get("weights", "")
     return {name: weights for name, weights in found.items() if weights}
+
+
+def _short(score: Any) -> Any:
+    """A score without what only the report draws."""
+    if not isinstance(score, dict):
+        return score
+    return {name: _short(value) for name, value in score.items() if name not in ("confusion", "curve")}
 
 
 def _finished(run_dir: Path, step: Step) -> Manifest | None:

@@ -7,12 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from tag2mask.core.commands import add_command
 from tag2mask.core.errors import UserError, unknown_name
 from tag2mask.core.library import FULL, Library, open_library
-from tag2mask.core.pages import Layer, nest
+from tag2mask.core.pages import Layer, nest, setting_text
 from tag2mask.pipeline.arguments import check_settings
 from tag2mask.pipeline.form import part_settings
 from tag2mask.pipeline.plan import yaml_text
@@ -133,7 +131,7 @@ def _heading(step: Step) -> str:
 
 
 def _lines(settings: Layer) -> list[str]:
-    values = {path: _shown(setting.value) for path, setting in settings.items()}
+    values = {path: setting_text(setting.value) for path, setting in settings.items()}
     left = max(len(path) for path in values)
     right = max((len(value) for value in values.values() if len(value) <= 40), default=0)
     return [
@@ -176,8 +174,6 @@ def _value(settings: Layer, path: str) -> Any:
 
 
 def _told(settings: Layer, path: str) -> str:
-    return f"{_shown(settings[path].value)} ({settings[path].origin})" if path in settings else "not set"
-
-
-def _shown(value: Any) -> str:
-    return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("\n...\n").strip()
+    return (
+        f"{setting_text(settings[path].value)} ({settings[path].origin})" if path in settings else "not set"
+    )

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from jsonargparse import dict_to_namespace
 from lightning_fabric.plugins import CheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -25,6 +26,7 @@ from tag2mask.artifacts import (
 from tag2mask.callbacks import (
     CamPanels,
     LastCheckpoint,
+    LogSteps,
     PredictionWriter,
     RandomState,
     StepProgressBar,
@@ -47,7 +49,7 @@ _CSV_LOGGER = {
     "class_path": "pytorch_lightning.loggers.CSVLogger",
     "init_args": {"save_dir": "logs", "name": ""},
 }
-"""Where no logger is chosen; the step's folder is put before ``save_dir``."""
+"""Beside every other logger, for the curves of the report; the step's folder is put before ``save_dir``."""
 
 
 class StepCLI(LightningCLI):
@@ -104,8 +106,9 @@ class StepCLI(LightningCLI):
         """Point loggers and Lightning's files to the step's folder."""
         step_dir = Path(self.options.step_dir)
         self.options.trainer.default_root_dir = str(step_dir)
-        loggers = self.options.trainer.logger
-        for logger in loggers if isinstance(loggers, list) else [loggers]:
+        if self.subcommand == "fit":
+            self.options.trainer.logger = _with_csv(self.options.trainer.logger)
+        for logger in _as_list(self.options.trainer.logger):
             if hasattr(logger, "init_args") and "save_dir" in logger.init_args:
                 logger.init_args.save_dir = str(step_dir / "logs")
             if hasattr(logger, "init_args") and "step_dir" in logger.init_args:
@@ -134,6 +137,8 @@ class StepCLI(LightningCLI):
             return [writer, StepRecorder(identity, writer), StopOnSignal()]
         callbacks: list[pl.Callback] = [StopWhenNotFinite(), CamPanels(), StepRecorder(identity)]
         callbacks += [RandomState(), StopOnSignal(), LastCheckpoint(identity.folder)]
+        if self.options.trainer.log_every_n_steps is None:
+            callbacks.append(LogSteps())
         if self.options.select_by != "last":
             callbacks.append(
                 ModelCheckpoint(
@@ -212,6 +217,15 @@ def _count_classes(data: ImageData) -> int:
 
 def _as_list(given: Any) -> list[Any]:
     return list(given) if isinstance(given, list | tuple) else [] if given is None else [given]
+
+
+def _with_csv(given: Any) -> Any:
+    """The chosen loggers with the one of `_CSV_LOGGER`, unless it is among them or there shall be none."""
+    loggers = _as_list(given)
+    paths = [getattr(logger, "class_path", "") for logger in loggers]
+    if not all(paths) or _CSV_LOGGER["class_path"] in paths:  # no path: true or false
+        return given
+    return [*loggers, dict_to_namespace(_CSV_LOGGER)]
 
 
 def main(script: str, args: Sequence[str] | None = None) -> int:
