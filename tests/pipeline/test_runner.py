@@ -646,6 +646,17 @@ def test_scores_on_every_image_where_the_papers_are(bench: Bench, capsys: pytest
     assert f"score-step {bench.run_dir}/cam --every-image\n" in capsys.readouterr().out
 
 
+def test_a_score_outside_the_papers_range_is_named(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    page = yaml.safe_load(bench.page.read_text())
+    paper = {"targets": {"cam": 48.0}, "ranges": {"cam": [46, 50]}}
+    bench.page.write_text(yaml.safe_dump({**page, "paper": paper}, sort_keys=False))
+    bench.write_data("voc_aug", ["cat"])
+    assert bench.run(asked={"data": "voc_aug"}, stages=[1]) == 0
+    assert (
+        "\n  ! cam 64.0: the paper has 48.0, expected are 46 to 50; check weights" in capsys.readouterr().out
+    )
+
+
 def test_steps_of_another_run_are_copied_where_they_would_be_the_same(
     bench: Bench, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -32,7 +32,7 @@ STEP_KEYS = (
     "by_round",
 )
 ROUND_KEYS = ("name", *STRUCTURE, *PARTS)
-PAPER_KEYS = ("citation", "targets", "every_image")
+PAPER_KEYS = ("citation", "targets", "ranges", "every_image")
 VARIANT_KEYS = ("title", "targets", "skip", "steps")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -165,20 +165,32 @@ def check_facts(change: Change, name: str, facts: Mapping[str, Any], others: Ite
             raise UserError(f"{where}: {what} of step {name!r} is {facts[what]!r}; use one of {shown}")
 
 
-def check_targets(page: Page, where: str, targets: Any, known: Iterable[str]) -> None:
-    """Refuse targets of steps that a recipe does not have in any number of rounds.
+def check_paper(page: Page, where: str, paper: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Refuse numbers of steps that a recipe does not have in any number of rounds, and ranges that are none.
 
     Args:
         page: the page.
-        where: path of the targets in the page.
-        targets: step -> the paper's mIoU in percent.
+        where: the part of the page: paper, or a variant, which has targets but no ranges of its own.
+        paper: ``targets`` (step -> the paper's mIoU in percent) and ``ranges`` (step -> lowest and highest
+            mIoU to expect).
         known: names of the steps, and those of the steps of a round as the page gives them.
 
     Raises:
         UserError: with file, line, and the near name.
     """
     names = sorted(set(known))
-    for key in mapping(page, where, targets):
+    _check_names(page, f"{where}.targets", paper.get("targets"), names)
+    if where != "paper":
+        return
+    _check_names(page, "paper.ranges", paper.get("ranges"), names)
+    for step, limits in (paper.get("ranges") or {}).items():
+        if not (isinstance(limits, list) and len(limits) == 2 and 0 <= limits[0] < limits[1] <= 100):
+            at = page.where(f"paper.ranges.{step}")
+            raise UserError(f"{at}: a range is two numbers of 0..100, the lower first; got {limits}")
+
+
+def _check_names(page: Page, where: str, plain: Any, names: Sequence[str]) -> None:
+    for key in mapping(page, where, plain):
         patterns = (re.escape(name).replace(re.escape(MARK), r"\d+") for name in names)
         if not any(re.fullmatch(pattern, str(key)) for pattern in patterns):
             raise UserError(f"{page.where(f'{where}.{key}')}: {unknown_name('step', str(key), names)}")

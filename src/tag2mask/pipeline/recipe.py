@@ -21,7 +21,7 @@ from tag2mask.pipeline.form import (
     backbone_of,
     check_facts,
     check_keys,
-    check_targets,
+    check_paper,
     inputs_of,
     mapping,
     part_settings,
@@ -289,8 +289,8 @@ def _check_steps(page: Page, recipe: Recipe) -> None:
                     f"which is no earlier step; earlier: {', '.join(seen) or 'none'}"
                 )
         seen.append(step.name)
-    part = f"variants.{recipe.variant}.targets" if recipe.variant else "paper.targets"
-    check_targets(page, part, recipe.paper.get("targets"), [*seen, *(s.template for s in recipe.steps)])
+    part = f"variants.{recipe.variant}" if recipe.variant else "paper"
+    check_paper(page, part, recipe.paper, [*seen, *(s.template for s in recipe.steps)])
     stages = [step.stage for step in recipe.steps]
     if stages != sorted(stages):
         raise UserError(

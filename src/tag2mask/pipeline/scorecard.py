@@ -18,7 +18,6 @@ from tag2mask.artifacts import (
     read_json,
     read_manifest,
 )
-from tag2mask.core.alarms import Alarm
 from tag2mask.core.pages import read_page
 from tag2mask.core.tables import NOTHING, Table, duration, percent
 from tag2mask.pipeline.recipe import Recipe, Step
@@ -129,11 +128,11 @@ def _metric_names(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def status_line(
-    index: int, total: int, name: str, text: str, score: str = "", alarms: Iterable[Alarm] = ()
+    index: int, total: int, name: str, text: str, score: str = "", warnings: Iterable[str] = ()
 ) -> str:
-    """``[3/6] walk  done in 0:45  mIoU 64.0 (train)``, and a line for each alarm."""
+    """``[3/6] walk  done in 0:45  mIoU 64.0 (train)``, and a line for each warning."""
     line = f"[{index}/{total}] {name}  {text}" + (f"  {score}" if score else "")
-    return "\n".join([line, *(f"  ! {alarm.text}; {alarm.todo}" for alarm in alarms)])
+    return "\n".join([line, *(f"  ! {warning}" for warning in warnings)])
 
 
 def alarm_line(card: Mapping[str, Any]) -> str:
