@@ -12,7 +12,7 @@ BIN      := $(VENV)/bin
 STAMP    := $(VENV)/.tag2mask-setup
 TAG2MASK := $(BIN)/tag2mask
 
-# A flag is passed only when its variable has a value; ARGS go to the stages as they are.
+# A flag is passed only when its variable has a value; ARGS go to the steps as they are.
 flag       = $(if $($(2)),$(1) "$($(2))")
 # A run folder knows its data set, so the default one is named to a new folder only.
 DATA_FLAG  = $(if $(and $(filter file,$(origin DATA)),$(wildcard $(RUN)/run.json)),,--data "$(DATA)")
@@ -21,7 +21,7 @@ RUN_FLAGS  = $(DATA_FLAG) --run-dir "$(RUN)" $(call flag,--data-root,DATA_ROOT) 
              $(call flag,--logger,LOGGER) $(call flag,--devices,DEVICES) $(call flag,--nodes,NODES) $(call flag,--launcher,LAUNCHER) \
              $(call flag,--cluster,CLUSTER) \
              $(call flag,--seed,SEED) $(call flag,--from,FROM)
-STAGE_ARGS = $(if $(ARGS),-- $(ARGS))
+STEP_ARGS = $(if $(ARGS),-- $(ARGS))
 
 .DEFAULT_GOAL := help
 # The stages build on each other, so `make -j stage1 stage2 stage3` runs them in order too.
@@ -50,7 +50,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: setup ## run the whole psa recipe on the generated data set and print the score table
-	$(TAG2MASK) run psa --data shapes --budget demo --run-dir runs/demo $(STAGE_ARGS)
+	$(TAG2MASK) run psa --data shapes --budget demo --run-dir runs/demo $(STEP_ARGS)
 
 test: setup lint typecheck imports ## check style, types and imports, and run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
@@ -59,7 +59,7 @@ stage1: setup ## train the classifier and write class activation maps
 stage2: setup ## learn affinities and write pseudo-labels
 stage3: setup ## train the segmentation model and score it
 stage1 stage2 stage3:
-	$(TAG2MASK) run $(RECIPE) --stage $(@:stage%=%) $(RUN_FLAGS) $(STAGE_ARGS)
+	$(TAG2MASK) run $(RECIPE) --stage $(@:stage%=%) $(RUN_FLAGS) $(STEP_ARGS)
 
 report: setup ## write the HTML page of RUN
 	$(TAG2MASK) report "$(RUN)"
@@ -102,7 +102,7 @@ SEEDS           ?= 0 1 2
 ANIMALS_FLAGS   = --data $(ANIMALS_DATA) --data-root $(ANIMALS) --backbone mobilenetv2_100 \
                   --weights $(ANIMALS_WEIGHTS) --budget small
 
-.PHONY: animals results bench bench-scaling
+.PHONY: animals results bench bench-scaling bench-training
 animals: setup ## psa and its upper bound on the real images of voc-animals, once per seed (hours on 2 cores), then `results`
 	for seed in $(SEEDS); do \
 	  $(TAG2MASK) run psa $(ANIMALS_FLAGS) --seed $$seed --run-dir runs/animals-$$seed && \
@@ -116,6 +116,9 @@ bench: setup ## time every operator and loss beside its plain reference (minutes
 
 bench-scaling: setup ## cost of the operators against image size, labels and threads (minutes, on a quiet machine)
 	$(BIN)/python -m benchmarks.scaling --json benchmarks/results/scaling-cpu.json
+
+bench-training: setup ## parts of a training step in float32 and bfloat16, on the images of ANIMALS (minutes, one core)
+	$(BIN)/python -m benchmarks.training --data $(ANIMALS) --json benchmarks/results/training-cpu.json
 
 # GPU: what `make gpu` needs beside torch, torchvision, timm, numpy, numba, OpenCV and Lightning, for a machine
 # without a registry; GPU_PYTHON is the Python there.

@@ -71,11 +71,11 @@ def predict(maps: Maps, split: str) -> None:
     """Run a step's own prediction on another split, into a folder of its own; goes on where it stopped.
 
     Raises:
-        UserError: the stage ended with an error, which it printed.
+        UserError: the step ended with an error, which it printed.
     """
     words = ["--config", str(maps.source / "predict.yaml"), "--ckpt_path", str(maps.checkpoint)]
     words += ["--data.init_args.predict_split", split, "--step-dir", str(maps.folder)]
-    if run_child([sys.executable, "-m", "tag2mask", "stage", maps.script, "predict", *words]):
+    if run_child([sys.executable, "-m", "tag2mask", "step", maps.script, "predict", *words]):
         raise UserError(f"{split} was not predicted by the classifier of {maps.source}: see above")
 
 

@@ -23,7 +23,7 @@ from tag2mask import ops
 from tag2mask.artifacts import load_maps, read_manifest
 from tag2mask.core import ClassList, ScoreMaps
 from tag2mask.data.command import dataset_from_config
-from tag2mask.modules import load_stage
+from tag2mask.modules import load_checkpoint
 from tag2mask.report.pictures import RGB, heat_picture, label_picture, resize_labels, resize_map
 
 SIDE, GAP, TITLE = 200, 6, 16
@@ -73,7 +73,7 @@ class Scene:
     @cached_property
     def graph(self) -> ops.AffinityGraph:
         """The AffinityNet's graph of the image."""
-        network = load_stage(next((self.run / "affinity" / "checkpoints").glob("*.ckpt"))).eval()
+        network = load_checkpoint(next((self.run / "affinity" / "checkpoints").glob("*.ckpt"))).eval()
         with torch.inference_mode():
             features = network(torch.from_numpy(self.channels_first)[None])[0]
         return ops.affinity_graph(features)

@@ -1,7 +1,7 @@
 r"""Stage 2: train the network that tells which neighbouring pixels belong together.
 
 The LightningCLI entry point of AffinityNet: every flag of Lightning works. The same from an
-installed package: `tag2mask stage affinity ...`. A recipe's whole chain: `tag2mask run`.
+installed package: `tag2mask step affinity ...`. A recipe's whole chain: `tag2mask run`.
 
 Usage:
     tag2mask recipes show psa --step affinity --budget small --data shapes --yaml > affinity.yaml
@@ -12,7 +12,7 @@ Usage:
 
 from __future__ import annotations
 
-from tag2mask.stage import main
+from tag2mask.step import main
 
 if __name__ == "__main__":
     raise SystemExit(main("affinity"))

@@ -1,7 +1,7 @@
 r"""Stage 1: train the tag classifier, and write its class activation maps.
 
 The LightningCLI entry point of the classifier: every flag of Lightning works. The same from an
-installed package: `tag2mask stage classifier ...`. A recipe's whole chain: `tag2mask run`.
+installed package: `tag2mask step classifier ...`. A recipe's whole chain: `tag2mask run`.
 
 Usage:
     tag2mask recipes show psa --step cam --budget small --data shapes --yaml > cam.yaml
@@ -12,7 +12,7 @@ Usage:
 
 from __future__ import annotations
 
-from tag2mask.stage import main
+from tag2mask.step import main
 
 if __name__ == "__main__":
     raise SystemExit(main("classifier"))

@@ -1,7 +1,7 @@
 r"""Stage 2: refine class activation maps into pseudo-labels.
 
 The LightningCLI entry point of the pseudo-label generator: every flag of Lightning works. The same from an
-installed package: `tag2mask stage pseudo_labels ...`. A recipe's whole chain: `tag2mask run`.
+installed package: `tag2mask step pseudo_labels ...`. A recipe's whole chain: `tag2mask run`.
 
 Usage:
     tag2mask recipes show psa --step pseudo_label --budget small --data shapes --yaml > pseudo_label.yaml
@@ -12,7 +12,7 @@ Usage:
 
 from __future__ import annotations
 
-from tag2mask.stage import main
+from tag2mask.step import main
 
 if __name__ == "__main__":
     raise SystemExit(main("pseudo_labels"))

@@ -1,7 +1,7 @@
 r"""Stage 3: train the segmentation model on pseudo-labels, and predict with it.
 
 The LightningCLI entry point of the segmentation model: every flag of Lightning works. The same from an
-installed package: `tag2mask stage segmentation ...`. A recipe's whole chain: `tag2mask run`.
+installed package: `tag2mask step segmentation ...`. A recipe's whole chain: `tag2mask run`.
 
 Usage:
     tag2mask recipes show psa --step segmentation --budget small --data shapes --yaml > segmentation.yaml
@@ -14,7 +14,7 @@ Usage:
 
 from __future__ import annotations
 
-from tag2mask.stage import main
+from tag2mask.step import main
 
 if __name__ == "__main__":
     raise SystemExit(main("segmentation"))

@@ -86,7 +86,7 @@ class Meter(pl.Callback):
         _wait_for_gpu()
         seconds = time.perf_counter() - self._start - self._aside
         watched = self._watch.stop()
-        # A stage's root is its step's folder.
+        # The root of a trainer is its step's folder.
         where = {"step": Path(trainer.default_root_dir).name, "command": command}
         if not self._images:
             short = f"{self._batches} batches, of which the first {max(1, self.skip)} are not measured"

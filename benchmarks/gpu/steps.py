@@ -20,12 +20,12 @@ def run_here(run: Sequence[str], more: MoreWords) -> int:
 
     Args:
         run: what follows `tag2mask run`.
-        more: words for each command of a stage.
+        more: words for each command of a step.
     """
 
     def in_this_process(words: Sequence[str], log: Path | None = None, keep_open: Sequence[int] = ()) -> int:
         given = list(words)[list(words).index("tag2mask") + 1 :]
-        if given[0] != "stage":
+        if given[0] != "step":
             return 0
         step = Path(given[given.index(STEP_DIR) + 1]).name
         return cli.main([*given, *more(step, given[2])])

@@ -24,9 +24,9 @@ EXAMPLES = """examples:
 
 'tag2mask COMMAND --help' explains one command."""
 
-STAGE_HELP = """usage: tag2mask stage SCRIPT {fit,validate,test,predict} [Lightning options]
+STEP_HELP = """usage: tag2mask step SCRIPT {fit,validate,test,predict} [Lightning options]
 
-Start one stage as a plain LightningCLI: every option of Lightning works, and everything after
+Start one step as a plain LightningCLI: every option of Lightning works, and everything after
 SCRIPT is passed on as it is.
 
 scripts:
@@ -37,8 +37,8 @@ scripts:
 
 examples:
   tag2mask recipes show psa --step cam --data voc --yaml > cam.yaml
-  tag2mask stage classifier fit --config cam.yaml --step-dir runs/by_hand/cam --trainer.max_epochs 1
-  tag2mask stage classifier fit --help"""
+  tag2mask step classifier fit --config cam.yaml --step-dir runs/by_hand/cam --trainer.max_epochs 1
+  tag2mask step classifier fit --help"""
 
 
 class _Command(NamedTuple):
@@ -49,15 +49,23 @@ class _Command(NamedTuple):
 COMMANDS: dict[str, _Command] = {
     "run": _Command("tag2mask.pipeline.command", "run a recipe, step by step"),
     "recipes": _Command("tag2mask.pipeline.show", "list the recipes, or show what one is set to"),
-    "stage": _Command("tag2mask.stage", "start one stage (a LightningCLI with all its options)"),
+    "step": _Command("tag2mask.step", "start one step (a LightningCLI with all its options)"),
     "predict": _Command("tag2mask.predict", "segment new images with a trained model"),
     "score": _Command("tag2mask.evaluate.command", "score a folder of label PNGs against true masks"),
     "score-step": _Command("tag2mask.evaluate.command", None),
     "report": _Command("tag2mask.report.command", "write runs up as one HTML page"),
     "data": _Command("tag2mask.data.command", "check, import, download or prepare a data set"),
+    "doctor": _Command("tag2mask.doctor", "print what works on this machine"),
+    "completion": _Command("tag2mask.completion", "print the completion of a shell"),
     "bench": _Command("tag2mask.bench", "time operators and losses against plain references"),
 }
 
+
+_PASSED_ON = ("step", "bench")
+"""Commands whose options other programs read."""
+
+_RENAMED = {"stage": "step"}
+"""Earlier name of a command -> its name."""
 
 _GROUP = "tag2mask.commands"
 """Entry points of this group are commands of other packages: name, and module with ``add_parser``."""
@@ -84,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: from argparse, for ``--help``, ``--version`` and unknown options.
     """
-    args = list(sys.argv[1:] if argv is None else argv)
+    args = _renamed(list(sys.argv[1:] if argv is None else argv))
     if not args or args[0] not in all_commands():
         return _without_command(args)
     # imported here, because core brings numpy: `tag2mask --help` has to answer at once
@@ -93,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args[0] == "bench":
             return int(importlib.import_module("tag2mask.bench").run(args[1:]))
-        return _stage(args) if args[0] == "stage" else _run(args)
+        return _step(args) if args[0] == "step" else _run(args)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -112,6 +120,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         name = f"{error.filename}: " if error.filename else ""
         print(f"error: {name}{disk_trouble(error)}", file=sys.stderr)
         return 2
+
+
+def _renamed(args: list[str]) -> list[str]:
+    """The arguments with today's name of the command; batch files of earlier versions hold old ones."""
+    if args[:1] and args[0] in _RENAMED:
+        now = _RENAMED[args[0]]
+        print(f"note: `tag2mask {args[0]}` is called `tag2mask {now}` now", file=sys.stderr)
+        return [now, *args[1:]]
+    return args
 
 
 def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
@@ -139,6 +156,26 @@ def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
             imported = True
         elif command.help is not None:
             commands.add_parser(name, help=command.help, add_help=False)
+    return parser
+
+
+def whole_parser() -> argparse.ArgumentParser:
+    """The parser with the options of every command, for completion; it imports the modules of all."""
+    from tag2mask.artifacts.names import SCRIPTS
+
+    parser = argparse.ArgumentParser(prog="tag2mask")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command")
+    known = all_commands()
+    for name in _PASSED_ON:
+        passed_on = commands.add_parser(name, help=known[name].help)
+        if name == "step":
+            passed_on.add_argument("script", choices=SCRIPTS)
+            passed_on.add_argument("subcommand", choices=("fit", "validate", "test", "predict"))
+    for module in dict.fromkeys(c.module for name, c in known.items() if name not in _PASSED_ON):
+        _import(module).add_parser(commands)
+    for name in [name for name, command in known.items() if command.help is None]:
+        commands.choices.pop(name)
     return parser
 
 
@@ -171,8 +208,8 @@ def _run(args: list[str]) -> int:
     return int(options.handler(options) or 0)
 
 
-def _stage(args: list[str]) -> int:
+def _step(args: list[str]) -> int:
     if len(args) < 2 or args[1] in ("-h", "--help"):
-        print(STAGE_HELP)
+        print(STEP_HELP)
         return 0 if len(args) > 1 else 2
-    return int(importlib.import_module("tag2mask.stage").main(args[1], args[2:]) or 0)
+    return int(importlib.import_module("tag2mask.step").main(args[1], args[2:]) or 0)

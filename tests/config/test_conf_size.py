@@ -19,4 +19,4 @@ def test_nothing_but_pages_lies_there() -> None:
     folders = {"recipes", "steps", "budgets", "backbones", "data", "logger"}
     assert {path.name for path in CONF.iterdir()} == folders
     lists = {path.name for path in CONF.rglob("*") if path.is_file() and path.suffix != ".yaml"}
-    assert lists == {"train.txt", "val.txt"}  # the images of voc-animals
+    assert lists == {"train.txt", "val.txt", "train-500.txt", "holdout.txt"}  # the images of voc-animals

@@ -11,8 +11,8 @@ from tag2mask.artifacts import CommandRecord, Manifest, save_labels, save_maps, 
 from tag2mask.core import ScoreMaps
 from tag2mask.data import VOC
 from tag2mask.pipeline import Step, load_recipe
-from tag2mask.stage import main
-from tests.stages import LIBRARY, Choice, settings_file
+from tag2mask.step import main
+from tests.step_files import LIBRARY, Choice, settings_file
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 STEPS = load_recipe(LIBRARY, "psa").steps

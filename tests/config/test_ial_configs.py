@@ -20,12 +20,12 @@ from tag2mask.backbones import BackboneSpec
 from tag2mask.core import ScoreMaps, UserError
 from tag2mask.data import VOC
 from tag2mask.heads import HeadSpec
-from tag2mask.modules import Classifier, SegmentationModel, Stage
+from tag2mask.modules import Classifier, SegmentationModel, TrainableNetwork
 from tag2mask.pipeline import Choice, Step, load_recipe, resolve
 from tag2mask.recipes.ial import PairwiseLearner
 from tag2mask.recipes.ial.propagation import PropagationSpec
-from tag2mask.stage import main
-from tests.stages import LIBRARY, settings_file
+from tag2mask.step import main
+from tests.step_files import LIBRARY, settings_file
 
 STEPS = {s.template: s for s in load_recipe(LIBRARY, "ial", rounds=2).steps if s.name != "segmentation"}
 
@@ -87,7 +87,7 @@ def _manifest(folder: Path, kind: str, images: VOC, checkpoint: str = "") -> Non
     write_manifest(folder, manifest)
 
 
-def _network(folder: Path, module: Stage, kind: str, images: VOC) -> None:
+def _network(folder: Path, module: TrainableNetwork, kind: str, images: VOC) -> None:
     checkpoint: dict[str, object] = {}
     module.classes = images.classes
     module.on_save_checkpoint(checkpoint)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tag2mask.pipeline import Choice, load_recipe, resolve
-from tests.stages import LIBRARY
+from tests.step_files import LIBRARY
 
 
 def settings(step: str, budget: str = "full", recipe: str = "sc_cam", **how: Any) -> dict[str, Any]:

@@ -54,6 +54,7 @@ CLASSES = {"tag2mask.modules.AffinityLearner": "tag2mask.modules.AffinityNet"}
 SINCE = {
     "model.init_args.reduction": "IAL's pairwise loss is summed over the pixels of a patch, as in SPN's code",
     "trainer.min_steps": "The small budget has a least number of steps: few images are shown several times",
+    "trainer.precision": "networks of the small budget compute in bfloat16 where the hardware has it",
 }
 """Settings that came since then, each with its line of the changelog."""
 MEANT = {

@@ -21,7 +21,7 @@ from tag2mask.artifacts import read_manifest
 from tag2mask.data import Shapes
 from tag2mask.ops.cam import precision
 from tag2mask.pipeline import Step, load_recipe, runner
-from tests.stages import LIBRARY
+from tests.step_files import LIBRARY
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -71,7 +71,7 @@ def test_every_step_on_the_device_is_as_on_the_cpu(run, device, monkeypatch):
     for step in run.steps:
         here, there = run.folder / "cpu" / step.name, run.folder / "device" / step.name
         for command in step.commands:
-            words = ["stage", step.script, command, "--config", str(here / f"{command}.yaml")]
+            words = ["step", step.script, command, "--config", str(here / f"{command}.yaml")]
             words += [STEP_DIR, str(there), "--trainer.accelerator", accelerator]
             if command == "predict" and "fit" in step.commands:
                 words += [CKPT_PATH, str(here / read_manifest(here).checkpoint)]

@@ -1,4 +1,4 @@
-"""Stands in for ``python -m tag2mask`` in the tests of the runner: does what stages promise, in milliseconds.
+"""Stands in for ``python -m tag2mask`` in the tests of the runner: does what steps promise, in milliseconds.
 
 Every call is appended to $FAKE_CALLS. $FAKE_FAIL and $FAKE_HANG name a step (or a command) that goes
 wrong, $FAKE_EMPTY one whose labels are empty. A fit counts to three in ``checkpoints/count`` and goes on
@@ -26,7 +26,7 @@ def write(path: Path, plain: object) -> None:
     path.write_text(json.dumps(plain))
 
 
-def stage(words: list[str]) -> int:
+def step(words: list[str]) -> int:
     command, folder = words[1], Path(option(words, "--step-dir"))
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text()) if path.exists() else None
@@ -75,8 +75,8 @@ def stop(*_: object) -> None:
 def main(words: list[str]) -> int:
     with open(os.environ["FAKE_CALLS"], "a", encoding="utf-8") as file:
         file.write(json.dumps(words) + "\n")
-    if words[0] == "stage":
-        return stage(words[1:])
+    if words[0] == "step":
+        return step(words[1:])
     if os.environ.get("FAKE_FAIL") == words[0]:
         print(f"error: {words[0]} is broken", file=sys.stderr)
         return 2

@@ -1,7 +1,7 @@
-"""Runs commands of stages one after another in one process, whose devices are forks of it.
+"""Runs commands of steps one after another in one process, whose devices are forks of it.
 
 The imports, which take longer than a tiny training, are then made once. The argument is a JSON list of
-commands, each the words behind ``tag2mask stage``.
+commands, each the words behind ``tag2mask step``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 
-from tag2mask.stage import main
+from tag2mask.step import main
 
 if __name__ == "__main__":
     for words in json.loads(sys.argv[1]):

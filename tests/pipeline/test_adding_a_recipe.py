@@ -68,19 +68,17 @@ def inside(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture(scope="module")
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The package, as an installer leaves it in a folder: its modules and its entry points."""
+    """The package, built from the page's files and installed by pip into the folder."""
     project = Project(folder := tmp_path_factory.mktemp("outside"), [folder, ROOT / "src"])
     page = FILES[RECIPE].replace("tag2mask.recipes.equivariant.", "my_papers.equivariant.")
-    project.write("my_papers/conf/recipes/equivariant.yaml", page)
-    project.write("my_papers/__init__.py", '"""Recipes of my papers."""\n')
-    project.write("my_papers/equivariant.py", FILES[MODULE])
-    project.write("my_papers/commands.py", FILES[COMMANDS])
-    points = FILES["my_papers/pyproject.toml"].split('[project.entry-points."')[1:]
-    text = "".join("[" + part.replace('"]', "]").replace('"', "") for part in points)
-    project.write("my_papers-0.1.dist-info/entry_points.txt", text)
-    project.write(
-        "my_papers-0.1.dist-info/METADATA", "Metadata-Version: 2.1\nName: my-papers\nVersion: 0.1\n"
-    )
+    package = "source/my_papers/my_papers"
+    project.write(f"{package}/conf/recipes/equivariant.yaml", page)
+    project.write(f"{package}/__init__.py", '"""Recipes of my papers."""\n')
+    project.write(f"{package}/equivariant.py", FILES[MODULE])
+    for name in ("my_papers/pyproject.toml", COMMANDS):
+        project.write(f"source/{name}", FILES[name])
+    offline = ("--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check")
+    project.run("pip", "install", "-q", *offline, "--target", str(folder), "source/my_papers")
     return project
 
 
@@ -143,7 +141,7 @@ def test_a_page_by_its_path_and_a_package_that_is_not_registered(
     shown = mine.run("tag2mask", "run", "mine.yaml", "--data", mine.data(), "--budget", "tiny", "--dry-run")
     assert "# [1/6] cam  to be made" in shown and "--recipe mine" in shown
     # without its entry point the package's checkpoints are not built
-    code = "import sys; from tag2mask.modules.loading import load_stage; load_stage(sys.argv[1])"
+    code = "import sys; from tag2mask.modules.loading import load_checkpoint; load_checkpoint(sys.argv[1])"
     checkpoint = outside.folder / "runs/try/cam/checkpoints/last.ckpt"
     for name in ("my_papers", "my_papers-0.1.dist-info"):
         assert (outside.folder / name).is_dir()

@@ -1,4 +1,4 @@
-"""Every stage in two processes: each image is written exactly once, and steps chain as with one."""
+"""Every kind of step in two processes: each image is written exactly once, and steps chain as with one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tag2mask.artifacts import read_manifest
-from tests.stages import step_file
+from tests.step_files import step_file
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 IMAGES = 7
@@ -70,7 +70,7 @@ def _start(words: list[str]) -> str:
 
 
 def _words(run: Path, root: Path, step: str, command: str) -> list[str]:
-    """What stands behind ``tag2mask stage``."""
+    """What stands behind ``tag2mask step``."""
     script, _, extra = STEPS[step]
     words = [script, command]
     words += ["--config", str(step_file(run / f"{step}.yaml", "psa", step, "small", "voc"))]
@@ -88,10 +88,10 @@ def _words(run: Path, root: Path, step: str, command: str) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_every_stage_in_two_processes(odd_voc: Path, tmp_path: Path) -> None:
+def test_every_step_in_two_processes(odd_voc: Path, tmp_path: Path) -> None:
     """The first step as users start it; the others in forks of one process, which imports all once."""
     commands = [_words(tmp_path, odd_voc, step, c) for step in STEPS for c in STEPS[step][1]]
-    printed = "".join(_start([sys.executable, "-m", "tag2mask", "stage", *words]) for words in commands[:2])
+    printed = "".join(_start([sys.executable, "-m", "tag2mask", "step", *words]) for words in commands[:2])
     forked = [["ddp_fork" if word == "ddp" else word for word in words] for words in commands[2:]]
     printed += _start([sys.executable, "-m", "tests.pipeline.forked", json.dumps(forked)])
     for step in STEPS:
@@ -112,14 +112,14 @@ def test_torchrun_on_two_machines_and_on_one(odd_voc: Path, tmp_path: Path) -> N
         free.bind(("127.0.0.1", 0))
         endpoint = f"127.0.0.1:{free.getsockname()[1]}"
     meet = ["--nnodes", "2", "--rdzv-id", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint", endpoint]
-    fit = ["-m", "tag2mask", "stage", *_words(tmp_path, odd_voc, "cam", "fit")]
+    fit = ["-m", "tag2mask", "step", *_words(tmp_path, odd_voc, "cam", "fit")]
     fit += ["--trainer.devices", "1", "--trainer.num_nodes", "2"]
     with ThreadPoolExecutor(2) as machines:
         printed = list(
             machines.map(lambda _: _start([*torchrun, *meet, "--nproc-per-node", "1", *fit]), range(2))
         )
     assert sum("batches of 2 images in all: 1 on each of 2 devices" in text for text in printed) == 1
-    predict = ["-m", "tag2mask", "stage", *_words(tmp_path, odd_voc, "cam", "predict")]
+    predict = ["-m", "tag2mask", "step", *_words(tmp_path, odd_voc, "cam", "predict")]
     said = _start([*torchrun, "--standalone", "--nproc-per-node", "2", *predict])
     assert f"{IMAGES} of {IMAGES} images written" in said
     assert len(list((tmp_path / "cam" / "out").glob("*.npz"))) == IMAGES

@@ -19,7 +19,7 @@ from PIL import Image
 from tag2mask.artifacts import CommandRecord, Manifest, read_json, read_manifest, save_labels, write_manifest
 from tag2mask.core import ClassList
 from tag2mask.modules import Classifier
-from tag2mask.stage import main
+from tag2mask.step import main
 
 CLASSES = ClassList.voc(["bird", "cat", "dog"])
 OPTIMIZATION = {"lr": 0.01}
@@ -48,12 +48,12 @@ STEPS: dict[str, dict[str, Any]] = {
         "trainer": {"limit_val_batches": 0},
     },
 }
-"""What tests run of each stage, beside what `_config` adds."""
+"""What tests run of each script, beside what `_config` adds."""
 
 KILLED = """
 import os, signal, sys
 from tag2mask import modules
-from tag2mask.stage import main
+from tag2mask.step import main
 name, kill = sys.argv[1], int(sys.argv[2])
 step = getattr(modules, name).training_step
 def training_step(self, batch, index):
@@ -63,7 +63,7 @@ def training_step(self, batch, index):
 getattr(modules, name).training_step = training_step
 sys.exit(main(sys.argv[3], sys.argv[4:]))
 """
-"""A stage that gets a signal in the middle of its second epoch."""
+"""A step that gets a signal in the middle of its second epoch."""
 
 
 def _config(script: str, root: Path, folder: Path) -> Path:

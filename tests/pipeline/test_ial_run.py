@@ -17,7 +17,7 @@ from tag2mask.artifacts import load_labels, load_maps, load_regions, manifest_ha
 from tag2mask.data import Shapes
 from tag2mask.modules import SegmentationModel
 from tag2mask.pipeline import load_recipe, runner
-from tests.stages import LIBRARY
+from tests.step_files import LIBRARY
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

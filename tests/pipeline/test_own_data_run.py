@@ -51,7 +51,7 @@ def run(parts: Path) -> tuple[Path, str]:
     return run_dir, done.stdout
 
 
-def test_every_stage_fits_its_batch_to_the_data_and_says_so_once(run: tuple[Path, str]) -> None:
+def test_every_step_fits_its_batch_to_the_data_and_says_so_once(run: tuple[Path, str]) -> None:
     assert run[1].count("batches of 3 instead of 8: all 3 training images") == 3
 
 

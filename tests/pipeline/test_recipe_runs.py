@@ -19,8 +19,8 @@ from tag2mask import cli, load
 from tag2mask.artifacts import read_manifest
 from tag2mask.data import Shapes
 from tag2mask.pipeline import Choice, Recipe, Step, load_recipe, runner
-from tag2mask.stage import main
-from tests.stages import LIBRARY, settings_file
+from tag2mask.step import main
+from tests.step_files import LIBRARY, settings_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

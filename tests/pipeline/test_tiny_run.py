@@ -19,7 +19,7 @@ import tag2mask
 from tag2mask import cli
 from tag2mask.artifacts import load_labels, load_maps, manifest_hash, read_manifest
 from tag2mask.data import Shapes
-from tests.stages import step_file
+from tests.step_files import step_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -43,7 +43,7 @@ class TinyRun:
     """A run folder that was filled by three calls of the same command.
 
     Attributes:
-        killed: output of the first call, whose stage process was killed while it wrote maps.
+        killed: output of the first call, whose step was killed while it wrote maps.
         resumed: output of the second.
         idle: output of the third, which had nothing to do.
         codes: exit codes of the three.
@@ -105,7 +105,7 @@ def _times(paths: object) -> dict[str, int]:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     if not Path(f"/proc/self/task/{os.getpid()}/children").is_file():
-        pytest.skip("needs /proc/PID/task/PID/children to find the stage process")
+        pytest.skip("needs /proc/PID/task/PID/children to find the process of the step")
     return TinyRun(tmp_path_factory.mktemp("tiny"))
 
 
@@ -123,7 +123,7 @@ def test_killed_run_says_how_to_go_on_and_does(run: TinyRun) -> None:
 def test_resumed_maps_are_those_of_a_run_that_was_not_killed(run: TinyRun, tmp_path: Path) -> None:
     again = tmp_path / "cam"
     shutil.copytree(run.run_dir / "cam", again, ignore=shutil.ignore_patterns("out", "score.json"))
-    words = run.words("stage", "classifier", "predict", "--step-dir", str(again), "--seed_everything", "3")
+    words = run.words("step", "classifier", "predict", "--step-dir", str(again), "--seed_everything", "3")
     words += ["--config", str(step_file(again.parent / "cam.yaml", "psa", "cam", "tiny", str(run.data)))]
     subprocess.run(words, check=True, env=environment(), capture_output=True)
     for image_id in run.images.ids("train"):

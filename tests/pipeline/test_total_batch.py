@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.stages import step_file
+from tests.step_files import step_file
 
 WORLDS = (1, 2, 3)
 STEPS = {"cam": ("psa", "classifier"), "segmentation": ("psa:supervised", "segmentation")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import types
@@ -57,7 +58,8 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         cli.main(["--help"])
     text = capsys.readouterr().out
     assert stop.value.code == 0
-    assert all(f"\n    {name} " in text for name, command in cli.COMMANDS.items() if command.help)
+    listed = re.findall(r"^    ([a-z-]+)(?: |$)", text, re.MULTILINE)
+    assert listed == [name for name, command in cli.COMMANDS.items() if command.help]
     assert "score-step" not in text and "examples:" in text
 
 
@@ -109,22 +111,28 @@ def test_our_own_errors_keep_their_traceback(fake: types.ModuleType) -> None:
         cli.main(["fake"])
 
 
-def test_stage_passes_everything_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_step_passes_everything_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     seen: list[object] = []
-    module = types.ModuleType("tag2mask.stage")
+    module = types.ModuleType("tag2mask.step")
     module.main = lambda script, args: seen.append((script, args))  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "tag2mask.stage", module)
-    assert cli.main(["stage", "classifier", "fit", "--help", "--", "--x=1"]) == 0
+    monkeypatch.setitem(sys.modules, "tag2mask.step", module)
+    assert cli.main(["step", "classifier", "fit", "--help", "--", "--x=1"]) == 0
     assert seen == [("classifier", ["fit", "--help", "--", "--x=1"])]
+    assert capsys.readouterr().err == ""
+    # batch files that earlier versions wrote still say stage
+    assert cli.main(["stage", "affinity", "fit"]) == 0 and seen[1] == ("affinity", ["fit"])
+    assert capsys.readouterr().err == "note: `tag2mask stage` is called `tag2mask step` now\n"
 
 
-def test_stage_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["stage", "--help"]) == 0
-    assert cli.main(["stage"]) == 2
-    assert capsys.readouterr().out.count("usage: tag2mask stage SCRIPT") == 2
+def test_step_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["step", "--help"]) == 0
+    assert cli.main(["step"]) == 2
+    assert capsys.readouterr().out.count("usage: tag2mask step SCRIPT") == 2
 
 
-@pytest.mark.parametrize("command", sorted(set(cli.COMMANDS) - {"stage"}))
+@pytest.mark.parametrize("command", sorted(set(cli.COMMANDS) - {"step"}))
 def test_every_command_has_help(command: str, capfd: pytest.CaptureFixture[str]) -> None:
     try:
         code: object = cli.main([command, "--help"])

@@ -404,7 +404,7 @@ def test_trainer_takes_it(shapes: Shapes, tmp_path: Path) -> None:
 def test_shipped_configurations_fit_every_data_module(
     config: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["stage"])  # LightningCLI would warn of pytest's own options
+    monkeypatch.setattr(sys, "argv", ["step"])  # LightningCLI would warn of pytest's own options
     step = {"AffinityData": "labels_dir", "PseudoLabelData": "maps_dir"}.get(data)
     arguments = ["--data", f"tag2mask.data.{data}", "--config", str(CONF / config)]
     arguments += ["--data.init_args.dataset.init_args.root", str(tmp_path / "elsewhere")]

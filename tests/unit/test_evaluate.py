@@ -341,6 +341,10 @@ def test_step_of_cams_takes_its_threshold_from_its_metrics(tmp_path: Path) -> No
     assert score["threshold"] == 0.5
     assert score["miou"] == pytest.approx((8 / 10 + 5 / 6 + 0) / 3)
     assert score["metrics"]["mAP"] == 0.9
+    curve = dict(zip(score["curve"]["threshold"], score["curve"]["miou"], strict=True))
+    assert len(curve) == 99 and curve[0.5] == pytest.approx(score["miou"])
+    assert max(curve.values()) == pytest.approx(score["best_miou"])
+    assert [sum(row[:3]) for row in score["confusion"]] == [sum(row) for row in score["confusion"]]
     assert json.loads((step / "score.json").read_text()) == score
     assert "at the fixed threshold 0.50" in step_line(score)
 
@@ -354,6 +358,10 @@ def test_step_of_labels(tmp_path: Path) -> None:
     assert score["miou"] == pytest.approx((17 / 21 + 5 / 6 + 3 / 6) / 3)
     assert score["coverage"] == pytest.approx(29 / 31)
     assert (score["kind"], score["split"], score["images"]) == ("labels", "train", 2)
+    # columns: background, cat, dog, ids of no class, unknown
+    assert score["confusion"] == [[17, 0, 1, 0, 2], [1, 5, 0, 0, 0], [2, 0, 3, 0, 0]]
+    alone = {i: round(score_folder(step / "out", dataset, [i]).miou or 0, 4) for i in "ab"}
+    assert json.loads((step / "image_scores.json").read_text()) == alone
 
 
 def test_step_is_scored_on_the_images_that_the_data_set_names_for_it(tmp_path: Path) -> None:

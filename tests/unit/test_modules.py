@@ -1,4 +1,4 @@
-"""The stage modules inside a Lightning trainer."""
+"""The networks and generators of the steps inside a Lightning trainer."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from tag2mask.modules import (
     InferenceSpec,
     Optimization,
     SegmentationModel,
-    Stage,
+    TrainableNetwork,
     class_probabilities,
-    load_stage,
+    load_checkpoint,
 )
 from tag2mask.modules.base import CHECKPOINT_KEY
 
@@ -168,7 +168,7 @@ class Sharper(Classifier):
         self.sharpness = sharpness
 
 
-def _saved(module: Stage) -> dict[str, Any]:
+def _saved(module: TrainableNetwork) -> dict[str, Any]:
     checkpoint: dict[str, Any] = {"state_dict": module.state_dict()}
     module.on_save_checkpoint(checkpoint)
     buffer = BytesIO()
@@ -225,12 +225,12 @@ def test_arguments_that_a_subclass_passes_on_are_saved_too() -> None:
     ids=["segmentation", "affinity"],
 )  # fmt: skip
 def test_checkpoints_from_before_arguments_were_objects_load(
-    made: Stage, class_path: str, network: dict[str, Any], tmp_path: Path
+    made: TrainableNetwork, class_path: str, network: dict[str, Any], tmp_path: Path
 ) -> None:
     flat = {"num_classes": 2, "backbone": LIGHT.name, "weights": "none", "output_stride": 16, **network}
     facts = {"class_path": class_path, "network": flat, "classes": CLASSES.to_dict()}
     torch.save({"tag2mask": facts, "state_dict": made.state_dict()}, tmp_path / "old.ckpt")
-    again = load_stage(tmp_path / "old.ckpt")
+    again = load_checkpoint(tmp_path / "old.ckpt")
     assert type(again) is type(made) and again.classes == CLASSES
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), made.parameters(), strict=True))
     if isinstance(again, SegmentationModel):
@@ -251,13 +251,13 @@ def test_a_checkpoint_that_is_not_whole_is_named(
 ) -> None:
     saved = _saved(AffinityNet(2, LIGHT))
     torch.save(saved, tmp_path / "cut.ckpt")
-    assert type(load_stage(tmp_path / "cut.ckpt")) is AffinityNet
+    assert type(load_checkpoint(tmp_path / "cut.ckpt")) is AffinityNet
     change(saved)
     torch.save(saved, tmp_path / "cut.ckpt")
     with pytest.raises(
         UserError, match=rf"(?s)cut\.ckpt does not hold a whole AffinityNet .*{message}.*delete"
     ):
-        load_stage(tmp_path / "cut.ckpt")
+        load_checkpoint(tmp_path / "cut.ckpt")
 
 
 def test_an_argument_without_a_plain_form_is_refused() -> None:

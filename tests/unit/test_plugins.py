@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tag2mask.core import UserError, plugins
-from tag2mask.modules import load_stage
+from tag2mask.modules import load_checkpoint
 
 
 @pytest.fixture
@@ -49,16 +49,16 @@ def test_a_registered_package_that_cannot_be_imported_is_named(
     facts = {"class_path": "papers.seam.Classifier", "classes": None}
     torch.save({"tag2mask": facts, "state_dict": {}}, tmp_path / "seam.ckpt")
     with pytest.raises(UserError, match=r"seam\.ckpt asks for papers\.seam\.Classifier.*No module.*install"):
-        load_stage(tmp_path / "seam.ckpt")
+        load_checkpoint(tmp_path / "seam.ckpt")
     (tmp_path / "papers").mkdir()
     (tmp_path / "papers" / "seam.py").write_text("raise RuntimeError('half done')")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UserError, match=r"seam\.ckpt .*RuntimeError: half done"):
-        load_stage(tmp_path / "seam.ckpt")
+        load_checkpoint(tmp_path / "seam.ckpt")
 
 
 def test_without_a_registered_package_its_classes_are_refused(tmp_path: Path) -> None:
     facts = {"class_path": "papers.seam.Classifier", "classes": None}
     torch.save({"tag2mask": facts, "state_dict": {}}, tmp_path / "odd.ckpt")
     with pytest.raises(UserError, match="not part of tag2mask or of a package that registered itself"):
-        load_stage(tmp_path / "odd.ckpt")
+        load_checkpoint(tmp_path / "odd.ckpt")

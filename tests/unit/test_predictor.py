@@ -14,7 +14,7 @@ from tag2mask import modules, recipes
 from tag2mask.backbones import BackboneSpec
 from tag2mask.core import ImageSample, LabelsResult
 from tag2mask.heads import HeadSpec
-from tag2mask.modules import AffinityLabelGenerator, PseudoLabelGenerator, SegmentationModel, Stage
+from tag2mask.modules import AffinityLabelGenerator, PseudoLabelGenerator, SegmentationModel, TrainableNetwork
 from tag2mask.modules.predictor import Predictor
 
 SAMPLES: list[ImageSample] = [{"id": "a"}, {"id": "b", "done": True}, {"id": "c", "done": False}]
@@ -65,7 +65,7 @@ def test_only_the_base_writes_predict_step() -> None:
     for module in _subclasses(pl.LightningModule):
         if module.__module__.startswith("tag2mask") and module is not Predictor:
             assert "predict_step" not in vars(module), module
-            assert issubclass(module, Predictor) or issubclass(module, Stage), module
+            assert issubclass(module, Predictor) or issubclass(module, TrainableNetwork), module
             if issubclass(module, PseudoLabelGenerator):
                 assert module is PseudoLabelGenerator, "the chain is one step, not a base"
 

@@ -323,6 +323,8 @@ def variant(**plain: Any) -> Any:
         (page(paper={"targts": {}}), r"recipes/toy.yaml:14: unknown key 'targts'; did you mean targets"),
         (page(paper={"targets": {"tow": 1}}), r"toy.yaml:15: unknown step 'tow'; did you mean two"),
         (page(paper={"targets": [1]}), "paper.targets must be a mapping"),
+        (page(paper={"ranges": {"tow": [1, 2]}}), r"toy.yaml:15: unknown step 'tow'; did you mean two"),
+        (page(paper={"ranges": {"two": [2, 1]}}), r"a range is two numbers of 0..100, the lower first; got"),
         (variant(targets={"tow": 1}), r"toy.yaml:16: unknown step 'tow'; did you mean two"),
         (
             page(steps={**toy()["steps"], "tow": {"model.x": 1}}),

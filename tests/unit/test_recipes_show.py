@@ -1,4 +1,4 @@
-"""``tag2mask recipes show``: settings with where they came from, differences, and the file for a stage."""
+"""``tag2mask recipes show``: settings with where they came from, differences, and the file for a step."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_what_is_equal_and_what_only_one_has(capsys: pytest.CaptureFixture[str])
     assert "walk: only in psa" in lines
 
 
-def test_the_file_for_a_stage_holds_the_same_settings(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_file_for_a_step_holds_the_same_settings(capsys: pytest.CaptureFixture[str]) -> None:
     plain = yaml.safe_load(_show(capsys, "psa", "--budget", "small", "--step", "cam", "--yaml"))
     assert plain["model"]["init_args"]["backbone"]["name"] == "mobilenetv2_100"
     assert plain["data"]["init_args"]["augment"]["long_side"] == [256, 448]

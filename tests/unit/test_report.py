@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import re
@@ -13,96 +14,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tag2mask.artifacts import CommandRecord, Manifest, save_labels, save_maps, write_manifest
+from tag2mask.artifacts import CommandRecord, save_labels, save_maps, write_manifest
 from tag2mask.core import ClassList, ScoreMaps, UserError
-from tag2mask.data import VOC, ImageSet
+from tag2mask.data import VOC
 from tag2mask.data import Table as ImageTable
 from tag2mask.report import (
     build_page,
-    class_table,
+    class_bars,
     metric_table,
     read_runs,
     score_table,
     settings_table,
 )
-from tag2mask.report.gallery import choose_images, image_rows
+from tag2mask.report.bars import cost_bars, tag_bars
+from tag2mask.report.choice import choose_images
+from tag2mask.report.gallery import image_rows
 from tag2mask.report.pictures import heat_picture, hex_colour, label_picture, shrink
-
-CAT, DOG = 8, 12
-SIZE = (20, 30)
-
-
-def make_images(root: Path, count: int = 3, masks: bool = True, files: bool = True) -> VOC:
-    rng = np.random.default_rng(0)
-    names = [f"p{i}" for i in range(count)]
-    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
-        (root / folder).mkdir(parents=True)
-    for name in names if files else []:
-        Image.fromarray(rng.integers(0, 255, (*SIZE, 3), np.uint8)).save(root / "JPEGImages" / f"{name}.jpg")
-        if masks:
-            truth = np.zeros(SIZE, np.uint8)
-            truth[5:10, 5:10], truth[0] = CAT, 255
-            save_labels(root / "SegmentationClass" / f"{name}.png", truth)
-    for split in ("train", "val"):
-        (root / "ImageSets/Segmentation" / f"{split}.txt").write_text("\n".join(names))
-    (root / "image_labels.csv").write_text("image,labels\n" + "".join(f"{n},cat dog\n" for n in names))
-    return VOC(str(root), classes=["cat", "dog"])
-
-
-def add_step(
-    run: Path,
-    name: str,
-    kind: str,
-    data: ImageSet,
-    split: str = "train",
-    parent: str = "",
-    score: dict[str, object] | None = None,
-    complete: bool = True,
-) -> Path:
-    ids = data.ids(split) if split else []
-    manifest = Manifest(
-        step=name,
-        kind=kind,
-        recipe="psa",
-        classes=data.classes.to_dict(),
-        data=data.describe(),
-        split=split,
-        image_ids=ids,
-    )
-    manifest.parents = {parent: "0"} if parent else {}
-    manifest.commands = {"predict": CommandRecord(complete=True, seconds=61.0, peak_memory_mb=512.0)}
-    manifest.versions, manifest.complete = {"torch": "9.9"}, complete
-    write_manifest(run / name, manifest)
-    if score is not None:
-        plain = {"kind": kind, "split": split, "images": len(ids), "metrics": {}, **score}
-        (run / name / "score.json").write_text(json.dumps(plain))
-    return run / name / "out"
-
-
-def numbers(miou: float, **more: object) -> dict[str, object]:
-    per_class = {"background": 0.9, "cat": miou, "dog": None}
-    return {"scored": True, "miou": miou, "per_class": per_class, "precision": 0.8, "coverage": 0.95, **more}
-
-
-def make_run(run: Path, data: ImageSet, cam: float = 0.4) -> Path:
-    """Four steps, named against the order of the alphabet, with a score each."""
-    swept = {"threshold": 0.3, "best_threshold": 0.37, "best_miou": 0.55, "metrics": {"mAP": 0.93}}
-    variants = {"single_scale": numbers(0.7), "multi_scale": numbers(0.72)}
-    model_score = {**numbers(0.7), "variants": variants}
-    cams = add_step(run, "z_cam", "maps", data, score=numbers(cam, **swept))
-    walk = add_step(run, "walk", "maps", data, parent="z_cam", score=numbers(0.5, threshold=None))
-    labels = add_step(run, "labels", "labels", data, parent="walk", score=numbers(0.6))
-    model = add_step(run, "a_model", "segmentation", data, split="val", parent="labels", score=model_score)
-    for name in data.ids("train"):
-        for out, seed, present in ((cams, 1, [1, 2]), (walk, 2, [0, 1, 2])):
-            maps = np.random.default_rng(seed).random((len(present), 5, 8))
-            save_maps(out, ScoreMaps(name, maps, present, SIZE), data.classes)
-        save_labels(labels / f"{name}.png", np.full(SIZE, CAT, np.uint8))
-        save_labels(model / "single_scale" / f"{name}.png", np.zeros(SIZE, np.uint8))
-    settings = {"recipe": "psa", "variant": "no_crf", "data": "voc", "budget": "small", "seed": 7}
-    (run / "run.json").write_text(json.dumps(settings))
-    (run / "z_cam" / "predict.yaml").write_text("seed_everything: 3\n")
-    return run
+from tests.report_runs import CAT, DOG, SIZE, add_step, make_images, make_run, numbers
 
 
 @pytest.fixture
@@ -122,6 +50,7 @@ class _Page(HTMLParser):
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.words: list[str] = []
+        self.scripts: list[str] = []
         self._open: list[str] = []
         self.feed(page)
         self.close()
@@ -129,14 +58,14 @@ class _Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "img"):
+        if tag not in ("meta", "img", "input"):
             self._open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
         assert self._open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.words.append(data)
+        (self.scripts if self._open[-1:] == ["script"] else self.words).append(data)
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.tags if name == tag]
@@ -174,7 +103,7 @@ def test_folders_that_are_no_runs(tmp_path: Path, run: Path) -> None:
 
 def test_scores_of_one_run(run: Path) -> None:
     rows = {row[0]: row[1:] for row in score_table(read_runs([run])).rows}
-    assert rows["z_cam, fixed threshold"] == ["train", "3", "40.0", "0.30", "80.0", "95.0", "1 min 01 s"]
+    assert rows["z_cam, fixed threshold"] == ["train", "3", "40.0", "0.30", "80.0", "95.0"]
     assert rows["z_cam, best threshold"][2:4] == ["55.0", "0.37"]
     assert rows["walk"][2] == "50.0"
     assert rows["a_model, multi scale"][2] == "72.0"
@@ -193,9 +122,12 @@ def test_runs_side_by_side(tmp_path: Path, images: VOC, run: Path) -> None:
 
 
 def test_scores_per_class(run: Path) -> None:
-    table = class_table(read_runs([run]))
+    table = class_bars(read_runs([run]))
     assert table.header == ["class", "z_cam", "walk", "labels", "a_model"]
-    assert table.rows[1:] == [["cat", "40.0", "50.0", "60.0", "70.0"], ["dog", "-", "-", "-", "-"]]
+    cat, dog = table.rows[1:]
+    assert (cat[0], [bar.text for bar in cat[1]]) == ("cat", ["40.0", "50.0", "60.0", "70.0"])
+    assert [bar.length for bar in cat[1]] == [40, 50, 60, 70]
+    assert (dog[0], {tuple(bar) for bar in dog[1]}) == ("dog", {("-", None)})
 
 
 def test_metrics_and_settings(run: Path) -> None:
@@ -204,7 +136,14 @@ def test_metrics_and_settings(run: Path) -> None:
     rows = dict(settings_table(runs).rows)
     assert rows["recipe"] == "psa:no_crf"
     assert (rows["budget"], rows["seed"], rows["classes"]) == ("small", "7", "cat, dog")
-    assert (rows["time of all steps"], rows["peak memory"]) == ("4 min 04 s", "512 MB")
+    costs = {name: [bar.text for bar in bars] for name, bars in cost_bars(runs).rows}
+    assert (costs["walk"], costs["all steps"]) == (["1 min 01 s", "0.5 GB"], ["4 min 04 s", "0.5 GB"])
+    tags = tag_bars(runs[0])
+    assert tags and tags.header == ["tag", "train, 3 images", "val, 3 images"]
+    assert [(name, [bar.text for bar in bars]) for name, bars in tags.rows] == [
+        ("cat", ["3", "3"]),
+        ("dog", ["3", "3"]),
+    ]
     assert rows["versions"] == "torch 9.9"
 
 
@@ -273,9 +212,9 @@ def test_images_are_spread_and_always_the_same(tmp_path: Path) -> None:
 def test_row_of_pictures(run: Path) -> None:
     (train, *_), (val, *_) = image_rows(read_runs([run]), [("train", "p0"), ("val", "p0")])
     captions = [picture.caption for picture in train.pictures]
-    assert captions == ["image", "z cam: cat", "z cam: dog", "walk", "labels", "truth"]
+    assert captions == ["image", "z cam: cat", "z cam: dog", "z cam above 0.30", "walk", "labels", "truth"]
     assert [picture.caption for picture in val.pictures] == ["image", "a model", "truth"]
-    assert train.tags == "cat, dog"
+    assert train.tags == ["cat", "dog"]
     for picture in train.pictures:
         data = base64.b64decode(picture.uri.removeprefix("data:image/jpeg;base64,"))
         assert Image.open(io.BytesIO(data)).size == SIZE[::-1]
@@ -288,7 +227,7 @@ def test_page_is_whole_and_loads_nothing(run: Path) -> None:
     page = build_page(read_runs([run]), images=4)
     parsed = _Page(page)
     pictures = parsed.all("img")
-    assert len(pictures) == 2 * 6 + 2 * 3
+    assert len(pictures) == 2 * 7 + 2 * 3
     assert all(
         (picture["src"] or "").startswith("data:image/jpeg;base64,") and picture["alt"]
         for picture in pictures
@@ -296,9 +235,13 @@ def test_page_is_whole_and_loads_nothing(run: Path) -> None:
     policy = next(
         m["content"] for m in parsed.all("meta") if m.get("http-equiv") == "Content-Security-Policy"
     )
-    assert policy == "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-    assert not {"script", "link", "iframe"} & {tag for tag, _ in parsed.tags}
-    text = re.sub(r"data:image/jpeg;base64,[\w+/=]*", "", page)
+    script = parsed.scripts[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    allowed = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-"
+    assert policy == f"{allowed}{digest}'"
+    assert len(parsed.scripts) == 1 and not {"link", "iframe"} & {tag for tag, _ in parsed.tags}
+    assert not any(name.startswith("on") for _, attributes in parsed.tags for name in attributes)
+    text = re.sub(r"data:image/(jpeg|png);base64,[\w+/=]*", "", page)
     assert "http" not in text.replace("http-equiv", "") and "url(" not in text and "@import" not in text
     assert "prefers-color-scheme: dark" in page
 
@@ -316,9 +259,9 @@ def test_names_are_escaped(tmp_path: Path) -> None:
     save_maps(out, ScoreMaps(data.ids("train")[0], np.ones((1, 2, 2)), [1], SIZE), data.classes)
     (run / "run.json").write_text(json.dumps({"recipe": "psa", "data": evil}))
     page = build_page(read_runs([run]))
-    assert "<script" not in page and "<i>" not in page
+    assert page.count("<script") == 1 and "<i>run" not in page
     assert f"cam: {evil}" in _Page(page).words
-    assert evil in class_table(read_runs([run])).rows[0]
+    assert evil in class_bars(read_runs([run])).rows[0]
 
 
 def test_reasons_and_problems_are_escaped(run: Path, images: VOC) -> None:
@@ -340,8 +283,8 @@ def test_run_without_masks(tmp_path: Path) -> None:
     for name in data.ids("train"):
         save_labels(out / f"{name}.png", np.zeros(SIZE, np.uint8))
     words = _Page(build_page(read_runs([run]))).words
-    assert "not scored" in words and "truth" not in words
-    assert any("the data set has no masks" in word for word in words)
+    assert not {"not scored", "truth", "Scores", "Confusion"} & set(words)
+    assert any("These images have no masks" in word for word in words)
 
 
 def test_unfinished_run_with_missing_and_broken_files(run: Path) -> None:
@@ -353,7 +296,7 @@ def test_unfinished_run_with_missing_and_broken_files(run: Path) -> None:
     write_manifest(run / "walk", manifest)
     (run / "walk" / "score.json").unlink()
     words = _Page(build_page(read_runs([run]), images=2)).words
-    assert "not finished" in words
+    assert any("walk is not finished" in word for word in words)
     assert any("no maps at" in word for word in words)
     assert any("cannot read the label map" in word for word in words)
 
@@ -368,7 +311,7 @@ def test_images_that_are_gone_leave_the_tables(run: Path, images: VOC) -> None:
 def test_several_runs_have_rows_of_their_own(tmp_path: Path, images: VOC, run: Path) -> None:
     other = make_run(tmp_path / "runs" / "two", images)
     parsed = _Page(build_page(read_runs([run, other]), images=2))
-    assert len(parsed.all("img")) == 2 * (6 + 3)
+    assert len(parsed.all("img")) == 2 * (7 + 3)
     headings = [item for item in parsed.all("p") if item.get("class") == "run"]
     assert len(headings) == 2 * 2
 

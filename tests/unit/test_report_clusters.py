@@ -65,7 +65,9 @@ def add_round(run: Path, number: int, images: VOC) -> None:
 def sheets(page: str) -> dict[str, np.ndarray]:
     """Caption -> the picture of each sheet."""
     found = re.findall(
-        r'<img src="data:image/\w+;base64,([^"]+)"[^>]*>\s*<figcaption>([^<]*sub-categories of[^<]*)', page
+        r'<img src="data:image/\w+;base64,([^"]+)"[^>]*>\s*</button>\s*'
+        r"<figcaption>([^<]*sub-categories of[^<]*)",
+        page,
     )
     return {
         caption: np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")).astype(int)

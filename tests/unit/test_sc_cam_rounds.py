@@ -17,7 +17,7 @@ from tag2mask.backbones import BackboneSpec
 from tag2mask.core import UserError
 from tag2mask.data import VOC
 from tag2mask.data.transforms import AugmentSpec
-from tag2mask.modules import Classifier, Stage, load_stage
+from tag2mask.modules import Classifier, TrainableNetwork, load_checkpoint
 from tag2mask.recipes.sc_cam import (
     FeatureData,
     FeatureExtractor,
@@ -42,7 +42,7 @@ def step(folder: Path, kind: str, images: VOC, checkpoint: str = "") -> Path:
     return folder
 
 
-def trained(folder: Path, module: Stage, images: VOC) -> Path:
+def trained(folder: Path, module: TrainableNetwork, images: VOC) -> Path:
     checkpoint: dict[str, Any] = {}
     module.classes = images.classes
     module.on_save_checkpoint(checkpoint)
@@ -104,7 +104,7 @@ def test_features_are_the_mean_maps_of_the_classifier_before(
 def test_a_round_network_is_rebuilt_with_its_sub_categories(tiny_voc: Path, tmp_path: Path) -> None:
     images = VOC(str(tiny_voc))
     net = SubCategoryClassifier(len(images.classes), LIGHT, sub_categories=4, cam_from="sub_category")
-    again = load_stage(trained(tmp_path / "cam_1", net, images) / "last.ckpt")
+    again = load_checkpoint(trained(tmp_path / "cam_1", net, images) / "last.ckpt")
     assert isinstance(again, SubCategoryClassifier) and again.cam_from == "sub_category"
     assert torch.equal(again.sub_classifier.weight, net.sub_classifier.weight)
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal, get_args
 
 import pytest
+from jsonargparse import ArgumentError, ArgumentParser
 
 from tag2mask.core import UserError
 from tag2mask.core.library import open_library
 from tag2mask.core.pages import Layer, Setting
+from tag2mask.core.signatures import signature_of
 from tag2mask.pipeline import Choice, load_recipe, resolve
-from tag2mask.pipeline.arguments import _arguments, _find_class, check_settings
+from tag2mask.pipeline.arguments import _fits, check_settings
 from tag2mask.pipeline.resolve import budgets_of
 
 LIBRARY = open_library()
@@ -32,9 +36,9 @@ def test_every_setting_of_every_page_is_an_argument_of_its_class(name: str) -> N
             for step in load_recipe(LIBRARY, name, variant, budget=budget).steps:
                 settings = resolve(LIBRARY, step, Choice(budget))
                 check_settings(settings)
-                for part in ("model", "data"):  # none of ours is left to the stage
-                    found = _find_class(*settings[f"{part}.class_path"].value.rsplit(".", 1))
-                    assert found and _arguments(found), settings[f"{part}.class_path"]
+                for part in ("model", "data"):  # none of ours is left to the step
+                    found = signature_of(*settings[f"{part}.class_path"].value.rsplit(".", 1))
+                    assert found and found.complete, settings[f"{part}.class_path"]
 
 
 @pytest.mark.parametrize(
@@ -65,6 +69,7 @@ def test_arguments_of_a_subclass_with_keywords_are_those_of_its_base_too() -> No
             "tag2mask.modules.Clasifier",
             "unknown class of tag2mask.modules 'Clasifier'; did you mean Classifier",
         ),
+        ("tag2mask.data.Shape", "unknown class of tag2mask.data 'Shape'; did you mean Shapes"),
         ("tag2mask.modles.Classifier", "unknown module of tag2mask 'modles'; did you mean modules"),
         ("no_such_package.mod.Cls", "no package 'no_such_package' for no_such_package.mod.Cls"),
     ],
@@ -134,7 +139,42 @@ def test_package_in_the_working_folder_is_found(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(UserError, match="unknown setting of Own 'widht'; did you mean width"):
         check_settings(own | {"model.init_args.widht": Setting(1, "--cam")})
     made = {"model.class_path": Setting(f"{package}.learner.Made", "--cam")}
-    check_settings(made | {"model.init_args.any": Setting(1, "--cam")})  # left to the stage
+    check_settings(made | {"model.init_args.any": Setting(1, "--cam")})  # left to the step
+
+
+KINDS: list[Any] = [
+    int, float, str, bool, int | None, str | None, Literal["a", "b"], Literal["a"] | None, Literal[16, "16"],
+    Sequence[float], Sequence[str], Sequence[float] | None, tuple[int, int], tuple[float, float] | None,
+    int | str, str | Path, list[int] | str | int, dict[str, str] | None, bool | Literal["warn"],
+]  # fmt: skip
+VALUES = [
+    1, 0, -1, 1.5, 1.0, float("inf"), True, "many", "5", "1e-3", "a", "yes", "true", "null", "[1,2]", "[1",
+    16, [1, 2], [1.5, "x"], ["a"], [], [1, 2, 3], [None], {"a": "b"}, {},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_values_are_refused_as_the_step_would(kind: Any) -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--x", type=kind)
+    for value in VALUES:
+        try:
+            parser.parse_object({"x": value})
+            taken = True
+        except ArgumentError:
+            taken = False
+        assert _fits(kind, value) is taken, value
+
+
+def test_types_are_read_from_annotations() -> None:
+    trainer = signature_of("pytorch_lightning", "Trainer")
+    assert trainer and trainer.complete
+    assert trainer.arguments["max_epochs"].type == int | None
+    assert trainer.arguments["limit_val_batches"].type == int | float | None
+    assert "bf16-mixed" in get_args(get_args(trainer.arguments["precision"].type)[1])
+    assert Any in get_args(trainer.arguments["strategy"].type)  # a class: left to the step
+    augment = signature_of("tag2mask.data", "ClassificationData")
+    assert augment and augment.arguments["augment"].fields["pad"] == Literal["mean", "black"]
 
 
 def test_nothing_is_imported() -> None:

@@ -11,7 +11,7 @@ from tag2mask.artifacts import Manifest, manifest_hash, write_manifest
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import ClassList, UserError
 from tag2mask.data import PseudoLabelData, SegmentationData
-from tag2mask.stage.identity import input_folders
+from tag2mask.step.identity import input_folders
 
 CLASSES = ClassList.voc(["cat"])
 

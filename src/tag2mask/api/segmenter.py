@@ -15,7 +15,7 @@ from tag2mask.artifacts import VARIANTS, checkpoint_path, read_manifest
 from tag2mask.artifacts.names import SINGLE_SCALE
 from tag2mask.core import ClassList, UserError, unknown_name
 from tag2mask.data.images import AnyImage, to_rgb
-from tag2mask.modules import SegmentationModel, load_stage
+from tag2mask.modules import SegmentationModel, load_checkpoint
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -130,7 +130,7 @@ def load(
         >>> segment("photo.jpg").shape  # doctest: +SKIP
         (375, 500)
     """
-    module = load_stage(checkpoint_file(Path(source)))
+    module = load_checkpoint(checkpoint_file(Path(source)))
     if not isinstance(module, SegmentationModel):
         raise UserError(f"{source} holds a {type(module).__name__}, not a segmentation model")
     name = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device

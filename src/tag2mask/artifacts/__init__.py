@@ -41,13 +41,16 @@ from tag2mask.artifacts.manifest import (
 )
 from tag2mask.artifacts.maps import load_maps, save_maps
 from tag2mask.artifacts.names import (
+    IMAGE_SCORES_NAME,
     LAST_CHECKPOINT,
     METRICS_NAME,
+    ORIGINS_NAME,
     REPORT_NAME,
     RUN_NAME,
     SCORE_NAME,
     SCORECARD_NAME,
     SCRIPTS,
+    SETTINGS_NAME,
     TRAINING_SCRIPTS,
     VARIANTS,
     config_name,
@@ -56,14 +59,17 @@ from tag2mask.artifacts.provenance import collect_versions, git_commit
 from tag2mask.artifacts.regions import load_regions, save_regions
 
 __all__ = [
+    "IMAGE_SCORES_NAME",
     "LAST_CHECKPOINT",
     "METRICS_NAME",
+    "ORIGINS_NAME",
     "REPORT_NAME",
     "RUN_NAME",
     "SCORECARD_NAME",
     "SCORERS",
     "SCORE_NAME",
     "SCRIPTS",
+    "SETTINGS_NAME",
     "TRAINING_SCRIPTS",
     "VARIANTS",
     "CommandRecord",

@@ -1,4 +1,4 @@
-"""Names that several packages write or read: of files and folders in a run, and of stage scripts."""
+"""Names that several packages write or read: of files and folders in a run, and of the scripts of steps."""
 
 from __future__ import annotations
 
@@ -14,6 +14,15 @@ REPORT_NAME = "report.html"
 SCORE_NAME = "score.json"
 """In a step's folder: its scores."""
 
+IMAGE_SCORES_NAME = "image_scores.json"
+"""In a step's folder: the mean IoU of each image, by id."""
+
+SETTINGS_NAME = "settings.yaml"
+"""In a step's folder: the resolved settings that its commands are started with."""
+
+ORIGINS_NAME = "origins.json"
+"""In a step's folder: the file and line, or option, that each setting comes from."""
+
 METRICS_NAME = "metrics.json"
 """In a step's folder: what the network measured itself while it was trained."""
 
@@ -21,10 +30,10 @@ LAST_CHECKPOINT = "checkpoints/last.ckpt"
 """In a step's folder: the network after the last epoch."""
 
 TRAINING_SCRIPTS = ("classifier", "affinity", "segmentation")
-"""Stage scripts whose steps train a network."""
+"""Scripts whose steps train a network."""
 
 SCRIPTS = (*TRAINING_SCRIPTS, "pseudo_labels")
-"""The scripts that a step may run: ``tag2mask stage SCRIPT``."""
+"""The scripts that a step may run: ``tag2mask step SCRIPT``."""
 
 SINGLE_SCALE, MULTI_SCALE, MULTI_SCALE_CRF = "single_scale", "multi_scale", "multi_scale_crf"
 VARIANTS = (SINGLE_SCALE, MULTI_SCALE, MULTI_SCALE_CRF)

@@ -16,10 +16,17 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from tag2mask.backbones.fused_conv import ACTIVATIONS, ConvActivation
 from tag2mask.backbones.phase_conv import PhaseDepthwiseConv2d
+from tag2mask.backbones.strided_conv import StridedDepthwiseConv2d, StridedDepthwiseConv2dSame
 
 M = TypeVar("M", bound=nn.Module)
 
-_LINEAR = (nn.Conv2d, PhaseDepthwiseConv2d, Conv2dSame)
+_LINEAR = (
+    nn.Conv2d,
+    PhaseDepthwiseConv2d,
+    StridedDepthwiseConv2d,
+    Conv2dSame,
+    StridedDepthwiseConv2dSame,
+)
 """Layers whose result is linear in ``weight``; subclasses may standardise it first."""
 _NORMS = (nn.BatchNorm2d, nn.SyncBatchNorm, BatchNormAct2d)
 _RELUS = tuple(ACTIVATIONS)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tag2mask.backbones.phase_conv import PhaseDepthwiseConv2d
+from tag2mask.backbones.strided_conv import StridedDepthwiseConv2d
 
 ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
     nn.ReLU: ("relu", []),
@@ -43,7 +44,7 @@ class ConvActivation(nn.Module):
         """Whether the kernel exists for the pair; subclasses of convolutions may compute something else."""
         return (
             _KERNEL is not None
-            and type(convolution) in (nn.Conv2d, PhaseDepthwiseConv2d)
+            and type(convolution) in (nn.Conv2d, PhaseDepthwiseConv2d, StridedDepthwiseConv2d)
             and convolution.padding_mode == "zeros"
             and not isinstance(convolution.padding, str)
             and type(activation) in ACTIVATIONS

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from tag2mask.backbones.strided_conv import depthwise, learns
 
 
 class PhaseDepthwiseConv2d(nn.Conv2d):
@@ -13,8 +14,8 @@ class PhaseDepthwiseConv2d(nn.Conv2d):
     CPU libraries have no fast backward pass for depthwise convolutions with dilation d. Such a
     convolution mixes only pixels whose rows and columns differ by multiples of d. So it is the same as
     an undilated convolution on each of the d * d interleaved sub-grids (the "a trous to batch" identity
-    of DeepLab's implementation; Chen et al., TPAMI 2018, section 3.1). Without gradients the forward
-    pass of `nn.Conv2d` is faster and is used.
+    of DeepLab's implementation; Chen et al., TPAMI 2018, section 3.1). The plain convolution is used
+    where it is faster: without gradients, and on sub-grids smaller than the kernel.
 
     Shape: (B, C, H, W) -> (B, C, H, W).
     """
@@ -53,11 +54,19 @@ class PhaseDepthwiseConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """The convolution of `x` (B, C, H, W), of the same shape."""
-        if x.device.type != "cpu" or not self._learns(x):
+        if x.device.type != "cpu" or not learns(self, x):
             return super().forward(x)
+        step, (height, width) = self.dilation[0], x.shape[2:]
+        rows, columns = -(-height // step), -(-width // step)
+        if min(rows, columns) >= self.kernel_size[0]:
+            return self._by_phases(x, rows, columns)
+        out = depthwise(self, x, (int(self.padding[0]), int(self.padding[1])))
+        return super().forward(x) if out is None else out
+
+    def _by_phases(self, x: Tensor, rows: int, columns: int) -> Tensor:
+        """The convolution on sub-grids of `rows` x `columns` pixels."""
         step, kernel = self.dilation[0], self.kernel_size[0]
         batch, channels, height, width = x.shape
-        rows, columns = -(-height // step), -(-width // step)
         padded = F.pad(x, (0, columns * step - width, 0, rows * step - height))
         # Channels stay last in memory throughout, so that each rearrangement is a single copy.
         grid = padded.permute(0, 2, 3, 1).reshape(batch, rows, step, columns, step, channels)
@@ -66,9 +75,6 @@ class PhaseDepthwiseConv2d(nn.Conv2d):
         out = out.permute(0, 2, 3, 1).reshape(batch, step, step, rows, columns, channels)
         whole = out.permute(0, 3, 1, 4, 2, 5).reshape(batch, rows * step, columns * step, channels)
         return whole[:, :height, :width].permute(0, 3, 1, 2)
-
-    def _learns(self, x: Tensor) -> bool:
-        return torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)
 
 
 def use_phase_convolutions(model: nn.Module) -> None:

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from tag2mask.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone, Normalisation, Tap
 from tag2mask.backbones.phase_conv import use_phase_convolutions
+from tag2mask.backbones.strided_conv import use_strided_convolutions
 from tag2mask.backbones.weights import backbone_part, load_into, load_state
 from tag2mask.core import UserError
 
@@ -29,11 +30,11 @@ class _Intermediates(Protocol):
 class TimmBackbone(Backbone):
     """A timm model up to the feature map before its pooling.
 
-    Taps are ``level1`` to ``levelN``, the outputs of the model's stages, and ``out``, the last
+    Taps are ``level1`` to ``levelN``, the outputs of the model's blocks of layers, and ``out``, the last
     feature map (for MobileNetV2 after its 1x1 expansion to 1280 channels). The affinity head joins
-    the last two stages before the final one and ``out``: like the taps that the affinity paper
+    the last two levels before the final one and ``out``: like the taps that the affinity paper
     chose in ResNet38, they start at stride 8 and end with the map that the classifier reads. The
-    final stage itself is left out because ``out`` is computed from it.
+    final level itself is left out because ``out`` is computed from it.
 
     Args:
         name: timm model name, with or without a pretrained tag.
@@ -57,16 +58,17 @@ class TimmBackbone(Backbone):
         if weights not in ("imagenet", "none"):
             load_into(model, backbone_part(load_state(weights)), weights, ignored=_classifier_keys(cfg))
         use_phase_convolutions(model)
+        use_strided_convolutions(model)
         self.model = model
         self._multiple = 1
         self.taps: dict[str, Tap] = {"out": Tap(0, 0)}
         self.taps = self._all_taps = self._probe(name, output_stride)
         self._freeze_unused()
-        stages = [tap for tap in self.taps if tap != "out"]
-        self.affinity_taps = (*stages[-3:-1], "out")
+        levels = [tap for tap in self.taps if tap != "out"]
+        self.affinity_taps = (*levels[-3:-1], "out")
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
-        """Stage outputs and ``out`` of normalised images (B, 3, H, W)."""
+        """The levels and ``out`` of normalised images (B, 3, H, W)."""
         height, width = x.shape[-2:]
         maps = self._run(F.pad(x, (0, -width % self._multiple, 0, -height % self._multiple)))
         return {
@@ -83,7 +85,7 @@ class TimmBackbone(Backbone):
         return {**{f"level{i}": m for i, m in enumerate(levels, 1)}, "out": out}
 
     def use_only(self, names: Collection[str]) -> None:
-        """As `Backbone.use_only`; without ``out``, layers behind the last stage are not computed either."""
+        """As `Backbone.use_only`; without ``out``, layers behind the last level are not computed either."""
         self.taps = {name: tap for name, tap in self.taps.items() if name in names}
         self._freeze_unused()
 
@@ -106,7 +108,7 @@ class TimmBackbone(Backbone):
         if strides["out"] != output_stride or len(maps) < 4:
             raise UserError(
                 f"backbone {name} gives stride {strides['out']} instead of output_stride {output_stride}"
-                f" or has too few stages ({len(maps) - 1}); choose another model or output stride"
+                f" or has too few levels ({len(maps) - 1}); choose another model or output stride"
             )
         if any(m.shape[-1] != -(-_PROBE // strides[k]) for k, m in maps.items()):
             self._multiple = max(strides.values())
@@ -153,7 +155,7 @@ def _create(name: str, output_stride: int, pretrained: bool = False) -> nn.Modul
             "use 32, or a model such as resnet50, mobilenetv2_100, efficientnet_b0 or convnext_tiny"
         ) from error
     if not hasattr(model, "forward_intermediates"):
-        raise UserError(f"backbone {name} has no named stages in timm: choose another model")
+        raise UserError(f"backbone {name} has no named levels in timm: choose another model")
     return model
 
 

@@ -2,6 +2,7 @@
 
 from tag2mask.callbacks.checkpoints import LastCheckpoint, WholeFiles, newest_checkpoint
 from tag2mask.callbacks.finite import StopWhenNotFinite
+from tag2mask.callbacks.log_steps import LogSteps
 from tag2mask.callbacks.panels import CamPanels
 from tag2mask.callbacks.progress import StepProgressBar
 from tag2mask.callbacks.random_state import RandomState
@@ -14,6 +15,7 @@ from tag2mask.callbacks.writer import PredictionWriter
 __all__ = [
     "CamPanels",
     "LastCheckpoint",
+    "LogSteps",
     "PredictionWriter",
     "RandomState",
     "RunningMean",

@@ -21,6 +21,6 @@ class StepProgressBar(TQDMProgressBar):
     def get_metrics(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule
     ) -> dict[str, int | str | float | dict[str, float]]:
-        """What stands behind the bar, by name."""
+        """The values that are shown after the bar, by name."""
         shown = super().get_metrics(trainer, pl_module)
         return {name: metric(name, v) if isinstance(v, float) else v for name, v in shown.items()}

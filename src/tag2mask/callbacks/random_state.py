@@ -14,8 +14,8 @@ from torch import distributed
 class RandomState(pl.Callback):
     """Makes a training that was stopped go on with the random numbers of one that was not.
 
-    The states of Python, NumPy and torch (CPU and GPU) at the end of an epoch, of each process. A training
-    that goes on in another number of processes keeps the fresh ones.
+    Saves the states of Python, NumPy and torch (CPU and GPU) of each process at the end of an epoch. A
+    training that goes on in another number of processes keeps the fresh ones.
     """
 
     def on_save_checkpoint(
@@ -42,7 +42,7 @@ class RandomState(pl.Callback):
 
 
 def _states() -> dict[str, Any]:
-    """In types that are read without running code."""
+    """The states of all generators, in types that are read without running code."""
     kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     return {
         "python": random.getstate(),

@@ -39,7 +39,7 @@ class StopOnSignal(pl.Callback):
 
 @contextmanager
 def stopping_on_signals() -> Iterator[None]:
-    """`stop_on_signals` for a while."""
+    """Apply `stop_on_signals` within a ``with`` block."""
     main = threading.current_thread() is threading.main_thread()
     before = {number: signal.getsignal(number) for number in _SIGNALS} if main else {}
     stop_on_signals()

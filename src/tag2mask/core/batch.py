@@ -1,4 +1,4 @@
-"""What travels from data modules to stages."""
+"""What travels from data modules to the networks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class TrainBatch(TypedDict, total=False):
-    """A batch of B crops. Only the keys that a stage trains on are there.
+    """A batch of B crops. Only the keys that a step trains on are there.
 
     Images are RGB in 0..255; normalisation belongs to the backbone.
     """

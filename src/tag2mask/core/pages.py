@@ -105,6 +105,16 @@ def read_page(path: Path) -> Page:
     return Page(path, plain, lines)
 
 
+def setting_text(value: Any) -> str:
+    """A value as YAML on one line, as people write it.
+
+    Example:
+        >>> setting_text([0.5, 1.0]), setting_text(None), setting_text({"lr": 0.1})
+        ('[0.5, 1.0]', 'null', '{lr: 0.1}')
+    """
+    return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("\n...\n").strip()
+
+
 def parse_value(text: str, what: str) -> Any:
     """A value of the command line, read as YAML.
 
@@ -125,6 +135,19 @@ def parse_value(text: str, what: str) -> Any:
         return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise UserError(f"{what}: cannot read the value {text!r} as YAML") from error
+
+
+def yaml_value(text: str) -> Any:
+    """A text read as YAML; the text itself where it is none.
+
+    Example:
+        >>> yaml_value("[1, 2]"), yaml_value("[1, 2")
+        ([1, 2], '[1, 2')
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError:
+        return text
 
 
 def _key_lines(node: Any, prefix: str = "") -> Iterator[tuple[str, int]]:

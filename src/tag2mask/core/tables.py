@@ -54,6 +54,11 @@ def percent(share: Any) -> str:
     return f"{100 * share:.1f}" if isinstance(share, int | float) else NOTHING
 
 
+def is_share(name: str) -> bool:
+    """Whether a logged value of this name is a share in [0, 1], such as ``val/mAP``."""
+    return _SHARES.search(name) is not None
+
+
 def metric(name: str, value: float) -> str:
     """A logged value: in percent where its name says that it is a share, else with four digits.
 
@@ -61,7 +66,7 @@ def metric(name: str, value: float) -> str:
         >>> metric("val/mAP", 0.923), metric("train/loss", 0.012345)
         ('92.3 %', '0.01235')
     """
-    return f"{percent(value)} %" if _SHARES.search(name) else f"{value:.4g}"
+    return f"{percent(value)} %" if is_share(name) else f"{value:.4g}"
 
 
 def duration(seconds: float) -> str:

@@ -64,7 +64,7 @@ class ImageData(LightningDataModule):
         return self.dataset.classes
 
     def setup(self, stage: str) -> None:
-        """Checks every file that the stage will read, before anything is computed.
+        """Check every file that the step will read, before anything is computed.
 
         Args:
             stage: "fit", "validate", "test" or "predict".
@@ -82,14 +82,14 @@ class ImageData(LightningDataModule):
             self.check_predict()
 
     def train_crops(self) -> TrainCrops:
-        """Checks what training reads and makes the crops; overridden where a module trains."""
+        """Check what training reads and make the crops; overridden where a module trains."""
         raise UserError(f"{type(self).__name__} has nothing to train on: use it with predict")
 
     def check_val(self) -> None:
-        """Checks what validation reads; nothing unless overridden."""
+        """Check what validation reads; nothing unless overridden."""
 
     def check_predict(self) -> None:
-        """Checks the images of the predict split."""
+        """Check the images of the predict split."""
         self.dataset.check(self.predict_split_name, need_tags=False)
 
     def require_results(self, step: StepFolder, kind: str, wanted: Sequence[str] | None = None) -> Manifest:
@@ -143,7 +143,7 @@ class ImageData(LightningDataModule):
         return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
 
     def _fit_batch(self, images: int) -> None:
-        """Makes the batch smaller where the data set does not fill one, and says what each device gets."""
+        """Make the batch smaller where the data set does not fill one, and say what each device gets."""
         devices, passes, total = self._processes().count, self._collected(), min(self.batch_size, images)
         what = f"a batch of all {images} training images: one" if total < self.batch_size else "a batch"
         at_once = images_at_once(total, devices, passes, what)
@@ -199,7 +199,7 @@ def passes_for(images: int, batch: int, epochs: int, min_steps: int) -> int:
 def require_images(
     step_dir: Path, manifest: Manifest, dataset: ImageSet, wanted: Sequence[str] | None = None
 ) -> None:
-    """Checks that a step was made from images of this data set.
+    """Check that a step was made from images of this data set.
 
     Args:
         step_dir: the step's folder, for the message.

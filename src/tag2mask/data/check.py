@@ -82,7 +82,7 @@ def class_table(images: ImageSet, ids: dict[str, list[str]]) -> Table:
 
 
 def check_masks(images: ImageSet, image_ids: Sequence[str]) -> list[str]:
-    """Compares the ids in masks with the classes and the tags.
+    """Compare the ids in masks with the classes and the tags.
 
     Returns:
         sentences on classes whose masks and tags do not fit.

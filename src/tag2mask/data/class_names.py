@@ -16,7 +16,7 @@ _ALIKE = 0.85
 
 
 def require_distinct_names(names: Iterable[str], where: str) -> None:
-    """Refuses names that differ by case, spaces or dashes only, and words that mean that there is no class.
+    """Refuse names that differ by case, spaces or dashes only, and words that mean that there is no class.
 
     Raises:
         UserError: two names look alike, or one is a word like background.

@@ -22,7 +22,7 @@ _CHECKED = "Written by tag2mask data check --skip-bad."
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds ``data`` with its actions ``check``, ``import``, ``prepare`` and ``download``."""
+    """Add ``data`` with its actions ``check``, ``import``, ``prepare`` and ``download``."""
     parser = subparsers.add_parser("data", help="check, import, download or prepare a data set")
     actions = parser.add_subparsers(dest="action", required=True)
 
@@ -113,7 +113,7 @@ def _summary(dataset: ImageSet, split: str, ids: Sequence[str]) -> str:
 
 
 def _write_without(dataset: ImageSet, found: Found, out: str) -> None:
-    """Writes a data configuration that leaves the bad images out."""
+    """Write a data configuration that leaves the bad images out."""
     plain = dataset.describe()
     plain["init_args"]["skip"] = sorted(dataset.skip | found.problems.keys())
     require_own(out, f"# {_CHECKED}")

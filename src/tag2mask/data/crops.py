@@ -45,7 +45,7 @@ class CropData(ImageData):
         self.val_split_name = val_split
 
     def check_val(self) -> None:
-        """Checks images and tags of the validation split."""
+        """Check images and tags of the validation split."""
         self.dataset.check(self.val_split_name)
 
     def val_dataloader(self) -> DataLoader[ImageSample]:

@@ -107,7 +107,7 @@ class ImageSet(ABC):
         return self.classes.to_index(mask)
 
     def check(self, split: str, need_tags: bool = True) -> None:
-        """Looks at every file of a split without decoding it: quick, and before any training.
+        """Look at every file of a split without decoding it: quick, and before any training.
 
         Args:
             split: name of the split.

@@ -26,7 +26,7 @@ _LAST_BYTES = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 
 
 def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
-    """Decodes an image of any mode to RGB uint8 (H, W, 3), upright by its EXIF orientation.
+    """Decode an image of any mode to RGB uint8 (H, W, 3), upright by its EXIF orientation.
 
     Raises:
         UserError: the file is missing, cannot be decoded, or has more than 8 bits for a value.

@@ -31,7 +31,7 @@ class PseudoLabelData(ImageData):
         self.maps_dir = StepFolder(maps_dir)
 
     def check_predict(self) -> None:
-        """Checks the images, their tags, and that the maps are those of these images."""
+        """Check the images, their tags, and that the maps are those of these images."""
         self.dataset.check(self.predict_split_name)
         self.require_results(self.maps_dir, "maps", self.dataset.ids(self.predict_split_name))
 

@@ -137,7 +137,7 @@ class StepLabels:
         return {n: self.classes.to_index(load_labels(self.path(n, image_id))) for n in self.folders}
 
     def check(self, image_ids: Sequence[str]) -> None:
-        """Raises a `UserError` for the first image whose file is missing."""
+        """Raise a `UserError` for the first image whose file is missing."""
         for name in self.folders:
             for image_id in image_ids:
                 if not self.path(name, image_id).is_file():
@@ -166,5 +166,5 @@ def to_chw(image: npt.NDArray[np.uint8]) -> Tensor:
 
 
 def as_list(samples: list[ImageSample]) -> list[ImageSample]:
-    """Collates whole images: they differ in size, so a batch stays a list."""
+    """Collate whole images: they differ in size, so a batch stays a list."""
     return samples

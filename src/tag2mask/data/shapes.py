@@ -64,7 +64,7 @@ class Shapes(VOC):
         return {"root": str(self.root.absolute()), **self._args}
 
     def make(self) -> bool:
-        """Writes the data set unless it lies there already.
+        """Write the data set unless it lies there already.
 
         Returns:
             whether anything was written.
@@ -124,7 +124,7 @@ class Shapes(VOC):
         atomic_write_json(folder / _MARKER, {"version": _VERSION, **self._args})
 
     def _write_image(self, folder: Path, image_id: str, number: int, rng: np.random.Generator) -> str:
-        """Writes an image and its mask; returns its tags."""
+        """Write an image and its mask; return its tags."""
         kinds = _draw_kinds(number, rng)
         height, width = self._args["size"]
         image, mask = draw_scene(kinds, (height, width), self._args["difficulty"], rng)

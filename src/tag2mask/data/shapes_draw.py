@@ -60,7 +60,7 @@ class Creature:
 def draw_scene(
     kinds: list[int], size: tuple[int, int], difficulty: float, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Draws one scene.
+    """Draw one scene.
 
     Args:
         kinds: index into `NAMES` of each creature, at most three.
@@ -145,7 +145,7 @@ def _random_creature(kind: int, length: float, shape: tuple[int, int], rng: np.r
 def _paint(
     canvas: Array, creature: Creature, whole: Bool, difficulty: float, rng: np.random.Generator
 ) -> None:
-    """Fills a creature in place: body texture all over, a dark outline, then the mark on the head."""
+    """Fill a creature in place: body texture all over, a dark outline, then the mark on the head."""
     box = _box(whole)
     inside, part = whole[box], canvas[box]
     u, v = (axis[box] for axis in creature.local(whole.shape))
@@ -189,7 +189,7 @@ def _ground(shape: tuple[int, int], difficulty: float, rng: np.random.Generator)
 
 
 def _stone(canvas: Array, colour: Array, rng: np.random.Generator) -> None:
-    """Draws a blob with an edge that belongs to no class, so that edges alone do not tell creatures."""
+    """Draw a blob with an edge that belongs to no class, so that edges alone do not tell creatures."""
     height, width = canvas.shape[:2]
     size, flat = rng.uniform(0.02, 0.07) * width, rng.uniform(0.5, 1)
     x, y = rng.uniform(0, width), rng.uniform(0, height)
@@ -222,7 +222,7 @@ def _eroded(area: Bool, pixels: int) -> Bool:
 def _finished_image(
     canvas: Array, size: tuple[int, int], difficulty: float, rng: np.random.Generator
 ) -> npt.NDArray[np.uint8]:
-    """Shrinks the drawing, as a lens would blur it, with light, contrast and grain of its own."""
+    """Shrink the drawing, as a lens would blur it, with light, contrast and grain of its own."""
     sharp = Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8))
     small = np.asarray(sharp.resize((size[1], size[0]), Image.Resampling.BOX), float)
     small = (small - 128) * rng.uniform(0.85, 1.1) + 128 + rng.normal(0, 10)

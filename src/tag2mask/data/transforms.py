@@ -103,7 +103,7 @@ class Augment:
         self._compose = A.Compose(steps, additional_targets=dict.fromkeys(LABEL_NAMES, "mask"))
 
     def __call__(self, image: Image, labels: Mapping[str, npt.NDArray[np.uint8]]) -> tuple[Image, Labels]:
-        """Changes one image and its label maps alike.
+        """Change one image and its label maps alike.
 
         Args:
             image: RGB (H, W, 3).
@@ -149,7 +149,7 @@ def _resize(spec: AugmentSpec) -> list[Any]:
 def resize_long_side(
     image: Image, labels: Mapping[str, npt.NDArray[np.uint8]], size: int
 ) -> tuple[Image, Labels]:
-    """Resizes an image (H, W, 3) and its label maps so that the long side has `size` pixels."""
+    """Resize an image (H, W, 3) and its label maps so that the long side has `size` pixels."""
     height, width = image.shape[:2]
     factor = size / max(height, width)
     to = (max(1, round(width * factor)), max(1, round(height * factor)))

@@ -9,7 +9,10 @@ from tag2mask.core import Alarm, training_alarms
 from tag2mask.evaluate.facts import LabelFacts
 
 MOST_EMPTY = 0.2
-"""Share of the tagged images without a pixel of foreground. In a good run of psa on 600 real photos it is 0.12."""
+"""Share of the tagged images without a pixel of foreground.
+
+In a good run of psa on 600 real photos it is 0.12.
+"""
 MOST_FULL = 0.5
 """Share of the tagged images without a pixel of background."""
 FEWEST_TAGGED = 3

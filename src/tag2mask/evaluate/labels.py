@@ -65,8 +65,8 @@ def score_folder(
             true = np.where(_pair(others[image_id], found[image_id])[0] == IGNORE, IGNORE, true)
         return predicted, wanted.to_index(true)
 
-    for _, (predicted, true) in load_ahead(load, list(found), "scoring"):
-        tally.add(predicted, true)
+    for image_id, (predicted, true) in load_ahead(load, list(found), "scoring"):
+        tally.add(predicted, true, image_id)
     return tally.scores(split, missing=lost)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from tag2mask.artifacts import find_kind, load_maps
 from tag2mask.core import ClassList, UserError
 from tag2mask.data import ImageSet
 from tag2mask.evaluate.loop import load_ahead
-from tag2mask.evaluate.scores import Labels, Scores, known, read_scores
+from tag2mask.evaluate.scores import Labels, Scores, add_image, known, read_scores
 from tag2mask.metrics import Confusion, ThresholdSweep
 
 THRESHOLDS = tuple(round(step / 100, 2) for step in range(1, 100))
@@ -33,12 +33,14 @@ class MapScores:
         threshold: the fixed threshold; None for maps with a background channel.
         best_threshold: the best of the sweep, chosen with the true masks (an upper bound).
         best_miou: the mean IoU there.
+        curve: threshold -> mean IoU, over the whole sweep; empty for maps with a background channel.
     """
 
     scores: Scores
     threshold: float | None = None
     best_threshold: float | None = None
     best_miou: float | None = None
+    curve: dict[float, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain form for JSON."""
@@ -47,6 +49,7 @@ class MapScores:
             "threshold": self.threshold,
             "best_threshold": self.best_threshold,
             "best_miou": self.best_miou,
+            "curve": {"threshold": list(self.curve), "miou": list(self.curve.values())},
         }
 
 
@@ -79,7 +82,7 @@ def score_maps(
     """
     classes = dataset.classes
     sweep = ThresholdSweep(len(classes) + 1, sorted({*THRESHOLDS, threshold}))
-    argmax = Confusion(len(classes) + 1)
+    argmax, per_image = Confusion(len(classes) + 1), dict[str, float]()
     background: dict[bool, str] = {}
     for image_id, image in load_ahead(lambda i: _load(Path(maps_dir), dataset, i), ids, "scoring maps"):
         if image.classes:
@@ -91,11 +94,11 @@ def score_maps(
             )
         # an image without any map is background in both kinds of folder
         if 0 in image.classes or not image.classes:
-            argmax.update(_argmax(image), image.truth)
+            add_image(argmax, _argmax(image), image.truth, per_image, image_id)
         if 0 not in image.classes:
             sweep.update(image.maps, image.classes, image.truth)
     if True in background:
-        return MapScores(read_scores(argmax, classes, len(ids), split))
+        return MapScores(replace(read_scores(argmax, classes, len(ids), split), per_image=per_image))
     return _at_threshold(sweep, threshold, classes, len(ids), split)
 
 
@@ -135,4 +138,9 @@ def _at_threshold(
     fixed = Confusion(len(classes) + 1)
     fixed.counts[:, :-1] += sweep.confusion(threshold)
     best_threshold, best_miou = sweep.best()
-    return MapScores(read_scores(fixed, classes, images, split), threshold, best_threshold, known(best_miou))
+    curve = (
+        {} if known(best_miou) is None else dict(zip(sweep.thresholds, sweep.compute().tolist(), strict=True))
+    )
+    scores = read_scores(fixed, classes, images, split)
+    best = known(best_miou)
+    return MapScores(scores, threshold, best_threshold, best, {} if best is None else curve)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from tag2mask.core import IGNORE, ClassList, Unknown
 from tag2mask.metrics import Confusion
 
 Labels = npt.NDArray[np.uint8]
+Pixels = Labels | Tensor
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,9 @@ class Scores:
         split: name of the set of images.
         images: images scored.
         missing: images left out because they had no prediction.
+        confusion: pixel counts, a row for each true class (background first); columns are the predicted
+            classes, then predictions of no class of the list, then unknown ones.
+        per_image: image -> its own mean IoU, over the classes that it has a true pixel of.
     """
 
     miou: float | None
@@ -38,10 +44,12 @@ class Scores:
     split: str
     images: int
     missing: int = 0
+    confusion: list[list[int]] = field(default_factory=list)
+    per_image: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain form for JSON."""
-        return asdict(self)
+        """Plain form for JSON, without the images."""
+        return {name: value for name, value in asdict(self).items() if name != "per_image"}
 
 
 class LabelTally:
@@ -58,27 +66,41 @@ class LabelTally:
     def __init__(self, classes: ClassList, unknown: Unknown = "ignore") -> None:
         self.classes = classes
         self.confusion = Confusion(len(classes) + 2, unknown=unknown)
+        self.per_image: dict[str, float] = {}
         self.images = 0
         self._index = classes.to_index(np.arange(256, dtype=np.uint8))
         listed = [*classes.all_ids, IGNORE]
         self._index[~np.isin(np.arange(256), listed)] = len(classes) + 1
 
-    def add(self, predicted_ids: Labels, truth: Labels) -> None:
+    def add(self, predicted_ids: Labels, truth: Labels, image_id: str = "") -> None:
         """Count one image.
 
         Args:
             predicted_ids: uint8 (H, W) of mask ids; 255 is unknown.
             truth: uint8 (H, W) of indices 0..K; 255 is not scored.
+            image_id: the image, whose own score is kept under this name.
 
         Raises:
             ValueError: the shapes differ, or `truth` holds no index of a class.
         """
-        self.confusion.update(self._index[predicted_ids], truth)
+        add_image(self.confusion, self._index[predicted_ids], truth, self.per_image, image_id)
         self.images += 1
 
     def scores(self, split: str = "", missing: int = 0) -> Scores:
         """The scores of all images counted so far."""
-        return read_scores(self.confusion, self.classes, self.images, split, missing)
+        scores = read_scores(self.confusion, self.classes, self.images, split, missing)
+        return replace(scores, per_image=self.per_image)
+
+
+def add_image(
+    total: Confusion, predicted: Pixels, truth: Labels, per_image: dict[str, float], image_id: str
+) -> None:
+    """Count an image in `total`, and note its own mean IoU (none without a true pixel)."""
+    own = Confusion(total.num_classes, total.ignore_index, total.unknown)
+    own.update(predicted, truth)
+    total.counts += own.counts
+    if not math.isnan(own.miou):
+        per_image[image_id] = round(own.miou, 4)
 
 
 def read_scores(
@@ -86,6 +108,9 @@ def read_scores(
 ) -> Scores:
     """`Scores` from a confusion whose first K+1 classes are background and `classes`."""
     per_class = confusion.per_class_iou.tolist()
+    matrix = confusion.matrix[: len(classes) + 1]
+    if matrix.shape[1] == len(classes) + 2:  # counted without a column for ids of no class
+        matrix = torch.cat([matrix[:, :-1], torch.zeros_like(matrix[:, :1]), matrix[:, -1:]], 1)
     return Scores(
         miou=known(confusion.miou),
         per_class={name: known(iou) for name, iou in zip(classes.all_names, per_class, strict=False)},
@@ -95,6 +120,7 @@ def read_scores(
         split=split,
         images=images,
         missing=missing,
+        confusion=matrix.tolist(),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tag2mask.artifacts import (
+    IMAGE_SCORES_NAME,
     METRICS_NAME,
     SCORE_NAME,
     VARIANTS,
@@ -58,8 +59,11 @@ def score_step(step_dir: str | Path, every_image: bool = False) -> dict[str, Any
         every_image: score all images that the step has results for, not those alone that the data set
             names for it (`ImageSet.scored_ids`).
 
+    The mean IoU of each image goes into ``<step>/image_scores.json``; none for maps that are cut at a
+    threshold.
+
     Returns:
-        what was written: ``{"scored": True, "miou": ..., "per_class": ..., ...}``, or
+        what was written to ``score.json``: ``{"scored": True, "miou": ..., "per_class": ..., ...}``, or
         ``{"scored": False, "why": ...}`` where there are no masks or nothing to compare with them.
 
     Raises:
@@ -75,6 +79,8 @@ def score_step(step_dir: str | Path, every_image: bool = False) -> dict[str, Any
         score = _not_scored(f"a step of kind {manifest.kind} leaves no label maps") | facts | alarms
     else:
         score = _score(folder, manifest, SCORERS[scorer], facts, every_image)
+    # apart: a data set has many images, and score.json is read by people too
+    atomic_write_json(folder / IMAGE_SCORES_NAME, score.pop("per_image", {}))
     atomic_write_json(folder / SCORE_NAME, score)
     return score
 
@@ -111,11 +117,13 @@ def _seen(
 
 
 def _maps(step: Scored) -> dict[str, Any]:
-    return score_maps(step.out, step.dataset, step.ids, step.threshold, step.split).to_dict()
+    found = score_maps(step.out, step.dataset, step.ids, step.threshold, step.split)
+    return {**found.to_dict(), "per_image": found.scores.per_image}
 
 
 def _labels(step: Scored) -> dict[str, Any]:
-    return score_folder(step.out, step.dataset, step.ids, split=step.split).to_dict()
+    found = score_folder(step.out, step.dataset, step.ids, split=step.split)
+    return {**found.to_dict(), "per_image": found.per_image}
 
 
 def _segmentation(step: Scored) -> dict[str, Any]:
@@ -123,7 +131,8 @@ def _segmentation(step: Scored) -> dict[str, Any]:
     if not names:
         raise UserError(f"{step.out} holds none of the folders {', '.join(VARIANTS)}: run the step again")
     variants = {name: _labels(replace(step, out=step.out / name)) for name in names}
-    return {**variants[names[0]], "variant": names[0], "variants": variants}
+    per_image = [scores.pop("per_image") for scores in variants.values()]
+    return {**variants[names[0]], "variant": names[0], "variants": variants, "per_image": per_image[0]}
 
 
 def _affinity(step: Scored) -> dict[str, Any]:
@@ -134,12 +143,13 @@ def _affinity(step: Scored) -> dict[str, Any]:
     def load(image_id: str) -> tuple[Labels, Labels]:
         return _affinity_pair(step.out, step.dataset, image_id)
 
-    for _, (labels, truth) in load_ahead(load, step.ids, "scoring"):
-        tally.add(classes.to_ids(labels), truth)
+    for image_id, (labels, truth) in load_ahead(load, step.ids, "scoring"):
+        tally.add(classes.to_ids(labels), truth, image_id)
     counts = tally.confusion.matrix[:, : len(classes) + 1].double()
     right, said = counts.diagonal(), counts.sum(0)
     return {
         **tally.scores(step.split).to_dict(),
+        "per_image": tally.per_image,
         "precision_foreground": _share(float(right[1:].sum()), float(said[1:].sum())),
         "precision_background": _share(float(right[0]), float(said[0])),
     }

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from tag2mask.backbones import Tap
 from tag2mask.backbones.base import init_convolutions
+from tag2mask.backbones.phase_conv import use_phase_convolutions
 from tag2mask.core import UserError
 
 _RATES = (6, 12, 18)
@@ -24,7 +25,7 @@ class DeepLabV3PlusHead(nn.Module):
 
     Args:
         taps: the backbone's taps, the last is ``"out"``. The head reads the map that
-            `last_stage` names.
+            `last_level` names.
         num_outputs: number of logits, background included.
         channels: width of the decoder.
         dropout: probability of dropping a channel before the classifier.
@@ -41,7 +42,7 @@ class DeepLabV3PlusHead(nn.Module):
         if not low_level:
             raise UserError("deeplabv3plus needs a backbone with a feature map of stride 4; choose another")
         self.low_level = low_level[-1]
-        self.high_level = last_stage(taps)
+        self.high_level = last_level(taps)
         self.reads = (self.low_level, self.high_level)
         inputs, stride = taps[self.high_level].channels, taps[self.high_level].stride
         rates = [max(1, rate * 16 // stride) for rate in _RATES]
@@ -56,6 +57,7 @@ class DeepLabV3PlusHead(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = nn.Conv2d(channels, num_outputs, 1)
         init_convolutions(self)
+        use_phase_convolutions(self)
         nn.init.normal_(self.classifier.weight, std=0.01)
 
     def forward(self, features: Mapping[str, Tensor]) -> Tensor:
@@ -68,10 +70,10 @@ class DeepLabV3PlusHead(nn.Module):
         return logits
 
 
-def last_stage(taps: Mapping[str, Tap]) -> str:
+def last_level(taps: Mapping[str, Tap]) -> str:
     """The tap that atrous pooling reads: the narrowest of the last two at the deepest stride.
 
-    Some backbones widen their last stage with a 1x1 convolution that only their classifier needs
+    Some backbones widen their last level with a 1x1 convolution that only their classifier needs
     (MobileNetV2: 320 to 1280 channels); DeepLab reads the map before it.
     """
     names = list(taps)[-2:]

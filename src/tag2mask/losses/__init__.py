@@ -3,6 +3,7 @@
 from tag2mask.losses.affinity import AffinityLoss, affinity_loss
 from tag2mask.losses.colour_affinity import ColourAffinityLoss, colour_affinity_loss
 from tag2mask.losses.dense_energy import DenseEnergyLoss, dense_energy_loss
+from tag2mask.losses.generalised_cross_entropy import GeneralisedCrossEntropy, generalised_cross_entropy
 from tag2mask.losses.over_processes import known_cross_entropy, mean_over_processes, mean_where
 from tag2mask.losses.region_smoothness import RegionSmoothnessLoss, region_smoothness_loss
 
@@ -10,10 +11,12 @@ __all__ = [
     "AffinityLoss",
     "ColourAffinityLoss",
     "DenseEnergyLoss",
+    "GeneralisedCrossEntropy",
     "RegionSmoothnessLoss",
     "affinity_loss",
     "colour_affinity_loss",
     "dense_energy_loss",
+    "generalised_cross_entropy",
     "known_cross_entropy",
     "mean_over_processes",
     "mean_where",

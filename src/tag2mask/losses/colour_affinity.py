@@ -99,7 +99,7 @@ def _compiled(engine: Engine, maps: Tensor, colours: Tensor) -> bool:
 
 
 class _PairLoss(torch.autograd.Function):
-    """The loss and, in the same pass over the pairs, its gradient by the features."""
+    """The loss and, in the same pass over the pairs, its gradient with respect to the features."""
 
     @staticmethod
     def forward(ctx: Any, maps: Tensor, colours: Tensor, reading: Reading, norm: Norm) -> Tensor:

@@ -36,8 +36,9 @@ def dense_energy_loss(
     With g = 1 this is the paper's sum of G(i, j) P(1 - P) up to a constant. Images, labels and roi (nearest)
     and probs (bilinear) are first resized by `scale`, and sigma_xy with them.
 
-    The gradient by s is -2 g (A s) / B: the gate takes no gradient, and A diag(g) is treated as symmetric.
-    Where g is not constant it is not the derivative, but the published results were trained with it.
+    The gradient with respect to s is -2 g (A s) / B: the gate takes no gradient, and A diag(g) is treated as
+    symmetric. Where g is not constant it is not the derivative, but the published results were trained
+    with it.
 
     The value grows with the number of pairs of pixels: about -5e6 for a crop of 321 (160 x 160 pixels at
     scale 0.5), for which the published weight is 1e-7; for n pixels after scaling multiply that by

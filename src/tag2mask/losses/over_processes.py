@@ -49,9 +49,11 @@ def mean_over_processes(total: Tensor, count: Tensor | int) -> Tensor:
 def known_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy, mean over the labelled places of all processes; 0 where none is labelled.
 
+    bfloat16 is computed as float32.
+
     Shape: logits (N, C, ...), labels (N, ...) int64 with 255 where nothing is known -> scalar.
     """
-    total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+    total = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="sum")
     return mean_over_processes(total, (labels != IGNORE).sum())
 
 

@@ -40,7 +40,7 @@ class TagAveragePrecision(Metric):
         self.add_state("tags", [], dist_reduce_fx="cat")
 
     def update(self, scores: Tensor, tags: Tensor) -> None:
-        """Adds the images of a batch."""
+        """Add the images of a batch."""
         self.scores.append(scores.detach())
         self.tags.append(tags.detach().long())
 

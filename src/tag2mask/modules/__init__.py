@@ -1,10 +1,10 @@
-"""The stages as LightningModules."""
+"""The steps as LightningModules: networks that train, and what makes a result for each image."""
 
 from tag2mask.modules.affinity import AffinityNet
-from tag2mask.modules.base import Stage
+from tag2mask.modules.base import TrainableNetwork
 from tag2mask.modules.classifier import CamSpec, Classifier
 from tag2mask.modules.inference import InferenceSpec
-from tag2mask.modules.loading import load_network, load_stage
+from tag2mask.modules.loading import load_checkpoint, load_network
 from tag2mask.modules.optim import Optimization
 from tag2mask.modules.predictor import Predictor
 from tag2mask.modules.pseudo_label import AffinityLabelGenerator, PseudoLabelGenerator
@@ -27,8 +27,8 @@ __all__ = [
     "Refinement",
     "SegmentationMaps",
     "SegmentationModel",
-    "Stage",
+    "TrainableNetwork",
     "class_probabilities",
+    "load_checkpoint",
     "load_network",
-    "load_stage",
 ]

@@ -11,13 +11,13 @@ from tag2mask.backbones import BackboneSpec
 from tag2mask.core import TrainBatch
 from tag2mask.heads import AffinityHead
 from tag2mask.losses import AffinityLoss
-from tag2mask.modules.base import Stage
-from tag2mask.modules.loading import copy_backbone, load_stage
+from tag2mask.modules.base import TrainableNetwork
+from tag2mask.modules.loading import copy_backbone, load_checkpoint
 from tag2mask.modules.optim import Optimization
 from tag2mask.ops import affinity_labels, pool_labels
 
 
-class AffinityNet(Stage):
+class AffinityNet(TrainableNetwork):
     """Images -> features whose distances are semantic affinities (Ahn and Kwak, CVPR 2018, 3.3).
 
     The loss balances pairs within background, within foreground and across classes (equations
@@ -49,7 +49,7 @@ class AffinityNet(Stage):
         self.backbone = backbone.build("affinity")
         self.head = AffinityHead.for_backbone(self.backbone)
         if init_from is not None:
-            copy_backbone(self.backbone, load_stage(init_from), init_from)
+            copy_backbone(self.backbone, load_checkpoint(init_from), init_from)
         self.loss = AffinityLoss(radius, border)
 
     def pretrained_parts(self) -> list[nn.Module]:

@@ -1,4 +1,4 @@
-"""What every stage module shares: its optimiser, its saved arguments, plain checkpoints."""
+"""What every network that trains shares: its optimiser, its saved arguments, plain checkpoints."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ CHECKPOINT_KEY = "tag2mask"
 ARGUMENTS_KEY = pl.LightningModule.CHECKPOINT_HYPER_PARAMS_KEY
 
 
-class Stage(pl.LightningModule):
-    """Base of the stage modules.
+class TrainableNetwork(pl.LightningModule):
+    """Base of the networks that a step trains.
 
     A subclass builds its layers, losses and metrics in its constructor; `pretrained_parts` and
     `new_parts` say which layers learn with the base rate and which with the rate of new layers. All
@@ -42,7 +42,7 @@ class Stage(pl.LightningModule):
         super().__init__()
         if num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, got {num_classes}")
-        self.save_hyperparameters(constructor_arguments(inspect.currentframe(), Stage, type(self)))
+        self.save_hyperparameters(constructor_arguments(inspect.currentframe(), TrainableNetwork, type(self)))
         self.num_classes = num_classes
         self.optimization = optimization
         self.classes: ClassList | None = None
@@ -103,7 +103,7 @@ class Stage(pl.LightningModule):
         """
         facts = checkpoint.get(CHECKPOINT_KEY)
         if facts is None:
-            raise UserError("the checkpoint was not made by tag2mask: train with the stage's fit first")
+            raise UserError("the checkpoint was not made by tag2mask: train it with the fit of a step first")
         made = ClassList.from_dict(facts["classes"]) if facts["classes"] else None
         if self.classes is not None and made is not None and made != self.classes:
             raise UserError(
@@ -119,7 +119,7 @@ class Stage(pl.LightningModule):
         if "backbone" in plain:
             plain["backbone"] = {**plain["backbone"], "weights": "none"}
         _require_finite(checkpoint["state_dict"])
-        module = cls(**from_plain(plain, Stage, cls))
+        module = cls(**from_plain(plain, TrainableNetwork, cls))
         module.load_state_dict(checkpoint["state_dict"])
         classes = checkpoint[CHECKPOINT_KEY]["classes"]
         module.classes = ClassList.from_dict(classes) if classes else None

@@ -14,7 +14,7 @@ from tag2mask.core import ImageSample, ScoreMaps, TrainBatch, UserError
 from tag2mask.core.alarms import ABOVE_CHANCE_METRIC, SPREAD_METRIC
 from tag2mask.heads import CAMHead
 from tag2mask.metrics import AboveChance, ScoreSpread, TagAveragePrecision, ThresholdSweep, tag_f1
-from tag2mask.modules.base import Stage
+from tag2mask.modules.base import TrainableNetwork
 from tag2mask.modules.optim import Optimization
 from tag2mask.modules.predictor import Predictor
 from tag2mask.ops import multi_scale_cam, normalise_cams
@@ -54,7 +54,7 @@ class CamSpec:
             raise UserError(f"cam.images must be 0 or more, got {self.images}")
 
 
-class Classifier(Predictor, Stage):
+class Classifier(Predictor, TrainableNetwork):
     """Images -> class logits, and class activation maps of the tagged classes.
 
     Loss: multi-label soft margin. Prediction: maps of the present classes over scales and flips,
@@ -131,7 +131,7 @@ class Classifier(Predictor, Stage):
 
     def training_step(self, batch: TrainBatch, batch_index: int) -> Tensor:
         """The classification loss of a batch of crops with the tags of their images."""
-        loss: Tensor = self.loss(self(batch["image"]), batch["tags"])
+        loss: Tensor = self.loss(self(batch["image"]).float(), batch["tags"])
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["image"]))
         return loss
 

@@ -13,16 +13,16 @@ from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.backbones import Backbone, load_into
 from tag2mask.core import UserError
 from tag2mask.core.plugins import is_trusted
-from tag2mask.modules.base import ARGUMENTS_KEY, CHECKPOINT_KEY, Stage
+from tag2mask.modules.base import ARGUMENTS_KEY, CHECKPOINT_KEY, TrainableNetwork
 from tag2mask.modules.older import arguments_of, class_path_of
 
-T = TypeVar("T", bound=Stage)
+T = TypeVar("T", bound=TrainableNetwork)
 
 
-def load_stage(path: str | Path) -> Stage:
-    """A stage module from a checkpoint of a run, on the CPU and in eval mode.
+def load_checkpoint(path: str | Path) -> TrainableNetwork:
+    """A network from a checkpoint of a run, on the CPU and in eval mode.
 
-    The file is read as data: no pickled code runs. Only stage classes of tag2mask and of packages that
+    The file is read as data: no pickled code runs. Only networks of tag2mask and of packages that
     registered themselves (see `plugin_packages`) are built.
 
     Args:
@@ -41,14 +41,14 @@ def load_stage(path: str | Path) -> Stage:
     facts = checkpoint.get(CHECKPOINT_KEY) if isinstance(checkpoint, dict) else None
     if not isinstance(facts, dict) or "class_path" not in facts:
         raise UserError(f"{path} is not a tag2mask checkpoint; give one from a run's checkpoints/ folder")
-    stage = _stage_class(class_path_of(str(facts["class_path"])), path)
+    network = _network_class(class_path_of(str(facts["class_path"])), path)
     if "network" in facts:
         checkpoint = {**checkpoint, ARGUMENTS_KEY: arguments_of(facts["network"])}
     try:
-        return stage.restore(checkpoint)
+        return network.restore(checkpoint)
     except (AttributeError, KeyError, TypeError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"{path} does not hold a whole {stage.__name__} of this version "
+            f"{path} does not hold a whole {network.__name__} of this version "
             f"({type(error).__name__}: {error}): delete it and run the step that trains it again"
         ) from error
 
@@ -78,7 +78,7 @@ def load_backbone(backbone: Backbone, step_dir: StepFolder | str | Path) -> None
     copy_backbone(backbone, _trained(step_dir), step_dir)
 
 
-def copy_backbone(backbone: Backbone, source: Stage, origin: StepFolder | str | Path) -> None:
+def copy_backbone(backbone: Backbone, source: TrainableNetwork, origin: StepFolder | str | Path) -> None:
     """Copy the weights of a network's backbone.
 
     Args:
@@ -95,14 +95,14 @@ def copy_backbone(backbone: Backbone, source: Stage, origin: StepFolder | str | 
     load_into(backbone, found.state_dict(), f"of the network in {origin}")
 
 
-def _trained(step_dir: StepFolder | str | Path) -> Stage:
+def _trained(step_dir: StepFolder | str | Path) -> TrainableNetwork:
     manifest = require_step(step_dir)
     if not manifest.checkpoint:
         raise UserError(f"{step_dir} trained no network: give the folder of a step that has a fit")
-    return load_stage(checkpoint_path(step_dir, manifest))
+    return load_checkpoint(checkpoint_path(step_dir, manifest))
 
 
-def _stage_class(class_path: str, origin: str | Path) -> type[Stage]:
+def _network_class(class_path: str, origin: str | Path) -> type[TrainableNetwork]:
     module, _, name = class_path.rpartition(".")
     # The path comes from a file: nothing but these packages is imported for it.
     if not is_trusted(module):
@@ -118,6 +118,6 @@ def _stage_class(class_path: str, origin: str | Path) -> type[Stage]:
             f"({type(error).__name__}: {error}): install the version of its package "
             "that made the file, or run the step that trains it again"
         ) from error
-    if not (isinstance(found, type) and issubclass(found, Stage)):
-        raise UserError(f"{origin} asks for {class_path}, which is not a stage of tag2mask")
+    if not (isinstance(found, type) and issubclass(found, TrainableNetwork)):
+        raise UserError(f"{origin} asks for {class_path}, which is no network that tag2mask trains")
     return found

@@ -20,7 +20,8 @@ class Predictor(pl.LightningModule):
     """Base of what predicts: one image in, one result out.
 
     A subclass names its `kind` and writes `predict_image`; the command line writes the results where
-    the kind says. A module that trains, too, derives from this class and from `Stage`, in this order.
+    the kind says. A module that also trains derives from this class and from `TrainableNetwork`, in this
+    order.
     """
 
     kind: str

@@ -15,9 +15,9 @@ from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.backbones import BackboneSpec
 from tag2mask.core import ImageSample, LabelsResult, TrainBatch, UserError, map_threads
 from tag2mask.heads import HeadSpec, MultiScaleMax, SmpSegmenter
-from tag2mask.losses import known_cross_entropy
+from tag2mask.losses import GeneralisedCrossEntropy
 from tag2mask.metrics import Confusion, tag_f1
-from tag2mask.modules.base import Stage
+from tag2mask.modules.base import TrainableNetwork
 from tag2mask.modules.inference import InferenceSpec
 from tag2mask.modules.loading import load_backbone
 from tag2mask.modules.optim import Optimization
@@ -33,7 +33,7 @@ UNLIKELY = 0.05
 """Probability that a class must exceed somewhere in an image to take part in its CRF."""
 
 
-class SegmentationModel(Predictor, Stage):
+class SegmentationModel(Predictor, TrainableNetwork):
     """Images -> class scores per pixel, trained with cross-entropy on labels from an earlier step.
 
     Args:
@@ -46,6 +46,9 @@ class SegmentationModel(Predictor, Stage):
             schedule.
         classifier_from: folder of the step that trained the classifier; only where start is classifier.
         test: how labels are predicted.
+        robustness: how much less pixels count at the end whose label the network finds unlikely, 0..1: the q
+            of `generalised_cross_entropy`, which grows from 0 over the training, for networks learn
+            mistakes late. 0 is cross-entropy throughout, as in the papers.
     """
 
     kind = "segmentation"
@@ -62,13 +65,18 @@ class SegmentationModel(Predictor, Stage):
         start: Literal["weights", "classifier"] = "weights",
         classifier_from: StepFolder | None = None,
         test: InferenceSpec = InferenceSpec(),
+        robustness: float = 0.0,
     ) -> None:
         super().__init__(num_classes, optimization)
+        if not 0 <= robustness <= 1:
+            raise UserError(f"robustness must lie in 0..1, got {robustness}")
         self.test = test
         self.variants = tuple(test.variants)
         if start == "classifier" and classifier_from is None:
             raise UserError("starting from a classifier needs its step: give model.init_args.classifier_from")
         self.network = self._build_network(backbone, head, classifier_from if start == "classifier" else None)
+        self.robustness = robustness
+        self.loss = GeneralisedCrossEntropy()
         self.confusion = Confusion(num_classes + 1)
         # Agreement with the tags needs no mask.
         self.tag_f1 = tag_f1(num_classes, average="micro")
@@ -101,11 +109,13 @@ class SegmentationModel(Predictor, Stage):
         return F.interpolate(logits.float(), images.shape[-2:], mode="bilinear", align_corners=False)
 
     def training_step(self, batch: TrainBatch, batch_index: int) -> Tensor:
-        """Cross-entropy of a batch of crops; 0 for a batch without a labelled pixel."""
+        """The loss of a batch of crops; 0 for a batch without a labelled pixel."""
         label, size = batch["label"], batch["image"].shape[-2:]
+        if self.robustness:
+            self.loss.q = self.robustness * min(1.0, self.global_step / self.schedule_steps())
         outputs = self._outputs(batch["image"])
         outputs = [F.interpolate(m.float(), size, mode="bilinear", align_corners=False) for m in outputs]
-        loss = torch.stack([known_cross_entropy(m, label) for m in outputs]).sum()
+        loss = torch.stack([self.loss(m, label) for m in outputs]).sum()
         self.log("train/loss", loss, prog_bar=True, batch_size=len(label))
         return loss
 

@@ -9,11 +9,11 @@ before columns.
 - a batch: the same with B in front, (B, 3, H, W)
 
 Where a function takes tensors and NumPy arrays, both follow this rule, and the result is of the kind of
-what it is made from. Arrays of libraries that put the channels last (PIL, OpenCV, matplotlib) are turned
-once, at the door: ``array.transpose(2, 0, 1)``. Another layout raises a ValueError that says so.
+its argument. Arrays of libraries that put the channels last (PIL, OpenCV, matplotlib) are turned
+once, where they come in: ``array.transpose(2, 0, 1)``. Another layout raises a ValueError that says so.
 
-The public names are those below. Each wing (``ops.walk``, ``ops.lattice``, ...) names its own parts, which
-may change.
+The public names are those below. Each subpackage (``ops.walk``, ``ops.lattice``, ...) names its own parts,
+which may change.
 """
 
 from tag2mask.ops.all_pairs import feature_distances, feature_transitions, feature_walk

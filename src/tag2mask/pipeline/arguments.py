@@ -1,32 +1,45 @@
-"""Which settings a class takes, read from its source: the runner imports no torch and no class."""
+"""Settings against the classes that take them: names and types, read from their source.
+
+The runner imports neither torch nor these classes.
+"""
 
 from __future__ import annotations
 
-import ast
-import importlib.util
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
-from importlib.machinery import ModuleSpec, PathFinder
+from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import TypeAdapter, ValidationError
 
 from tag2mask.core.errors import UserError, unknown_name
-from tag2mask.core.pages import Layer, Setting, flatten
+from tag2mask.core.pages import Layer, Setting, flatten, yaml_value
+from tag2mask.core.plugins import GROUP, is_trusted
+from tag2mask.core.signatures import Argument, Signature, signature_of
+from tag2mask.core.sources import contents_of, find_package, modules_of, split_path
 
 _TRAINER = "pytorch_lightning.Trainer"
-_MODULES_DEEP = 12
-
-
-class _Class(NamedTuple):
-    module: str
-    node: ast.ClassDef
+_START = "model.init_args.start"
+_CLASSIFIER = "model.init_args.classifier_from"
+"""Loaded where ``start`` is ``classifier``, in modules that have such a setting."""
+_OPTION = re.compile(r"--((?:trainer|(?:model|data)\.init_args)\.[\w.]+)(?:=(.*))?", re.DOTALL)
+_OTHER_CLASS = re.compile(r"--(config|model|data|\w+\.class_path)(=.*)?", re.DOTALL)
+_WORDS = {
+    int: "a whole number", float: "a number", str: "a text", bool: "true or false", None: "null",
+    type(None): "null", Path: "a path", list: "a list", dict: "a mapping",
+}  # fmt: skip
 
 
 def check_settings(settings: Layer, inputs: Mapping[str, str] | None = None) -> None:
     """Refuse classes that do not exist, and settings that the classes of a step do not take.
 
-    Classes in compiled modules, and those that a module makes as it runs, are left to the stage.
+    Classes in compiled modules, those that a module makes as it runs, and types other than plain ones
+    are left to the step itself.
 
     Args:
         settings: the resolved settings of a step.
@@ -45,6 +58,64 @@ def check_settings(settings: Layer, inputs: Mapping[str, str] | None = None) -> 
     _check_part(every, "trainer", _TRAINER)
 
 
+def check_registered(step: str, settings: Layer, networks: Mapping[str, tuple[str, Layer]]) -> None:
+    """Refuse a step that loads the network of a class whose package did not register itself.
+
+    Checkpoints are files, and only classes of registered packages are built for a file.
+
+    Args:
+        step: name of the step.
+        settings: its resolved settings.
+        networks: setting that gets the folder of a step that trains -> name and settings of that step.
+
+    Raises:
+        UserError: with the origin of the class.
+    """
+    for setting, (trained, theirs) in networks.items():
+        found = theirs.get("model.class_path", Setting("", ""))
+        class_path, origin = str(found.value), found.origin
+        module, _ = split_path(class_path)
+        if not module or is_trusted(module) or not _loads(settings, setting):
+            continue
+        package = module.partition(".")[0]
+        raise UserError(
+            f"{origin}: step {step} loads the network of step {trained}, a {class_path}, and only classes of "
+            f'registered packages are built from a checkpoint; put [project.entry-points."{GROUP}"] with '
+            f'{package} = "{package}" into the pyproject.toml of {package} and install it with pip'
+        )
+
+
+def _loads(settings: Layer, setting: str) -> bool:
+    """Whether a step's module loads the network of the step that a setting (``*_from``) names."""
+    if not (setting.startswith("model.") and setting.endswith("_from")):
+        return False
+    if setting != _CLASSIFIER or _START not in settings:
+        class_path = settings.get("model.class_path", Setting("", "")).value
+        signature = signature_of(*split_path(class_path))
+        # modules with a `start` begin with their own weights
+        return not (setting == _CLASSIFIER and signature and "start" in signature.arguments)
+    return bool(settings[_START].value == "classifier")
+
+
+def settings_in(words: Sequence[str]) -> Layer:
+    """The settings among options of a LightningCLI that name them in full.
+
+    None where an option may name another class, whose settings would be others.
+
+    Args:
+        words: the options, as given behind ``--``.
+    """
+    found: Layer = {}
+    if any(_OTHER_CLASS.fullmatch(word) for word in words):
+        return found
+    for word, following in pairwise([*words, ""]):
+        option = _OPTION.fullmatch(word)
+        if option:
+            value = following if option[2] is None else option[2]
+            found[option[1]] = Setting(value, f"--{option[1]} (behind --)")
+    return found
+
+
 def _with_items(settings: Layer) -> Iterator[tuple[str, Setting]]:
     """The settings, and those in the entries of their lists as ``path[0].name``."""
     for path, (value, origin) in settings.items():
@@ -56,158 +127,99 @@ def _with_items(settings: Layer) -> Iterator[tuple[str, Setting]]:
 
 
 def _check_class(class_path: str, origin: str, path: str) -> None:
-    module, name = _split(class_path)
+    module, name = split_path(class_path)
     if not module or module.startswith("."):
-        return  # a short name, which the stage completes
+        return  # a short name, which the step completes
     top = module.partition(".")[0]
-    if _spec(top) is None:
+    if find_package(top) is None:
         raise UserError(
             f"{origin}: no package {top!r} for {class_path} (in {path}); install it or correct the name"
         )
-    tree = _source(module)
-    if tree is None:
+    contents = contents_of(module)
+    if contents is None:
         parent, _, last = module.rpartition(".")
-        found = _modules(parent) if parent else set[str]()
+        found = modules_of(parent) if parent else set[str]()
         if found and last not in found:
             raise UserError(f"{origin}: {unknown_name(f'module of {parent}', last, found)} (in {path})")
-    elif (known := _names(tree)) is not None and name not in known:
-        raise UserError(f"{origin}: {unknown_name(f'class of {module}', name, known)} (in {path})")
-
-
-def _names(tree: ast.Module) -> set[str] | None:
-    """The names that a module defines or imports; None if it may have others."""
-    names = set[str]()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef | ast.FunctionDef):
-            names.add(node.name)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            names |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            names.add(node.id)
-    return None if {"*", "__getattr__"} & names else names
+    elif contents.names is not None and name not in contents.names:
+        raise UserError(f"{origin}: {unknown_name(f'class of {module}', name, contents.names)} (in {path})")
 
 
 def _check_part(settings: Layer, prefix: str, class_path: str) -> None:
-    found = _find_class(*_split(class_path))
-    known = _arguments(found) if found else None
-    if known is None:
+    module, name = split_path(class_path)
+    signature = signature_of(module, name)
+    if signature is None:
         return
     for path, setting in settings.items():
         if path.startswith(f"{prefix}."):
-            first, item, rest = re.split(r"([.\[]|$)", path.removeprefix(f"{prefix}."), maxsplit=1)
-            if first not in known:
-                error = unknown_name(f"setting of {class_path.rpartition('.')[2]}", first, known)
-                raise UserError(f"{setting.origin}: {error} (in {path})")
-            group = known[first]
-            if item == "." and group and rest.split(".")[0] not in group:
-                error = unknown_name(f"setting of {first}", rest.split(".")[0], group)
-                raise UserError(f"{setting.origin}: {error} (in {path})")
+            _check_setting(signature, name, path.removeprefix(f"{prefix}."), setting, path)
 
 
-def _arguments(found: _Class) -> dict[str, dict[str, None]] | None:
-    """Arguments of a class, each with the fields of its dataclass if it is one; None if not all are known."""
-    init = next((n for n in found.node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
-    known: dict[str, dict[str, None]] = {}
-    if init is None and _is_dataclass(found.node):
-        known = {name: {} for name in _own_fields(found.node)}
-    if init is not None:
-        for argument in [*init.args.args[1:], *init.args.kwonlyargs]:
-            known[argument.arg] = _fields(found.module, argument.annotation)
-        if init.args.kwarg is None:
-            return known
-    for base in found.node.bases:
-        parent = _named(found.module, base)
-        more = _arguments(parent) if parent else None
-        if more is None:
-            return None
-        known = {**more, **known}
-    return known
+def _check_setting(signature: Signature, name: str, rest: str, setting: Setting, path: str) -> None:
+    """Check one setting of a class: its name, its field where it is one of a dataclass, its value."""
+    first, mark, inner = re.split(r"([.\[]|$)", rest, maxsplit=1)
+    argument = signature.arguments.get(first)
+    if argument is None:
+        if signature.complete:
+            error = unknown_name(f"setting of {name}", first, signature.arguments)
+            raise UserError(f"{setting.origin}: {error} (in {path})")
+    elif mark == "":
+        _check_value(argument.type, f"{first} of {name}", setting, path)
+    elif mark == "." and argument.fields:
+        _check_field(argument, first, inner, setting, path)
 
 
-def _fields(module: str, annotation: ast.expr | None) -> dict[str, None]:
-    """Fields of the dataclass that an annotation names; {} for everything else."""
-    fields: dict[str, None] = {}
-    for node in ast.walk(annotation) if annotation else ():
-        found = _named(module, node) if isinstance(node, ast.Name) else None
-        if found and _is_dataclass(found.node):
-            for base in found.node.bases:
-                fields |= _fields(found.module, base)
-            fields |= dict.fromkeys(_own_fields(found.node))
-    return fields
+def _check_field(argument: Argument, name: str, inner: str, setting: Setting, path: str) -> None:
+    field, dot, _ = inner.partition(".")
+    if field not in argument.fields:
+        error = unknown_name(f"setting of {name}", field, argument.fields)
+        raise UserError(f"{setting.origin}: {error} (in {path})")
+    if not dot:
+        _check_value(argument.fields[field], f"{field} of {name}", setting, path)
 
 
-def _is_dataclass(node: ast.ClassDef) -> bool:
-    return any("dataclass" in ast.dump(d) for d in node.decorator_list)
+def _check_value(kind: Any, what: str, setting: Setting, path: str) -> None:
+    value = setting.value
+    if value is None or _fits(kind, value):
+        return
+    if get_origin(kind) is Literal and isinstance(value, str):
+        error = unknown_name(what, value, map(str, get_args(kind)))
+        raise UserError(f"{setting.origin}: {error} (in {path})")
+    raise UserError(f"{setting.origin}: {what} must be {described(kind)}, got {value!r} (in {path})")
 
 
-def _own_fields(node: ast.ClassDef) -> list[str]:
-    return [
-        item.target.id
-        for item in node.body
-        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
-    ]
-
-
-def _named(module: str, node: ast.AST) -> _Class | None:
-    return _find_class(module, node.id) if isinstance(node, ast.Name) else None
+def _fits(kind: Any, value: Any) -> bool:
+    """Whether jsonargparse takes a value, a text also as the YAML that it may be."""
+    forms = [value, yaml_value(value)] if isinstance(value, str) else [value]
+    for form in forms:
+        with suppress(ValidationError):
+            # as JSON: there a list is a tuple too, and strict keeps numbers, texts and true or false apart
+            _adapter(kind).validate_json(json.dumps(form, default=str), strict=True)
+            return True
+    return False
 
 
 @cache
-def _find_class(module: str, name: str, depth: int = 0) -> _Class | None:
-    """The class of that name in a module, or where the module has it from."""
-    tree = _source(module)
-    if tree is None or depth > _MODULES_DEEP:
-        return None
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            return _Class(module, node)
-        if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            for alias in node.names:
-                if (alias.asname or alias.name) == name:
-                    return _find_class(node.module, alias.name, depth + 1)
-    return None
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
-@cache
-def _source(module: str) -> ast.Module | None:
-    for path in _files(module):
-        if path.is_file():
-            try:
-                return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-            except (SyntaxError, ValueError) as error:  # ValueError: not UTF-8, or a null byte
-                line = f":{error.lineno}" if isinstance(error, SyntaxError) and error.lineno else ""
-                raise UserError(f"{path}{line} is not valid Python: {error}; correct it") from error
-    return None
+def described(kind: Any) -> str:
+    """A type in words.
 
-
-def _files(module: str) -> Iterator[Path]:
-    top, *rest = module.split(".")
-    spec = _spec(top)
-    if spec and not rest and spec.origin and spec.origin.endswith(".py"):
-        yield Path(spec.origin)
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        base = Path(folder).joinpath(*rest)
-        yield base / "__init__.py"
-        yield base.with_name(f"{base.name}.py")
-
-
-def _spec(top: str) -> ModuleSpec | None:
-    """Where an outermost package lies, also in the working folder, as for a stage; this imports nothing."""
-    if not top:
-        return None
-    return importlib.util.find_spec(top) or PathFinder.find_spec(top, [str(Path.cwd())])
-
-
-def _modules(package: str) -> set[str]:
-    """Names of the modules of a package, compiled ones too."""
-    folders = {path.with_suffix("") for path in _files(package) if path.name != "__init__.py"}
-    return {
-        entry.name.partition(".")[0]
-        for folder in folders if folder.is_dir()
-        for entry in folder.iterdir() if not entry.name.startswith(("_", "."))
-    }  # fmt: skip
-
-
-def _split(class_path: str) -> tuple[str, str]:
-    module, _, name = class_path.rpartition(".")
-    return module, name
+    Example:
+        >>> described(int | None), described(tuple[float, float]), described(Literal["psa", "all"])
+        ('a whole number or null', 'a list of 2 values', "'psa' or 'all'")
+        >>> described(Sequence[float])
+        'a list, each a number'
+    """
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return " or ".join(map(repr, inner))
+    if origin in (Union, UnionType):
+        return " or ".join(dict.fromkeys(map(described, inner)))
+    if origin is tuple:
+        return f"a list of {len(inner)} values"
+    if origin is Sequence:
+        return f"a list, each {described(inner[0])}"
+    return _WORDS.get(origin or kind, "another value")

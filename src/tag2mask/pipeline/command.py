@@ -184,7 +184,7 @@ def _take_overrides(words: Sequence[str]) -> tuple[list[str], dict[str, dict[str
 
 
 def _guarded(words: list[str]) -> list[str]:
-    """Options for sbatch begin with dashes: with a space behind, argparse takes them for a value."""
+    """Add a space to the options for sbatch: argparse would take their dashes for options of its own."""
     for at in [i + 1 for i, word in enumerate(words[:-1]) if word == "--sbatch-args"]:
         words[at] += " " if words[at].startswith("-") else ""
     return words

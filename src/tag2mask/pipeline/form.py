@@ -1,4 +1,4 @@
-"""The form of a recipe's page: which keys it has, and what several pages together say of a step."""
+"""The form of a recipe's page: the keys that it may have, and how pages are combined."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tag2mask.core.pages import Layer, Page
 from tag2mask.pipeline.rounds import MARK, Round
 
 PARTS = ("model", "data", "trainer")
-"""What the settings of a step are about, as in a LightningCLI."""
+"""The parts of the settings of a step, as in a LightningCLI."""
 STRUCTURE = ("stage", "script", "commands", "kind", "inputs")
-"""What else a step is made of."""
+"""The other keys that a step needs."""
 
 PAGE_KEYS = ("base", "title", "paper", "backbone", "rounds", "skip", "steps", "variants")
 STEP_KEYS = (
@@ -32,13 +32,13 @@ STEP_KEYS = (
     "by_round",
 )
 ROUND_KEYS = ("name", *STRUCTURE, *PARTS)
-PAPER_KEYS = ("citation", "targets", "every_image")
+PAPER_KEYS = ("citation", "targets", "ranges", "every_image")
 VARIANT_KEYS = ("title", "targets", "skip", "steps")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class Change(NamedTuple):
-    """What a page says of a step: the page, the path of the part there, and the part."""
+    """A part of a page that describes a step: the page, the path of the part, and the part."""
 
     page: Page
     prefix: str
@@ -68,7 +68,7 @@ def add_page(page: Page, before: Mapping[str, list[Change]]) -> dict[str, list[C
 
 
 def _add_step(page: Page, name: str, written: Mapping[str, list[Change]]) -> list[Change]:
-    """What is written of a step; ``base`` and ``like`` start it anew."""
+    """All changes that describe a step, in order; ``base`` and ``like`` drop the earlier ones."""
     prefix = f"steps.{name}"
     plain = mapping(page, prefix, page.plain["steps"][name])
     check_keys(page, prefix, plain, STEP_KEYS)
@@ -110,7 +110,7 @@ def backbone_of(library: Library, change: Change) -> str:
 
 
 def round_changes(change: Change, turn: Round) -> list[Change]:
-    """What a step is besides in this round: ``by_round``, ``first`` and ``last`` of its part of a page."""
+    """The changes of a step that hold in this round only: ``by_round``, ``first`` and ``last``."""
     page, prefix, plain = change
     if not turn.number and any(key in plain for key in ("first", "last", "by_round")):
         raise UserError(
@@ -131,12 +131,12 @@ def round_changes(change: Change, turn: Round) -> list[Change]:
 
 
 def check_facts(change: Change, name: str, facts: Mapping[str, Any], others: Iterable[str]) -> None:
-    """Refuse a step that lacks something, or whose facts are of no kind that there is.
+    """Refuse a step that lacks a part of its structure, or has an unknown stage, script, kind or command.
 
     Args:
-        change: what the page says of it last.
-        name: its name.
-        facts: its structure.
+        change: the last part of a page that describes the step.
+        name: name of the step.
+        facts: its structure, see `STRUCTURE`.
         others: the steps of the page and its bases, for the near name.
 
     Raises:
@@ -165,20 +165,32 @@ def check_facts(change: Change, name: str, facts: Mapping[str, Any], others: Ite
             raise UserError(f"{where}: {what} of step {name!r} is {facts[what]!r}; use one of {shown}")
 
 
-def check_targets(page: Page, where: str, targets: Any, known: Iterable[str]) -> None:
-    """Refuse targets of steps that a recipe does not have in any number of rounds.
+def check_paper(page: Page, where: str, paper: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Refuse numbers of steps that a recipe does not have in any number of rounds, and ranges that are none.
 
     Args:
         page: the page.
-        where: path of the targets in the page.
-        targets: step -> the paper's mIoU in percent.
+        where: the part of the page: paper, or a variant, which has targets but no ranges of its own.
+        paper: ``targets`` (step -> the paper's mIoU in percent) and ``ranges`` (step -> lowest and highest
+            mIoU to expect).
         known: names of the steps, and those of the steps of a round as the page gives them.
 
     Raises:
         UserError: with file, line, and the near name.
     """
     names = sorted(set(known))
-    for key in mapping(page, where, targets):
+    _check_names(page, f"{where}.targets", paper.get("targets"), names)
+    if where != "paper":
+        return
+    _check_names(page, "paper.ranges", paper.get("ranges"), names)
+    for step, limits in (paper.get("ranges") or {}).items():
+        if not (isinstance(limits, list) and len(limits) == 2 and 0 <= limits[0] < limits[1] <= 100):
+            at = page.where(f"paper.ranges.{step}")
+            raise UserError(f"{at}: a range is two numbers of 0..100, the lower first; got {limits}")
+
+
+def _check_names(page: Page, where: str, plain: Any, names: Sequence[str]) -> None:
+    for key in mapping(page, where, plain):
         patterns = (re.escape(name).replace(re.escape(MARK), r"\d+") for name in names)
         if not any(re.fullmatch(pattern, str(key)) for pattern in patterns):
             raise UserError(f"{page.where(f'{where}.{key}')}: {unknown_name('step', str(key), names)}")

@@ -10,19 +10,23 @@ from typing import Any
 
 import yaml
 
-from tag2mask.artifacts import atomic_write_text, sha256_file, sha256_json
+from tag2mask.artifacts import (
+    ORIGINS_NAME,
+    SETTINGS_NAME,
+    atomic_write_json,
+    atomic_write_text,
+    sha256_file,
+    sha256_json,
+)
 from tag2mask.core.errors import unknown_name
 from tag2mask.core.library import Library
 from tag2mask.core.pages import Layer, Setting, nest, overlay
-from tag2mask.pipeline.arguments import check_settings
+from tag2mask.pipeline.arguments import check_registered, check_settings, settings_in
 from tag2mask.pipeline.devices import Devices, without_devices
 from tag2mask.pipeline.form import PARTS, part_settings
 from tag2mask.pipeline.recipe import Recipe, Step
 from tag2mask.pipeline.resolve import Choice, budgets_of, resolve
 from tag2mask.pipeline.settings import Settings
-
-SETTINGS_NAME = "settings.yaml"
-"""In a step's folder: the resolved settings that its commands are started with."""
 
 _DATASET = "data.init_args.dataset.init_args"
 _WEIGHTS = "model.init_args.backbone.weights"
@@ -31,7 +35,7 @@ _LIST_FILES = (".csv", ".txt", ".npy", ".json")
 
 @dataclass(frozen=True)
 class Extras:
-    """What is asked for this time only, and not remembered by the run folder.
+    """Options of one call, which the run folder does not remember.
 
     Attributes:
         devices: devices per command, unless its step names others.
@@ -53,12 +57,13 @@ class StepPlan:
     Attributes:
         step: the step.
         folder: the step's folder in the run.
-        recipe: what the stage process is told as recipe.
+        recipe: the value of ``--recipe``.
         settings: the resolved settings, nested; they go into a file in the folder.
         inputs: option -> folder of an earlier step.
         options: the remaining options.
         devices: devices of each command.
         parts: what decides on the result, as plain values: the source of the fingerprint.
+        origins: path of each setting -> file and line, or option, that it comes from.
     """
 
     step: Step
@@ -69,6 +74,7 @@ class StepPlan:
     options: tuple[str, ...]
     devices: Devices
     parts: dict[str, Any]
+    origins: dict[str, str] = field(default_factory=dict)
 
     def fingerprinted(self, command: str, parents: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
         """Fingerprint of a command and the parts it is made of.
@@ -82,14 +88,15 @@ class StepPlan:
 
     def words(self, command: str, fingerprint: str) -> list[str]:
         """The command line behind ``python -m tag2mask``."""
-        words = ["stage", self.step.script, command, "--config", str(self.folder / SETTINGS_NAME)]
+        words = ["step", self.step.script, command, "--config", str(self.folder / SETTINGS_NAME)]
         words += ["--step-dir", str(self.folder), "--recipe", self.recipe, "--fingerprint", fingerprint]
         for option, folder in self.inputs.items():
             words += [f"--{option}", str(folder)]
         return [*words, *self.options]
 
     def write_settings(self) -> None:
-        """Write the settings into the step's folder."""
+        """Write the settings, and where each comes from, into the step's folder."""
+        atomic_write_json(self.folder / ORIGINS_NAME, self.origins)
         atomic_write_text(self.folder / SETTINGS_NAME, yaml_text(self.settings))
 
 
@@ -113,10 +120,18 @@ def plan_steps(
     data = part_settings(page, "", page.plain)
     choice = Choice(settings.budget or "", settings.backbone or "", data)
     options = ["--config", str(library.find("logger", extras.logger))] if extras.logger else []
-    return {
-        s.name: _plan(resolve(library, s, choice), recipe, s, settings, run_dir, extras, options)
-        for s in steps
-    }
+    resolved = {step.name: resolve(library, step, choice) for step in recipe.steps}
+    _check(recipe, steps, resolved, extras)
+    return {s.name: _plan(resolved[s.name], recipe, s, settings, run_dir, extras, options) for s in steps}
+
+
+def _check(recipe: Recipe, steps: Iterable[Step], resolved: Mapping[str, Layer], extras: Extras) -> None:
+    """Refuse what the classes of the steps, or the loading of their checkpoints, would refuse later."""
+    asked = {step.name: overlay(resolved[step.name], _overrides(step, extras)) for step in recipe.steps}
+    for step in steps:
+        check_settings(overlay(asked[step.name], settings_in(extras.args)), step.inputs)
+        networks = {k: source for k, source in step.inputs.items() if recipe.step(source).trains}
+        check_registered(step.name, asked[step.name], {k: (s, asked[s]) for k, s in networks.items()})
 
 
 def _plan(
@@ -134,7 +149,6 @@ def _plan(
     own, hashes = _run_settings(step, settings, dataset)
     asked = _overrides(step, extras)
     devices = extras.devices.replaced(asked)
-    check_settings(overlay(resolved, asked), step.inputs)
     # the identity of a step names files without their folders, and tells them by their content
     named = {k: Setting(Path(v.value).name, v.origin) if k in _paths(settings) else v for k, v in own.items()}
     root = {f"{_DATASET}.root": Setting(settings.data_root, "--data-root")} if settings.data_root else {}
@@ -144,15 +158,17 @@ def _plan(
         "options": list(extras.args),
         "files": hashes | _list_hashes(dataset, settings.data_root),
     }
+    whole = overlay(resolved, root, own, asked)
     return StepPlan(
         step=step,
         folder=run_dir / step.name,
         recipe=recipe.label,
-        settings=nest(overlay(resolved, root, own, asked)),
+        settings=nest(whole),
         inputs={option: run_dir / source for option, source in step.inputs.items()},
         options=(*options, *devices.words(), *extras.args),
         devices=devices,
         parts=parts,
+        origins={path: setting.origin for path, setting in whole.items()},
     )
 
 
@@ -169,7 +185,7 @@ def _overrides(step: Step, extras: Extras) -> Layer:
 
 
 def _run_settings(step: Step, settings: Settings, dataset: Mapping[str, Any]) -> tuple[Layer, dict[str, str]]:
-    """What the run's settings change in a step's, and hashes of the files that they name."""
+    """The settings of a step that the whole run sets, and hashes of the files that they name."""
     found, hashes = Layer(), dict[str, str]()
     if settings.tags:
         # a table of images calls its CSV of tags `csv`, every other data set `tags`

@@ -134,7 +134,7 @@ class _Stream:
         self._last = "\n"
 
     def copy(self) -> bool:
-        """Pass on what there is; False at the end."""
+        """Pass on the output that is there; return False at the end."""
         data = os.read(self.pipe.fileno(), 65536)
         text = self._decoder.decode(data, final=not data)
         self._log.write(text)
@@ -175,7 +175,7 @@ def _passing_on_signals(child: subprocess.Popen[bytes]) -> Iterator[list[int]]:
         received.append(number)
         if len(received) == 1:
             child.send_signal(number)
-            print("\nstopping: waiting for the stage to end (once more to kill it)", file=sys.stderr)
+            print("\nstopping: waiting for the step to end (once more to kill it)", file=sys.stderr)
         else:
             _end_group(child, signal.SIGTERM if len(received) == 2 else signal.SIGKILL)
 
@@ -202,7 +202,7 @@ class RunLock:
 
     The operating system's lock on the open file decides, so that it ends with its holder however
     that dies; the file's text only tells who it was. Children that are given `fd` hold it
-    too: a stage that outlives its runner still keeps others out.
+    too: a step that outlives its runner still keeps others out.
 
     Args:
         run_dir: the run folder; made when it is not there.
@@ -223,7 +223,7 @@ class RunLock:
         """Take the lock.
 
         Raises:
-            UserError: another runner, or a stage that it started, is at work in the folder.
+            UserError: another runner, or a step that it started, is at work in the folder.
         """
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -251,7 +251,7 @@ class RunLock:
             self._beside.unlink(missing_ok=True)
 
     def _hold_by_file(self) -> None:
-        """Where the file system has no locks: a file that only one runner can make."""
+        """Hold the folder by a file that only one runner can make, where the file system has no locks."""
         me = {"pid": os.getpid(), "host": socket.gethostname()}
         try:
             with open(self._beside, "x", encoding="utf-8") as file:
@@ -267,7 +267,7 @@ class RunLock:
 
     def _refuse(self, who: str, way: str) -> NoReturn:
         os.close(self._fd)
-        raise UserError(f"{self._path.parent} is in use by {who} or a stage that it started; {way}")
+        raise UserError(f"{self._path.parent} is in use by {who} or a step that it started; {way}")
 
     def _holder(self) -> str:
         try:

@@ -21,7 +21,7 @@ from tag2mask.pipeline.form import (
     backbone_of,
     check_facts,
     check_keys,
-    check_targets,
+    check_paper,
     inputs_of,
     mapping,
     part_settings,
@@ -33,7 +33,7 @@ from tag2mask.pipeline.rounds import MARK, OUTSIDE, Round, count_rounds, fill, r
 
 
 class Section(NamedTuple):
-    """Layer of a step, and when they hold.
+    """Settings of a step, and when they hold.
 
     Attributes:
         when: page (always), backbones, budgets or variant.
@@ -53,7 +53,7 @@ class Step:
     Attributes:
         name: name of the step and of its folder.
         stage: 1, 2 or 3.
-        script: the stage script that runs it.
+        script: the script that runs it.
         commands: ``fit`` and/or ``predict``, in order.
         kind: what its folder holds.
         inputs: option (without dashes) that takes a folder -> the step that fills it.
@@ -62,7 +62,7 @@ class Step:
         sections: what the pages set.
         template: its name in the page.
         turn: the round that it belongs to.
-        fixed: inputs that its round settles, whatever a variant says.
+        fixed: inputs that its round sets, which no variant changes.
     """
 
     name: str
@@ -289,8 +289,8 @@ def _check_steps(page: Page, recipe: Recipe) -> None:
                     f"which is no earlier step; earlier: {', '.join(seen) or 'none'}"
                 )
         seen.append(step.name)
-    part = f"variants.{recipe.variant}.targets" if recipe.variant else "paper.targets"
-    check_targets(page, part, recipe.paper.get("targets"), [*seen, *(s.template for s in recipe.steps)])
+    part = f"variants.{recipe.variant}" if recipe.variant else "paper"
+    check_paper(page, part, recipe.paper, [*seen, *(s.template for s in recipe.steps)])
     stages = [step.stage for step in recipe.steps]
     if stages != sorted(stages):
         raise UserError(

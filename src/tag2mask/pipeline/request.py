@@ -1,4 +1,4 @@
-"""What the user asked the runner for, and the command lines that ask for the same."""
+"""A call of the runner, and the command lines that repeat it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Request:
     """One call of ``tag2mask run``.
 
     Attributes:
-        asked: what was said about the run as a whole; None where nothing was said.
+        asked: the settings that were given for the whole run, None for the others.
         run_dir: the run folder.
         stages: stages to run; empty for all.
         steps: steps to run; empty for all.
@@ -54,13 +54,13 @@ class Request:
 def run_words(
     settings: Settings, run_dir: Path, stages: Sequence[int], request: Request | None = None
 ) -> list[str]:
-    """A ``tag2mask run`` that says everything about the run.
+    """The command line of ``tag2mask run`` with every setting of the run.
 
     Args:
         settings: what the run is made of.
         run_dir: the run folder.
         stages: stages to run; empty for all.
-        request: adds what holds for one call only.
+        request: its options for one call are added.
     """
     words = ["tag2mask", "run", settings.label, "--run-dir", str(run_dir)]
     for option in ("data", "data_root", "tags", "budget", "backbone", "weights", "seed", "rounds"):
@@ -75,7 +75,7 @@ def run_words(
 
 
 def resume_words(request: Request) -> list[str]:
-    """A ``tag2mask run`` that goes on with a stopped run; its folder remembers the rest."""
+    """The command line of ``tag2mask run`` that continues a stopped run; its folder remembers the rest."""
     asked = request.asked
     words = ["tag2mask", "run", asked.label, "--run-dir", str(request.run_dir)]
     if not (request.run_dir / RUN_NAME).is_file():

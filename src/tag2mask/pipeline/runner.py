@@ -16,6 +16,7 @@ from tag2mask.core.errors import STOPPED_CODE, UNUSABLE_CODE, UserError
 from tag2mask.core.plugins import is_trusted
 from tag2mask.core.tables import duration
 from tag2mask.pipeline import launchers
+from tag2mask.pipeline.expected import outside_line
 from tag2mask.pipeline.plan import StepPlan
 from tag2mask.pipeline.process import RunLock, Stopped, run_child
 from tag2mask.pipeline.request import Request, resume_words
@@ -103,22 +104,28 @@ class _Commands:
         self.data_class = [] if trusted else ["--data-class", data_class]
         self.wrap = launchers.choose(prepared.request.launcher, program)
 
-    def status(self, task: Task, text: str, score: str = "", alarms: Sequence[Alarm] = ()) -> str:
-        """The line of a step."""
+    def status(self, task: Task, text: str, score: str = "", warnings: Sequence[str] = ()) -> str:
+        """The line that is printed for a step."""
         total = len(self.prepared.recipe.steps)
-        return status_line(task.number, total, task.plan.step.name, text, score, alarms)
+        return status_line(task.number, total, task.plan.step.name, text, score, warnings)
+
+    def outside(self, task: Task) -> str:
+        """What to say of a step whose score is not where the paper's is; "" for nothing."""
+        recipe = self.prepared.recipe
+        scores = {step.name: read_score(self.run_dir / step.name) for step in recipe.steps[: task.number]}
+        return outside_line(recipe, self.prepared.settings, scores, task.plan.step.name)
 
     def check(self) -> list[str]:
-        """Checks the data set."""
+        """The command that checks the data set."""
         return [*self.program, *check_words(self.prepared.settings)]
 
     def score(self, task: Task) -> list[str]:
-        """Scores a step; on every image where the paper's numbers are of every image."""
+        """The command that scores a step; on every image where the paper's numbers are of every image."""
         every = ["--every-image"] if self.prepared.recipe.paper.get("every_image") else []
         return [*self.program, "score-step", str(task.plan.folder), *every, *self.data_class]
 
     def report(self) -> list[str]:
-        """Writes the report."""
+        """The command that writes the report."""
         return [*self.program, "report", str(self.run_dir), *self.data_class]
 
     def show(self) -> None:
@@ -207,7 +214,9 @@ class _Runner:
             text = f"done in {duration(time.monotonic() - started)}"
         update_scorecard(self.run_dir, self.prepared.recipe, self.prepared.settings)
         alarms = read_alarms(task.plan.folder)
-        print(self.commands.status(task, text, score, alarms), flush=True)
+        warnings = [f"{alarm.text}; {alarm.todo}" for alarm in alarms]
+        warnings += [line for line in [self.commands.outside(task)] if line]
+        print(self.commands.status(task, text, score, warnings), flush=True)
         return alarms
 
     def _make(self, task: Task) -> None:

@@ -18,7 +18,6 @@ from tag2mask.artifacts import (
     read_json,
     read_manifest,
 )
-from tag2mask.core.alarms import Alarm
 from tag2mask.core.pages import read_page
 from tag2mask.core.tables import NOTHING, Table, duration, percent
 from tag2mask.pipeline.recipe import Recipe, Step
@@ -27,7 +26,7 @@ from tag2mask.pipeline.state import is_complete
 
 
 def read_score(step_dir: Path) -> dict[str, Any] | None:
-    """What scoring found out about a step, or None if it was not scored yet.
+    """The score of a step, or None if it has not been scored yet.
 
     Raises:
         UserError: the file is broken.
@@ -41,7 +40,7 @@ def step_seconds(manifest: Manifest) -> float:
 
 
 def update_scorecard(run_dir: Path, recipe: Recipe, settings: Settings) -> dict[str, Any]:
-    """Write the scorecard anew from what the finished steps left, and return it.
+    """Write the scorecard from the files of the finished steps, and return it.
 
     Scores are shares in [0, 1], as in each step's ``score.json``; what other tools added beside
     our keys is kept.
@@ -60,7 +59,7 @@ def update_scorecard(run_dir: Path, recipe: Recipe, settings: Settings) -> dict[
         "weights": settings.weights,
         "initial_weights": _initial_weights(run_dir, done),
         "seed": settings.seed,
-        "steps": {name: score for name, score in scores.items() if score is not None},
+        "steps": {name: _short(score) for name, score in scores.items() if score is not None},
         "alarms": {name: found for name in done if (found := _alarms(run_dir / name))},
         "seconds": {name: round(step_seconds(manifest), 1) for name, manifest in done.items()},
         "versions": next((m.versions for m in reversed(done.values())), {}),
@@ -83,6 +82,13 @@ def _initial_weights(run_dir: Path, done: Mapping[str, Manifest]) -> dict[str, s
         if "fit" in manifest.commands and path.is_file():
             found[name] = backbone_of(read_page(path).plain).get("weights", "")
     return {name: weights for name, weights in found.items() if weights}
+
+
+def _short(score: Any) -> Any:
+    """A score without what only the report draws."""
+    if not isinstance(score, dict):
+        return score
+    return {name: _short(value) for name, value in score.items() if name not in ("confusion", "curve")}
 
 
 def _finished(run_dir: Path, step: Step) -> Manifest | None:
@@ -122,11 +128,11 @@ def _metric_names(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def status_line(
-    index: int, total: int, name: str, text: str, score: str = "", alarms: Iterable[Alarm] = ()
+    index: int, total: int, name: str, text: str, score: str = "", warnings: Iterable[str] = ()
 ) -> str:
-    """``[3/6] walk  done in 0:45  mIoU 64.0 (train)``, and a line for each alarm."""
+    """``[3/6] walk  done in 0:45  mIoU 64.0 (train)``, and a line for each warning."""
     line = f"[{index}/{total}] {name}  {text}" + (f"  {score}" if score else "")
-    return "\n".join([line, *(f"  ! {alarm.text}; {alarm.todo}" for alarm in alarms)])
+    return "\n".join([line, *(f"  ! {warning}" for warning in warnings)])
 
 
 def alarm_line(card: Mapping[str, Any]) -> str:

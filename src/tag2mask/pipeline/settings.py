@@ -27,7 +27,7 @@ class Settings:
         dataset: class path and class list of the data set, read from the data configuration.
         tags: CSV of tags.
         budget: full, or another budget that the recipe has.
-        backbone: name of the network that the stages build on, or the path of its settings.
+        backbone: name of the network that the steps build on, or the path of its settings.
         weights: imagenet, none, or a path.
         seed: for everything random.
         rounds: how often a recipe repeats the steps of a round.
@@ -64,7 +64,7 @@ def absolute(path: str | None) -> str | None:
 
 
 def normalise(asked: Settings) -> Settings:
-    """The same settings with paths that hold from any working directory.
+    """The same settings with absolute paths.
 
     Raises:
         UserError: a file that is named does not exist.
@@ -88,7 +88,7 @@ def normalise(asked: Settings) -> Settings:
 
 
 def _whole(name: str) -> str:
-    """A name as it is, the path of a file as a whole one."""
+    """A name unchanged, the path of a file made absolute."""
     return str(absolute(name)) if name.endswith((".yaml", ".yml")) else name
 
 
@@ -122,7 +122,7 @@ def write_run(run_dir: Path, settings: Settings) -> None:
 
 
 def merge(run_dir: Path, asked: Settings, known: Settings | None) -> Settings:
-    """What was asked for, completed by what the run folder remembers.
+    """The settings that were asked for, with the others from the run folder.
 
     Raises:
         UserError: the folder is of another recipe, variant or data set, or no data set is named.
@@ -148,7 +148,7 @@ def merge(run_dir: Path, asked: Settings, known: Settings | None) -> Settings:
 
 
 def check_dataset(run_dir: Path, settings: Settings, known: Settings | None) -> None:
-    """Refuse a run folder whose data configuration meanwhile means another data set.
+    """Refuse a run folder if its data configuration now names another data set.
 
     Raises:
         UserError: the class path or the class list has changed.

@@ -1,4 +1,4 @@
-"""The command ``tag2mask recipes``: which recipes there are, and what they are set to."""
+"""The command ``tag2mask recipes``: the recipes, and their settings."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from tag2mask.core.commands import add_command
 from tag2mask.core.errors import UserError, unknown_name
 from tag2mask.core.library import FULL, Library, open_library
-from tag2mask.core.pages import Layer, nest
+from tag2mask.core.pages import Layer, nest, setting_text
 from tag2mask.pipeline.arguments import check_settings
 from tag2mask.pipeline.form import part_settings
 from tag2mask.pipeline.plan import yaml_text
@@ -48,9 +46,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     show.add_argument("--rounds", type=int, metavar="N", help="rounds, where steps are repeated")
     show.add_argument("--step", metavar="STEP", help="this step only")
     show.add_argument("--diff", metavar="RECIPE[:VARIANT]", help="print only what differs from this recipe")
-    show.add_argument(
-        "--yaml", action="store_true", help="print one step's settings for --config of its stage"
-    )
+    show.add_argument("--yaml", action="store_true", help="print one step's settings as a file for --config")
     show.set_defaults(handler=_show)
 
 
@@ -135,7 +131,7 @@ def _heading(step: Step) -> str:
 
 
 def _lines(settings: Layer) -> list[str]:
-    values = {path: _shown(setting.value) for path, setting in settings.items()}
+    values = {path: setting_text(setting.value) for path, setting in settings.items()}
     left = max(len(path) for path in values)
     right = max((len(value) for value in values.values() if len(value) <= 40), default=0)
     return [
@@ -178,8 +174,6 @@ def _value(settings: Layer, path: str) -> Any:
 
 
 def _told(settings: Layer, path: str) -> str:
-    return f"{_shown(settings[path].value)} ({settings[path].origin})" if path in settings else "not set"
-
-
-def _shown(value: Any) -> str:
-    return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("\n...\n").strip()
+    return (
+        f"{setting_text(settings[path].value)} ({settings[path].origin})" if path in settings else "not set"
+    )

@@ -1,4 +1,4 @@
-"""Whether a step is done, half done, or was made with something else; and whether another run has it."""
+"""The state of a step: done, half done, made with other settings, or done in another run."""
 
 from __future__ import annotations
 
@@ -10,10 +10,18 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from tag2mask.artifacts import Manifest, atomic_write_json, checkpoint_path, find_kind, read_manifest
+from tag2mask.artifacts import (
+    ORIGINS_NAME,
+    SETTINGS_NAME,
+    Manifest,
+    atomic_write_json,
+    checkpoint_path,
+    find_kind,
+    read_manifest,
+)
 from tag2mask.core.errors import UserError
 from tag2mask.core.pages import flatten
-from tag2mask.pipeline.plan import SETTINGS_NAME, StepPlan
+from tag2mask.pipeline.plan import StepPlan
 from tag2mask.pipeline.recipe import Step
 from tag2mask.pipeline.settings import read_run
 
@@ -74,7 +82,7 @@ def decide(plan: StepPlan, parents: Mapping[str, str | None]) -> Decision:
 
 
 def _heal(folder: Path, manifest: Manifest, step: Step) -> Decision:
-    """What a finished step lacks of what it has made: files that were deleted since."""
+    """What to do about a finished step, some of whose files may have been deleted since."""
     if manifest.checkpoint and not checkpoint_path(folder, manifest).is_file():
         return Decision(Action.AGAIN, step.commands, (f"{manifest.checkpoint} is gone",))
     if "predict" not in step.commands:
@@ -112,7 +120,7 @@ def write_input(folder: Path, command: str, fingerprint: str, parts: Mapping[str
 
 def _has_content(folder: Path) -> bool:
     return folder.is_dir() and any(
-        p.name not in (INPUTS_NAME, LOG_NAME, SETTINGS_NAME) for p in folder.iterdir()
+        p.name not in (INPUTS_NAME, LOG_NAME, ORIGINS_NAME, SETTINGS_NAME) for p in folder.iterdir()
     )
 
 

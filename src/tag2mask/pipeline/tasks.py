@@ -61,7 +61,7 @@ class Task:
 
     @property
     def commands(self) -> tuple[str, ...]:
-        """Commands of the stage that are to be started."""
+        """Commands of the step that are to be started."""
         return () if self.twin is not None else self.decision.commands
 
     @property
@@ -90,7 +90,7 @@ def prepare(request: Request) -> Prepared:
     settings = replace(settings, dataset={"class_path": dataset["class_path"], "classes": classes})
     check_dataset(request.run_dir, settings, known)
     steps = choose_steps(recipe, request)
-    # absolute, so that a stage finds the same configuration however the folder is spelled next time
+    # absolute, so that a step finds the same configuration however the folder is spelled next time
     plans = plan_steps(library, recipe, steps, settings, request.run_dir.resolve(), request.extras)
     _require_inputs(recipe, settings, request, steps)
     check_runs(request.reuse)

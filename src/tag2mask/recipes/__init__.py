@@ -1,1 +1,1 @@
-"""One package per paper that needs code of its own; PSA is made of the shared stages alone."""
+"""One package per paper that needs code of its own; PSA is made of the shared parts alone."""

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from tag2mask.core.commands import add_command
 
-REPORT_HELP = """Write one self-contained HTML page on a run, or on several runs side by side: scores, scores
-per class, settings, and rows of pictures. It also works on unfinished runs and without masks."""
+REPORT_HELP = """Write one self-contained HTML page on a run, or on several runs side by side: a summary,
+scores, curves, settings with their origins, and rows of pictures to filter, enlarge and cut at another
+background threshold. It also works on unfinished runs and without masks."""
 
 REPORT_EXAMPLES = """examples:
   tag2mask report runs/psa                        writes runs/psa/report.html
@@ -21,7 +22,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     report = add_command(commands, "report", "write runs up as one HTML page", REPORT_HELP, REPORT_EXAMPLES)
     report.add_argument("runs", metavar="RUN", nargs="+", help="run folder")
     report.add_argument("--out", metavar="FILE", help="file to write (default: in the first run's folder)")
-    report.add_argument("--images", type=_count, default=12, metavar="N", help="images to show (default: 12)")
+    report.add_argument("--images", type=_count, default=24, metavar="N", help="images to show (default: 24)")
     report.add_argument(
         "--data-class",
         metavar="PATH",

@@ -3,30 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from tag2mask.artifacts import find_kind
 from tag2mask.core import ClassList, LabelsResult, ScoreMaps, UserError
+from tag2mask.core.tables import percent
 from tag2mask.data import ImageSet
+from tag2mask.report.choice import is_shown
 from tag2mask.report.pictures import (
     RGB,
     data_uri,
     heat_picture,
+    hex_colour,
     label_picture,
+    maps_uri,
     resize_labels,
     resize_map,
     shrink,
 )
 from tag2mask.report.runs import Run, Step
 
-SIDE = 320
-"""Longer side of a picture in pixels."""
+SIDE, MAP_SIDE = 360, 120
+"""Longer side in pixels of a picture, and of the maps that the slider cuts."""
 
-SHOWN = ("maps", "labels", "segmentation")
-"""Results that are scored like these are shown."""
+
+@dataclass(frozen=True)
+class Cut:
+    """What the page's script needs to colour maps at another threshold.
+
+    Attributes:
+        uri: the maps, one below the other, as a gray PNG.
+        colours: the colour of each map's class, as ``#rrggbb``.
+        threshold: the one that the picture was made with.
+    """
+
+    uri: str
+    colours: list[str]
+    threshold: float
 
 
 @dataclass(frozen=True)
@@ -38,55 +54,43 @@ class Picture:
         uri: the picture as a ``data:`` address, "" if there is none.
         problem: why there is none.
         alt: the picture in words, for readers who do not see it; "" stands for the caption.
+        score: the image's own mean IoU in percent, "" if it was not scored.
+        cut: the maps behind it, where the reader may choose their threshold.
     """
 
     caption: str
     uri: str = ""
     problem: str = ""
     alt: str = ""
+    score: str = ""
+    cut: Cut | None = None
 
 
 @dataclass(frozen=True)
 class Row:
-    """The pictures of one image in one run."""
+    """The pictures of one image in one run.
+
+    Attributes:
+        run: the run's name.
+        split: the split of the image.
+        image_id: the image.
+        tags: its tags, as far as they are known.
+        pictures: image, results of the steps, truth.
+        score: mean IoU in [0, 1] of the image after the last step that scored it.
+    """
 
     run: str
     split: str
     image_id: str
-    tags: str
-    pictures: list[Picture]
+    tags: list[str] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
+    score: float | None = None
 
     @property
     def about(self) -> str:
         """The split and the tags, as far as they are known."""
-        return " · ".join(part for part in (self.split, self.tags and f"tags: {self.tags}") if part)
-
-
-def choose_images(runs: Sequence[Run], count: int) -> list[tuple[str, str]]:
-    """Pick images to show: the same ones every time, spread evenly over each split.
-
-    Images that every step of every run has a result for come first.
-
-    Args:
-        runs: the runs to compare.
-        count: images in all; the splits share them.
-
-    Returns:
-        pairs (split, image id), splits in the order of the steps.
-    """
-    lists: dict[str, list[list[str]]] = {}
-    for run in runs:
-        for step in run.steps:
-            if _is_shown(step) and step.manifest.image_ids:
-                lists.setdefault(step.manifest.split, []).append(step.manifest.image_ids)
-    chosen: list[tuple[str, str]] = []
-    for index, (split, found) in enumerate(lists.items()):
-        share = (count - len(chosen)) // (len(lists) - index)
-        common = set(found[0]).intersection(*found[1:])
-        ids = [i for i in found[0] if i in common] or found[0]
-        share = min(share, len(ids))
-        chosen += [(split, ids[(2 * k + 1) * len(ids) // (2 * share)]) for k in range(share)]
-    return chosen
+        tags = ", ".join(self.tags)
+        return " · ".join(part for part in (self.split, tags and f"tags: {tags}") if part)
 
 
 def image_rows(runs: Sequence[Run], images: Sequence[tuple[str, str]]) -> Iterator[list[Row]]:
@@ -95,7 +99,7 @@ def image_rows(runs: Sequence[Run], images: Sequence[tuple[str, str]]) -> Iterat
     for split, image_id in images:
         rows = []
         for run, dataset in opened:
-            steps = [s for s in run.steps if _is_shown(s) and s.manifest.split == split]
+            steps = [s for s in run.steps if is_shown(s) and s.manifest.split == split]
             if any(image_id in step.manifest.image_ids for step in steps):
                 rows.append(_row(run, dataset, steps, split, image_id))
         yield rows
@@ -112,11 +116,11 @@ def _open(run: Run) -> ImageSet | str:
 
 def _row(run: Run, dataset: ImageSet | str, steps: Sequence[Step], split: str, image_id: str) -> Row:
     if isinstance(dataset, str):
-        return Row(run.name, split, image_id, "", [Picture("image", problem=dataset)])
+        return Row(run.name, split, image_id, pictures=[Picture("image", problem=dataset)])
     try:
         image = shrink(dataset.read_image(image_id), SIDE)
     except UserError as error:
-        return Row(run.name, split, image_id, "", [Picture("image", problem=str(error))])
+        return Row(run.name, split, image_id, pictures=[Picture("image", problem=str(error))])
     pictures = [Picture("image", data_uri(image))]
     for step in steps:
         try:
@@ -125,34 +129,42 @@ def _row(run: Run, dataset: ImageSet | str, steps: Sequence[Step], split: str, i
             pictures.append(Picture(_title(step), problem=str(error)))
     pictures += _truth(dataset, image, image_id)
     pictures = [replace(picture, alt=f"{picture.caption} of {image_id}") for picture in pictures]
-    return Row(run.name, split, image_id, _tags(dataset, image_id), pictures)
-
-
-def _is_shown(step: Step) -> bool:
-    return find_kind(step.manifest.kind).scored_as in SHOWN
+    scores = [step.image_scores[image_id] for step in steps if image_id in step.image_scores]
+    return Row(run.name, split, image_id, _tags(dataset, image_id), pictures, scores[-1] if scores else None)
 
 
 def _step_pictures(step: Step, image: RGB, image_id: str) -> list[Picture]:
     classes = step.manifest.class_list()
     result = find_kind(step.manifest.kind).load(step.folder / "out", image_id, classes)
+    score = percent(step.image_scores[image_id]) if image_id in step.image_scores else ""
     if isinstance(result, ScoreMaps):
-        return _map_pictures(_title(step), image, result, classes)
+        pictures = _map_pictures(_title(step), image, result, classes, step.cam_threshold)
+        return [replace(picture, score=score) for picture in pictures]
     if isinstance(result, LabelsResult):
         # The first way to predict is the one that the headline score is of.
-        return [_labels(_title(step), image, classes.to_ids(next(iter(result.labels.values()))))]
+        ids = classes.to_ids(next(iter(result.labels.values())))
+        return [replace(_labels(_title(step), image, ids), score=score)]
     return []
 
 
-def _map_pictures(title: str, image: RGB, scores: ScoreMaps, classes: ClassList) -> list[Picture]:
-    """One heat map per class; for maps with background, the class of the highest map instead."""
+def _map_pictures(
+    title: str, image: RGB, scores: ScoreMaps, classes: ClassList, threshold: float
+) -> list[Picture]:
+    """One heat map per class, and all of them cut at a threshold; with background, the highest class."""
     maps = [resize_map(values, (image.shape[0], image.shape[1])) for values in scores.maps]
+    if not maps:
+        return []
+    winner = np.array(scores.classes, np.uint8)[np.stack(maps).argmax(0)]
     if 0 in scores.classes:
-        winner = np.array(scores.classes, np.uint8)[np.stack(maps).argmax(0)]
         return [_labels(title, image, classes.to_ids(winner))]
-    return [
+    heat = [
         Picture(f"{title}: {classes.all_names[index]}", data_uri(heat_picture(image, values)))
         for index, values in zip(scores.classes, maps, strict=True)
     ]
+    labels = classes.to_ids(np.where(np.max(maps, axis=0) > threshold, winner, 0).astype(np.uint8))
+    colours = [hex_colour(classes.all_ids[index]) for index in scores.classes]
+    cut = Cut(maps_uri(list(scores.maps), MAP_SIDE), colours, threshold)
+    return [*heat, replace(_labels(f"{title} above {threshold:.2f}", image, labels), cut=cut)]
 
 
 def _truth(dataset: ImageSet, image: RGB, image_id: str) -> list[Picture]:
@@ -168,11 +180,11 @@ def _labels(caption: str, image: RGB, ids: npt.NDArray[np.uint8]) -> Picture:
     return Picture(caption, data_uri(label_picture(image, resize_labels(ids, size))))
 
 
-def _tags(dataset: ImageSet, image_id: str) -> str:
+def _tags(dataset: ImageSet, image_id: str) -> list[str]:
     try:
-        return ", ".join(dataset.tag_names(image_id))
+        return list(dataset.tag_names(image_id))
     except UserError:
-        return ""  # new images may have none, and a caption can do without
+        return []  # new images may have none, and a caption can do without
 
 
 def _title(step: Step) -> str:

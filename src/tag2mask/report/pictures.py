@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +68,26 @@ def data_uri(picture: RGB, quality: int = 82) -> str:
     # without chroma subsampling: the outlines of small label maps would smear
     Image.fromarray(picture).save(buffer, format="JPEG", quality=quality, subsampling=0)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def maps_uri(maps: Sequence[npt.NDArray[np.float32]], side: int) -> str:
+    """Maps (h, w) in [0, 1], one below the other, as a ``data:`` address that holds a gray PNG of 8 bits.
+
+    The page's script cuts them at the reader's threshold.
+
+    Args:
+        maps: at least one, all of one size.
+        side: longer side that no map exceeds.
+    """
+    height, width = maps[0].shape
+    scale = min(1.0, side / max(height, width))
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    stack = np.concatenate([resize_map(values, size) for values in maps])
+    buffer = io.BytesIO()
+    Image.fromarray(np.rint(stack.clip(0, 1) * 255).astype(np.uint8)).save(
+        buffer, format="PNG", optimize=True
+    )
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def hex_colour(mask_id: int) -> str:

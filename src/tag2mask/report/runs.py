@@ -9,8 +9,21 @@ from typing import Any
 
 import yaml
 
-from tag2mask.artifacts import RUN_NAME, SCORE_NAME, Manifest, config_name, read_json, read_manifest
+from tag2mask.artifacts import (
+    IMAGE_SCORES_NAME,
+    METRICS_NAME,
+    RUN_NAME,
+    SCORE_NAME,
+    SCORECARD_NAME,
+    Manifest,
+    config_name,
+    read_json,
+    read_manifest,
+)
 from tag2mask.core import UserError
+
+CAM_THRESHOLD = 0.3
+"""Where neither the score nor the step names one."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +48,17 @@ class Step:
         return bool(self.score and self.score.get("scored"))
 
     @property
+    def image_scores(self) -> dict[str, float]:
+        """Mean IoU of each image in [0, 1]; empty where images were not scored one by one."""
+        return (read_json(self.folder / IMAGE_SCORES_NAME) or {}) if self.scored else {}
+
+    @property
+    def cam_threshold(self) -> float:
+        """Background threshold of maps without a background channel: that of the score, or of the step."""
+        noted = (read_json(self.folder / METRICS_NAME) or {}).get("cam_threshold", CAM_THRESHOLD)
+        return float((self.score or {}).get("threshold") or noted)
+
+    @property
     def seconds(self) -> float:
         """Time spent in all commands of the step."""
         return sum(record.seconds for record in self.manifest.commands.values())
@@ -49,12 +73,14 @@ class Run:
         folder: the run's folder.
         settings: ``run.json`` as it is; empty for steps that were started by hand.
         steps: the steps that have a manifest, inputs before what is made from them.
+        paper: mIoU in percent that the paper gives for a step, by its name.
     """
 
     name: str
     folder: Path
     settings: dict[str, Any] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
+    paper: dict[str, float] = field(default_factory=dict)
 
     def step(self, name: str) -> Step | None:
         """The step of that name, or None."""
@@ -104,7 +130,14 @@ def _read_run(folder: Path, name: str) -> Run:
             steps.append(Step(inner.name, inner, manifest, read_json(inner / SCORE_NAME)))
     if not steps:
         raise UserError(f"{folder} holds no step of a run (no folder in it has a manifest.json)")
-    return Run(name, folder, read_json(folder / RUN_NAME) or {}, _in_order(steps))
+    return Run(name, folder, read_json(folder / RUN_NAME) or {}, _in_order(steps), _paper(folder))
+
+
+def _paper(folder: Path) -> dict[str, float]:
+    """The paper's numbers, which the runner leaves in the scorecard."""
+    paper = (read_json(folder / SCORECARD_NAME) or {}).get("paper") or {}
+    targets = paper.get("targets") or {} if isinstance(paper, dict) else {}
+    return {name: float(value) for name, value in targets.items() if isinstance(value, int | float)}
 
 
 def _in_order(steps: list[Step]) -> list[Step]:

@@ -1,27 +1,37 @@
-"""The tables of scores: per step, per class, and what the networks measured themselves."""
+"""The tables of scores: per step, and what the networks measured themselves."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from tag2mask.artifacts import read_alarms
-from tag2mask.core.tables import NOTHING, Table, duration, metric, percent
+from tag2mask.core.tables import NOTHING, Table, metric, percent
 from tag2mask.report.runs import Run, Step
 from tag2mask.report.tables import by_run
 
 NOTE = "mIoU, precision and coverage in percent."
+PAPER_NOTE = (
+    " Paper: mIoU as printed there, on the paper's data, backbone and schedule; other data has other numbers."
+)
+HEADER_END = ["threshold", "precision", "coverage"]
 SWEEP_NOTE = " A best threshold was chosen with the true masks: an upper bound."
 
 
 def score_table(runs: Sequence[Run]) -> Table:
     """The mIoU and label quality of each step: all numbers of a single run, or one column per run."""
     swept = any((s.score or {}).get("best_threshold") is not None for run in runs for s in run.steps)
-    note = NOTE + (SWEEP_NOTE if swept else "") + _why(runs)
+    note = NOTE + (PAPER_NOTE if _paper(runs) else "") + (SWEEP_NOTE if swept else "")
     if len(runs) > 1:
-        return by_run("Scores", runs, _score_cells, note)
-    header = ["step", "split", "images", "mIoU", "threshold", "precision", "coverage", "time"]
-    return Table(header, [row for step in runs[0].steps for row in _step_rows(step)], "Scores", note)
+        table = by_run("Scores", runs, _score_cells, note)
+        printed = _paper_cells(runs)
+        rows = [[*row, printed.get(str(row[0]), NOTHING)] for row in table.rows]
+        return replace(table, header=[*table.header, "paper"], rows=rows) if printed else table
+    paper = runs[0].paper
+    header = ["step", "split", "images", "mIoU", *(["paper"] if paper else []), *HEADER_END]
+    rows = [row for step in runs[0].steps if step.scored for row in _step_rows(step, paper)]
+    return Table(header, rows, "Scores", note if rows else "")
 
 
 def alarm_table(runs: Sequence[Run]) -> Table:
@@ -35,53 +45,35 @@ def alarm_table(runs: Sequence[Run]) -> Table:
     return Table(["step", "seen", "what to do"], rows, "Alarms")
 
 
-def class_table(runs: Sequence[Run]) -> Table:
-    """Intersection over union of each class after each scored step."""
-    scores = [
-        (step.name if len(runs) == 1 else f"{run.name}: {step.name}", (step.score or {}).get("per_class", {}))
-        for run in runs
-        for step in run.steps
-        if step.scored
-    ]
-    names: dict[str, None] = {}
-    for _, per_class in scores:
-        names.update(dict.fromkeys(per_class))
-    header = ["class", *(heading for heading, _ in scores)]
-    rows = [[name, *(percent(per_class.get(name)) for _, per_class in scores)] for name in names]
-    note = f"In percent, at fixed thresholds. {NOTHING}: the images have no pixel of the class."
-    return Table(header, rows, "Intersection over union per class", note if rows else "Not scored.")
+def metric_table(runs: Sequence[Run], per_class: bool = False) -> Table:
+    """What the networks measured themselves on the validation images, such as the mAP of the tags.
+
+    Args:
+        runs: the runs to compare.
+        per_class: the values of single classes, not those over all of them.
+    """
+    title = "Per class" if per_class else "Validation of the networks"
+    return by_run(title, runs, lambda run: _metric_cells(run, per_class))
 
 
-def metric_table(runs: Sequence[Run]) -> Table:
-    """What the networks measured themselves on the validation images, such as the mAP of the tags."""
-    return by_run("Validation of the networks", runs, _metric_cells)
-
-
-def _step_rows(step: Step) -> Iterator[list[str]]:
-    time = duration(step.seconds)
-    if not step.scored:
-        split = step.manifest.split or NOTHING
-        yield [step.name, split, NOTHING, _state(step), NOTHING, NOTHING, NOTHING, time]
-        return
+def _step_rows(step: Step, paper: Mapping[str, float]) -> Iterator[list[str]]:
     for index, (label, part) in enumerate(_parts(step)):
-        numbers = [percent(part.get(name)) for name in ("precision", "coverage")]
         threshold = part.get("threshold")
+        target = [f"{paper[step.name]:.1f}" if step.name in paper and not index else NOTHING]
         yield [
             f"{step.name}{label}",
             step.manifest.split,
             str((step.score or {}).get("images", NOTHING)),
             percent(part.get("miou")),
+            *(target if paper else []),
             NOTHING if threshold is None else f"{threshold:.2f}",
-            *numbers,
-            "" if index else time,
+            *(percent(part.get(name)) for name in ("precision", "coverage")),
         ]
 
 
 def _score_cells(run: Run) -> Iterator[tuple[str, str]]:
     for step in run.steps:
         if not step.scored:
-            if step.manifest.kind != "checkpoint":
-                yield f"{step.name}: mIoU", _state(step)
             continue
         for label, part in _parts(step):
             at = part.get("threshold")
@@ -103,24 +95,22 @@ def _parts(step: Step) -> Iterator[tuple[str, dict[str, Any]]]:
         yield f", {name.replace('_', ' ')}" if name else "", part
 
 
-def _state(step: Step) -> str:
-    if not step.manifest.complete:
-        return "not finished"
-    return NOTHING if step.manifest.kind == "checkpoint" else "not scored"
+def _paper_cells(runs: Sequence[Run]) -> dict[str, str]:
+    """The paper's number for the first row of each step."""
+    paper = _paper(runs)
+    steps = {s.name: s for run in runs for s in run.steps if s.scored and s.name in paper}
+    return {f"{name}{next(iter(_parts(s)))[0]}: mIoU": f"{paper[name]:.1f}" for name, s in steps.items()}
 
 
-def _why(runs: Sequence[Run]) -> str:
-    reasons = {
-        str(step.score["why"])
-        for run in runs
-        for step in run.steps
-        if step.score and step.score.get("why") and step.manifest.kind != "checkpoint"
-    }
-    return f" Not scored: {'; '.join(sorted(reasons))}." if reasons else ""
+def _paper(runs: Sequence[Run]) -> dict[str, float]:
+    """The paper's numbers where all runs have the same ones."""
+    return runs[0].paper if all(run.paper == runs[0].paper for run in runs) else {}
 
 
-def _metric_cells(run: Run) -> Iterator[tuple[str, str]]:
+def _metric_cells(run: Run, per_class: bool) -> Iterator[tuple[str, str]]:
     for step in run.steps:
         for name, value in ((step.score or {}).get("metrics") or {}).items():
-            if name != "cam_threshold" and isinstance(value, int | float) and not isinstance(value, bool):
+            if name == "cam_threshold" or isinstance(value, bool) or not isinstance(value, int | float):
+                continue
+            if (name.count("/") > 1) == per_class:
                 yield f"{step.name}: {name}", metric(name, value)

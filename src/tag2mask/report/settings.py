@@ -1,19 +1,53 @@
-"""The table of what a run was made with."""
+"""What a run was made with: an overview, and every setting with where it comes from."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tag2mask.artifacts import backbone_of
-from tag2mask.core.tables import NOTHING, Table, duration
-from tag2mask.report.runs import Run, read_config
+from tag2mask.artifacts import ORIGINS_NAME, SETTINGS_NAME, backbone_of, read_json
+from tag2mask.core.pages import flatten, read_page, setting_text
+from tag2mask.core.tables import NOTHING, Table
+from tag2mask.report.runs import Run, Step, read_config
 from tag2mask.report.tables import by_run
 
 
 def settings_table(runs: Sequence[Run]) -> Table:
-    """What each run was made with, and how long it took."""
+    """What each run was made with."""
     return by_run("Settings", runs, _setting_cells)
+
+
+def difference_table(runs: Sequence[Run]) -> Table:
+    """The settings in which runs differ; no rows for one run alone."""
+    table = by_run("What differs between the runs", runs, _all_settings)
+    rows = [row for row in table.rows if len(set(row[1:])) > 1]
+    return Table(table.header, rows, table.title)
+
+
+def origin_tables(runs: Sequence[Run]) -> list[Table]:
+    """For each step, every setting with its value and the file and line, or option, that it comes from."""
+    tables = []
+    for run in runs:
+        for step in run.steps:
+            origins = read_json(step.folder / ORIGINS_NAME) or {}
+            rows = [[path, shown, str(origins.get(path, NOTHING))] for path, shown in step_settings(step)]
+            title = f"{run.name}: {step.name}" if len(runs) > 1 else step.name
+            tables += [Table(["setting", "value", "from"], rows, title)] if rows else []
+    return tables
+
+
+def step_settings(step: Step) -> Iterator[tuple[str, str]]:
+    """Path and value of each setting that the runner started the step with; none for one started by hand."""
+    path = step.folder / SETTINGS_NAME
+    if path.is_file():
+        for name, value in flatten(read_page(path).plain):
+            yield name, setting_text(value)
+
+
+def _all_settings(run: Run) -> Iterator[tuple[str, str]]:
+    for step in run.steps:
+        for path, value in step_settings(step):
+            yield f"{step.name}.{path}", value
 
 
 def _setting_cells(run: Run) -> Iterator[tuple[str, str]]:
@@ -25,11 +59,6 @@ def _setting_cells(run: Run) -> Iterator[tuple[str, str]]:
     for key, value in chosen.items():
         yield key.replace("_", " "), str(value)
     yield from _config_cells(run)
-    for step in run.steps:
-        yield f"time of {step.name}", duration(step.seconds)
-    yield "time of all steps", duration(sum(step.seconds for step in run.steps))
-    peak = max((r.peak_memory_mb for s in run.steps for r in s.manifest.commands.values()), default=0.0)
-    yield "peak memory", f"{peak:.0f} MB" if peak else NOTHING
     last = run.steps[-1].manifest
     yield "commit", last.commit[:12] or NOTHING
     yield "versions", ", ".join(f"{name} {version}" for name, version in last.versions.items()) or NOTHING

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tag2mask.backbones import BackboneSpec
 from tag2mask.data.transforms import Augment, AugmentSpec, resize_long_side
 from tag2mask.heads import HeadSpec
-from tag2mask.modules import AffinityNet, InferenceSpec, Optimization, SegmentationModel, Stage
+from tag2mask.modules import AffinityNet, InferenceSpec, Optimization, SegmentationModel, TrainableNetwork
 from tag2mask.recipes.ial import PairwiseLearner, RegionClassifier
 from tag2mask.recipes.ial.propagation import PropagationSpec
 from tag2mask.recipes.rrm import JointModel, RegionMining
@@ -126,7 +126,7 @@ def crop_augment(crop: int, **sizes: Any) -> Augment:
     return Augment(AugmentSpec(crop, flip=0, jitter=0, hue=0, pad="black", **sizes))
 
 
-def groups_of(module: Stage) -> dict[str, dict[str, Any]]:
+def groups_of(module: TrainableNetwork) -> dict[str, dict[str, Any]]:
     """The parameter groups of a module's optimiser by name."""
     optimizer = module.optimization.build_optimizer(module.pretrained_parts(), module.new_parts())
     return {group["name"]: group for group in optimizer.param_groups}

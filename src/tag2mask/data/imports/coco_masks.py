@@ -33,7 +33,7 @@ def draw_masks(
     classes: ClassList,
     keep: bool = False,
 ) -> int:
-    """Draws a palette PNG for each image of COCO's annotations; returns how many.
+    """Draw a palette PNG for each image of COCO's annotations; return how many.
 
     Large objects are drawn first, so that small ones lie upon them; crowds become 255 (not scored). The
     pixels of an outline are those of COCO's own code.

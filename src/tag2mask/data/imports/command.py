@@ -40,7 +40,7 @@ examples:
 
 
 def add_import(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds the action ``import``."""
+    """Add the action ``import``."""
     parser = actions.add_parser(
         "import",
         help="make a data set of your own images and tags",
@@ -118,7 +118,7 @@ def _write(
     masks: Path | None,
     args: argparse.Namespace,
 ) -> tuple[ImageSet, Found]:
-    """Writes table, masks and configuration, and checks what was written."""
+    """Write table, masks and configuration, and check what was written."""
     classes = _classes(source, items)
     folder = common_folder(items)
     places = {item.image: item.image[len(folder) + 1 :] if folder else item.image for item in items}

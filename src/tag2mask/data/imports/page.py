@@ -60,7 +60,7 @@ figcaption { font-size: 12px; overflow-wrap: anywhere; color: #555; }
 def write_page(
     path: Path, images: ImageSet, ids: Mapping[str, Sequence[str]], counts: Table, form: str
 ) -> None:
-    """Writes a few images of each class with their tags and masks, and the counts.
+    """Write a few images of each class with their tags and masks, and the counts.
 
     Args:
         path: the HTML file.

@@ -110,7 +110,7 @@ def _tagged(source: Source, items: Sequence[Item], choices: Choices) -> list[Ite
 
 
 def _with_val(items: list[Item], fraction: float) -> list[Item]:
-    """Holds images out for validation where the source has splits, but none for that."""
+    """Hold images out for validation where the source has splits, but none for that."""
     if not any(item.split for item in items) or any(item.split == "val" for item in items):
         return items
     train = {image_id_of(item.image) for item in items if item.split == "train"}

@@ -18,7 +18,7 @@ _SEPARATORS = (";", "|", ",", "/")
 
 
 def require_free(out: Path) -> None:
-    """Refuses a folder with files of these names that no import has written.
+    """Refuse a folder with files of these names that no import has written.
 
     Raises:
         UserError: something would be overwritten.
@@ -33,7 +33,7 @@ def require_free(out: Path) -> None:
 
 
 def write_table(path: Path, items: Sequence[Item]) -> str:
-    """Writes the CSV; returns the separator between names.
+    """Write the CSV; return the separator between names.
 
     Raises:
         UserError: the names hold every character that could separate them.

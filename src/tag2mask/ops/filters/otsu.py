@@ -47,7 +47,7 @@ def otsu_threshold(map: Tensor | Array) -> float:
 
 
 def _of_library(values: Array) -> float:
-    # Imported here: it takes as long as half of the other imports of a stage, and few stages need it.
+    # Imported here: it takes as long as half of the other imports of a step, and few steps need it.
     from skimage.filters import threshold_otsu
 
     return float(threshold_otsu(values, _BINS))  # type: ignore[no-untyped-call]

@@ -13,7 +13,7 @@ from torchmetrics import MeanMetric
 from tag2mask.backbones import BackboneSpec
 from tag2mask.core import IGNORE, ImageSample, LabelsResult, UserError
 from tag2mask.losses import RegionSmoothnessLoss, mean_over_processes
-from tag2mask.modules import Optimization, Predictor, Stage
+from tag2mask.modules import Optimization, Predictor, TrainableNetwork
 from tag2mask.recipes.ial.energy import energy, mined_energy
 from tag2mask.recipes.ial.pairwise_data import PairwiseSample, PatchBatch
 from tag2mask.recipes.ial.propagation import PropagationNetwork, PropagationSpec
@@ -21,7 +21,7 @@ from tag2mask.recipes.ial.propagation import PropagationNetwork, PropagationSpec
 Reduction = Literal["sum_per_patch", "mean"]
 
 
-class PairwiseLearner(Predictor, Stage):
+class PairwiseLearner(Predictor, TrainableNetwork):
     """Images and unary probabilities -> refined probabilities, alpha_p = G alpha_u (Wang et al. 2020, 3.2.2).
 
     Loss: cross-entropy on the confident regions (equation 7) plus the region smoothness of the
@@ -93,7 +93,7 @@ class PairwiseLearner(Predictor, Stage):
         images, maps = batch["image"].flatten(0, 1), batch["maps"].flatten(0, 1)
         labels, superpixels = batch["label"].flatten(0, 1), batch["superpixels"].flatten(0, 1)
         logits, gates = self(images, maps)
-        total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+        total = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="sum")
         parts = {"known": mean_over_processes(total, (labels != IGNORE).sum())}
         loss = total / len(labels) if self.reduction == "sum_per_patch" else parts["known"]
         if self.smoothness:

@@ -112,7 +112,7 @@ class PairwiseData(ImageData):
         return _PatchCrops(self.files, self.files.train_ids(), self.patches)
 
     def check_predict(self) -> None:
-        """Checks the images and their unary maps."""
+        """Check the images and their unary maps."""
         self.dataset.check(self.predict_split_name, need_tags=False)
         self.files.check(("maps",))
 

@@ -85,7 +85,7 @@ class RegionData(ImageData):
         return _RegionImages(self.files, self.files.train_ids(), self.flip)
 
     def check_predict(self) -> None:
-        """Checks images, tags and superpixels."""
+        """Check images, tags and superpixels."""
         self.dataset.check(self.predict_split_name)
         self.files.check(("superpixels",))
 

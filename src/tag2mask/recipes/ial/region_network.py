@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from tag2mask.backbones import BackboneSpec
 from tag2mask.core import IGNORE, LabelsResult, UserError, unknown_name
 from tag2mask.losses import known_cross_entropy, mean_over_processes
-from tag2mask.modules import Predictor, Stage
+from tag2mask.modules import Predictor, TrainableNetwork
 from tag2mask.modules.optim import OptimizationBase
 from tag2mask.recipes.ial.region_data import RegionSample
 from tag2mask.recipes.ial.regions import confident_labels, pool_regions, region_labels
@@ -50,7 +50,7 @@ class StepOptimization(OptimizationBase):
         return LambdaLR(optimizer, lambda k: self.lr_gamma ** (k // self.lr_step))
 
 
-class RegionClassifier(Predictor, Stage):
+class RegionClassifier(Predictor, TrainableNetwork):
     """Images and superpixels -> a class per superpixel: backbone, mask pooling, fully connected layers.
 
     Trains with cross-entropy (equation 9) on the superpixels of which nearly all pixels have one
@@ -115,7 +115,7 @@ class RegionClassifier(Predictor, Stage):
         """Logits (R, K + 1) of the superpixels (H, W) of one image (3, H, W), RGB 0..255."""
         features = self.backbone(image[None])[self.tap][0]
         logits: Tensor = self.head(pool_regions(features.float(), superpixels))
-        return logits
+        return logits.float()
 
     def training_step(self, batch: list[RegionSample], batch_index: int) -> Tensor:
         """Mean cross-entropy over the samples among all superpixels of a few images; 0 without any."""

@@ -49,7 +49,7 @@ def pool_regions(features: Tensor, superpixels: Tensor) -> Tensor:
     """Mean feature of each superpixel: mask pooling.
 
     Each pixel has the feature of the cell that its centre lies in, so that a superpixel smaller than a cell
-    has a feature too. Differentiable by `features`.
+    has a feature too. Differentiable with respect to `features`.
 
     Args:
         features: (C, h, w) of an image.

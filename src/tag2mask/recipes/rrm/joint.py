@@ -142,7 +142,7 @@ class JointModel(SegmentationModel):
         images, tags, inside = batch["image"], batch["tags"], batch["label"] != IGNORE
         head: nn.Module = self.network.head  # type: ignore[assignment]
         features = self.backbone(images)
-        parts = {"class": self.class_loss(self.class_head(features["out"]), tags)}
+        parts = {"class": self.class_loss(self.class_head(features["out"]).float(), tags)}
         if self.global_step >= self._first_steps():
             cams = self._cams(images, features["out"])
             with thread_pool() as pool:

@@ -109,8 +109,8 @@ class SubCategoryClassifier(Classifier):
     def training_step(self, batch: SubCategoryBatch, batch_index: int) -> Tensor:  # type: ignore[override]
         """Both losses of a batch of crops."""
         pooled = self.head.pool(self.backbone(batch["image"])["out"])
-        parent: Tensor = self.loss(self.head.classifier(pooled).flatten(1), batch["tags"])
-        sub: Tensor = self.loss(self.sub_classifier(pooled).flatten(1), batch["sub_tags"])
+        parent: Tensor = self.loss(self.head.classifier(pooled).flatten(1).float(), batch["tags"])
+        sub: Tensor = self.loss(self.sub_classifier(pooled).flatten(1).float(), batch["sub_tags"])
         size = len(batch["image"])
         self.log("train/parent", parent, batch_size=size)
         self.log("train/sub_category", sub, batch_size=size)

@@ -52,7 +52,7 @@ class FeatureData(ImageData):
         self.features_dir = StepFolder(features_dir)
 
     def check_predict(self) -> None:
-        """Checks the images, their tags, and that the features are those of these images."""
+        """Check the images, their tags, and that the features are those of these images."""
         super().check_predict()
         self.require_results(self.features_dir, "features", self.dataset.ids(self.predict_split_name))
 

@@ -1,4 +1,4 @@
-"""What the manifest records of a step, read from the configuration of its stage."""
+"""What the manifest records of a step, read from its configuration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tag2mask.artifacts import sha256_json
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.callbacks import StepIdentity
 from tag2mask.data.base import ImageData
-from tag2mask.modules import Predictor, Stage
+from tag2mask.modules import Predictor, TrainableNetwork
 
 _NOT_IDENTITY = ("step_dir", "recipe", "fingerprint", "ckpt_path", "config")
 _NOT_IDENTITY_TRAINER = ("devices", "num_nodes", "logger", "default_root_dir", "enable_progress_bar")
@@ -29,15 +29,15 @@ def step_identity(
         command: fit or predict.
         options: the parsed options of the command.
         config: the resolved configuration as plain values.
-        model: the stage's module.
-        data: the stage's data module.
+        model: the step's module.
+        data: the step's data module.
 
     Raises:
         UserError: an input step is missing or not complete.
     """
     predicts = command == "predict"
     split = data.predict_split_name if predicts else ""
-    trained = isinstance(model, Stage)
+    trained = isinstance(model, TrainableNetwork)
     return StepIdentity(
         folder=Path(options.step_dir),
         command=command,
@@ -51,13 +51,13 @@ def step_identity(
         parents=_parents(options),
         fingerprint=options.fingerprint,
         config_hash=config_hash(config),
-        settings=model.settings() if isinstance(model, Stage) else {},
+        settings=model.settings() if isinstance(model, TrainableNetwork) else {},
         checkpoint=f"checkpoints/{'last' if options.select_by == 'last' else 'best'}.ckpt" if trained else "",
     )
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
-    """Hash of a resolved configuration without what does not change the result."""
+    """Hash of a resolved configuration, without the options that change no result."""
     kept = copy.deepcopy({k: v for k, v in config.items() if k not in _NOT_IDENTITY})
     for key in _NOT_IDENTITY_TRAINER:
         kept.get("trainer", {}).pop(key, None)

@@ -1,4 +1,4 @@
-"""The stage command line: overrides, saved configuration, resuming, and what bad input gets."""
+"""The command line of a step: overrides, saved configuration, resuming, and what bad input gets."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ import yaml
 from tag2mask.artifacts import load_maps, read_manifest
 from tag2mask.core import ClassList, UserError
 from tag2mask.data import VOC
-from tag2mask.modules import Classifier, load_stage
-from tag2mask.stage import main
-from tests.stages import step_file
+from tag2mask.modules import Classifier, load_checkpoint
+from tag2mask.report import Step
+from tag2mask.report.training import read_history
+from tag2mask.step import main
+from tests.step_files import step_file
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 LIGHT = {
@@ -68,7 +70,13 @@ def test_metrics_have_map_f1_and_the_fixed_threshold(fitted: Path) -> None:
     assert {"val/mAP", "val/F1", "val/mAP/bird", "cam_threshold"} <= set(metrics)
 
 
-def test_override_reaches_the_stage_and_the_saved_configuration(tiny_voc: Path, tmp_path: Path) -> None:
+def test_short_trainings_have_a_curve(fitted: Path) -> None:
+    """One step of training; Lightning's own interval of 50 steps would leave no point."""
+    history = read_history(Step("cam", fitted, read_manifest(fitted) or pytest.fail("no manifest")))
+    assert [at for at, _ in history["train/loss"]] == [0] and "val/mAP" in history
+
+
+def test_override_reaches_the_step_and_the_saved_configuration(tiny_voc: Path, tmp_path: Path) -> None:
     args = _args("fit", tiny_voc, tmp_path / "cam", model__init_args__optimization__lr="0.02")
     assert main("classifier", args) == 0
     saved = yaml.safe_load((tmp_path / "cam" / "fit.yaml").read_text())
@@ -119,7 +127,7 @@ def test_best_checkpoint_is_kept_and_used_when_asked_for(tiny_voc: Path, tmp_pat
 
 
 def test_prediction_uses_the_trained_weights(fitted: Path, tiny_voc: Path) -> None:
-    module = load_stage(fitted / "checkpoints" / "last.ckpt")
+    module = load_checkpoint(fitted / "checkpoints" / "last.ckpt")
     images = VOC(str(tiny_voc))
     image_id = images.ids("train")[0]
     image = torch.from_numpy(images.read_image(image_id)).permute(2, 0, 1)
@@ -201,28 +209,28 @@ def test_checkpoint_of_another_class_list_is_refused(
     assert "trained for the classes bird, cat, dog" in capsys.readouterr().err
 
 
-def test_load_stage_rebuilds_the_network_without_unpickling(fitted: Path) -> None:
-    module = load_stage(fitted / "checkpoints" / "last.ckpt")
+def test_load_checkpoint_rebuilds_the_network_without_unpickling(fitted: Path) -> None:
+    module = load_checkpoint(fitted / "checkpoints" / "last.ckpt")
     assert isinstance(module, Classifier) and not module.training
     assert module.classes == ClassList.voc(["bird", "cat", "dog"])
 
 
-def test_load_stage_refuses_files_with_code(tmp_path: Path) -> None:
+def test_load_checkpoint_refuses_files_with_code(tmp_path: Path) -> None:
     torch.save({"tag2mask": print}, tmp_path / "evil.ckpt")
     with pytest.raises(UserError, match="cannot be read as a checkpoint"):
-        load_stage(tmp_path / "evil.ckpt")
+        load_checkpoint(tmp_path / "evil.ckpt")
 
 
-def test_load_stage_refuses_classes_from_elsewhere(tmp_path: Path) -> None:
+def test_load_checkpoint_refuses_classes_from_elsewhere(tmp_path: Path) -> None:
     facts = {"class_path": "subprocess.Popen", "network": {}, "classes": None}
     torch.save({"tag2mask": facts, "state_dict": {}}, tmp_path / "odd.ckpt")
     with pytest.raises(UserError, match="not part of tag2mask"):
-        load_stage(tmp_path / "odd.ckpt")
+        load_checkpoint(tmp_path / "odd.ckpt")
 
 
 def test_notes_of_the_library_are_printed_once(capsys: pytest.CaptureFixture) -> None:
     for _ in range(2):
-        assert main("no_such_stage", []) == 2
+        assert main("no_such_script", []) == 2
     capsys.readouterr()
     logging.getLogger("tag2mask.ops.any").info("engine %s", "lattice")
     assert capsys.readouterr().err == "engine lattice\n"

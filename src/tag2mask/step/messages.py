@@ -1,4 +1,4 @@
-"""What a stage prints: the user's mistakes, the library's notes, and no warning that says nothing."""
+"""What a step prints: mistakes of the user and notes of the library, no warnings about intended behaviour."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from tag2mask.core.errors import STOPPED_CODE
 
 _KNOWN_WARNINGS = (
     ".*does not have many workers.*",
+    ".*is not supported by the model summary.*",  # it counts 4 bytes a weight, which is right
     ".*LeafSpec.*",
     ".*pin_memory.*",
-    ".*intended to run from within Python.*",  # the words after `stage SCRIPT` are ours to pass on
+    ".*intended to run from within Python.*",  # the words after `step SCRIPT` are ours to pass on
     ".*in eval mode at the start of training.*",  # frozen batch-norm, on purpose
     ".*No positive samples found in target.*",  # a class may be missing from a small split
     ".*smaller than the logging interval.*",
@@ -29,7 +30,7 @@ GOES_ON = "the same command goes on from here"
 
 
 def outcome_of(error: BaseException) -> tuple[int, str]:
-    """Exit code and message of what has ended a stage; no message if it is a bug."""
+    """Exit code and message of what has ended a step; no message if it is a bug."""
     if isinstance(error, StoppedBySignal):
         return STOPPED_CODE, f"stopped by {error}; {GOES_ON}"
     # Lightning answers Ctrl-C with an exit of its own.
@@ -61,7 +62,7 @@ def mistake_of(error: BaseException) -> str:
 
 
 def hide_known_warnings() -> None:
-    """Hide warnings about what is meant to be so."""
+    """Hide warnings about intended behaviour."""
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     for pattern in _KNOWN_WARNINGS:
         warnings.filterwarnings("ignore", pattern)

@@ -1,4 +1,4 @@
-"""One stage as a plain LightningCLI that writes a step of a run."""
+"""One step of a run as a plain LightningCLI that fills the folder of the step."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from jsonargparse import dict_to_namespace
 from lightning_fabric.plugins import CheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -26,6 +27,7 @@ from tag2mask.artifacts import (
 from tag2mask.callbacks import (
     CamPanels,
     LastCheckpoint,
+    LogSteps,
     PredictionWriter,
     RandomState,
     StepProgressBar,
@@ -38,30 +40,31 @@ from tag2mask.callbacks import (
 )
 from tag2mask.core import UserError, keep_freed_memory, unknown_name
 from tag2mask.data.base import ImageData
-from tag2mask.modules import Predictor, Stage
-from tag2mask.stage.identity import config_hash, step_identity
-from tag2mask.stage.messages import hide_known_warnings, outcome_of, show_notes
-from tag2mask.stage.sync import SyncedNorms
-from tag2mask.stage.words import nulls_of_objects
+from tag2mask.modules import Predictor, TrainableNetwork
+from tag2mask.step.hardware import usable_precision
+from tag2mask.step.identity import config_hash, step_identity
+from tag2mask.step.messages import hide_known_warnings, outcome_of, show_notes
+from tag2mask.step.sync import SyncedNorms
+from tag2mask.step.words import nulls_of_objects
 
 _CSV_LOGGER = {
     "class_path": "pytorch_lightning.loggers.CSVLogger",
     "init_args": {"save_dir": "logs", "name": ""},
 }
-"""Where no logger is chosen; the step's folder is put before ``save_dir``."""
+"""Beside every other logger, for the curves of the report; the step's folder is put before ``save_dir``."""
 
 
-class StageCLI(LightningCLI):
+class StepCLI(LightningCLI):
     """LightningCLI with a step's folder: configuration, checkpoints, results and manifest go there.
 
     Args:
         script: one of `tag2mask.artifacts.SCRIPTS`.
-        args: what follows ``tag2mask stage SCRIPT``.
+        args: what follows ``tag2mask step SCRIPT``.
     """
 
     def __init__(self, script: str, args: Sequence[str]) -> None:
         super().__init__(
-            Stage if script in TRAINING_SCRIPTS else Predictor,
+            TrainableNetwork if script in TRAINING_SCRIPTS else Predictor,
             ImageData,
             subclass_mode_model=True,
             subclass_mode_data=True,
@@ -83,7 +86,7 @@ class StageCLI(LightningCLI):
             default="last",
             help="checkpoint to use: last, or a logged value to maximise; val/miou looks at masks",
         )
-        if self.model_class is Stage:
+        if self.model_class is TrainableNetwork:
             parser.link_arguments(
                 "data", "model.init_args.num_classes", compute_fn=_count_classes, apply_on="instantiate"
             )
@@ -105,8 +108,9 @@ class StageCLI(LightningCLI):
         """Point loggers and Lightning's files to the step's folder."""
         step_dir = Path(self.options.step_dir)
         self.options.trainer.default_root_dir = str(step_dir)
-        loggers = self.options.trainer.logger
-        for logger in loggers if isinstance(loggers, list) else [loggers]:
+        if self.subcommand == "fit":
+            self.options.trainer.logger = _with_csv(self.options.trainer.logger)
+        for logger in _as_list(self.options.trainer.logger):
             if hasattr(logger, "init_args") and "save_dir" in logger.init_args:
                 logger.init_args.save_dir = str(step_dir / "logs")
             if hasattr(logger, "init_args") and "step_dir" in logger.init_args:
@@ -117,6 +121,7 @@ class StageCLI(LightningCLI):
         trainer = self.config_init[self.subcommand].trainer
         given, plugins = _as_list(trainer.callbacks), _as_list(trainer.plugins)
         own = self._step_callbacks() if self.subcommand in ("fit", "predict") else []
+        kwargs = {"precision": usable_precision(trainer), **kwargs}
         wanted = trainer.enable_progress_bar is not False
         if wanted and not any(isinstance(c, ProgressBar) for c in given):
             own.append(StepProgressBar())
@@ -136,6 +141,8 @@ class StageCLI(LightningCLI):
             return [writer, StepRecorder(identity, writer), StopOnSignal()]
         callbacks: list[pl.Callback] = [StopWhenNotFinite(), CamPanels(), StepRecorder(identity)]
         callbacks += [RandomState(), StopOnSignal(), LastCheckpoint(identity.folder)]
+        if self.options.trainer.log_every_n_steps is None:
+            callbacks.append(LogSteps())
         if self.options.select_by != "last":
             callbacks.append(
                 ModelCheckpoint(
@@ -170,7 +177,7 @@ class StageCLI(LightningCLI):
     def before_predict(self) -> None:
         """Save the configuration, find the checkpoint and skip images that are done."""
         self._earlier_record()
-        if isinstance(self.model, Stage) and self.call.ckpt_path is None:
+        if isinstance(self.model, TrainableNetwork) and self.call.ckpt_path is None:
             self.call.ckpt_path = str(self._trained_checkpoint())
         self.call.weights_only = True
         self.call.return_predictions = False
@@ -199,7 +206,7 @@ class StageCLI(LightningCLI):
 
     def after_instantiate_classes(self) -> None:
         """Tell the module which classes it has, for its checkpoint and its logs."""
-        if isinstance(self.model, Stage):
+        if isinstance(self.model, TrainableNetwork):
             self.model.classes = self.datamodule.classes
 
     def _save_config(self) -> None:
@@ -216,8 +223,17 @@ def _as_list(given: Any) -> list[Any]:
     return list(given) if isinstance(given, list | tuple) else [] if given is None else [given]
 
 
+def _with_csv(given: Any) -> Any:
+    """The chosen loggers with the one of `_CSV_LOGGER`, unless it is among them or there shall be none."""
+    loggers = _as_list(given)
+    paths = [getattr(logger, "class_path", "") for logger in loggers]
+    if not all(paths) or _CSV_LOGGER["class_path"] in paths:  # no path: true or false
+        return given
+    return [*loggers, dict_to_namespace(_CSV_LOGGER)]
+
+
 def main(script: str, args: Sequence[str] | None = None) -> int:
-    """Run one command of a stage.
+    """Run one command of a step.
 
     Args:
         script: classifier, affinity, pseudo_labels or segmentation.
@@ -234,7 +250,7 @@ def main(script: str, args: Sequence[str] | None = None) -> int:
         with stopping_on_signals():
             if script not in SCRIPTS:
                 raise unknown_name("script", script, SCRIPTS)
-            StageCLI(script, sys.argv[1:] if args is None else args)
+            StepCLI(script, sys.argv[1:] if args is None else args)
     except BaseException as error:
         code, message = outcome_of(error)
         if not message:

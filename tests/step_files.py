@@ -1,4 +1,4 @@
-"""Settings of a step as a file, for tests that start stages by hand."""
+"""Settings of a step as a file, for tests that start steps by hand."""
 
 from __future__ import annotations
 

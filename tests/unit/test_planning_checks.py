@@ -1,0 +1,160 @@
+"""What is wrong with a page or an option is said before anything starts: `tag2mask run` as users call it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tag2mask.cli import main
+
+OWN = """import torch
+raise RuntimeError("the runner imports no class")
+from tag2mask.modules import AffinityNet, Classifier
+
+
+class Mine(Classifier):
+    def __init__(self, bend: float = 1.0, **classifier):
+        super().__init__(**classifier)
+
+
+class Near(AffinityNet):
+    pass
+"""
+
+
+class Folder:
+    """A working folder with a page and a package of one's own that registers nothing."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.page = path / "mine.yaml"
+        (path / "my_nets").mkdir()
+        (path / "my_nets" / "__init__.py").touch()
+        (path / "my_nets" / "mine.py").write_text(OWN)
+
+    def write(self, steps: str) -> None:
+        self.page.write_text(f"base: psa\ntitle: mine\nsteps:\n{steps}")
+
+    def run(self, *words: str, budget: str = "tiny") -> int:
+        return main(["run", "mine.yaml", "--data", "shapes", "--budget", budget, "--run-dir", "run", *words])
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    monkeypatch.chdir(tmp_path)
+    return Folder(tmp_path)
+
+
+def refused(folder: Folder, capsys: pytest.CaptureFixture[str], *words: str, budget: str = "tiny") -> str:
+    """The message of a run that has to end with code 2 and leave nothing behind."""
+    capsys.readouterr()
+    assert folder.run(*words, budget=budget) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and not (folder.path / "run").exists()
+    return printed.err.removeprefix("error: ").removesuffix("\n")
+
+
+CLASS = "  cam:\n    model.class_path: my_nets.mine.Mine\n"
+
+
+def test_class_of_a_package_that_is_not_registered(
+    folder: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.write(CLASS)
+    assert refused(folder, capsys) == (
+        f"{folder.page}:5: step segmentation loads the network of step cam, a my_nets.mine.Mine, and only "
+        'classes of registered packages are built from a checkpoint; put [project.entry-points."tag2mask.'
+        'recipes"] with my_nets = "my_nets" into the pyproject.toml of my_nets and install it with pip'
+    )
+    # the step that loads it need not be made together with the one that trains it
+    assert "step segmentation loads" in refused(folder, capsys, "--stage", "3")
+
+
+def test_it_may_train_where_no_step_loads_it(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    folder.write(CLASS)
+    assert folder.run("--dry-run", budget="full") == 0  # the paper's schedule starts from ImageNet
+    assert folder.run("--dry-run", "--segmentation.model.init_args.start", "weights") == 0
+    assert folder.run("--dry-run", "--stage", "1") == 0
+    started = "--segmentation.model.init_args.start", "classifier"
+    assert "step segmentation loads" in refused(folder, capsys, *started, budget="full")
+
+
+def test_networks_that_a_step_always_loads(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    folder.write("  affinity: {model.class_path: my_nets.mine.Near}\n")
+    message = refused(folder, capsys, "--stage", "2")
+    assert message.startswith(
+        f"{folder.page}:4: step walk loads the network of step affinity, a my_nets.mine.Near"
+    )
+
+
+@pytest.mark.parametrize(
+    ("steps", "message"),
+    [
+        (
+            "  cam: {trainer.max_epochs: many}",
+            "max_epochs of Trainer must be a whole number or null, got 'many'",
+        ),
+        (
+            "  cam: {model.init_args.optimization.lr: fast}",
+            "lr of optimization must be a number, got 'fast' (in model.init_args.optimization.lr)",
+        ),
+        (
+            "  cam: {model.init_args.cam.scales: [1, x]}",
+            "scales of cam must be a list, each a number, got [1, 'x'] (in model.init_args.cam.scales)",
+        ),
+        (
+            "  cam: {data.init_args.augment.scale: [1, 2, 3]}",
+            "scale of augment must be a list of 2 values or null, got [1, 2, 3] "
+            "(in data.init_args.augment.scale)",
+        ),
+        (
+            "  segmentation: {model.init_args.start: clasifier}",
+            "unknown start of SegmentationModel 'clasifier'; did you mean classifier? "
+            "(in model.init_args.start)",
+        ),
+        (
+            "  cam: {data.class_path: tag2mask.data.ClasificationData}",
+            "unknown class of tag2mask.data 'ClasificationData'; did you mean ClassificationData",
+        ),
+        (
+            "  walk: {model.init_args.refinements: [{class_path: tag2mask.modules.RandomWalk, "
+            "init_args: {beta: steep}}]}",
+            "beta of RandomWalk must be a number, got 'steep' "
+            "(in model.init_args.refinements[0].init_args.beta)",
+        ),
+        ("  cam: {trainer.precision: bf17}", "precision of Trainer must be "),
+    ],
+)
+def test_values_of_a_wrong_type(
+    steps: str, message: str, folder: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.write(steps + "\n")
+    assert refused(folder, capsys, budget="full").startswith(f"{folder.page}:4: {message}")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("--cam.trainer.max_epochs", "many"),
+            "--cam.trainer.max_epochs: max_epochs of Trainer must be a whole number or null, got 'many' "
+            "(in trainer.max_epochs)",
+        ),
+        (
+            ("--", "--trainer.max_epochs=many"),
+            "--trainer.max_epochs (behind --): max_epochs of Trainer must be a whole number or null, "
+            "got 'many' (in trainer.max_epochs)",
+        ),
+        (
+            ("--stage", "1", "--", "--model.init_args.dropuot", "0.1"),
+            "--model.init_args.dropuot (behind --): unknown setting of Classifier 'dropuot'; did you mean "
+            "dropout? (in model.init_args.dropuot)",
+        ),
+    ],
+)
+def test_options_of_a_wrong_type(
+    words: tuple[str, ...], message: str, folder: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder.write("  cam: {}\n")
+    assert refused(folder, capsys, *words, budget="full") == message
