@@ -54,6 +54,7 @@ COMMANDS: dict[str, _Command] = {
     "score": _Command("tag2mask.evaluate.command", "score a folder of label PNGs against true masks"),
     "score-step": _Command("tag2mask.evaluate.command", None),
     "report": _Command("tag2mask.report.command", "write runs up as one HTML page"),
+    "tune": _Command("tag2mask.tune.command", "choose settings of pseudo-labels without masks"),
     "data": _Command("tag2mask.data.command", "check, import or prepare a data set"),
     "doctor": _Command("tag2mask.doctor", "print what works on this machine"),
     "completion": _Command("tag2mask.completion", "print the completion of a shell"),

@@ -10,7 +10,7 @@ from typing import Any
 
 from tag2mask.core.commands import add_command
 from tag2mask.core.errors import UserError
-from tag2mask.core.pages import parse_value
+from tag2mask.core.pages import parse_value, read_page
 from tag2mask.pipeline.launchers import LAUNCHERS
 from tag2mask.pipeline.plan import Extras
 from tag2mask.pipeline.recipe import split_label
@@ -76,8 +76,27 @@ def _add_what(run: argparse.ArgumentParser) -> None:
     run.add_argument("--weights", metavar="W", help="its weights: imagenet, none, or the path of a file")
     run.add_argument("--seed", type=_count, metavar="N", help="seed of everything random")
     run.add_argument(
+        "--settings", metavar="FILE",
+        help="YAML of settings for some steps, as 'tag2mask tune' writes it; --STEP.SETTING wins over it",
+    )  # fmt: skip
+    run.add_argument(
         "--rounds", type=_positive, metavar="N", help="rounds, in a recipe that repeats some of its steps"
     )
+
+
+def _settings_of(path: str | None) -> dict[str, dict[str, Any]]:
+    """What a file of settings says of each step.
+
+    Raises:
+        UserError: the file is missing, is not YAML, or does not map steps to settings.
+    """
+    if path is None:
+        return {}
+    page = read_page(Path(path))
+    return {
+        step: {key: setting.value for key, setting in page.settings(plain, step).items()}
+        for step, plain in page.plain.items()
+    }
 
 
 def _add_which(run: argparse.ArgumentParser) -> None:
@@ -192,6 +211,9 @@ def _run(args: argparse.Namespace) -> int:
         seed=args.seed,
         rounds=args.rounds,
     )
+    overrides = _settings_of(args.settings)
+    for step, given in args.overrides.items():
+        overrides[step] = {**overrides.get(step, {}), **given}
     sbatch = args.sbatch_args if args.sbatch_args is not None else f"--gpus-per-node={args.devices or 1}"
     default_dir = "runs/" + "-".join(word for word in (Path(name).stem, asked.variant) if word)
     request = Request(
@@ -200,7 +222,7 @@ def _run(args: argparse.Namespace) -> int:
         stages=tuple(sorted(set(args.stage))),
         from_step=args.from_step,
         rerun=tuple(args.rerun),
-        extras=Extras(args.devices, args.logger, args.overrides, tuple(args.extra)),
+        extras=Extras(args.devices, args.logger, overrides, tuple(args.extra)),
         launcher=args.launcher,
         sbatch_args=tuple(_split(sbatch)),
         check=not args.no_check,
