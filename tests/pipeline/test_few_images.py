@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw
 
 from tag2mask.artifacts import read_alarms
 from tag2mask.evaluate import score_step
-from tag2mask.stage import main
-from tests.stages import step_file
+from tag2mask.step import main
+from tests.step_files import step_file
 
 COLOURS = {"cherry": (220, 30, 40), "leaf": (30, 190, 60), "plum": (90, 40, 190)}
 
