@@ -13,7 +13,7 @@ from tag2mask.artifacts import SCORECARD_NAME, read_json
 from tag2mask.core.tables import Table
 from tag2mask.export.source import Source
 from tag2mask.report.runs import Run, read_config, read_runs
-from tag2mask.report.scores import class_table, score_table
+from tag2mask.report.scores import alarm_table, class_table, score_table
 from tag2mask.report.settings import settings_table
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|#])")
@@ -38,7 +38,7 @@ def model_card(source: Source, facts: Mapping[str, Any], files: Mapping[str, str
         UserError: a file of the run is broken.
     """
     runs = [] if source.run is None else read_runs([source.run])
-    tables = [score_table(runs), class_table(runs), _settings(runs)] if runs else []
+    tables = [score_table(runs), alarm_table(runs), class_table(runs), _settings(runs)] if runs else []
     scorecard = (read_json(source.run / SCORECARD_NAME) if source.run else None) or {}
     training, weak = _training(source, runs)
     page = Environment(
