@@ -21,7 +21,7 @@ from tag2mask.modules.older import arguments_of, class_path_of
 T = TypeVar("T", bound=TrainableNetwork)
 
 SAFETENSORS_KEY = "tag2mask_checkpoint"
-"""In the metadata of a safetensors file: what `TrainableNetwork.on_save_checkpoint` adds to a checkpoint, as JSON."""
+"""In the metadata of a safetensors file: what `on_save_checkpoint` adds to a checkpoint, as JSON."""
 
 
 def load_checkpoint(path: str | Path) -> TrainableNetwork:
@@ -59,7 +59,7 @@ def load_checkpoint(path: str | Path) -> TrainableNetwork:
 
 
 def network_metadata(network: TrainableNetwork) -> dict[str, str]:
-    """What a safetensors file says beside its weights, so that `load_checkpoint` builds the network from it."""
+    """What a safetensors file says beside its weights, for `load_checkpoint`."""
     facts: dict[str, Any] = {}
     network.on_save_checkpoint(facts)
     return {SAFETENSORS_KEY: json.dumps(facts)}
