@@ -10,10 +10,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tag2mask.artifacts import SCORECARD_NAME, read_json
-from tag2mask.core.tables import Table
+from tag2mask.core.tables import Table, percent
 from tag2mask.export.source import Source
 from tag2mask.report.runs import Run, read_config, read_runs
-from tag2mask.report.scores import alarm_table, class_table, score_table
+from tag2mask.report.scores import alarm_table, score_table
 from tag2mask.report.settings import settings_table
 
 _SPECIAL = re.compile(r"([\\`*_\[\]|#])")
@@ -38,7 +38,9 @@ def model_card(source: Source, facts: Mapping[str, Any], files: Mapping[str, str
         UserError: a file of the run is broken.
     """
     runs = [] if source.run is None else read_runs([source.run])
-    tables = [score_table(runs), alarm_table(runs), class_table(runs), _settings(runs)] if runs else []
+    tables = (
+        [score_table(runs), alarm_table(runs), _per_class(source, runs[0]), _settings(runs)] if runs else []
+    )
     scorecard = (read_json(source.run / SCORECARD_NAME) if source.run else None) or {}
     training, weak = _training(source, runs)
     page = Environment(
@@ -76,6 +78,13 @@ def _training(source: Source, runs: list[Run]) -> tuple[list[str], bool]:
         labels = f"label maps that the step {_plain(_last(settings['labels_dir']))} made from tags"
     name = _plain(str(data.get("class_path", "")).rpartition(".")[2])
     return [f"Data set: {name}, folder {_plain(folder)}.", f"It was trained on {labels}."], weak
+
+
+def _per_class(source: Source, run: Run) -> Table:
+    step = run.step(source.manifest.step) if source.manifest else None
+    shares = (step.score or {}).get("per_class", {}) if step else {}
+    rows = [[name, percent(share)] for name, share in shares.items()]
+    return Table(["class", "IoU"], rows, "Intersection over union per class", "In percent.")
 
 
 def _settings(runs: list[Run]) -> Table:
