@@ -80,3 +80,4 @@ step run tag2mask run psa --data table --data-root "$mine" --run-dir "$run" --bu
 step tune tag2mask tune "$run" --images 8
 step report tag2mask report "$run"
 step predict tag2mask predict "$more" --checkpoint "$run" --out "$folder/predictions" --overlay
+step export tag2mask export "$run"
