@@ -148,6 +148,13 @@ results: setup ## print the table of the runs that `animals` made, and keep it u
 	  --bound $(wildcard $(SEEDS:%=runs/animals-true-%)) --name psa-voc-animals \
 	  --command "make results SEEDS='$(SEEDS)'"
 
+.PHONY: tune-table newcomer
+tune-table: setup ## how well `tag2mask tune` chooses without masks, on a run that `animals` made (half an hour on a core)
+	$(BIN)/python -m benchmarks.tune_table runs/animals-$(firstword $(SEEDS)) --name tune-voc-animals
+
+newcomer: ## what a new user does, in a fresh clone and environment, with seconds for each command (tests/newcomer.sh)
+	tests/newcomer.sh $(ARGS)
+
 # Recipes beside each other on the real images; RECIPES and SEEDS choose, done runs are not made again.
 RECIPES ?= psa sc_cam rrm ial self_guided psa:supervised
 

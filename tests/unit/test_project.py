@@ -23,7 +23,7 @@ import tag2mask
 
 ROOT = Path(__file__).resolve().parents[2]
 OWN_FOLDERS = (".ci", "benchmarks", "conf", "docs", "notebooks", "src", "stages", "tests")
-BINARY_SUFFIXES = {".gif", ".gz", ".jpg", ".jpeg", ".npy", ".npz", ".png", ".pyc", ".safetensors"}
+BINARY_SUFFIXES = {".gif", ".gz", ".jpg", ".jpeg", ".npy", ".npz", ".png", ".pyc", ".safetensors", ".webp"}
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,12 @@ def test_every_bound_has_a_reason() -> None:
 
 def test_every_import_is_a_declared_dependency(pyproject: dict[str, Any]) -> None:
     declared = {canonicalize_name(wanted.name) for wanted in requirements(pyproject, dev=False)}
-    declared |= {"pydensecrf2", "tag2mask"}
+    extras = pyproject["project"]["optional-dependencies"]
+    declared |= {
+        "pydensecrf2",
+        "tag2mask",
+        *(canonicalize_name(Requirement(r).name) for r in extras["export"]),
+    }
     distributions = packages_distributions()
     missing = set()
     for path in (ROOT / "src").rglob("*.py"):

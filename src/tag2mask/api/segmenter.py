@@ -72,11 +72,7 @@ class Segmenter:
             ValueError: an array or tensor has another shape or type.
         """
         rgb = to_rgb(image)
-        labels = self._probabilities(rgb).max(0).indices.numpy().astype(np.uint8)
-        if labels.shape == rgb.shape[:2]:
-            return labels
-        size = (rgb.shape[1], rgb.shape[0])
-        return np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
+        return _labels(self._probabilities(rgb), rgb)
 
     def scores(self, image: AnyImage) -> npt.NDArray[np.float32]:
         """The probability of each class at each pixel.
@@ -89,13 +85,13 @@ class Segmenter:
             has its scores enlarged bilinearly.
         """
         rgb = to_rgb(image)
+        return _scores(self._probabilities(rgb), rgb)
+
+    def labels_and_scores(self, image: AnyImage) -> tuple[LABELS, npt.NDArray[np.float32]]:
+        """What the call of the object and `scores` give, from one pass of the network."""
+        rgb = to_rgb(image)
         values = self._probabilities(rgb)
-        if values.shape[1:] != rgb.shape[:2]:
-            size = (rgb.shape[0], rgb.shape[1])
-            values = torch.nn.functional.interpolate(
-                values[None], size, mode="bilinear", align_corners=False
-            )[0]
-        return values.numpy()
+        return _labels(values, rgb), _scores(values, rgb)
 
     def _probabilities(self, rgb: npt.NDArray[np.uint8]) -> Tensor:
         small = _shrunk(rgb, self.max_side)
@@ -161,6 +157,23 @@ def checkpoint_file(given: Path) -> Path:
                 raise UserError(f"the training in {folder} is not complete: run stage 3 again, it goes on")
             return checkpoint_path(folder, manifest)
     raise UserError(f"{given} holds no segmentation model: run stage 3 first")
+
+
+def _labels(values: Tensor, image: npt.NDArray[np.uint8]) -> LABELS:
+    """The class of each pixel of the image (H, W, 3) from probabilities (K + 1, h, w)."""
+    labels = values.max(0).indices.numpy().astype(np.uint8)
+    if labels.shape == image.shape[:2]:
+        return labels
+    size = (image.shape[1], image.shape[0])
+    return np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
+
+
+def _scores(values: Tensor, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Probabilities (K + 1, h, w) at the size of the image (H, W, 3)."""
+    if values.shape[1:] != image.shape[:2]:
+        size = (image.shape[0], image.shape[1])
+        values = torch.nn.functional.interpolate(values[None], size, mode="bilinear", align_corners=False)[0]
+    return values.numpy()
 
 
 def _shrunk(image: npt.NDArray[np.uint8], max_side: int | None) -> npt.NDArray[np.uint8]:

@@ -24,6 +24,7 @@ from tag2mask.artifacts.kinds import (
     register_kind,
 )
 from tag2mask.artifacts.labels import (
+    labels_png,
     load_confidence,
     load_labels,
     save_confidence,
@@ -87,6 +88,7 @@ __all__ = [
     "find_kind",
     "git_commit",
     "kind_names",
+    "labels_png",
     "load_confidence",
     "load_features",
     "load_labels",

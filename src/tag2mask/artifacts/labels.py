@@ -39,6 +39,19 @@ def _png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
+def labels_png(ids: npt.NDArray[np.uint8]) -> bytes:
+    """The bytes of a PNG with VOC's palette, from uint8 (H, W) of mask ids; 255 is unknown.
+
+    Raises:
+        ValueError: another type or shape.
+    """
+    if ids.dtype != np.uint8 or ids.ndim != 2:
+        raise ValueError(f"ids must be uint8 (H, W), got {ids.dtype} {ids.shape}")
+    image = Image.fromarray(np.ascontiguousarray(ids))
+    image.putpalette(_palette_bytes())
+    return _png(image)
+
+
 def save_labels(path: str | Path, ids: npt.NDArray[np.uint8]) -> None:
     """Write a label map as a PNG with VOC's palette, atomically.
 
@@ -49,11 +62,7 @@ def save_labels(path: str | Path, ids: npt.NDArray[np.uint8]) -> None:
     Raises:
         ValueError: another type or shape.
     """
-    if ids.dtype != np.uint8 or ids.ndim != 2:
-        raise ValueError(f"ids must be uint8 (H, W), got {ids.dtype} {ids.shape}")
-    image = Image.fromarray(np.ascontiguousarray(ids))
-    image.putpalette(_palette_bytes())
-    atomic_write_bytes(path, _png(image))
+    atomic_write_bytes(path, labels_png(ids))
 
 
 def load_labels(path: str | Path) -> npt.NDArray[np.uint8]:

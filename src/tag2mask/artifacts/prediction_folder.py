@@ -13,6 +13,14 @@ from tag2mask.core.errors import UserError
 CLASSES_NAME = "classes.json"
 RECORD_NAME = "predict.json"
 """Says what made the label maps beside it."""
+AREAS_NAME = "areas.csv"
+COCO_FORMS = ("polygons", "rle")
+"""Forms of outlines in COCO's annotations."""
+
+
+def coco_name(form: str) -> str:
+    """The file of COCO's annotations in one of `COCO_FORMS`."""
+    return f"coco_{form}.json"
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,19 @@ class PredictionFolder:
         """The picture of an image with its label map."""
         return safe_join(self.path / "overlay", f"{name}.jpg")
 
+    def scores(self, name: str) -> Path:
+        """The class probabilities of an image."""
+        return safe_join(self.path / "scores", f"{name}.npz")
+
+    def labelme(self, name: str) -> Path:
+        """LabelMe's file of an image."""
+        return safe_join(self.path / "labelme", f"{name}.json")
+
+    def tables(self, areas: bool = True, coco: Iterable[str] = COCO_FORMS) -> list[Path]:
+        """The files on all images: those that are asked for, or all that there can be."""
+        names = [AREAS_NAME] if areas else []
+        return [self.path / name for name in (*names, *map(coco_name, coco))]
+
     def spare(self, images: Iterable[Path]) -> None:
         """Make sure that nothing is written over the images.
 
@@ -76,7 +97,10 @@ class PredictionFolder:
         Raises:
             UserError: the folder holds label maps of another maker, or files that no record tells about.
         """
-        same = read_json(self.path / RECORD_NAME) == asdict(maker)
+        record = read_json(self.path / RECORD_NAME)
+        if record is None:
+            self._require_free()
+        same = record == asdict(maker)
         there = [name for name in self.names if self.labels(name).is_file()]
         if not same:
             self._require_only(there if overwrite else [])
@@ -85,11 +109,29 @@ class PredictionFolder:
             for name in there:
                 self.labels(name).unlink()
             there = []
+            self._remove_extras()
         self.path.mkdir(parents=True, exist_ok=True)
         atomic_write_json(self.path / RECORD_NAME, asdict(maker))
         atomic_write_json(self.path / CLASSES_NAME, dict(classes))
         done = set(there)
         return [name for name in self.names if name not in done]
+
+    def _require_free(self) -> None:
+        """Refuse a folder in which files of others have the names of ours."""
+        for path in (*self.tables(), *(extra for name in self.names for extra in self._extras(name))):
+            if path.exists():
+                raise UserError(
+                    f"{path} is there, but no {RECORD_NAME} that says that a prediction made it: choose "
+                    "another folder as --out"
+                )
+
+    def _remove_extras(self) -> None:
+        """Take away what was made from label maps that are gone."""
+        for path in (*self.tables(), *(extra for name in self.names for extra in self._extras(name))):
+            path.unlink(missing_ok=True)
+
+    def _extras(self, name: str) -> tuple[Path, ...]:
+        return self.overlay(name), self.scores(name), self.labelme(name)
 
     def _require_only(self, names: Iterable[str]) -> None:
         """Refuse a folder with other label maps than these."""

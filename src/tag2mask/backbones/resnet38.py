@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tag2mask.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone, Normalisation, Tap
-from tag2mask.backbones.weights import load_into, load_state
+from tag2mask.backbones.weights import backbone_part, load_into, load_state
 from tag2mask.core import UserError
 
 
@@ -94,7 +94,7 @@ class ResNet38(Backbone):
             raise UserError(
                 "the ImageNet weights of resnet38 cannot be fetched automatically: download "
                 "ilsvrc-cls_rna-a1_cls1000_ep-0001.pth, linked in the README of "
-                "github.com/visinf/1-stage-wseg, "
+                "github.com/visinf/1-stage-wseg, or convert MXNet's file (tag2mask weights convert), "
                 "and give its path (--weights PATH), or none"
             )
         self.taps = {"conv3": Tap(256, 4), "conv4": Tap(512, 8), "conv5": Tap(1024, 8), "out": Tap(4096, 8)}
@@ -110,7 +110,7 @@ class ResNet38(Backbone):
         self.bn7 = nn.BatchNorm2d(4096)
         self._initialise()
         if weights != "none":
-            load_into(self, load_state(weights), weights, ignored=("linear1000", "fc8"))
+            load_into(self, backbone_part(load_state(weights)), weights, ignored=("linear1000", "fc8"))
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """The four taps of normalised images (B, 3, H, W)."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tag2mask.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone, Normalisation, Tap
+from tag2mask.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone, Normalisation, Tap, cells
 from tag2mask.backbones.phase_conv import use_phase_convolutions
 from tag2mask.backbones.strided_conv import use_strided_convolutions
 from tag2mask.backbones.weights import backbone_part, load_into, load_state
@@ -70,9 +70,10 @@ class TimmBackbone(Backbone):
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """The levels and ``out`` of normalised images (B, 3, H, W)."""
         height, width = x.shape[-2:]
-        maps = self._run(F.pad(x, (0, -width % self._multiple, 0, -height % self._multiple)))
+        down, right = cells(height, self._multiple), cells(width, self._multiple)
+        maps = self._run(F.pad(x, (0, right * self._multiple - width, 0, down * self._multiple - height)))
         return {
-            name: maps[name][..., : -(-height // tap.stride), : -(-width // tap.stride)]
+            name: maps[name][..., : cells(height, tap.stride), : cells(width, tap.stride)]
             for name, tap in self.taps.items()
         }
 

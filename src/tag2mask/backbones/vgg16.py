@@ -18,7 +18,7 @@ from tag2mask.backbones.base import (
     Tap,
     init_convolutions,
 )
-from tag2mask.backbones.weights import load_into, load_state
+from tag2mask.backbones.weights import backbone_part, load_into, load_state
 from tag2mask.core import UserError
 
 CAFFE_MEAN = (122.675, 116.669, 104.008)
@@ -112,13 +112,15 @@ class VGG16(Backbone):
             self.fc7.requires_grad_(False)
 
     def _load(self, weights: str) -> None:
-        state = _fetch() if weights == "imagenet" else load_state(weights)
+        state = _fetch() if weights == "imagenet" else backbone_part(load_state(weights))
         if any(key.startswith("features.") for key in state):
             classifier = ("classifier", "pre_logits", "head")
             state = from_torchvision(state)
             load_into(self, state, weights, may_lack=("fc6", "fc7"), ignored=classifier)
         else:
-            load_into(self, state, weights, ignored=("fc8",))
+            # The full network of Caffe has no fc6 and fc7 that are convolutions.
+            absent = () if any(key.startswith(("fc6", "fc7")) for key in state) else ("fc6", "fc7")
+            load_into(self, state, weights, may_lack=absent, ignored=("fc8",))
 
 
 def from_torchvision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

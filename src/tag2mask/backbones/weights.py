@@ -52,9 +52,11 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
 
 
 def backbone_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The ``backbone.`` part of a segmentation network's weights, as torchvision saves them; others whole."""
-    part = {k.removeprefix("backbone."): v for k, v in state.items() if k.startswith("backbone.")}
-    return part or dict(state)
+    """The backbone in a network's weights, as torchvision and this package save them; others whole."""
+    for start in ("backbone.", "network.backbone."):
+        if part := {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}:
+            return part
+    return dict(state)
 
 
 def load_into(

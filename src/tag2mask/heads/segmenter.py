@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tag2mask.backbones import Backbone
+from tag2mask.backbones.base import scaled_side
 from tag2mask.core import UserError, unknown_name
 from tag2mask.heads.deeplabv3plus import DeepLabV3PlusHead
 from tag2mask.heads.segmentation import DeepLabV2Head, LargeFOVHead, ResNet38Head
@@ -96,7 +98,8 @@ class MultiScaleMax(nn.Module):
 
     @staticmethod
     def _scaled(images: Tensor, scale: float) -> Tensor:
-        size = [max(1, round(side * scale)) for side in images.shape[-2:]]
+        ratio = Fraction(scale).limit_denominator(1000)
+        size = [scaled_side(side, ratio.numerator, ratio.denominator) for side in images.shape[-2:]]
         return F.interpolate(images.float(), size, mode="bilinear", align_corners=False)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn, tensor
 from torch.nn import functional as F
 
 from tag2mask.backbones import load_into, load_state
-from tag2mask.backbones.base import IMAGENET_MEAN, IMAGENET_STD
+from tag2mask.backbones.base import IMAGENET_MEAN, IMAGENET_STD, cells
 from tag2mask.core import UserError, unknown_name
 
 _MULTIPLE = 32
@@ -68,7 +68,8 @@ class SmpSegmenter(nn.Module):
         mean = self.get_buffer("_mean")
         x = images.to(mean.dtype)
         x = ((x.flip(1) if self._bgr else x) - mean) / self.get_buffer("_std")
-        logits: Tensor = self.model(F.pad(x, (0, -width % _MULTIPLE, 0, -height % _MULTIPLE)))
+        down, right = cells(height, _MULTIPLE) * _MULTIPLE, cells(width, _MULTIPLE) * _MULTIPLE
+        logits: Tensor = self.model(F.pad(x, (0, right - width, 0, down - height)))
         return logits[..., :height, :width]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from importlib import import_module
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
+from safetensors import safe_open
 
 from tag2mask.artifacts import checkpoint_path, require_step
 from tag2mask.artifacts.step_folder import StepFolder
@@ -18,6 +20,9 @@ from tag2mask.modules.older import arguments_of, class_path_of
 
 T = TypeVar("T", bound=TrainableNetwork)
 
+SAFETENSORS_KEY = "tag2mask_checkpoint"
+"""In the metadata of a safetensors file: what `on_save_checkpoint` adds to a checkpoint, as JSON."""
+
 
 def load_checkpoint(path: str | Path) -> TrainableNetwork:
     """A network from a checkpoint of a run, on the CPU and in eval mode.
@@ -26,14 +31,14 @@ def load_checkpoint(path: str | Path) -> TrainableNetwork:
     registered themselves (see `plugin_packages`) are built.
 
     Args:
-        path: a ``.ckpt`` file.
+        path: a ``.ckpt`` file, or a ``.safetensors`` file of ``tag2mask export``.
 
     Raises:
         UserError: the file is missing, not readable as plain data, or not a tag2mask checkpoint; its class
             cannot be imported; or its arguments and weights are not those of the class.
     """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = _read(Path(path))
     except FileNotFoundError as error:
         raise UserError(f"no checkpoint at {path}: run the step that trains it first") from error
     except Exception as error:
@@ -51,6 +56,23 @@ def load_checkpoint(path: str | Path) -> TrainableNetwork:
             f"{path} does not hold a whole {network.__name__} of this version "
             f"({type(error).__name__}: {error}): delete it and run the step that trains it again"
         ) from error
+
+
+def network_metadata(network: TrainableNetwork) -> dict[str, str]:
+    """What a safetensors file says beside its weights, for `load_checkpoint`."""
+    facts: dict[str, Any] = {}
+    network.on_save_checkpoint(facts)
+    return {SAFETENSORS_KEY: json.dumps(facts)}
+
+
+def _read(path: Path) -> Any:
+    """The content of a checkpoint; a safetensors file has all but its weights in its metadata."""
+    if path.suffix != ".safetensors":
+        return torch.load(path, map_location="cpu", weights_only=True)
+    with safe_open(path, "pt") as file:
+        facts = json.loads((file.metadata() or {}).get(SAFETENSORS_KEY, "null"))
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return {**facts, "state_dict": weights} if isinstance(facts, dict) else None
 
 
 def load_network(step_dir: StepFolder | str | Path, kind: type[T]) -> T:

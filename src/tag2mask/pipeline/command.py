@@ -10,7 +10,7 @@ from typing import Any
 
 from tag2mask.core.commands import add_command
 from tag2mask.core.errors import UserError
-from tag2mask.core.pages import parse_value
+from tag2mask.core.pages import parse_value, read_page
 from tag2mask.pipeline.devices import Devices
 from tag2mask.pipeline.launchers import LAUNCHERS
 from tag2mask.pipeline.plan import Extras
@@ -78,8 +78,27 @@ def _add_what(run: argparse.ArgumentParser) -> None:
     run.add_argument("--weights", metavar="W", help="its weights: imagenet, none, or the path of a file")
     run.add_argument("--seed", type=_count, metavar="N", help="seed of everything random")
     run.add_argument(
+        "--settings", metavar="FILE",
+        help="YAML of settings for some steps, as 'tag2mask tune' writes it; --STEP.SETTING wins over it",
+    )  # fmt: skip
+    run.add_argument(
         "--rounds", type=_positive, metavar="N", help="rounds, in a recipe that repeats some of its steps"
     )
+
+
+def _settings_of(path: str | None) -> dict[str, dict[str, Any]]:
+    """What a file of settings says of each step.
+
+    Raises:
+        UserError: the file is missing, is not YAML, or does not map steps to settings.
+    """
+    if path is None:
+        return {}
+    page = read_page(Path(path))
+    return {
+        step: {key: setting.value for key, setting in page.settings(plain, step).items()}
+        for step, plain in page.plain.items()
+    }
 
 
 def _add_which(run: argparse.ArgumentParser) -> None:
@@ -207,6 +226,9 @@ def _run(args: argparse.Namespace) -> int:
         rounds=args.rounds,
     )
     _require_one_machine(args)
+    overrides = _settings_of(args.settings)
+    for step, given in args.overrides.items():
+        overrides[step] = {**overrides.get(step, {}), **given}
     default_dir = "runs/" + "-".join(word for word in (Path(name).stem, asked.variant) if word)
     request = Request(
         asked=asked,
@@ -215,7 +237,7 @@ def _run(args: argparse.Namespace) -> int:
         steps=tuple(args.step),
         from_step=args.from_step,
         rerun=tuple(args.rerun),
-        extras=Extras(Devices(args.devices, args.nodes), args.logger, args.overrides, tuple(args.extra)),
+        extras=Extras(Devices(args.devices, args.nodes), args.logger, overrides, tuple(args.extra)),
         launcher=args.launcher,
         cluster=args.cluster,
         sbatch_args=tuple(_split(args.sbatch_args)),

@@ -1,0 +1,1 @@
+"""Trained networks as files for other programs: ONNX, torch.export, safetensors, and a model card."""

@@ -1,0 +1,123 @@
+"""The images that a prediction is asked for: files, folders, patterns, and lists on standard input."""
+
+from __future__ import annotations
+
+import glob
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tag2mask.core import UserError
+from tag2mask.data.images import IMAGE_SUFFIXES
+
+STDIN = "-"
+"""Stands for a list on standard input, one path on each line."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """An image and where its results go.
+
+    Attributes:
+        image: the file.
+        name: relative path of its results, without ending.
+    """
+
+    image: Path
+    name: str
+
+    @property
+    def file_name(self) -> str:
+        """`name` with the ending of the image."""
+        return self.name + self.image.suffix
+
+
+def find_jobs(given: Sequence[str], out: Path) -> list[Job]:
+    """Every image once.
+
+    Images of a folder or pattern are named relative to it, others by their file name. Results of
+    earlier calls below `out` are no images.
+
+    Args:
+        given: files, folders, patterns with ``*``, ``?`` or ``[``, and `STDIN`.
+        out: the folder of the results.
+
+    Raises:
+        UserError: a path is missing, nothing is found, or two images would share a result.
+    """
+    owner: dict[str, Path] = {}
+    jobs = []
+    for word in given:
+        for image, root in _found(word, out):
+            name = image.relative_to(root).with_suffix("").as_posix()
+            if owner.get(name) == image:
+                continue
+            if name in owner:
+                raise UserError(f"{owner[name]} and {image} would both become {name}.png: rename one")
+            owner[name] = image
+            jobs.append(Job(image, name))
+    return jobs
+
+
+def _found(word: str, out: Path) -> Iterator[tuple[Path, Path]]:
+    """Each image with the folder that it is named relative to."""
+    path = Path(word)
+    if word == STDIN:
+        yield from _listed()
+    elif path.is_dir():
+        yield from ((image, path) for image in _images_in(path, out))
+    elif path.is_file():
+        yield path, path.parent
+    elif glob.has_magic(word):
+        yield from _matching(word, out)
+    else:
+        raise UserError(f"{word} does not exist: give image files, folders, patterns, or {STDIN} for a list")
+
+
+def _listed() -> Iterator[tuple[Path, Path]]:
+    lines = [line.rstrip("\r\n") for line in sys.stdin]
+    paths = [Path(line) for line in lines if line.strip()]
+    if not paths:
+        raise UserError("the list on standard input is empty: give the path of an image on each line")
+    for path in paths:
+        if not path.is_file():
+            raise UserError(f"{path}, on the list on standard input, is no file: correct the list")
+        yield path, path.parent
+
+
+def _matching(pattern: str, out: Path) -> Iterator[tuple[Path, Path]]:
+    fixed = []
+    for part in Path(pattern).parts[:-1]:
+        if glob.has_magic(part):
+            break
+        fixed.append(part)
+    root = Path(*fixed)
+    _require_apart(root, out)
+    files = _images([Path(name) for name in sorted(glob.glob(pattern, recursive=True))], out)
+    if not files:
+        raise UserError(f"no image matches {pattern} ({', '.join(IMAGE_SUFFIXES)})")
+    yield from ((file, root) for file in files)
+
+
+def _images_in(folder: Path, out: Path) -> list[Path]:
+    _require_apart(folder, out)
+    inside = folder.resolve() in out.resolve().parents
+    found = _images(sorted(folder.rglob("*")), out if inside else None)
+    if not found:
+        raise UserError(f"{folder} holds no image ({', '.join(IMAGE_SUFFIXES)})")
+    return found
+
+
+def _require_apart(folder: Path, out: Path) -> None:
+    if folder.resolve() == out.resolve():
+        raise UserError(f"{out} is the folder of the images: choose another one as --out")
+
+
+def _images(paths: Sequence[Path], out: Path | None) -> list[Path]:
+    """The image files among some paths, without those below `out`."""
+    files = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+    if out is None:
+        return files
+    results = out.resolve()
+    return [file for file in files if results not in file.resolve().parents]

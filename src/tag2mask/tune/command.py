@@ -1,0 +1,66 @@
+"""The command ``tag2mask tune``."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from pathlib import Path
+
+from tag2mask.core.commands import add_command
+
+TUNE_HELP = """Choose background level, power of the walk and CRF of a run's pseudo-labels without masks.
+
+Some images are labelled again with other settings, from the maps that the run has kept. What counts:
+  classifier    it finds the tag inside its label, no longer outside, and the label needs little area
+  views         labels from one image size agree with those from all sizes
+  walk and CRF  labels before the CRF agree with those after it
+  edges         the image's edges are stronger along the labels' outlines than elsewhere
+Each is measured in its standard deviations over the settings that are compared, and the mean decides.
+Look at the pictures before you believe it: docs/tuning.md says how well it ranks."""
+
+TUNE_EXAMPLES = """examples:
+  tag2mask tune runs/mine                         writes runs/mine/tune/settings.yaml and tune.html
+  tag2mask tune runs/mine --images 60
+  tag2mask run psa --run-dir runs/mine --settings runs/mine/tune/settings.yaml"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add ``tune`` to the commands of ``tag2mask``."""
+    tune = add_command(
+        commands, "tune", "choose settings of pseudo-labels without masks", TUNE_HELP, TUNE_EXAMPLES
+    )
+    tune.add_argument("run", metavar="RUN", help="folder of a run whose stage 2 is done")
+    tune.add_argument(
+        "--images", type=_count, default=40, metavar="N", help="images to look at (default: 40)"
+    )
+    tune.set_defaults(handler=run_tune)
+
+
+def run_tune(args: argparse.Namespace) -> int:
+    """Compare, print the table, write page and settings."""
+    from tag2mask.artifacts import RUN_NAME, atomic_write_json, atomic_write_text, read_json
+    from tag2mask.pipeline.plan import yaml_text
+    from tag2mask.tune.chain import read_chain
+    from tag2mask.tune.compare import tune
+    from tag2mask.tune.page import Pictures, build_page, signal_table
+
+    chain, pictures = read_chain(args.run), Pictures()
+    found = tune(chain, args.images, pictures.keep)
+    out = Path(args.run) / "tune"
+    out.mkdir(exist_ok=True)
+    atomic_write_text(out / "settings.yaml", yaml_text(found.trials[found.chosen].settings()))
+    atomic_write_json(out / "tune.json", found.to_dict())
+    atomic_write_text(out / "tune.html", build_page(chain, found, pictures))
+    print(signal_table(found).text())
+    recipe = (read_json(Path(args.run) / RUN_NAME) or {}).get("recipe", "RECIPE")
+    words = ["tag2mask", "run", str(recipe), "--run-dir", args.run, "--settings", str(out / "settings.yaml")]
+    print(f"chosen: {found.trials[found.chosen].name}; pictures: {out / 'tune.html'}")
+    print(f"next: {shlex.join(words)}")
+    return 0
+
+
+def _count(text: str) -> int:
+    value = int(text) if text.isdecimal() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of images")
+    return value

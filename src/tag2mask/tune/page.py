@@ -1,0 +1,83 @@
+"""The page of a comparison: the signals of each trial, and labels side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from tag2mask.core.tables import Table, percent
+from tag2mask.data import ImageSet
+from tag2mask.report.pictures import RGB, data_uri, label_picture, resize_labels, shrink
+from tag2mask.tune.chain import Chain
+from tag2mask.tune.compare import FOREGROUND, SIGNALS, Comparison
+from tag2mask.tune.signals import Labels
+
+SHOWN, SIDE = 8, 240
+"""Images on the page, and the longer side of a picture in pixels."""
+
+
+@dataclass
+class Pictures:
+    """The labels of the first images that every trial has made."""
+
+    labels: dict[str, dict[str, Labels]] = field(default_factory=dict)
+
+    def keep(self, trial: str, image_id: str, labels: Labels) -> None:
+        """Keep the labels of an image, if the page shows it."""
+        if image_id in self.labels or len(self.labels) < SHOWN:
+            self.labels.setdefault(image_id, {})[trial] = labels
+
+
+@dataclass(frozen=True)
+class Row:
+    """The pictures of an image: caption and ``data:`` address."""
+
+    image_id: str
+    tags: str
+    pictures: list[tuple[str, str]]
+
+
+def signal_table(found: Comparison) -> Table:
+    """The signals of each trial; a mark at what was chosen."""
+    names = (*SIGNALS, FOREGROUND)
+    rows = [
+        [f"{'> ' if number == found.chosen else ''}{trial.name}", *(percent(signals[name]) for name in names)]
+        for number, (trial, signals) in enumerate(zip(found.trials, found.signals, strict=True))
+    ]
+    note = f"Means over {len(found.images)} images, in percent. > is chosen; foreground does not count."
+    return Table(["settings", *names], rows, "Settings", note)
+
+
+def build_page(chain: Chain, found: Comparison, pictures: Pictures) -> str:
+    """One self-contained HTML page without scripts; every text in it is escaped."""
+    environment = Environment(
+        loader=PackageLoader("tag2mask.tune"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    return environment.get_template("tune.html").render(
+        run=chain.labels.folder.parent.resolve().name,
+        table=signal_table(found),
+        chosen=found.trials[found.chosen].name,
+        rows=list(_rows(chain, found, pictures)),
+    )
+
+
+def _rows(chain: Chain, found: Comparison, pictures: Pictures) -> Iterator[Row]:
+    dataset = ImageSet.from_description(chain.maps.manifest.data)
+    for image_id, labels in pictures.labels.items():
+        image = shrink(dataset.read_image(image_id), SIDE)
+        shown = [(name, _picture(image, dataset.classes.to_ids(labels[name]))) for name in _names(found)]
+        yield Row(image_id, ", ".join(dataset.tag_names(image_id)), [("image", data_uri(image)), *shown])
+
+
+def _names(found: Comparison) -> list[str]:
+    """What the run has, what is chosen, and the other trials of the first stage, which differ most."""
+    numbers = [0, found.chosen, *found.stages[0]] if found.stages else [0]
+    return [found.trials[number].name for number in dict.fromkeys(numbers)]
+
+
+def _picture(image: RGB, ids: Labels) -> str:
+    return data_uri(label_picture(image, resize_labels(np.asarray(ids), (image.shape[0], image.shape[1]))))

@@ -1,0 +1,227 @@
+"""``tag2mask export``: every file gives what the checkpoint gives, and says what it is."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import tag2mask
+from tag2mask.artifacts import CommandRecord, Manifest, write_manifest
+from tag2mask.backbones import BackboneSpec
+from tag2mask.backbones.base import cells, scaled_side
+from tag2mask.cli import main
+from tag2mask.core import ClassList, UserError
+from tag2mask.export.check import CHECKED_SIZES, compare
+from tag2mask.export.network import WholeNetwork
+from tag2mask.heads import HeadSpec
+from tag2mask.modules import InferenceSpec, SegmentationModel, load_checkpoint
+
+ROOT = Path(__file__).resolve().parents[2]
+CLASSES = ClassList.voc(["cat", "dog"])
+SECRET = "a|<b>_name_"
+"""A class name that is neither Markdown nor HTML."""
+
+
+def make_run(run: Path, classes: ClassList = CLASSES) -> Path:
+    """A run whose segmentation network has random weights, and scores that are large enough to differ."""
+    torch.manual_seed(0)
+    module = SegmentationModel(2, BackboneSpec("resnet10t", "none", 16), head=HeadSpec("deeplabv2"))
+    module.classes = classes
+    with torch.no_grad():
+        for branch in module.network.head.branches:
+            branch.weight.mul_(20)
+    checkpoint: dict[str, Any] = {"state_dict": module.state_dict()}
+    module.on_save_checkpoint(checkpoint)
+    step = run / "segmentation"
+    (step / "checkpoints").mkdir(parents=True)
+    torch.save(checkpoint, step / "checkpoints" / "last.ckpt")
+    data = {"class_path": "tag2mask.data.voc.VOC", "init_args": {"root": "/somewhere/private/VOC2012"}}
+    write_manifest(
+        step,
+        Manifest(
+            step="segmentation", kind="segmentation", recipe="psa", classes=classes.to_dict(), data=data,
+            commands={"fit": CommandRecord(complete=True)}, checkpoint="checkpoints/last.ckpt",
+            parents={"pseudo_label": ""},
+        ),
+    )  # fmt: skip
+    score = {"scored": True, "split": "val", "miou": 0.625, "images": 9, "per_class": {"cat": 0.5}}
+    (step / "score.json").write_text(json.dumps(score))
+    (step / "fit.yaml").write_text("data: {init_args: {labels_dir: /somewhere/private/pseudo_label}}\n")
+    (run / "run.json").write_text(json.dumps({"data_root": "/somewhere/private/VOC2012", "seed": 3}))
+    return run
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A run that was exported in all formats, and what the command printed."""
+    run = make_run(tmp_path_factory.mktemp("runs") / "psa")
+    with pytest.MonkeyPatch.context() as patch:
+        lines: list[str] = []
+        patch.setattr(builtins, "print", lambda *words, **_: lines.append(" ".join(map(str, words))))
+        assert main(["export", str(run)]) == 0
+    return run, "\n".join(lines)
+
+
+def picture(height: int, width: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def test_the_command_says_how_the_files_agree(exported: tuple[Path, str]) -> None:
+    run, printed = exported
+    rows = re.findall(r"^(model\.\w+)\s+(\d+ x \d+)\s+([\d.e+-]+)\s+([\d.]+) %$", printed, flags=re.MULTILINE)
+    assert len(rows) == 9 and len({size for _, size, *_ in rows}) == 3
+    assert all(float(error) <= 1e-4 and float(equal) >= 99.9 for *_, error, equal in rows)
+    assert printed.splitlines()[-1].endswith(str(run / "export"))
+    record = json.loads((run / "export" / "export.json").read_text())
+    assert record["files"] == ["model.onnx", "model.pt2", "model.safetensors"] and len(record["checks"]) == 9
+    assert len(list((run / "export").iterdir())) == 5
+
+
+def test_onnx_of_a_size_that_was_not_checked(exported: tuple[Path, str]) -> None:
+    """Odd sides, beside the library's own predictor."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(exported[0] / "export" / "model.onnx")
+    facts = json.loads(session.get_modelmeta().custom_metadata_map["tag2mask"])
+    assert [(c["name"], c["id"]) for c in facts["classes"]] == [("background", 0), ("cat", 8), ("dog", 12)]
+    assert facts["classes"][1]["colour"] == [64, 0, 0] and facts["recipe"] == "psa"
+    segment = tag2mask.load(exported[0], device="cpu", max_side=None)
+    for size in ((131, 179), (40, 33)):
+        image = picture(*size)
+        scores, labels = session.run(["scores", "labels"], {"image": image.transpose(2, 0, 1)[None]})
+        assert np.abs(scores[0] - segment.scores(image)).max() < 1e-4
+        assert (labels[0] == segment(image)).mean() >= 0.999 and labels.dtype == np.uint8
+
+
+def test_torch_program_carries_the_facts(exported: tuple[Path, str]) -> None:
+    texts = {"tag2mask": ""}
+    torch.export.load(exported[0] / "export" / "model.pt2", extra_files=texts)
+    assert json.loads(texts["tag2mask"])["step"] == "segmentation"
+
+
+def test_safetensors_are_read_like_a_checkpoint(exported: tuple[Path, str], tmp_path: Path) -> None:
+    weights, image = exported[0] / "export" / "model.safetensors", picture(50, 70)
+    assert np.array_equal(
+        tag2mask.load(weights, device="cpu").scores(image),
+        tag2mask.load(exported[0], device="cpu").scores(image),
+    )
+    from safetensors.torch import load_file, save_file
+
+    save_file(load_file(weights), tmp_path / "plain.safetensors")
+    with pytest.raises(UserError, match="not a tag2mask checkpoint"):
+        load_checkpoint(tmp_path / "plain.safetensors")
+    (tmp_path / "cut.safetensors").write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(UserError, match="cannot be read"):
+        load_checkpoint(tmp_path / "cut.safetensors")
+
+
+def test_card_names_data_classes_and_scores_and_no_folder_of_the_machine(exported: tuple[Path, str]) -> None:
+    card = (exported[0] / "export" / "README.md").read_text()
+    for text in ("62.5", "| 1 | cat | 8 | #400000 |", "Data set: VOC, folder VOC2012", "pseudo\\_label made",
+                 "learned from image tags", "`model.onnx`", "seed | 3"):  # fmt: skip
+        assert text in card
+    assert "private" not in card and "{{" not in card
+
+
+def test_names_in_the_card_are_text(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", ClassList((SECRET, "dog"), (1, 2)))
+    assert main(["export", str(run), "--format", "safetensors"]) == 0
+    card = (run / "export" / "README.md").read_text()
+    assert r"| 1 | a\|&lt;b&gt;\_name\_ | 1 |" in card and SECRET not in card
+
+
+def test_an_export_replaces_an_export_and_nothing_else(
+    exported: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, out = exported[0], tmp_path / "out"
+    words = ["export", str(run), "--format", "safetensors", "--out", str(out)]
+    out.mkdir()
+    (out / "README.md").write_text("mine")
+    assert main(words) == 2 and "is no earlier export" in capsys.readouterr().err
+    assert [path.name for path in out.iterdir()] == ["README.md"]
+    shutil.rmtree(out)
+    shutil.copytree(run / "export", out)
+    assert main(words) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["README.md", "export.json", "model.safetensors"]
+
+
+def test_what_cannot_be_exported(
+    exported: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", str(exported[0]), "--step", "segmentatio"]) == 2
+    assert "did you mean segmentation" in capsys.readouterr().err
+    alone = shutil.copy(exported[0] / "segmentation/checkpoints/last.ckpt", tmp_path / "a.ckpt")
+    assert main(["export", str(alone), "--format", "safetensors"]) == 2
+    assert "--out" in capsys.readouterr().err
+    assert main(["export", str(alone), "--format", "safetensors", "--out", str(tmp_path / "o")]) == 0
+    assert "Nothing is known of the training" in (tmp_path / "o" / "README.md").read_text()
+
+
+def test_without_the_extra(
+    exported: tuple[Path, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
+    assert main(["export", str(exported[0])]) == 2
+    assert "pip install 'tag2mask[export]'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def model(exported: tuple[Path, str]) -> Iterator[SegmentationModel]:
+    model = load_checkpoint(exported[0] / "segmentation/checkpoints/last.ckpt")
+    assert isinstance(model, SegmentationModel)
+    yield model
+
+
+def test_a_file_that_differs_is_refused(model: SegmentationModel) -> None:
+    def other(image: Any) -> Any:
+        scores, labels = WholeNetwork(model)(torch.from_numpy(image))
+        return (scores + 2e-4).detach().numpy(), labels.numpy()
+
+    with pytest.raises(UserError, match=r"model\.onnx differs .* scores by 2\.0e-04"):
+        compare(model, other, "model.onnx")
+
+
+def test_the_size_of_the_tests_is_part_of_the_network(model: SegmentationModel) -> None:
+    model.test = InferenceSpec(long_side=96)
+    model.variants = ("single_scale",)
+    for size in CHECKED_SIZES:
+        image = torch.from_numpy(picture(*size).transpose(2, 0, 1).copy())
+        with torch.no_grad():
+            scores, labels = WholeNetwork(model)(image[None])
+            expected = model.scores(image)["single_scale"]
+        assert torch.equal(scores[0], expected) and torch.equal(labels[0], expected.argmax(0).to(torch.uint8))
+
+
+def test_sides_are_rounded_as_python_does() -> None:
+    for longer, target in ((97, 64), (320, 384), (500, 384), (500, 2), (4, 3), (1024, 384)):
+        for side in range(1, longer + 1):
+            assert scaled_side(side, target, longer) == max(1, round(side * target / longer))
+    assert [cells(side, 16) for side in (1, 16, 17)] == [1, 1, 2]
+
+
+def test_page_about_export(
+    exported: tuple[Path, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The example of docs/export.md runs as it stands there."""
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "psa").symlink_to(exported[0])
+    Image.fromarray(picture(60, 90)).save(tmp_path / "photo.jpg")
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text(), flags=re.DOTALL)
+    exec(code, {})
+    shares = re.findall(r"^(\w+) ([\d.]+) % of the photo$", capsys.readouterr().out, flags=re.MULTILINE)
+    assert [name for name, _ in shares] == ["background", "cat", "dog"]
+    assert sum(float(share) for _, share in shares) == pytest.approx(100, abs=0.2)

@@ -1,0 +1,190 @@
+"""Choosing settings without masks: the signals, what is tried, and what is written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch import Tensor
+
+from tag2mask import cli
+from tag2mask.artifacts import Manifest, save_maps, write_manifest
+from tag2mask.backbones import BackboneSpec
+from tag2mask.core import ScoreMaps, UserError
+from tag2mask.data import Shapes
+from tag2mask.modules import Classifier
+from tag2mask.ops import alpha_for_level
+from tag2mask.pipeline import Request, command
+from tag2mask.tune import Comparison, Trial, compare, read_chain
+from tag2mask.tune.chain import beta_trials, crf_trials, level_trials, present_level
+from tag2mask.tune.signals import agreement, edge_contrast, evidence, foreground
+
+BACKGROUND = {"class_path": "tag2mask.modules.Background", "init_args": {"alpha": None, "level": 0.3}}
+WALK = {"class_path": "tag2mask.modules.RandomWalk", "init_args": {"beta": 8.0}}
+CRF = {"class_path": "tag2mask.modules.DenseCRF", "init_args": {"params": "labels"}}
+
+LEFT = np.zeros((20, 40), np.uint8)
+LEFT[4:16, 4:16] = 1
+
+
+def square() -> Tensor:
+    """A black image with a white square where `LEFT` has its class."""
+    return torch.from_numpy(np.stack([255 * LEFT] * 3))
+
+
+class Bright:
+    """Stands in for a classifier: class 1 is there if a fifth of the image is bright in the red channel."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        bright = (images[:, 0] > 200).float().mean((1, 2))
+        return torch.stack([100 * (bright - 0.1), -torch.ones_like(bright)], 1)
+
+
+# --- signals ------------------------------------------------------------------------------------
+
+
+def test_evidence_wants_the_object_and_not_much_more() -> None:
+    judge: Any = Bright()
+    whole, nothing = np.ones_like(LEFT), np.zeros_like(LEFT)
+    right = evidence(judge, square(), LEFT, [1])
+    assert right > 0.9
+    assert evidence(judge, square(), whole, [1]) == 0  # it needs every pixel
+    assert evidence(judge, square(), nothing, [1]) < 0.1
+    assert right > evidence(judge, square(), np.roll(LEFT, 20, 1), [1])
+
+
+def test_agreement_of_labels() -> None:
+    moved = np.roll(LEFT, 6, 1)
+    assert agreement(LEFT, LEFT) == 1 and agreement(LEFT * 0, LEFT * 0) == 1
+    assert agreement(LEFT, moved) == pytest.approx(6 / 18)
+    assert agreement(LEFT, np.where(LEFT == 1, 2, 0).astype(np.uint8)) == 0
+    unknown = np.where(moved > LEFT, 255, LEFT).astype(np.uint8)
+    assert agreement(LEFT, unknown) == 1
+
+
+def test_edges_and_share() -> None:
+    right = edge_contrast(square(), LEFT)
+    assert right > 0.5 > edge_contrast(square(), np.roll(LEFT, 20, 1))
+    assert edge_contrast(square(), LEFT * 0) == -1
+    assert foreground(LEFT) == pytest.approx(144 / 800)
+
+
+# --- what is tried ------------------------------------------------------------------------------
+
+
+def test_trials_change_one_thing_each() -> None:
+    before = Trial("as it is", {"walk": [BACKGROUND, WALK], "pseudo_label": [BACKGROUND, CRF]})
+    levels = level_trials(before)
+    assert [trial.name for trial in levels][:2] == ["level 0.16", "level 0.22"]
+    assert all(links[0]["init_args"]["level"] == 0.16 for links in levels[0].links.values())
+    assert before.links["walk"][0]["init_args"]["level"] == 0.3
+    betas = beta_trials(levels[0])
+    assert [trial.name for trial in betas] == ["level 0.16, beta 4", "level 0.16, beta 16"]
+    crfs = {trial.name: trial for trial in crf_trials(before)}
+    assert list(crfs) == ["CRF cam", "CRF dsrg", "CRF deeplab", "no CRF"]
+    assert [link.enabled for link in crfs["no CRF"].refinements()] == [True, True, True, False]
+    assert crf_trials(crfs["no CRF"]) == []
+    bare = Trial("as it is", {"pseudo_label": []})
+    assert level_trials(bare) == beta_trials(bare) == crf_trials(bare) == []
+
+
+@pytest.mark.parametrize("level", [0.1, 0.34, 0.7])
+def test_level_of_an_alpha(level: float) -> None:
+    link = {"class_path": "tag2mask.modules.Background", "init_args": {"alpha": alpha_for_level(level)}}
+    assert present_level(Trial("", {"walk": [link]})) == pytest.approx(level, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("class_path", "message"),
+    [
+        ("os.path.Background", "is not imported"),
+        ("tag2mask.modules.Nothing", "cannot be made"),
+        ("tag2mask.modules.CamSpec", "is no refinement"),
+    ],
+)
+def test_refinements_that_are_not_built(class_path: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Trial("", {"walk": [{"class_path": class_path}]}).refinements()
+
+
+def test_the_mean_of_the_signals_decides() -> None:
+    trials = [Trial(str(n), {}) for n in range(3)]
+    signals = [dict.fromkeys(compare.SIGNALS, 0.5) for _ in trials]
+    signals[1] |= {"edges": 0.9, "views": 0.6}
+    signals[2] |= {"edges": 0.8}
+    scores = Comparison(trials, signals).scores([0, 1, 2])
+    assert scores[1] > scores[2] > scores[0] and sum(scores) == pytest.approx(0)
+
+
+# --- the command --------------------------------------------------------------------------------
+
+
+def write_step(folder: Path, kind: str, dataset: Shapes, split: str, **init_args: Any) -> None:
+    folder.mkdir()
+    manifest = Manifest(
+        step=folder.name, kind=kind, recipe="psa", classes=dataset.classes.to_dict(),
+        data=dataset.describe(), split=split, image_ids=dataset.ids(split), complete=True,
+    )  # fmt: skip
+    write_manifest(folder, manifest)
+    maps = {"maps_dir": str(folder.with_name("cam"))}
+    model = {"class_path": f"tag2mask.modules.{'PseudoLabelGenerator' if init_args else 'Classifier'}"}
+    config = {"model": {**model, "init_args": init_args}, "data": {"init_args": maps}}
+    (folder / "predict.yaml").write_text(yaml.safe_dump(config))
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    dataset = Shapes(str(tmp_path / "shapes"), train=4, val=1, size=(64, 64))
+    dataset.make()
+    folder = tmp_path / "run"
+    folder.mkdir()
+    write_step(folder / "cam", "maps", dataset, "train")
+    write_step(folder / "pseudo_label", "labels", dataset, "train", refinements=[BACKGROUND, CRF])
+    for image_id in dataset.ids("train"):
+        classes = [dataset.classes.all_names.index(name) for name in dataset.tag_names(image_id)]
+        maps = np.random.default_rng(0).random((len(classes), 8, 8)).astype(np.float32)
+        save_maps(folder / "cam" / "out", ScoreMaps(image_id, maps, classes, (64, 64)), dataset.classes)
+    network = Classifier(len(dataset.classes), BackboneSpec("test_resnet", weights="none")).eval()
+    monkeypatch.setattr(compare, "load_network", lambda *_: network)
+    return folder
+
+
+def test_from_a_run_to_settings(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["tune", str(run), "--images", "3"]) == 0
+    printed = capsys.readouterr().out
+    assert f"next: tag2mask run RECIPE --run-dir {run} --settings {run}/tune/settings.yaml" in printed
+    plain = json.loads((run / "tune" / "tune.json").read_text())
+    assert len(plain["trials"]) == 1 + 6 + 4 and len(plain["images"]) == 3
+    settings = yaml.safe_load((run / "tune" / "settings.yaml").read_text())
+    chosen = next(trial for trial in plain["trials"] if trial["name"] == plain["chosen"])
+    assert settings == chosen["settings"]
+    assert [link["class_path"] for link in settings["pseudo_label"]["model.init_args.refinements"]] == [
+        BACKGROUND["class_path"], CRF["class_path"],
+    ]  # fmt: skip
+    page = (run / "tune" / "tune.html").read_text()
+    assert page.count("<h3>") == 3 and "level 0.16" in page and "http:" not in page and "https:" not in page
+
+
+def test_a_run_without_labels(run: Path) -> None:
+    (run / "pseudo_label" / "manifest.json").unlink()
+    with pytest.raises(UserError, match="no finished labels made by refinements"):
+        read_chain(run)
+
+
+def test_settings_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Request] = []
+    monkeypatch.setattr(command, "run_recipe", lambda request: asked.append(request) or 0)
+    file = tmp_path / "settings.yaml"
+    file.write_text("walk: {model.init_args.refinements: [1], data: {init_args: {num_workers: 0}}}\n")
+    words = ["run", "psa", "--settings", str(file), "--walk.data.init_args.num_workers", "3", "--cam.x", "1"]
+    assert cli.main(words) == 0
+    assert asked[0].extras.overrides == {
+        "walk": {"model.init_args.refinements": [1], "data.init_args.num_workers": 3}, "cam": {"x": 1},
+    }  # fmt: skip
+    file.write_text("walk: 3\n")
+    assert cli.main(words) == 2
