@@ -102,11 +102,10 @@ ANIMALS_FLAGS   = --data $(ANIMALS_DATA) --data-root $(ANIMALS) --backbone mobil
                   --weights $(ANIMALS_WEIGHTS) --budget small
 
 .PHONY: animals results bench bench-scaling bench-training
-animals: setup ## psa and its upper bound (12 epochs) on the real images of voc-animals, once per seed (hours on 2 cores), then `results`
+animals: setup ## psa and its upper bound on the real images of voc-animals, once per seed (hours on 2 cores), then `results`
 	for seed in $(SEEDS); do \
 	  $(TAG2MASK) run psa $(ANIMALS_FLAGS) --seed $$seed --run-dir runs/animals-$$seed && \
 	  $(TAG2MASK) run psa:supervised $(ANIMALS_FLAGS) --seed $$seed --run-dir runs/animals-true-$$seed \
-	    --segmentation.trainer.max_epochs 12 --segmentation.trainer.check_val_every_n_epoch 12 \
 	    --reuse runs/animals-$$seed || exit; \
 	done
 	$(MAKE) results
