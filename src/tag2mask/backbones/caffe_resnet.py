@@ -36,8 +36,8 @@ class CaffeResNet101(TimmBackbone):
         for stage, dilation in (("layer2", 1), ("layer3", 2), ("layer4", 4)):
             for number, block in enumerate(cast(nn.Sequential, self.model.get_submodule(stage))):
                 stride = 2 if (stage, number) == ("layer2", 0) else 1
-                _set(block.conv1, stride, 1)
-                _set(block.conv2, 1, dilation)
+                _set(block.get_submodule("conv1"), stride, 1)
+                _set(block.get_submodule("conv2"), 1, dilation)
         self.get_buffer("_mean").copy_(tensor(CAFFE_MEAN).view(1, 3, 1, 1))
         self.get_buffer("_std").fill_(1.0)
         self._bgr = True
