@@ -150,7 +150,7 @@ results: setup ## print the table of the runs that `animals` made, and keep it u
 
 .PHONY: tune-table newcomer
 tune-table: setup ## how well `tag2mask tune` chooses without masks, on a run that `animals` made (half an hour on a core)
-	$(BIN)/python -m benchmarks.tune_table runs/animals-$(firstword $(SEEDS)) --name tune-voc-animals
+	$(BIN)/python -m benchmarks.tune_table runs/animals-$(firstword $(SEEDS)) --images 24 --name tune-voc-animals
 
 newcomer: ## what a new user does, in a fresh clone and environment, with seconds for each command (tests/newcomer.sh)
 	tests/newcomer.sh $(ARGS)

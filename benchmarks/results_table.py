@@ -46,7 +46,8 @@ def read_card(run: Path) -> Card:
     except (OSError, ValueError) as error:
         sys.exit(f"error: no readable scorecard in {run} ({error}): run the recipe first")
     # Where the weights lay on the machine that made the run is nobody's business.
-    return {**plain, "weights": Path(plain.get("weights") or "").name}
+    initial = {step: Path(weights).name for step, weights in plain.get("initial_weights", {}).items()}
+    return {**plain, "weights": Path(plain.get("weights") or "").name, "initial_weights": initial}
 
 
 def collect(cards: Sequence[Card], bounds: Sequence[Card]) -> dict[str, list[float]]:

@@ -20,7 +20,7 @@ from tag2mask.core.tables import Table, percent
 from tag2mask.data import ImageSet
 from tag2mask.evaluate import LabelTally
 from tag2mask.tune import Comparison, read_chain, tune
-from tag2mask.tune.compare import FOREGROUND, SIGNALS
+from tag2mask.tune.compare import SIGNALS
 
 HEAD = """# What `tag2mask tune` sees without masks, beside the masks
 
@@ -51,20 +51,19 @@ def measure(run_dir: Path, images: int) -> tuple[Comparison, list[float]]:
 
 def tables(found: Comparison, mious: Sequence[float]) -> tuple[Table, Table]:
     """Each trial with its signals and its mIoU; and what each signal alone would have chosen."""
-    names = (*SIGNALS, FOREGROUND)
     rows = [
-        [trial.name, *(f"{signals[name]:.3f}" for name in names), percent(miou)]
+        [trial.name, *(f"{signals[name]:.3f}" for name in SIGNALS), percent(miou)]
         for trial, signals, miou in zip(found.trials, found.signals, mious, strict=True)
     ]
     every = list(range(len(mious)))
     trials = [trial.name for trial in found.trials]
     ranks = [
-        choice("all together, over all rows", found.scores(every), mious, trials),
-        *(choice(name, [signals[name] for signals in found.signals], mious, trials) for name in names),
+        choice("what decides, over all rows", found.scores(every), mious, trials),
+        *(choice(name, [signals[name] for signals in found.signals], mious, trials) for name in SIGNALS),
         ["what tune chose, step by step", "", found.trials[found.chosen].name, *lost(found.chosen, mious)],
         ["as the run has it", "", found.trials[0].name, *lost(0, mious)],
     ]
-    return Table(["settings", *names, "mIoU"], rows), Table(
+    return Table(["settings", *SIGNALS, "mIoU"], rows), Table(
         ["signal", "rank correlation", "its choice", "mIoU", "lost"], ranks
     )
 

@@ -3,7 +3,7 @@
 # seconds for each command.
 #
 #   tests/newcomer.sh                  everything (the environment alone takes minutes and 6 GB)
-#   tests/newcomer.sh --no-setup       take this checkout and its environment; leave README's two commands out
+#   tests/newcomer.sh --no-setup       take this checkout and its environment (VENV); leave README's two commands out
 #   tests/newcomer.sh --photos DIR     DIR/images and DIR/labels.csv instead of generated photos
 #   tests/newcomer.sh --budget small   the budget for the photos (default: demo, which suits the generated ones)
 set -euo pipefail
@@ -44,7 +44,7 @@ if [ $setup = yes ]; then
 else
   cd "$repository"
 fi
-bin=$(pwd)/${VENV:-.venv}/bin
+bin=$(cd "${VENV:-.venv}/bin" && pwd)
 export PATH=$bin:$PATH
 
 # 40 photos in a plain folder, and a table as somebody would type it

@@ -13,15 +13,23 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn import functional as F
 
-from tag2mask.backbones import BackboneSpec, build_backbone
+from tag2mask.backbones import Backbone, BackboneSpec, build_backbone
 from tag2mask.backbones.resnet38 import ResNet38
+from tag2mask.backbones.weights import backbone_part
 from tag2mask.cli import main
 from tag2mask.core import ClassList, UserError
-from tag2mask.modules import AffinityNet, Classifier, load_checkpoint
+from tag2mask.heads import HeadSpec
+from tag2mask.modules import AffinityNet, Classifier, SegmentationModel, load_checkpoint
 from tag2mask.weights.caffe_file import read_caffemodel
 from tag2mask.weights.mxnet_file import read_mxnet
-from tag2mask.weights.names import resnet38_of_mxnet, resnet50_of_irn, vgg16_of_caffe
+from tag2mask.weights.names import (
+    resnet38_of_mxnet,
+    resnet50_of_irn,
+    resnet101_of_deeplab,
+    vgg16_of_caffe,
+)
 from tag2mask.weights.published import recognise
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -255,6 +263,77 @@ def test_networks_that_do_not_fit_are_refused(resnet38: ResNet38) -> None:
     del own["b5_1.conv_branch2a.weight"]
     with pytest.raises(UserError, match=r"lacks 1 weights, e\.g\. backbone\.b5_1"):
         recognise({**own, **meta(fc8=(20, 4096, 1, 1))}, None)
+
+
+def deeplab_names() -> list[str]:
+    """Weights of DeepLab v2 on ResNet101 in the names of deeplab-pytorch: levels of 3, 4, 23, 3 blocks."""
+    units = ["layer1.conv1"]
+    for stage, blocks in ((2, 3), (3, 4), (4, 23), (5, 3)):
+        for block in range(1, blocks + 1):
+            parts = ["reduce", "conv3x3", "increase"] + (["shortcut"] if block == 1 else [])
+            units += [f"layer{stage}.block{block}.{part}" for part in parts]
+    norms = ("weight", "bias", "running_mean", "running_var")
+    names = [f"base.{unit}.{kind}" for unit in units for kind in ("conv.weight", *(f"bn.{n}" for n in norms))]
+    return [*names, *(f"base.aspp.c{i}.{kind}" for i in range(4) for kind in ("weight", "bias"))]
+
+
+def test_deeplab_of_caffe() -> None:
+    names = resnet101_of_deeplab({name: torch.zeros(1) for name in deeplab_names()})
+    old = {"base.": "scale.", "shortcut": "proj", "aspp.": "aspp.stages."}
+    older = deeplab_names()
+    for new, before in old.items():
+        older = [name.replace(new, before) for name in older]
+    assert resnet101_of_deeplab({name: torch.zeros(1) for name in older}).keys() == names.keys()
+    with torch.device("meta"):
+        spec, head = BackboneSpec("resnet101_caffe", "none", 8), HeadSpec("deeplabv2", msc_scales=[0.5, 0.75])
+        ours = SegmentationModel(20, spec, head=head).state_dict()
+    start, branches = "network.segmenter.backbone.model.", "network.segmenter.head.branches."
+    shaped = {
+        name: ours[name.replace("aspp.c", branches) if name.startswith("aspp") else start + name]
+        for name in names
+    }
+    network = recognise(shaped, None)
+    assert network is not None and "DeepLab" in network.what and not network.dropped
+    assert network.state.keys() == ours.keys()
+    assert backbone_part(network.state)["layer3.22.conv2.weight"].shape == (256, 256, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "stride", "dilation"), [("layer2.0", 2, 1), ("layer4.0", 1, 4), ("layer4.2", 1, 4)]
+)
+def test_blocks_of_caffes_resnet_stride_first_and_dilate_all(
+    name: str, stride: int, dilation: int, caffe_resnet: Backbone
+) -> None:
+    """Beside the block's layers written out."""
+    block: Any = caffe_resnet.get_submodule(f"model.{name}").to_empty(device="cpu").eval()
+    generator = torch.Generator().manual_seed(0)
+    for value in block.state_dict().values():
+        if value.is_floating_point():
+            value.copy_(torch.rand(value.shape, generator=generator) / 30 + (value.ndim == 1))
+    x = torch.rand(1, block.conv1.in_channels, 12, 12, generator=generator)
+    with torch.no_grad():
+        y = torch.relu(block.bn1(F.conv2d(x, block.conv1.weight, stride=stride)))
+        y = torch.relu(block.bn2(F.conv2d(y, block.conv2.weight, padding=dilation, dilation=dilation)))
+        y = block.bn3(F.conv2d(y, block.conv3.weight))
+        short = x
+        if block.downsample is not None:
+            short = block.downsample[1](F.conv2d(x, block.downsample[0].weight, stride=stride))
+        # two float32 evaluations of the same sums
+        assert torch.allclose(block(x), torch.relu(short + y), rtol=1e-4)
+
+
+def test_colours_of_caffes_resnet(caffe_resnet: Backbone) -> None:
+    assert caffe_resnet.taps["out"].stride == 8 and caffe_resnet.pad_value == (123, 117, 104)
+    assert caffe_resnet._bgr and caffe_resnet.get_submodule("model.maxpool").ceil_mode
+    with pytest.raises(UserError, match="do not suit resnet101_caffe"):
+        build_backbone("resnet101_caffe", "imagenet")
+
+
+@pytest.fixture(scope="module")
+def caffe_resnet() -> Backbone:
+    """Without values, which would take 170 MB."""
+    with torch.device("meta"):
+        return build_backbone("resnet101_caffe", "none")
 
 
 def test_resnet50_of_irn() -> None:

@@ -101,6 +101,12 @@ def test_results_with_upper_bound(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert json.loads((tmp_path / "out" / "n.json").read_text())["rows"][results_table.BOUND] == [72.5]
 
 
+def test_a_kept_card_names_no_folder_of_the_machine_that_made_it(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a", weights="/data/net.pt", initial_weights={"cam": "/data/net.pt"})
+    card = results_table.read_card(run)
+    assert card["weights"] == "net.pt" and card["initial_weights"] == {"cam": "net.pt"}
+
+
 def test_missing_scorecard_is_one_message(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="run the recipe first"):
         results_table.read_card(tmp_path)

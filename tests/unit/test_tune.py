@@ -115,8 +115,8 @@ def test_refinements_that_are_not_built(class_path: str, message: str) -> None:
 def test_the_mean_of_the_signals_decides() -> None:
     trials = [Trial(str(n), {}) for n in range(3)]
     signals = [dict.fromkeys(compare.SIGNALS, 0.5) for _ in trials]
-    signals[1] |= {"edges": 0.9, "views": 0.6}
-    signals[2] |= {"edges": 0.8}
+    signals[1] |= {"edges": 0.9, "classifier": 0.6}
+    signals[2] |= {"edges": 0.8, "views": 1.0}
     scores = Comparison(trials, signals).scores([0, 1, 2])
     assert scores[1] > scores[2] > scores[0] and sum(scores) == pytest.approx(0)
 

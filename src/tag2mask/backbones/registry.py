@@ -9,6 +9,7 @@ from typing import Literal
 import timm
 
 from tag2mask.backbones.base import Backbone
+from tag2mask.backbones.caffe_resnet import CaffeResNet101
 from tag2mask.backbones.resnet38 import ResNet38
 from tag2mask.backbones.timm_backbone import TimmBackbone
 from tag2mask.backbones.vgg16 import VGG16
@@ -20,6 +21,7 @@ Role = Literal["cam", "affinity", "segmentation"]
 _PAPER: dict[str, tuple[Callable[[str, Role], Backbone], tuple[str, ...]]] = {
     "resnet38": (lambda weights, role: ResNet38(weights), ResNet38.default_frozen),
     "vgg16": (VGG16, VGG16.default_frozen),
+    "resnet101_caffe": (lambda weights, role: CaffeResNet101(weights), ()),
 }
 
 
@@ -28,7 +30,7 @@ class BackboneSpec:
     """Which backbone a network is built on, and what of it trains; checked when it is built.
 
     Attributes:
-        name: resnet38, vgg16 or any timm name.
+        name: resnet38, vgg16, resnet101_caffe or any timm name.
         weights: imagenet, none, or the path of a weight file.
         output_stride: 8, 16 or 32; image pixels per pixel of the last map of a timm model.
         frozen: parts that do not train; null takes the architecture's default.
@@ -59,8 +61,8 @@ def build_backbone(
     """Build a backbone by name.
 
     Args:
-        name: ``"resnet38"``, ``"vgg16"`` (the networks of the papers, always at stride 8) or the
-            name of a timm model.
+        name: ``"resnet38"``, ``"vgg16"``, ``"resnet101_caffe"`` (the networks of the papers, always at
+            stride 8) or the name of a timm model.
         weights: ``"imagenet"``, ``"none"`` or the path of a weight file.
         output_stride: 8, 16 or 32; image pixels per pixel of the last map of a timm model.
         frozen: layers that are not trained, named as in the model's ``named_modules()``. None freezes

@@ -53,9 +53,9 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
 
 def backbone_part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The backbone in a network's weights, as torchvision and this package save them; others whole."""
-    for start in ("backbone.", "network.backbone."):
+    for start in ("backbone.", "network.backbone.", "network.segmenter.backbone."):
         if part := {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}:
-            return part
+            return {k.removeprefix("model."): v for k, v in part.items()}
     return dict(state)
 
 

@@ -10,13 +10,14 @@ from tag2mask.core.commands import add_command
 
 TUNE_HELP = """Choose background level, power of the walk and CRF of a run's pseudo-labels without masks.
 
-Some images are labelled again with other settings, from the maps that the run has kept. What counts:
+Some images are labelled again with other settings, from the maps that the run has kept. What decides:
   classifier    it finds the tag inside its label, no longer outside, and the label needs little area
+  edges         the image's edges are stronger along the labels' outlines than elsewhere
+and what is only shown:
   views         labels from one image size agree with those from all sizes
   walk and CRF  labels before the CRF agree with those after it
-  edges         the image's edges are stronger along the labels' outlines than elsewhere
-Each is measured in its standard deviations over the settings that are compared, and the mean decides.
-Look at the pictures before you believe it: docs/tuning.md says how well it ranks."""
+  foreground    share of the pixels that have a class
+Look at the pictures before you believe it: docs/tuning.md says how well each ranks settings."""
 
 TUNE_EXAMPLES = """examples:
   tag2mask tune runs/mine                         writes runs/mine/tune/settings.yaml and tune.html

@@ -21,9 +21,11 @@ from tag2mask.ops import multi_scale_cam, normalise_cams
 from tag2mask.tune.chain import Chain, Trial, beta_trials, crf_trials, level_trials
 from tag2mask.tune.signals import Labels, agreement, edge_contrast, evidence, foreground
 
-SIGNALS = ("classifier", "views", "walk and CRF", "edges")
-"""What counts in the choice; the share of foreground is only shown."""
+DECIDING = ("classifier", "edges")
+"""Signals that count in the choice: the two that rank settings best on real photos (docs/tuning.md)."""
 FOREGROUND = "foreground"
+SIGNALS = (*DECIDING, "views", "walk and CRF", FOREGROUND)
+"""What is measured and shown."""
 STAGES = (level_trials, beta_trials, crf_trials)
 
 Seen = Callable[[str, str, Labels], object]
@@ -67,8 +69,8 @@ class Comparison:
         }
 
     def scores(self, numbers: Sequence[int]) -> list[float]:
-        """One number for each of some trials: the mean of their signals, each in its standard deviations."""
-        values = np.array([[self.signals[n][name] for name in SIGNALS] for n in numbers])
+        """One number for each of some trials: the mean of the deciding signals, in standard deviations."""
+        values = np.array([[self.signals[n][name] for name in DECIDING] for n in numbers])
         spread = values.std(0)
         return list(((values - values.mean(0)) / np.where(spread > 0, spread, 1)).mean(1))
 

@@ -12,7 +12,7 @@ from tag2mask.core.tables import Table, percent
 from tag2mask.data import ImageSet
 from tag2mask.report.pictures import RGB, data_uri, label_picture, resize_labels, shrink
 from tag2mask.tune.chain import Chain
-from tag2mask.tune.compare import FOREGROUND, SIGNALS, Comparison
+from tag2mask.tune.compare import DECIDING, SIGNALS, Comparison
 from tag2mask.tune.signals import Labels
 
 SHOWN, SIDE = 8, 240
@@ -42,13 +42,15 @@ class Row:
 
 def signal_table(found: Comparison) -> Table:
     """The signals of each trial; a mark at what was chosen."""
-    names = (*SIGNALS, FOREGROUND)
     rows = [
-        [f"{'> ' if number == found.chosen else ''}{trial.name}", *(percent(signals[name]) for name in names)]
+        [
+            f"{'> ' if number == found.chosen else ''}{trial.name}",
+            *(percent(signals[name]) for name in SIGNALS),
+        ]
         for number, (trial, signals) in enumerate(zip(found.trials, found.signals, strict=True))
     ]
-    note = f"Means over {len(found.images)} images, in percent. > is chosen; foreground does not count."
-    return Table(["settings", *names], rows, "Settings", note)
+    note = f"Means over {len(found.images)} images, in percent. > is chosen; {' and '.join(DECIDING)} count."
+    return Table(["settings", *SIGNALS], rows, "Settings", note)
 
 
 def build_page(chain: Chain, found: Comparison, pictures: Pictures) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TEXT = (
     "Convert weights that others published to .safetensors. Read are MXNet's .params of ResNet38, Caffe's\n"
-    ".caffemodel of VGG16, and the .pth files of PSA, IRN, SC-CAM, RRM and SEAM. No code in a file is run."
+    ".caffemodel of VGG16, and the .pth files of PSA, IRN, SC-CAM, RRM, SEAM, DeepLab; as data, never run."
 )
 EXAMPLES = """examples:
   tag2mask weights convert ilsvrc-cls_rna-a1_cls1000_ep-0001.params resnet38.safetensors
@@ -70,7 +70,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _read(path: Path) -> dict[str, Tensor]:
     from tag2mask.backbones import load_state
-    from tag2mask.weights.names import resnet38_of_mxnet, resnet50_of_irn, vgg16_of_caffe
+    from tag2mask.weights.names import (
+        resnet38_of_mxnet,
+        resnet50_of_irn,
+        resnet101_of_deeplab,
+        vgg16_of_caffe,
+    )
 
     if path.suffix == ".params":
         from tag2mask.weights.mxnet_file import read_mxnet
@@ -80,7 +85,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         from tag2mask.weights.caffe_file import read_caffemodel
 
         return vgg16_of_caffe(read_caffemodel(path))
-    return resnet50_of_irn(load_state(path))
+    return resnet50_of_irn(resnet101_of_deeplab(load_state(path)))
 
 
 def _write(state: dict[str, Tensor], target: Path, module: TrainableNetwork | None) -> None:

@@ -12,6 +12,12 @@ from tag2mask.core import UserError
 _NORMS = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_var": "running_var"}
 _CONVOLUTION = re.compile(r"arg:res(\d)([a-z])(\d*)_(branch\w+)_weight")
 _NORM = re.compile(r"(?:arg|aux):bn(\d)([a-z])(\d*)_(branch\w+)_(gamma|beta|moving_mean|moving_var)")
+_DEEPLAB = re.compile(
+    r"(?:(?:base|scale)\.)?(?:layer1\.conv1|layer(?P<level>[2-5])\.block(?P<block>\d+)\.(?P<unit>\w+))\."
+    r"(?P<kind>conv|bn)\.(?P<value>\w+)"
+)
+_ASPP = re.compile(r"(?:(?:base|scale)\.)?aspp\.(?:stages\.)?(c\d\.\w+)")
+_UNITS = {"reduce": 1, "conv3x3": 2, "increase": 3}
 _LAST_NORM = re.compile(r"(?:arg|aux):bn7_(gamma|beta|moving_mean|moving_var)")
 
 
@@ -73,3 +79,28 @@ def resnet50_of_irn(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     own = {k.removeprefix("resnet50."): v for k, v in weights.items() if k.startswith("resnet50.")}
     return {k: v for k, v in own.items() if not k.startswith("fc.")} or dict(weights)
+
+
+def resnet101_of_deeplab(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The ResNet101 of deeplab-pytorch under timm's names; other files come back as they are.
+
+    Its head keeps the names ``aspp.c0`` to ``aspp.c3``.
+    """
+    if not any(_DEEPLAB.fullmatch(name) for name in weights):
+        return dict(weights)
+    return {_deeplab_name(name): value for name, value in weights.items()}
+
+
+def _deeplab_name(name: str) -> str:
+    if found := _ASPP.fullmatch(name):
+        return f"aspp.{found[1]}"
+    found = _DEEPLAB.fullmatch(name)
+    if found is None:
+        return name
+    level, block, unit, kind, value = found.group("level", "block", "unit", "kind", "value")
+    if level is None:
+        return f"{kind}1.{value}"
+    place = f"layer{int(level) - 1}.{int(block) - 1}"
+    if unit in _UNITS:
+        return f"{place}.{kind}{_UNITS[unit]}.{value}"
+    return f"{place}.downsample.{0 if kind == 'conv' else 1}.{value}"

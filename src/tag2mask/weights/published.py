@@ -97,8 +97,19 @@ def _rrm(state: State, classes: ClassList | None) -> Network:
     return _network("segmentation network (RRM)", module, state, names, "network.backbone.")
 
 
+def _deeplab(state: State, classes: ClassList | None) -> Network:
+    known = _classes(len(state["aspp.c0.weight"]) - 1, classes)
+    spec, head = BackboneSpec("resnet101_caffe", "none", 8), HeadSpec("deeplabv2", msc_scales=[0.5, 0.75])
+    module = _on_meta(lambda: SegmentationModel(len(known), spec, head=head), known)
+    names = {f"aspp.c{i}.": f"network.segmenter.head.branches.{i}." for i in range(4)}
+    return _network(
+        "segmentation network (DeepLab v2)", module, state, names, "network.segmenter.backbone.model."
+    )
+
+
 _KNOWN: tuple[tuple[set[str], Callable[[State, ClassList | None], Network]], ...] = (
     ({"fc8_seg_conv1.weight", "fc8_seg_conv2.weight"}, _rrm),
+    ({"aspp.c0.weight", "layer1.0.conv1.weight"}, _deeplab),
     ({"fc8_20.weight", "fc8_200.weight"}, _sub_category_classifier),
     ({"f8_5.weight", "f9.weight"}, _affinity),
     ({"f8_3.weight", "f9.weight", "fc8.weight"}, _seam_classifier),
