@@ -52,7 +52,7 @@ demo: setup ## run the whole psa recipe on the generated data set and print the 
 	$(TAG2MASK) run psa --data shapes --budget demo --run-dir runs/demo $(STEP_ARGS)
 
 test: setup lint typecheck imports ## check style, types and imports, and run all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder $(ARGS)
 
 stage1: setup ## train the classifier and write class activation maps
 stage2: setup ## learn affinities and write pseudo-labels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tag2mask.artifacts import read_manifest
+from tag2mask.step import main
+from tests.forked import Process
 from tests.step_files import step_file
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -53,16 +56,9 @@ STEPS = {
 }
 
 
-def _start(words: list[str]) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(words, check=False, capture_output=True, text=True, env=environment, timeout=300)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-9000:]
-    return done
-
-
-def _step(run: Path, root: Path, step: str, command: str, launcher: list[str]) -> str:
+def _words(run: Path, root: Path, step: str, command: str) -> list[str]:
     script, _, extra = STEPS[step]
-    words = [*launcher, "-m", "tag2mask", "step", script, command]
+    words = [script, command]
     words += ["--config", str(step_file(run / f"{step}.yaml", "psa", step, "small", "voc"))]
     words += ["--step-dir", str(run / step)]
     words += ["--config", str(CONF / "logger" / "csv.yaml"), "--data.init_args.num_workers", "0"]
@@ -73,7 +69,36 @@ def _step(run: Path, root: Path, step: str, command: str, launcher: list[str]) -
             words += [f"--data.init_args.{option}", str(run / source)]
         else:
             words.append(word.replace("RUN", str(run)))
-    return _start([*words, *DDP]).stdout
+    return [*words, *DDP]
+
+
+def _launched(words: list[str], *launcher: str) -> str:
+    """What the step prints, in processes that a launcher starts."""
+    command = [sys.executable, *launcher, "-m", "tag2mask", "step", *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-9000:]
+    return done.stdout
+
+
+def rank(words: list[str]) -> int:
+    """One of the step's processes."""
+    return main(words[0], words[1:])
+
+
+def _forked(folder: Path, words: list[str]) -> str:
+    """The same in two processes with the environment that torchrun gives."""
+    with socket.socket() as place:
+        place.bind(("127.0.0.1", 0))
+        port = str(place.getsockname()[1])
+    shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0", "TORCHELASTIC_RUN_ID": "test"}
+    shared |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    ranks = [
+        Process(folder, {**shared, "RANK": number, "LOCAL_RANK": number}, rank, words) for number in "01"
+    ]
+    done = [process.wait() for process in ranks]
+    assert [one.returncode for one in done] == [0, 0], "".join(one.stderr[-5000:] for one in done)
+    return "".join(one.stdout for one in done)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +121,9 @@ def odd_voc(tiny_voc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_step_in_two_processes(odd_voc: Path, tmp_path: Path) -> None:
     for step, (_, commands, _) in STEPS.items():
         for command in commands:
-            printed = _step(tmp_path, odd_voc, step, command, [sys.executable])
+            words = _words(tmp_path, odd_voc, step, command)
+            # `--devices 2` as users give it is tried with the first step: each start imports everything anew
+            printed = _launched(words) if step == "cam" else _forked(tmp_path, words)
         manifest = read_manifest(tmp_path / step)
         assert manifest is not None and manifest.complete
         images = 3 if step == "segmentation" else IMAGES
@@ -108,8 +135,8 @@ def test_every_step_in_two_processes(odd_voc: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_torchrun_writes_each_image_once(odd_voc: Path, tmp_path: Path) -> None:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     for command in ("fit", "predict"):
-        printed = _step(tmp_path, odd_voc, "cam", command, launcher)
+        printed = _launched(_words(tmp_path, odd_voc, "cam", command), *launcher)
     assert f"{IMAGES} of {IMAGES} images written" in printed
     assert len(list((tmp_path / "cam" / "out").glob("*.npz"))) == IMAGES
