@@ -53,7 +53,7 @@ demo: setup ## run the whole psa recipe on the generated data set and print the 
 	$(TAG2MASK) run psa --data shapes --budget demo --run-dir runs/demo $(STEP_ARGS)
 
 test: setup lint typecheck imports ## check style, types and imports, and run all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadscope --no-loadscope-reorder $(ARGS)
 
 stage1: setup ## train the classifier and write class activation maps
 stage2: setup ## learn affinities and write pseudo-labels
@@ -171,3 +171,18 @@ table: setup ## chosen RECIPES and SEEDS on voc-animals, and one table over them
 val-cams: setup ## CAMs of val beside the final networks of the runs that `table` made (4 minutes a classifier on a core)
 	$(BIN)/python -m benchmarks.val_cams --name val-cams-voc-animals --command "make val-cams SEEDS='$(SEEDS)'" \
 	  $(foreach r,$(filter-out psa:supervised,$(RECIPES)),$(foreach s,$(SEEDS),runs/table/$(subst :,-,$(r))-$(s)))
+
+# What may happen to a run and to its inputs. CASES, KILLS and FUZZ_SEED choose.
+CASES     ?= 400
+KILLS     ?= 30
+FUZZ_SEED ?= 0
+
+.PHONY: fuzz chaos scale
+fuzz: setup ## CASES broken files of every kind, each has to end in a message that names it (minutes); prints the tally
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --cases $(CASES) --seed $(FUZZ_SEED)
+
+chaos: setup ## KILLS kills, signals, full disks and lost images over psa, rrm and ial: the same files in the end (an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.chaos --kills $(KILLS) --seed $(FUZZ_SEED)
+
+scale: setup ## a data set as large as COCO (few pixels) through planning, resume and scores: seconds, memory, growth
+	$(BIN)/python -m benchmarks.scale --json benchmarks/results/scale-cpu.json

@@ -21,6 +21,7 @@ from tag2mask.artifacts import read_manifest
 from tag2mask.data import Shapes
 from tag2mask.ops.cam import precision
 from tag2mask.pipeline import Step, load_recipe, runner
+from tests import one_process
 from tests.step_files import LIBRARY
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -43,10 +44,6 @@ class Run:
     steps: Sequence[Step]
 
 
-def _in_this_process(words: Sequence[str], log: Path | None = None, keep_open: Sequence[int] = ()) -> int:
-    return cli.main(list(words)[list(words).index("tag2mask") + 1 :])
-
-
 @pytest.fixture(scope="module", params=ROUNDS)
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder, rounds = tmp_path_factory.mktemp(request.param), ROUNDS[request.param]
@@ -56,7 +53,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     words = ["run", request.param, "--run-dir", str(folder / "cpu"), "--data", str(data), "--budget", "tiny"]
     words += ["--rounds", str(rounds)] if rounds else []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "run_child", _in_this_process)
+        patch.setattr(runner, "run_child", one_process.run_child)
         patch.setattr(precision, "multiplies_bfloat16", lambda device: False)
         assert cli.main([*words, "--", "--trainer.accelerator", "cpu"]) == 0
     recipe = load_recipe(LIBRARY, request.param, rounds=rounds)

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -36,16 +37,31 @@ class Project:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
 
-    def start(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def start(self, *words: str, program: Sequence[str] = ("-m",)) -> subprocess.CompletedProcess[str]:
         own = {"PYTHONPATH": os.pathsep.join(map(str, self.path)), "CUDA_VISIBLE_DEVICES": ""}
-        command = [sys.executable, "-m", *words]
+        command = [sys.executable, *program, *words]
         env = {**os.environ, **own}
         return subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True, check=False)
 
-    def run(self, *words: str) -> str:
-        done = self.start(*words)
+    def run(self, *words: str, program: Sequence[str] = ("-m",)) -> str:
+        done = self.start(*words, program=program)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         return done.stdout
+
+    def whole_run(self, *words: str) -> str:
+        """Run the recipe from end to end at its smallest, with all steps in one new process."""
+        words = (
+            "run",
+            "equivariant",
+            "--data",
+            self.data(),
+            "--budget",
+            "tiny",
+            "--run-dir",
+            "runs/try",
+            *words,
+        )
+        return self.run(*words, program=(str(ROOT / "tests" / "one_process.py"),))
 
     def data(self) -> str:
         images = Shapes(str(self.folder / "shapes"), train=8, val=2, size=(64, 80))
@@ -57,8 +73,8 @@ class Project:
 def inside(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A copy of the project with the page's files in it."""
     folder = tmp_path_factory.mktemp("inside")
-    for part in ("src", "conf"):
-        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("src", "conf"):  # with the compiled kernels, which lie beside their sources
+        shutil.copytree(ROOT / part, folder / part)
     project = Project(folder, [folder / "src"])
     for name, text in FILES.items():
         if not name.startswith("my_papers"):
@@ -83,12 +99,9 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture(scope="module")
-def whole_run(outside: Project) -> list[str]:
-    """The command whose run of the package's recipe, from end to end, lies in ``runs/try``."""
-    words = ["tag2mask", "run", "equivariant", "--data", outside.data(), "--budget", "tiny"]
-    words += ["--run-dir", "runs/try"]
-    assert "report:" in outside.run(*words)
-    return words
+def whole_run(outside: Project) -> str:
+    """What a run of the package's recipe, from end to end, printed; it lies in ``runs/try``."""
+    return outside.whole_run()
 
 
 def test_the_page_has_its_files() -> None:
@@ -107,22 +120,22 @@ def test_its_unit_test_passes(inside: Project) -> None:
     assert "1 passed" in inside.run("pytest", "-q", "-p", "no:cacheprovider", "tests/unit")
 
 
-def test_inside_the_recipe_is_listed_and_its_first_stage_runs(inside: Project) -> None:
+def test_inside_the_recipe_is_listed_and_all_of_it_runs(inside: Project) -> None:
     assert "equivariant:no_equivariance" in inside.run("tag2mask", "recipes")
     differences = inside.run("tag2mask", "recipes", "show", "equivariant", "--diff", "psa").splitlines()
     assert [line for line in differences if not line.startswith(" ")] == [
         "cam:", "affinity_labels: the same", "affinity: the same", "walk: the same", "pseudo_label: the same",
         "segmentation: the same",
     ]  # fmt: skip
-    words = ["tag2mask", "run", "equivariant", "--data", inside.data(), "--budget", "tiny", "--stage", "1"]
-    inside.run(*words, "--run-dir", "runs/try", "--cam.trainer.log_every_n_steps", "1")
+    assert "report:" in inside.whole_run("--cam.trainer.log_every_n_steps", "1")
     card = json.loads((inside.folder / "runs/try/scorecard.json").read_text())
-    assert card["steps"]["cam"]["images"] == 8
+    assert card["steps"]["cam"]["images"] == 8 and 0 <= card["steps"]["segmentation"]["miou"] <= 1
     metrics = (inside.folder / "runs/try/cam/logs/version_0/metrics.csv").read_text().splitlines()
     assert "train/equivariance" in metrics[0].split(",")
 
 
-def test_outside_the_whole_recipe_runs_and_its_networks_load(outside: Project, whole_run: list[str]) -> None:
+def test_outside_the_whole_recipe_runs_and_its_networks_load(outside: Project, whole_run: str) -> None:
+    assert "report:" in whole_run
     assert "equivariant:no_equivariance" in outside.run("tag2mask", "recipes")
     assert outside.run("tag2mask", "hello") == "hello from my_papers\n"
     card = json.loads((outside.folder / "runs/try/scorecard.json").read_text())
@@ -130,12 +143,11 @@ def test_outside_the_whole_recipe_runs_and_its_networks_load(outside: Project, w
     # the segmentation network started from the checkpoint of the package's class
     config = yaml.safe_load((outside.folder / "runs/try/segmentation/fit.yaml").read_text())
     assert config["model"]["init_args"]["start"] == "classifier"
-    assert outside.run(*whole_run).count("skipped (done before)") == 6
+    words = ("tag2mask", "run", "equivariant", "--run-dir", "runs/try")
+    assert outside.run(*words).count("skipped (done before)") == 6
 
 
-def test_a_page_by_its_path_and_a_package_that_is_not_registered(
-    outside: Project, whole_run: list[str]
-) -> None:
+def test_a_page_by_its_path_and_a_package_that_is_not_registered(outside: Project, whole_run: str) -> None:
     mine = Project(outside.folder, outside.path)
     mine.write("mine.yaml", "base: equivariant\ntitle: mine\nsteps: {cam: {model.init_args.shrink: 0.25}}\n")
     shown = mine.run("tag2mask", "run", "mine.yaml", "--data", mine.data(), "--budget", "tiny", "--dry-run")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import contextlib
+import io
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from PIL import Image, ImageDraw
 
 from tag2mask.artifacts import load_labels, read_manifest
 from tag2mask.cli import main
+from tests import one_process
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -40,15 +40,14 @@ def run(parts: Path) -> tuple[Path, str]:
     """The run folder, and all that the run printed."""
     assert main(["data", "import", str(parts), "--negative", "good", "--skip-bad"]) == 0
     run_dir = parts.parent / "run"
-    words = [sys.executable, "-m", "tag2mask", "run", "psa", "--budget", "tiny", "--run-dir", str(run_dir)]
+    words = ["run", "psa", "--budget", "tiny", "--run-dir", str(run_dir)]
     # a network of this size finds nothing in two of two images, which would end the run
     words += ["--data", str(parts / "tag2mask" / "data.yaml"), "--allow-empty"]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        words, check=False, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    assert done.returncode == 0, done.stdout[-3000:]
-    return run_dir, done.stdout
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        code = one_process.main(words)
+    assert code == 0, printed.getvalue()[-3000:]
+    return run_dir, printed.getvalue()
 
 
 def test_every_step_fits_its_batch_to_the_data_and_says_so_once(run: tuple[Path, str]) -> None:

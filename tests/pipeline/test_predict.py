@@ -102,6 +102,21 @@ def test_results_that_are_there_are_kept(
     assert (tmp_path / "out" / "a.png").stat().st_mtime_ns == before
 
 
+def test_replaced_images_are_predicted_again(
+    run_folder: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out = tmp_path / "out"
+    assert _predict(images, run_folder, out) == 0
+    Image.new("RGB", (30, 20)).save(images / "a.jpg")
+    stray = out / ".a.png.abcdefgh.tmp"
+    stray.touch()
+    assert _predict(images / "gray.png", run_folder, out) == 0  # of the others nothing is forgotten
+    assert _predict(images, run_folder, out) == 0
+    assert "1 label maps (single_scale, 2 were there already)" in capsys.readouterr().out
+    assert load_labels(out / "a.png").shape == (20, 30)
+    assert not stray.exists()
+
+
 @pytest.mark.parametrize("out", [".", "trip/..", "../link"])
 def test_images_are_never_written_over(
     out: str, run_folder: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture

@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +14,12 @@ import pytest
 import yaml
 
 from benchmarks import val_cams
-from tag2mask import cli, load
+from tag2mask import load
 from tag2mask.artifacts import read_manifest
 from tag2mask.data import Shapes
-from tag2mask.pipeline import Choice, Recipe, Step, load_recipe, runner
+from tag2mask.pipeline import Choice, Recipe, Step, load_recipe
 from tag2mask.step import main
+from tests import one_process
 from tests.step_files import LIBRARY, settings_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -48,27 +48,20 @@ class TinyRun:
     idle: str
 
 
-def _in_this_process(words: Sequence[str], log: Path | None = None, keep_open: Sequence[int] = ()) -> int:
-    """Every step in this process: a dozen new ones would spend a minute on importing alone."""
-    return cli.main(list(words)[list(words).index("tag2mask") + 1 :])
-
-
 @pytest.fixture(scope="module", params=RECIPES)
 def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
     folder, rounds = tmp_path_factory.mktemp(request.param), RECIPES[request.param]
     images = Shapes(str(folder / "shapes"), train=TRAIN, val=VAL, size=SIZE)
     data = folder / "data.yaml"
     data.write_text(yaml.safe_dump({"data": {"init_args": {"dataset": images.describe()}}}))
-    words = ["run", request.param, "--run-dir", str(folder / "run")]
+    # networks of this size may find nothing, which would end the run
+    words = ["run", request.param, "--run-dir", str(folder / "run"), "--allow-empty"]
     more = ["--data", str(data), "--budget", "tiny", "--seed", "3"]
     more += ["--rounds", str(rounds)] if rounds else []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "run_child", _in_this_process)
-        patch.setenv("CUDA_VISIBLE_DEVICES", "")
-        first = cli.main([*words, *more])
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            second = cli.main(words)
+    first = one_process.main([*words, *more])
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        second = one_process.main(words)
     recipe = load_recipe(LIBRARY, request.param, rounds=rounds)
     return TinyRun(recipe, folder / "run", data, (first, second), printed.getvalue())
 
@@ -96,7 +89,7 @@ def test_the_model_predicts_without_tags(tiny: TinyRun) -> None:
 def test_maps_of_val_stand_beside_the_network_of_the_same_images(
     tiny: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(val_cams, "run_child", _in_this_process)
+    monkeypatch.setattr(val_cams, "run_child", one_process.run_child)
     copy = tmp_path / "same_classifier"
     shutil.copytree(tiny.folder, copy)
     words = [str(tiny.folder), str(copy), "--name", "n", "--maps", str(tmp_path), "--out", str(tmp_path)]
@@ -116,7 +109,7 @@ def test_maps_of_val_stand_beside_the_network_of_the_same_images(
 def test_maps_of_another_split_are_those_of_the_runs_own_classifier(
     tiny: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(val_cams, "run_child", _in_this_process)
+    monkeypatch.setattr(val_cams, "run_child", one_process.run_child)
     card = json.loads((tiny.folder / "scorecard.json").read_text())
     maps = val_cams.maps_of(tiny.folder, card, tmp_path)
     val_cams.predict(maps, "train")

@@ -20,9 +20,10 @@ from typing import Any
 import pytest
 import yaml
 
+from tag2mask.artifacts import note_sources
 from tag2mask.cli import build_parser
 from tag2mask.core import UserError
-from tag2mask.pipeline import Devices, Extras, Request, Settings, run_recipe
+from tag2mask.pipeline import Devices, Extras, Request, Settings, run_recipe, runner
 
 FAKE = Path(__file__).with_name("fake_tag2mask.py")
 PROGRAM = (sys.executable, str(FAKE))
@@ -750,3 +751,55 @@ def test_options_of_the_command_line() -> None:
         build_parser("run").parse_args(["run", "toy", "--cam.model.init_args.lr"])
     with pytest.raises(SystemExit):
         build_parser("run").parse_args(["run", "toy", "--epochs", "1"])
+
+
+def test_replaced_images_and_masks_make_their_steps_again(
+    bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench.run() == 0
+    image, mask = tmp_path / "a.jpg", tmp_path / "a.png"
+    for path in (image, mask):
+        path.write_bytes(b"old")
+    note_sources(bench.run_dir / "cam" / "sources.json", [image])
+    note_sources(bench.run_dir / "label" / "score_sources.json", [mask])
+    bench.calls()
+    assert bench.run() == 0
+    assert bench.started() == []
+    mask.write_bytes(b"another")
+    assert bench.run() == 0
+    assert [Path(words[1]).name for words in bench.calls() if words[0] == "score-step"] == ["label"]
+    image.write_bytes(b"another")
+    capsys.readouterr()
+    assert bench.run() == 0
+    assert bench.started() == ALL
+    assert f"[1/4] cam  to be made again: {image} has other content now" in capsys.readouterr().out
+
+
+def test_what_killed_processes_left_is_cleared_away(bench: Bench) -> None:
+    assert bench.run() == 0
+    strays = [bench.run_dir / ".run.json.abcdefgh.tmp", bench.run_dir / "cam" / ".score.json.abcdefgh.tmp"]
+    for stray in strays:
+        stray.touch()
+    assert bench.run() == 0
+    assert not any(stray.exists() for stray in strays)
+
+
+def test_signal_between_two_commands_stops_the_run(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = runner.write_input
+
+    def write_input(folder: Path, command: str, fingerprint: str, parts: Any) -> None:
+        kept(folder, command, fingerprint, parts)
+        if folder.name == "learn":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        patch.setattr(runner, "write_input", write_input)
+        assert bench.run() == 75
+    assert "stopped; go on with: tag2mask run toy" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is before
+    bench.calls()
+    assert bench.run() == 0
+    assert bench.started() == ALL[2:]

@@ -229,3 +229,22 @@ def test_the_run_from_python(run: TinyRun, monkeypatch: pytest.MonkeyPatch) -> N
     labels = segment(run.images.read_image(image_id))
     stored = load_labels(run.run_dir / "segmentation" / "out" / "single_scale" / f"{image_id}.png")
     assert (segment.classes.to_ids(labels) == stored).mean() > 0.99
+
+
+def test_a_replaced_image_makes_the_steps_that_read_it_again(
+    run: TinyRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, last = (run.images.image_path(run.images.ids(split)[0]) for split in ("train", "val"))
+    words = ["run", "psa", "--run-dir", str(run.run_dir), "--dry-run"]
+    image, before = last.read_bytes(), last.stat()
+    try:
+        last.write_bytes(first.read_bytes())
+        assert cli.main(words) == 0
+        out = capsys.readouterr().out
+        assert f"cam  to be made again: {last} has other content now" in out
+        last.write_bytes(image)
+        assert cli.main(words) == 0
+        assert capsys.readouterr().out.count("skipped (done before)") == len(KINDS)
+    finally:
+        last.write_bytes(image)
+        os.utime(last, ns=(before.st_atime_ns, before.st_mtime_ns))

@@ -13,7 +13,7 @@ from PIL import Image
 from tag2mask.artifacts import Manifest, kinds, register_kind, save_labels, save_maps, write_manifest
 from tag2mask.core import ClassList, ScoreMaps, UserError
 from tag2mask.data import VOC
-from tag2mask.evaluate import classes_in_masks, read_split_file, score_folder, score_maps, score_step
+from tag2mask.evaluate import classes_in_masks, score_folder, score_maps, score_step
 from tag2mask.evaluate.command import parse_classes, score_table, step_line
 
 CAT, DOG = 8, 12  # VOC's ids
@@ -205,20 +205,6 @@ def test_classes_found_in_masks(tmp_path: Path, masks: Path) -> None:
     ground = write_labels(tmp_path / "g", a=np.array([[0, 255]], np.uint8))
     with pytest.raises(UserError, match="only background"):
         classes_in_masks(ground, ["a"])
-
-
-def test_split_file(tmp_path: Path) -> None:
-    path = tmp_path / "val.txt"
-    path.write_text("a  1\n\n b -1\n")
-    assert read_split_file(path) == ["a", "b"]
-    path.write_text("a\na\n")
-    with pytest.raises(UserError, match="twice"):
-        read_split_file(path)
-    path.write_text("\n")
-    with pytest.raises(UserError, match="names no image"):
-        read_split_file(path)
-    with pytest.raises(UserError, match="cannot read the split file"):
-        read_split_file(tmp_path / "none.txt")
 
 
 def test_class_names_on_the_command_line() -> None:

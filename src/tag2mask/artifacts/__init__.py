@@ -49,15 +49,19 @@ from tag2mask.artifacts.names import (
     REPORT_NAME,
     RUN_NAME,
     SCORE_NAME,
+    SCORE_SOURCES_NAME,
     SCORECARD_NAME,
     SCRIPTS,
     SETTINGS_NAME,
+    SOURCES_NAME,
     TRAINING_SCRIPTS,
     VARIANTS,
     config_name,
 )
 from tag2mask.artifacts.provenance import collect_versions, git_commit
 from tag2mask.artifacts.regions import load_regions, save_regions
+from tag2mask.artifacts.score import read_image_scores, read_metrics, read_score
+from tag2mask.artifacts.sources import changed_sources, content_hash, note_sources
 
 __all__ = [
     "IMAGE_SCORES_NAME",
@@ -69,8 +73,10 @@ __all__ = [
     "SCORECARD_NAME",
     "SCORERS",
     "SCORE_NAME",
+    "SCORE_SOURCES_NAME",
     "SCRIPTS",
     "SETTINGS_NAME",
+    "SOURCES_NAME",
     "TRAINING_SCRIPTS",
     "VARIANTS",
     "CommandRecord",
@@ -81,9 +87,11 @@ __all__ = [
     "atomic_write_json",
     "atomic_write_text",
     "backbone_of",
+    "changed_sources",
     "checkpoint_path",
     "collect_versions",
     "config_name",
+    "content_hash",
     "disk_trouble",
     "find_kind",
     "git_commit",
@@ -96,9 +104,13 @@ __all__ = [
     "load_regions",
     "load_sub_labels",
     "manifest_hash",
+    "note_sources",
     "read_alarms",
+    "read_image_scores",
     "read_json",
     "read_manifest",
+    "read_metrics",
+    "read_score",
     "register_kind",
     "remove_temporaries",
     "require_own",

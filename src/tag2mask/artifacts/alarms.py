@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from tag2mask.artifacts.files import read_json
-from tag2mask.artifacts.names import METRICS_NAME, SCORE_NAME
+from tag2mask.artifacts.names import SCORE_NAME
+from tag2mask.artifacts.score import read_metrics
 from tag2mask.core.alarms import Alarm, training_alarms
 from tag2mask.core.errors import UserError
 
@@ -22,7 +23,7 @@ def read_alarms(step_dir: str | Path) -> list[Alarm]:
     """
     score = read_json(Path(step_dir) / SCORE_NAME)
     if score is None or "alarms" not in score:
-        return training_alarms(read_json(Path(step_dir) / METRICS_NAME) or {})
+        return training_alarms(read_metrics(step_dir))
     try:
         return [Alarm(**plain) for plain in _list(score["alarms"])]
     except TypeError as error:

@@ -11,9 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
-from tag2mask.core.errors import UserError
+from tag2mask.core.errors import DAMAGE, UserError
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer as Buffer
@@ -69,12 +68,19 @@ def disk_trouble(error: OSError) -> str:
     return f"{error.strerror or error}; {way}"
 
 
-def remove_temporaries(folder: str | Path) -> None:
-    """Delete what killed processes have left half-written below a folder; nothing may write there now."""
-    for place, _, names in os.walk(folder):
+def remove_temporaries(folder: str | Path, deep: bool = True) -> None:
+    """Delete what killed processes have left half-written in a folder; nothing may write there now.
+
+    Args:
+        folder: the folder.
+        deep: also in the folders below it.
+    """
+    for place, below, names in os.walk(folder):
         for name in names:
             if name.startswith(".") and name.endswith(_TEMPORARY):
                 Path(place, name).unlink(missing_ok=True)
+        if not deep:
+            below.clear()
 
 
 def atomic_write_text(path: str | Path, text: str) -> None:
@@ -122,7 +128,7 @@ def read_json(path: str | Path) -> dict[str, Any] | None:
         plain = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read {path}: {error}; delete it and run the step again") from error
     if not isinstance(plain, dict):
         raise UserError(f"{path} does not hold an object; delete it and run the step again")
@@ -144,7 +150,7 @@ def reading(path: str | Path, what: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise UserError(f"no {what} at {path}: run the step that makes them") from error
-    except (OSError, ValueError, KeyError, TypeError, EOFError, SyntaxError, BadZipFile) as error:
+    except DAMAGE as error:
         raise UserError(
             f"cannot read {what} from {path}: {error}; delete it and run its step again"
         ) from error

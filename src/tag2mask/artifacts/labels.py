@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from tag2mask.artifacts.files import atomic_write_bytes
-from tag2mask.core.errors import UserError
+from tag2mask.core.errors import DAMAGE, UserError
+
+PICTURE_DAMAGE: tuple[type[Exception], ...] = (*DAMAGE, Image.DecompressionBombError)
+"""What Pillow raises for a damaged picture."""
 
 
 @cache
@@ -114,5 +117,5 @@ def _open(path: str | Path, what: str) -> Image.Image:
             return image
     except FileNotFoundError as error:
         raise UserError(f"no {what} at {path}") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except PICTURE_DAMAGE as error:
         raise UserError(f"cannot read the {what} {path}: {error}; replace or delete the file") from error

@@ -13,6 +13,7 @@ from tag2mask.core.results import ScoreMaps
 
 MAPS_SUFFIX = ".npz"
 _KEYS = ("maps", "class_ids", "image_size")
+_MOST_PIXELS = 1 << 30
 _OLD_SIZE = "photo_size"  # the last key in files of earlier runs
 
 
@@ -56,8 +57,13 @@ def load_maps(folder: str | Path, image_id: str, classes: ClassList) -> ScoreMap
     with reading(path, "maps"), np.load(path, allow_pickle=False) as stored:
         keys = (*_KEYS[:2], _OLD_SIZE) if _OLD_SIZE in stored else _KEYS
         maps, ids, size = (stored[key] for key in keys)
-        fits = maps.ndim == 3 and ids.shape == maps.shape[:1] and size.shape == (2,)
+        fits = (
+            maps.ndim == 3 and min(maps.shape[1:]) > 0 and ids.shape == maps.shape[:1] and size.shape == (2,)
+        )
         if not fits or len(np.unique(ids)) != len(ids):
             raise ValueError("it does not hold maps (M, h, w) with one class id each")
+        pixels = int(size[0]) * int(size[1])
+        if not np.isfinite(maps).all() or size.min() < 1 or pixels > _MOST_PIXELS:
+            raise ValueError("a score is not finite, or the size is not that of an image")
     indices = classes.indices(ids.tolist(), str(path))
     return ScoreMaps(image_id, maps.astype(np.float32), indices, (int(size[0]), int(size[1])))

@@ -23,6 +23,12 @@ SETTINGS_NAME = "settings.yaml"
 ORIGINS_NAME = "origins.json"
 """In a step's folder: the file and line, or option, that each setting comes from."""
 
+SOURCES_NAME = "sources.json"
+"""In a step's folder: the files of the data set that it read, with size, time and hash."""
+
+SCORE_SOURCES_NAME = "score_sources.json"
+"""In a step's folder: the same of the masks that it was scored with."""
+
 METRICS_NAME = "metrics.json"
 """In a step's folder: what the network measured itself while it was trained."""
 

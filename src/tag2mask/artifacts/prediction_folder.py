@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tag2mask.artifacts.files import atomic_write_json, read_json, safe_join
+from tag2mask.artifacts.files import atomic_write_json, read_json, remove_temporaries, safe_join
+from tag2mask.artifacts.names import SOURCES_NAME
+from tag2mask.artifacts.sources import changed_sources, note_sources
 from tag2mask.core.errors import UserError
 
 CLASSES_NAME = "classes.json"
@@ -43,12 +45,13 @@ class PredictionFolder:
 
     Args:
         path: the folder; it need not be there.
-        names: one name for each image, relative and without ending.
+        images: name of each image, relative and without ending -> its file.
     """
 
-    def __init__(self, path: Path, names: Sequence[str]) -> None:
+    def __init__(self, path: Path, images: Mapping[str, Path]) -> None:
         self.path = path
-        self.names = list(names)
+        self.images = dict(images)
+        self.names = list(images)
 
     def labels(self, name: str) -> Path:
         """The label map of an image."""
@@ -71,13 +74,13 @@ class PredictionFolder:
         names = [AREAS_NAME] if areas else []
         return [self.path / name for name in (*names, *map(coco_name, coco))]
 
-    def spare(self, images: Iterable[Path]) -> None:
+    def spare(self) -> None:
         """Make sure that nothing is written over the images.
 
         Raises:
             UserError: a result would take the place of an image.
         """
-        given = {os.path.realpath(image): image for image in images}
+        given = {os.path.realpath(image): image for image in self.images.values()}
         for name in self.names:
             for path in (self.labels(name), self.overlay(name)):
                 if os.path.realpath(path) in given:
@@ -87,7 +90,7 @@ class PredictionFolder:
                     )
 
     def begin(self, maker: Maker, classes: Mapping[str, int], overwrite: bool) -> list[str]:
-        """Note what makes the label maps, and give the names that have none yet.
+        """Note what makes the label maps, and give the names that have none of this image yet.
 
         Args:
             maker: what makes them now.
@@ -104,16 +107,18 @@ class PredictionFolder:
         there = [name for name in self.names if self.labels(name).is_file()]
         if not same:
             self._require_only(there if overwrite else [])
-        if overwrite:
-            # Taken away before the record changes: what a stopped call leaves is then of one maker.
-            for name in there:
-                self.labels(name).unlink()
-            there = []
-            self._remove_extras()
-        self.path.mkdir(parents=True, exist_ok=True)
+        if same:
+            remove_temporaries(self.path)
+        # Taken away before the records change: what a stopped call leaves is then of one maker and image.
+        stale = there if overwrite else self._of_other_images(there)
+        for name in stale:
+            self.labels(name).unlink()
+        if overwrite or stale:
+            self._remove_extras(self.names if overwrite else stale)
         atomic_write_json(self.path / RECORD_NAME, asdict(maker))
         atomic_write_json(self.path / CLASSES_NAME, dict(classes))
-        done = set(there)
+        note_sources(self.path / SOURCES_NAME, self.images.values(), replace=True)
+        done = set(there) - set(stale)
         return [name for name in self.names if name not in done]
 
     def _require_free(self) -> None:
@@ -125,13 +130,18 @@ class PredictionFolder:
                     "another folder as --out"
                 )
 
-    def _remove_extras(self) -> None:
+    def _remove_extras(self, names: Iterable[str]) -> None:
         """Take away what was made from label maps that are gone."""
-        for path in (*self.tables(), *(extra for name in self.names for extra in self._extras(name))):
+        for path in (*self.tables(), *(extra for name in names for extra in self._extras(name))):
             path.unlink(missing_ok=True)
 
     def _extras(self, name: str) -> tuple[Path, ...]:
         return self.overlay(name), self.scores(name), self.labelme(name)
+
+    def _of_other_images(self, names: Iterable[str]) -> list[str]:
+        """The names whose image has other content than when its label map was made."""
+        changed = set(changed_sources(self.path / SOURCES_NAME))
+        return [name for name in names if os.path.abspath(self.images[name]) in changed]
 
     def _require_only(self, names: Iterable[str]) -> None:
         """Refuse a folder with other label maps than these."""

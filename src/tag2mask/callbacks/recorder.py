@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,14 @@ import torch
 
 from tag2mask.artifacts import (
     METRICS_NAME,
+    SOURCES_NAME,
     CommandRecord,
     Manifest,
     atomic_write_json,
     collect_versions,
     find_kind,
     git_commit,
+    note_sources,
     read_json,
     read_manifest,
     remove_temporaries,
@@ -50,6 +52,7 @@ class StepIdentity:
         config_hash: hash of the resolved configuration.
         settings: fixed settings that the scorecard names.
         checkpoint: network that fit makes, relative to the folder.
+        sources: gives the files of the data set that the step reads, once they are checked.
     """
 
     folder: Path
@@ -66,6 +69,7 @@ class StepIdentity:
     config_hash: str = ""
     settings: Mapping[str, float] = field(default_factory=dict)
     checkpoint: str = ""
+    sources: Callable[[], list[Path]] = list
 
     def missing(self) -> list[str]:
         """Images without a result."""
@@ -94,6 +98,7 @@ class StepRecorder(pl.Callback):
         self._healed = before if before is not None and self._has_made(before) else None
         if trainer.is_global_zero:
             remove_temporaries(self.identity.folder)
+            self._note_sources()
             write_manifest(self.identity.folder, self._manifest(complete=False))
         trainer.strategy.barrier("tag2mask_begun")  # no process writes before that
 
@@ -141,6 +146,12 @@ class StepRecorder(pl.Callback):
             and manifest.parents == me.parents
             and manifest.image_ids == me.image_ids
         )
+
+    def _note_sources(self) -> None:
+        """Note what is read of the data set; what the inputs have noted is not hashed again."""
+        me = self.identity
+        known = [me.folder.parent / name / SOURCES_NAME for name in me.parents]
+        note_sources(me.folder / SOURCES_NAME, me.sources(), known)
 
     def _note_metrics(self, trainer: pl.Trainer) -> None:
         if trainer.is_global_zero:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import struct
+import zlib
 from collections.abc import Iterable
+from zipfile import BadZipFile
 
 STOPPED_CODE = 75
 """Exit code of what a signal has stopped and what can go on (EX_TEMPFAIL: try again later)."""
@@ -11,6 +14,13 @@ STOPPED_CODE = 75
 
 UNUSABLE_CODE = 3
 """Exit code of a run that ended before a step because what it reads is of no use."""
+
+
+DAMAGE: tuple[type[Exception], ...] = (
+    OSError, ValueError, LookupError, TypeError, EOFError, SyntaxError, RuntimeError, ArithmeticError,
+    MemoryError, BadZipFile, zlib.error, struct.error,
+)  # fmt: skip
+"""What libraries raise when they read a damaged picture, archive or array."""
 
 
 class UserError(Exception):

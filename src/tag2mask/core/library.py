@@ -149,4 +149,7 @@ def dataset_config(library: Library, data: str) -> dict[str, Any]:
         plain = plain.get(key) if isinstance(plain, Mapping) else None
     if not isinstance(plain, Mapping) or not isinstance(plain.get("class_path"), str):
         raise UserError(f"{path} must set data.init_args.dataset.class_path; see conf/data for examples")
-    return {"class_path": plain["class_path"], "init_args": dict(plain.get("init_args") or {})}
+    arguments = plain.get("init_args") or {}
+    if not isinstance(arguments, Mapping):
+        raise UserError(f"{path}: data.init_args.dataset.init_args must be a mapping, got {arguments!r}")
+    return {"class_path": plain["class_path"], "init_args": dict(arguments)}

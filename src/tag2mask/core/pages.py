@@ -54,17 +54,18 @@ class Page:
     plain: dict[str, Any]
     lines: Mapping[str, int]
 
-    def where(self, key: str) -> str:
+    def where(self, key: object) -> str:
         """``recipes/psa.yaml:12``: the line of a key, or of the nearest key around it.
 
         A file that lies in no ``conf`` folder is named with its whole path.
         """
-        while key and key not in self.lines:
-            key = key.rpartition(".")[0]
+        named = str(key)
+        while named and named not in self.lines:
+            named = named.rpartition(".")[0]
         folder = self.path.parent
         short = folder.name in _PARTS and folder.parent.name.lstrip("_") == "conf"
         name = f"{folder.name}/{self.path.name}" if short else str(self.path)
-        return name + (f":{self.lines[key]}" if key else "")
+        return name + (f":{self.lines[named]}" if named else "")
 
     def settings(self, value: Any, prefix: str) -> Layer:
         """Settings of a part of the page.
@@ -91,7 +92,8 @@ def read_page(path: Path) -> Page:
         node, plain = yaml.compose(text, Loader=_Loader), yaml.load(text, Loader=_Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # ValueError: a date with a 40th day, say; RecursionError: lists in lists without end
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if plain is None:
         return Page(path, {}, {})

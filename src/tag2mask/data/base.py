@@ -81,6 +81,10 @@ class ImageData(LightningDataModule):
         if stage == "predict":
             self.check_predict()
 
+    def sources(self) -> list[Path]:
+        """The files of the data set that the results depend on, once `setup` has run."""
+        return self.dataset.sources()
+
     def train_crops(self) -> TrainCrops:
         """Check what training reads and make the crops; overridden where a module trains."""
         raise UserError(f"{type(self).__name__} has nothing to train on: use it with predict")

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tag2mask.artifacts.files import require_own
 from tag2mask.core import UserError, unknown_name
 from tag2mask.core.library import find_conf
+from tag2mask.core.pages import read_page
 from tag2mask.data.check import Found, check_dataset
 from tag2mask.data.config_file import write_config
 from tag2mask.data.image_set import ImageSet, problems_error
@@ -63,7 +62,7 @@ def dataset_from_config(data: str, root: str | None = None, tags: str | None = N
         description = plain["data"]["init_args"]["dataset"]
         arguments: dict[str, Any] = dict(description.get("init_args") or {})
         class_path = str(description["class_path"])
-    except (KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise UserError(
             f"data configuration {data} names no data.init_args.dataset with a class_path"
         ) from None
@@ -72,7 +71,10 @@ def dataset_from_config(data: str, root: str | None = None, tags: str | None = N
     if tags is not None:
         key = "csv" if "csv" in arguments else "tags"
         arguments[key] = str(Path(tags).absolute())
-    return ImageSet.from_description({"class_path": class_path, "init_args": arguments}, own=True)
+    try:
+        return ImageSet.from_description({"class_path": class_path, "init_args": arguments}, own=True)
+    except UserError as error:
+        raise UserError(f"data configuration {data}: {error}") from error
 
 
 def _read_config(data: str) -> Any:
@@ -82,10 +84,7 @@ def _read_config(data: str) -> Any:
         path = folder / f"{data}.yaml"
         if not path.is_file():
             raise unknown_name("data set", data, (p.stem for p in folder.glob("*.yaml")), f"(in {folder})")
-    try:
-        return yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path} cannot be read as YAML ({error})") from None
+    return read_page(path).plain
 
 
 def _check(args: argparse.Namespace) -> int:

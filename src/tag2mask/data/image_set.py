@@ -42,6 +42,7 @@ class ImageSet(ABC):
             raise UserError(f"untagged must be error or negative, got {untagged!r}")
         self.untagged = untagged
         self.skip = frozenset(skip or ())
+        self._checked: dict[str, None] = {}
 
     @property
     @abstractmethod
@@ -123,6 +124,21 @@ class ImageSet(ABC):
         bad = self.problems(image_ids, need_tags)
         if bad:
             raise problems_error(list(bad.values()))
+        self._checked |= dict.fromkeys(image_ids)
+
+    def sources(self, masks: bool = False) -> list[Path]:
+        """The files that decide on the images which `check_ids` has looked at, and on their tags.
+
+        Args:
+            masks: also those of the masks.
+        """
+        files = [*self._tag_files(list(self._checked)), *(self.image_path(i) for i in self._checked)]
+        true = [self.mask_path(i) for i in self._checked] if masks else []
+        return files + [path for path in true if path is not None]
+
+    def _tag_files(self, image_ids: Sequence[str]) -> list[Path]:
+        """The files that tags, and the images of splits, are read from; none unless overridden."""
+        return []
 
     def problems(
         self, image_ids: Sequence[str], need_tags: bool = True, seen: Callable[[], object] = lambda: None
@@ -154,8 +170,14 @@ class ImageSet(ABC):
         """Sentences on what is odd with the data set, but no reason to stop; none unless overridden."""
         return []
 
+    def _named_in(self, image_id: str) -> str:
+        """Where the user has named an image, for messages."""
+        return "the list of the split"
+
     def _check_files(self, image_id: str) -> None:
         image = self.image_path(image_id)
+        if not image.exists():
+            raise UserError(f"{image} does not exist: check the data root and {self._named_in(image_id)}")
         size = check_image(image)
         mask = self.mask_path(image_id)
         if mask is not None:
@@ -191,8 +213,8 @@ class ImageSet(ABC):
         given = plain.get("init_args", {})
         try:
             return cls(**{cls.renamed.get(name, name): value for name, value in given.items()})
-        except TypeError as error:
-            raise UserError(f"data set {path}: {error}") from None
+        except (TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"data set {path}: an argument is of a wrong kind ({error})") from None
 
 
 def import_data_set(path: str) -> type[ImageSet]:

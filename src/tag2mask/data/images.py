@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from tag2mask.artifacts.labels import PICTURE_DAMAGE
 from tag2mask.core import UserError
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
     try:
         with Image.open(path) as image:
             return _upright(image, path)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except PICTURE_DAMAGE as error:
         raise _unreadable(path, error) from None
 
 
@@ -106,7 +107,7 @@ def _read_header(path: Path) -> tuple[tuple[int, int], str]:
             if not _ends_well(path, image.format):
                 image.load()
             turned = "exif" in image.info and image.getexif().get(_ORIENTATION, 1) >= 5
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except PICTURE_DAMAGE as error:
         raise _unreadable(path, error) from None
     return ((width, height) if turned else (height, width)), mode
 

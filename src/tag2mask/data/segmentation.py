@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from tag2mask.artifacts.step_folder import StepFolder
@@ -38,6 +39,10 @@ class SegmentationData(CropData):
         ids, labels = self._true_masks() if self.supervision == "masks" else self._pseudo_labels()
         self.dataset.check_ids(ids, need_tags=False)
         return TrainCrops(self.dataset, ids, self.augment, labels=labels)
+
+    def sources(self) -> list[Path]:
+        """As in `ImageData`; with the masks where they are trained on."""
+        return self.dataset.sources(masks=self.supervision == "masks")
 
     def _pseudo_labels(self) -> tuple[Sequence[str], LabelReader]:
         if self.labels_dir is None:

@@ -158,6 +158,12 @@ class Table(ImageSet):
                 )
         return notes
 
+    def _named_in(self, image_id: str) -> str:
+        return f"{self._csv}, line {self._row(image_id).line}"
+
+    def _tag_files(self, image_ids: Sequence[str]) -> list[Path]:
+        return [self._csv]
+
     def _row(self, image_id: str) -> TagRow:
         if image_id not in self._rows:
             raise unknown_name("image id", image_id, self._rows, f"(in {self._csv})")
@@ -169,8 +175,11 @@ class Table(ImageSet):
         rows: dict[str, TagRow] = {}
         for row in read_tag_table(self._csv, self._form):
             self._require_known(row)
-            row = replace(row, image=self._images.relative(row.image))
-            image_id = image_id_of(row.image)
+            try:
+                row = replace(row, image=self._images.relative(row.image))
+                image_id = image_id_of(row.image)
+            except UserError as error:
+                raise UserError(f"{self._csv}, line {row.line}: {error}") from None
             if image_id in rows:
                 raise UserError(
                     f"{self._csv}, line {row.line}: {row.image} and {rows[image_id].image} "

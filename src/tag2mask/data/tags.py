@@ -22,6 +22,9 @@ class TagSource(Protocol):
     def get(self, image_id: str) -> tuple[str, ...] | None:
         """The names of the image's classes, or None if it is not there."""
 
+    def files(self, image_ids: Sequence[str]) -> list[Path]:
+        """The files that the tags of images are read from."""
+
 
 @dataclass
 class TagTable:
@@ -33,6 +36,10 @@ class TagTable:
     def get(self, image_id: str) -> tuple[str, ...] | None:
         """The names of the image's classes, or None if it has no row."""
         return self.names.get(image_id)
+
+    def files(self, image_ids: Sequence[str]) -> list[Path]:
+        """The one file."""
+        return [Path(self.where)]
 
 
 class XmlTags:
@@ -50,6 +57,10 @@ class XmlTags:
             path = self._folder / f"{image_id}.xml"
             self._cache[image_id] = read_xml(path, self._known) if path.is_file() else None
         return self._cache[image_id]
+
+    def files(self, image_ids: Sequence[str]) -> list[Path]:
+        """The XML files of images that have one."""
+        return [self._folder / f"{i}.xml" for i in image_ids if self.get(i) is not None]
 
 
 def read_xml(path: Path, known: Sequence[str]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tag2mask.core import ClassList, UserError, unknown_name
+from tag2mask.data.id_lists import read_ids
 from tag2mask.data.image_folder import ImageFolder
 from tag2mask.data.image_set import ImageSet, Untagged
 from tag2mask.data.shipped import shipped_file
@@ -61,6 +62,7 @@ class VOC(ImageSet):
         self._lists = dict(splits or {})
         self._scored = dict(scored or {})
         self._read: dict[str, list[str]] = {}
+        self._places: dict[str, str] = {}
         self._folders: dict[str, ImageFolder] = {}
 
     def _init_args(self) -> dict[str, Any]:
@@ -117,10 +119,14 @@ class VOC(ImageSet):
             return ()
         if not names:
             raise UserError(
-                f"image {self.image_path(image_id)} has no tags in {self._tags.where}: "
-                "add them, take the image off the list, or set untagged: negative if it shows no class"
+                f"image {self.image_path(image_id)} has no tags in {self._tags.where}: add them, take the "
+                f"image off {self._named_in(image_id)}, or set untagged: negative if it shows no class"
             )
         return names
+
+    def _tag_files(self, image_ids: Sequence[str]) -> list[Path]:
+        lists = [self._file(name) for name in self._read]
+        return [path for path in lists if path.is_file()] + self._tags.files(image_ids)
 
     def _found(self, split: str) -> set[str]:
         """The classes in a split's tags; images whose tags are wrong are left to `check`."""
@@ -176,13 +182,17 @@ class VOC(ImageSet):
             self._require_root()
             path = self._file(name)
             if path.is_file():
-                self._read[name] = read_id_list(path)
+                self._read[name] = read_ids(path, image_stem)
             elif name == TRAIN_AUG:
                 self._read[name] = self._train_aug(path)
             else:
                 there = {p.stem for p in (self.root / LISTS).glob("*.txt")} | set(self._lists)
                 raise unknown_name("split", split, there, f"({path} does not exist)")
+            self._places = {image_id: str(path) for image_id in self._read[name]} | self._places
         return self._read[name]
+
+    def _named_in(self, image_id: str) -> str:
+        return self._places.get(image_id) or super()._named_in(image_id)
 
     def _train_aug(self, path: Path) -> list[str]:
         """VOC's train and what else has a mask of SBD, without val."""
@@ -201,21 +211,6 @@ class VOC(ImageSet):
                 f"data root {self.root} is not a folder in VOC's layout (no {self.root / 'JPEGImages'}): "
                 "give the folder that holds JPEGImages, e.g. --data-root /data/VOCdevkit/VOC2012"
             )
-
-
-def read_id_list(path: Path) -> list[str]:
-    """The ids of a text file, one a line; lines may also be paths.
-
-    Raises:
-        UserError: it is empty, or lists an image twice.
-    """
-    ids = [image_stem(line.split()[0]) for line in path.read_text("utf-8").splitlines() if line.strip()]
-    if not ids:
-        raise UserError(f"{path} lists no images")
-    if len(set(ids)) != len(ids):
-        twice = next(i for n, i in enumerate(ids) if i in ids[:n])
-        raise UserError(f"{path} lists {twice} twice; keep one line")
-    return ids
 
 
 def _subset(known: ClassList, names: Sequence[str] | set[str]) -> ClassList:

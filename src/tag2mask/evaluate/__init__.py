@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from tag2mask.core.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from tag2mask.evaluate.labels import classes_in_masks, read_split_file, score_folder
+    from tag2mask.evaluate.labels import classes_in_masks, score_folder
     from tag2mask.evaluate.maps import MapScores, score_maps
     from tag2mask.evaluate.scores import LabelTally, Scores
     from tag2mask.evaluate.step import score_step
@@ -20,7 +20,6 @@ _HOME = {
     "MapScores": "maps",
     "Scores": "scores",
     "classes_in_masks": "labels",
-    "read_split_file": "labels",
     "score_folder": "labels",
     "score_maps": "maps",
     "score_step": "step",
@@ -31,7 +30,6 @@ __all__ = [
     "MapScores",
     "Scores",
     "classes_in_masks",
-    "read_split_file",
     "score_folder",
     "score_maps",
     "score_step",

@@ -80,12 +80,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run_score(args: argparse.Namespace) -> int:
     """Print the scores of a folder."""
-    from tag2mask.evaluate.labels import read_split_file, score_folder
+    from tag2mask.data.id_lists import read_ids
+    from tag2mask.evaluate.labels import score_folder
 
     scores = score_folder(
         args.pred_dir,
         args.gt_dir,
-        ids=read_split_file(args.split) if args.split else None,
+        ids=read_ids(args.split) if args.split else None,
         classes=parse_classes(args.classes) if args.classes else None,
         unknown=args.unknown,
         split=Path(args.split).stem if args.split else "",

@@ -106,7 +106,12 @@ def _indices(result: ScoreMaps | LabelsResult, scored_as: str, threshold: float)
         winners = np.asarray(result.classes, np.uint8)[result.maps.argmax(0)]
         return winners if 0 in result.classes else np.where(result.maps.max(0) > threshold, winners, 0)
     if scored_as == "affinity_labels":
-        return np.asarray(affinity_labels(result.labels["fg"], result.labels["bg"]))
+        sides = [result.labels[side] for side in ("fg", "bg") if side in result.labels]
+        if len({side.shape for side in sides}) != 1 or len(sides) != 2:
+            raise UserError(
+                f"the labels fg and bg of {result.image_id} are not two maps of one size: run the step again"
+            )
+        return np.asarray(affinity_labels(*sides))
     return next(iter(result.labels.values()))
 
 

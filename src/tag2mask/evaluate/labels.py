@@ -87,25 +87,6 @@ def classes_in_masks(masks_dir: str | Path, ids: Sequence[str]) -> ClassList:
     return ClassList(tuple(names), tuple(present))
 
 
-def read_split_file(path: str | Path) -> list[str]:
-    """The image ids of a list file: the first word of every line that is not empty.
-
-    Raises:
-        UserError: the file cannot be read, or names no image or one image twice.
-    """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the split file {path}: {error}") from error
-    ids = [line.split()[0] for line in lines if line.strip()]
-    if not ids:
-        raise UserError(f"the split file {path} names no image")
-    if len(set(ids)) != len(ids):
-        twice = next(i for i in ids if ids.count(i) > 1)
-        raise UserError(f"the split file {path} names {twice!r} twice: remove one")
-    return ids
-
-
 def _ids(truth: str | Path | ImageSet, ids: Sequence[str] | None) -> list[str]:
     if ids is not None:
         return list(ids)

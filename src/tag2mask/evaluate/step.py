@@ -11,14 +11,15 @@ import numpy as np
 
 from tag2mask.artifacts import (
     IMAGE_SCORES_NAME,
-    METRICS_NAME,
     SCORE_NAME,
+    SCORE_SOURCES_NAME,
     VARIANTS,
     Manifest,
     atomic_write_json,
     find_kind,
     load_labels,
-    read_json,
+    note_sources,
+    read_metrics,
     require_step,
     safe_join,
 )
@@ -71,7 +72,7 @@ def score_step(step_dir: str | Path, every_image: bool = False) -> dict[str, Any
     """
     folder = Path(step_dir)
     manifest = require_step(folder)
-    metrics = read_json(folder / METRICS_NAME) or {}
+    metrics = read_metrics(folder)
     facts = {"kind": manifest.kind, "split": manifest.split, "metrics": metrics}
     scorer = find_kind(manifest.kind).scored_as
     if scorer is None:
@@ -102,6 +103,9 @@ def _score(
     ids = [i for i in manifest.image_ids if i in wanted and dataset.mask_path(i) is not None]
     if not ids:
         return _not_scored("the data set has no masks for these images") | facts
+    for name in (SCORE_NAME, SCORE_SOURCES_NAME):  # a stopped call must not leave an old score
+        (folder / name).unlink(missing_ok=True)
+    note_sources(folder / SCORE_SOURCES_NAME, [path for i in ids if (path := dataset.mask_path(i))])
     scored = Scored(folder / "out", dataset, ids, manifest.split, threshold)
     return {"scored": True, **facts, **scorer(scored)}
 

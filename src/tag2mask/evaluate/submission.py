@@ -24,8 +24,8 @@ from tag2mask.artifacts import (
 )
 from tag2mask.core import VOC_NAMES, UserError, unknown_name
 from tag2mask.core.commands import add_command
+from tag2mask.data.id_lists import read_ids
 from tag2mask.data.images import read_size
-from tag2mask.evaluate.labels import read_split_file
 
 TEXT = (
     "Write label maps as the archive that PASCAL VOC's evaluation server takes, and check it: a palette PNG\n"
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
     folder, manifest = _folder(args.source, args.variant)
     if args.ids is None and manifest is None:
         raise UserError(f"{folder} does not say which images the server asks for: give its list with --ids")
-    ids = read_split_file(args.ids) if args.ids else list(manifest.image_ids if manifest else ())
+    ids = read_ids(args.ids) if args.ids else list(manifest.image_ids if manifest else ())
     sizes = _sizes(ids, args.images)
     place = f"results/VOC2012/Segmentation/{args.competition}_test_cls"
     archive = _archive(_maps(folder, ids, sizes), place)

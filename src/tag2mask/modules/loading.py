@@ -51,6 +51,8 @@ def load_checkpoint(path: str | Path) -> TrainableNetwork:
         checkpoint = {**checkpoint, ARGUMENTS_KEY: arguments_of(facts["network"])}
     try:
         return network.restore(checkpoint)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     except (AttributeError, KeyError, TypeError, RuntimeError, ValueError) as error:
         raise UserError(
             f"{path} does not hold a whole {network.__name__} of this version "

@@ -130,7 +130,9 @@ def round_changes(change: Change, turn: Round) -> list[Change]:
     return changes
 
 
-def check_facts(change: Change, name: str, facts: Mapping[str, Any], others: Iterable[str]) -> None:
+def check_facts(
+    change: Change, name: str, facts: Mapping[str, Any], others: Iterable[str], bases: Sequence[Page]
+) -> None:
     """Refuse a step that lacks a part of its structure, or has an unknown stage, script, kind or command.
 
     Args:
@@ -138,16 +140,18 @@ def check_facts(change: Change, name: str, facts: Mapping[str, Any], others: Ite
         name: name of the step.
         facts: its structure, see `STRUCTURE`.
         others: the steps of the page and its bases, for the near name.
+        bases: the kinds of step that it is based on.
 
     Raises:
         UserError: with file and line.
     """
     where = change.page.where(change.prefix)
+    based = f", based on {', '.join(kind.where('') for kind in bases)}" if bases else ""
     if missing := [key for key in STRUCTURE if key not in facts]:
         near = difflib.get_close_matches(name, [other for other in others if other != name], n=1)
         hint = f"did you mean {near[0]}? Or give" if near else "give"
         raise UserError(
-            f"{where}: step {name!r} lacks {', '.join(missing)}; {hint} it a base, a kind of step"
+            f"{where}: step {name!r}{based} lacks {', '.join(missing)}; {hint} it a base, a kind of step"
         )
     if not _NAME.fullmatch(name):
         raise UserError(f"{where}: step name {name!r} must be lower-case letters, digits and underscores")
@@ -160,9 +164,9 @@ def check_facts(change: Change, name: str, facts: Mapping[str, Any], others: Ite
         if facts[what] not in known:
             if what in ("script", "kind") and isinstance(facts[what], str):
                 error = unknown_name(what, facts[what], map(str, known))
-                raise UserError(f"{where}: {error} (in step {name!r})")
+                raise UserError(f"{where}: {error} (in step {name!r}{based})")
             shown = ", ".join(map(str, known))
-            raise UserError(f"{where}: {what} of step {name!r} is {facts[what]!r}; use one of {shown}")
+            raise UserError(f"{where}: {what} of step {name!r}{based} is {facts[what]!r}; use one of {shown}")
 
 
 def check_paper(page: Page, where: str, paper: Mapping[str, Any], known: Iterable[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from tag2mask.artifacts import (
     SETTINGS_NAME,
     atomic_write_json,
     atomic_write_text,
-    sha256_file,
+    content_hash,
     sha256_json,
 )
 from tag2mask.core.errors import unknown_name
@@ -191,11 +190,11 @@ def _run_settings(step: Step, settings: Settings, dataset: Mapping[str, Any]) ->
         # a table of images calls its CSV of tags `csv`, every other data set `tags`
         key = "csv" if "csv" in dataset else "tags"
         found[f"{_DATASET}.{key}"] = Setting(settings.tags, "--tags")
-        hashes[Path(settings.tags).name] = _hash(Path(settings.tags))
+        hashes[Path(settings.tags).name] = content_hash(settings.tags)
     if step.trains and settings.weights:
         found[_WEIGHTS] = Setting(settings.weights, "--weights")
         if settings.weights not in ("imagenet", "none"):
-            hashes[Path(settings.weights).name] = _hash(Path(settings.weights))
+            hashes[Path(settings.weights).name] = content_hash(settings.weights)
     if settings.seed is not None:
         found["seed_everything"] = Setting(settings.seed, "--seed")
     return found, hashes
@@ -213,7 +212,7 @@ def _list_hashes(dataset: Mapping[str, Any], root: str | None) -> dict[str, str]
         if name.endswith(_LIST_FILES):
             for path in (Path(root or str(dataset.get("root") or ".")) / name, Path(name)):
                 if path.is_file():
-                    hashes[name] = _hash(path)
+                    hashes[name] = content_hash(path)
     return hashes
 
 
@@ -223,13 +222,3 @@ def _strings(value: Any) -> Iterable[str]:
     elif isinstance(value, Mapping | list):
         for item in value.values() if isinstance(value, Mapping) else value:
             yield from _strings(item)
-
-
-def _hash(path: Path) -> str:
-    stat = path.stat()
-    return _hash_once(path, stat.st_size, stat.st_mtime_ns)
-
-
-@cache
-def _hash_once(path: Path, size: int, changed: int) -> str:
-    return sha256_file(path)

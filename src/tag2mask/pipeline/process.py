@@ -1,4 +1,4 @@
-"""Child processes: output on the terminal and in a log, signals passed on; and one runner per run folder."""
+"""Child processes, with their output on the terminal and in a log; and one runner per run folder."""
 
 from __future__ import annotations
 
@@ -9,38 +9,22 @@ import json
 import os
 import select
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import IO, Any, NoReturn
+from types import TracebackType
+from typing import IO, NoReturn
 
-from tag2mask.core.errors import STOPPED_CODE, UserError
+from tag2mask.core.errors import UserError
+from tag2mask.pipeline.signals import PassedOn, Stopped, end_group
 
 LOCK_NAME = ".lock"
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 _NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
 """What flock says on a file system without locks, as NFS may be."""
 _POLL = 0.2  # seconds between looks at a child that is silent
-
-
-class Stopped(Exception):
-    """The runner was asked to stop by a signal.
-
-    Attributes:
-        code: exit code to end with: 75 where a cluster asks to stop, else that of a process that the
-            signal ends.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}")
-        asked = number in (signal.SIGTERM, signal.SIGUSR1)
-        self.code = STOPPED_CODE if asked else 128 + number
 
 
 class LineLog:
@@ -96,7 +80,7 @@ def run_child(words: Sequence[str], log: Path | None = None, keep_open: Sequence
     Raises:
         Stopped: we were asked to stop; the child has ended by then.
     """
-    with open(log, "a", encoding="utf-8") if log else nullcontext() as file:
+    with open(log, "a", encoding="utf-8") if log else nullcontext() as file, PassedOn() as signals:
         # a session of its own: the terminal's Ctrl-C reaches us only, and the child gets it once
         try:
             child = subprocess.Popen(
@@ -110,11 +94,11 @@ def run_child(words: Sequence[str], log: Path | None = None, keep_open: Sequence
             )
         except FileNotFoundError as error:
             raise UserError(f"cannot start {words[0]}: there is no such program here") from error
-        with _passing_on_signals(child) as received:
-            _copy_output(child, file)
-            code = child.wait()
-    if received:
-        raise Stopped(received[0])
+        signals.pass_to(child)
+        _copy_output(child, file)
+        code = child.wait()
+    if signals.received:
+        raise Stopped(signals.received[0])
     return code if code >= 0 else 128 - code
 
 
@@ -161,40 +145,10 @@ def _copy_output(child: subprocess.Popen[bytes], file: IO[str] | None) -> None:
         waiting = [s for s in waiting if s.pipe not in ready or s.copy()]
         if not ready and child.poll() is not None:
             # it has ended, but something that it started still holds a pipe
-            _end_group(child)
+            end_group(child)
             break
     for stream in streams:
         stream.close()
-
-
-@contextmanager
-def _passing_on_signals(child: subprocess.Popen[bytes]) -> Iterator[list[int]]:
-    received: list[int] = []
-
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        if len(received) == 1:
-            child.send_signal(number)
-            print("\nstopping: waiting for the step to end (once more to kill it)", file=sys.stderr)
-        else:
-            _end_group(child, signal.SIGTERM if len(received) == 2 else signal.SIGKILL)
-
-    before: dict[signal.Signals, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in _SIGNALS:
-            # one that is ignored (nohup, background jobs) stays ignored
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                before[number] = signal.signal(number, pass_on)
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _end_group(child: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, number)
 
 
 class RunLock:

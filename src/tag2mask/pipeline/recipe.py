@@ -212,7 +212,7 @@ def _step(
             sections += _sections(change)
     name = fill(facts.get("name", template), turn)
     facts["inputs"] = {k: fill(v, turn) for k, v in facts["inputs"].items() if v is not None}
-    check_facts(written[-1], name, facts, every)
+    check_facts(written[-1], name, facts, every, bases)
     return Step(
         name, facts["stage"], facts["script"], tuple(facts["commands"]), facts["kind"], facts["inputs"],
         tuple(kind.path.stem for kind in bases), backbone, tuple(sections),

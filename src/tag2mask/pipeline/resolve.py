@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from tag2mask.core.errors import UserError, unknown_name
 from tag2mask.core.library import FULL, Library
 from tag2mask.core.pages import Layer, Page, Setting, overlay
-from tag2mask.pipeline.form import PARTS, check_keys, part_settings
+from tag2mask.pipeline.form import PARTS, check_keys, mapping, part_settings
 from tag2mask.pipeline.recipe import Recipe, Step
 
 _BACKBONE = "model.init_args.backbone.name"
@@ -122,7 +122,7 @@ def _kind_layers(page: Page, step: Step) -> list[Layer]:
     layers = []
     for kind in step.bases:
         if kind in page.plain:
-            part = page.plain[kind]
+            part = mapping(page, kind, page.plain[kind])
             check_keys(page, kind, part, PARTS)
             layers.append(part_settings(page, kind, part))
     return layers

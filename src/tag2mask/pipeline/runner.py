@@ -10,7 +10,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tag2mask.artifacts import REPORT_NAME, SCORECARD_NAME, manifest_hash, read_alarms, read_manifest
+from tag2mask.artifacts import (
+    REPORT_NAME,
+    SCORECARD_NAME,
+    manifest_hash,
+    read_alarms,
+    read_manifest,
+    read_score,
+    remove_temporaries,
+)
 from tag2mask.core.alarms import Alarm
 from tag2mask.core.errors import STOPPED_CODE, UNUSABLE_CODE, UserError
 from tag2mask.core.plugins import is_trusted
@@ -18,17 +26,17 @@ from tag2mask.core.tables import duration
 from tag2mask.pipeline import launchers
 from tag2mask.pipeline.expected import outside_line
 from tag2mask.pipeline.plan import StepPlan
-from tag2mask.pipeline.process import RunLock, Stopped, run_child
+from tag2mask.pipeline.process import RunLock, run_child
 from tag2mask.pipeline.request import Request, resume_words
 from tag2mask.pipeline.scorecard import (
     alarm_line,
-    read_score,
     score_table,
     score_text,
     status_line,
     update_scorecard,
 )
 from tag2mask.pipeline.settings import changes, read_run, write_run
+from tag2mask.pipeline.signals import StopAtSignal, Stopped
 from tag2mask.pipeline.state import LOG_NAME, Action, copy_step, write_input
 from tag2mask.pipeline.submission import submit_run
 from tag2mask.pipeline.tasks import (
@@ -81,8 +89,12 @@ def run_recipe(request: Request, program: Sequence[str] = launchers.PROGRAM) -> 
     with RunLock(request.run_dir) as lock:
         if read_run(request.run_dir) != prepared.known:
             raise UserError(f"another runner has just changed {request.run_dir}; start again")
+        for folder in (request.run_dir, *(plan.folder for plan in prepared.plans.values())):
+            # Not below: a step clears away its own results' when it is started again.
+            remove_temporaries(folder, deep=False)
         try:
-            return _Runner(prepared, commands, lock.fd).run()
+            with StopAtSignal():
+                return _Runner(prepared, commands, lock.fd).run()
         except StepFailed as error:
             print(f"{error}\ngo on with: {shlex.join(resume_words(request))}", file=sys.stderr)
             return error.code

@@ -8,30 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from tag2mask.artifacts import (
-    SCORE_NAME,
     SCORECARD_NAME,
     Manifest,
     atomic_write_json,
     backbone_of,
     config_name,
     read_alarms,
-    read_json,
     read_manifest,
+    read_score,
 )
 from tag2mask.core.pages import read_page
 from tag2mask.core.tables import NOTHING, Table, duration, percent
 from tag2mask.pipeline.recipe import Recipe, Step
 from tag2mask.pipeline.settings import Settings
 from tag2mask.pipeline.state import is_complete
-
-
-def read_score(step_dir: Path) -> dict[str, Any] | None:
-    """The score of a step, or None if it has not been scored yet.
-
-    Raises:
-        UserError: the file is broken.
-    """
-    return read_json(step_dir / SCORE_NAME)
 
 
 def step_seconds(manifest: Manifest) -> float:
@@ -99,7 +89,7 @@ def _finished(run_dir: Path, step: Step) -> Manifest | None:
 def _existing(path: Path) -> dict[str, Any]:
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return plain if isinstance(plain, dict) else {}
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from tag2mask.artifacts import RUN_NAME, atomic_write_json
 from tag2mask.core.errors import UserError
@@ -60,7 +63,8 @@ _FREE = ("tags", "budget", "backbone", "weights", "seed", "rounds")
 
 def absolute(path: str | None) -> str | None:
     """The path without links and relative parts, or None."""
-    return None if path is None else str(Path(path).expanduser().resolve())
+    # not Path.resolve, which raises RuntimeError for a link that leads to itself
+    return None if path is None else os.path.realpath(Path(path).expanduser())
 
 
 def normalise(asked: Settings) -> Settings:
@@ -105,15 +109,24 @@ def read_run(run_dir: Path) -> Settings | None:
         plain = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(plain, dict) or not isinstance(plain.get("recipe"), str):
             raise TypeError("it names no recipe")
-        return Settings(**{f.name: plain[f.name] for f in fields(Settings) if f.name in plain})
+        known = {f.name: plain[f.name] for f in fields(Settings) if f.name in plain}
+        # as JSON, because an object of Python would have to be one of Settings already
+        return TypeAdapter(Settings).validate_json(json.dumps(known), strict=True)
     except FileNotFoundError:
         if run_dir.is_dir() and any(not _OURS.fullmatch(entry.name) for entry in run_dir.iterdir()):
             raise UserError(
                 f"{run_dir} is not empty and is no run folder; choose another --run-dir"
             ) from None
         return None
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"cannot read {path}: {error}; choose another --run-dir or mend the file") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise _unreadable(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise _unreadable(path, str(error)) from error
+
+
+def _unreadable(path: Path, why: str) -> UserError:
+    return UserError(f"cannot read {path}: {why}; choose another --run-dir or mend the file")
 
 
 def write_run(run_dir: Path, settings: Settings) -> None:

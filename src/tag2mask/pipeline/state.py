@@ -13,8 +13,10 @@ from typing import Any
 from tag2mask.artifacts import (
     ORIGINS_NAME,
     SETTINGS_NAME,
+    SOURCES_NAME,
     Manifest,
     atomic_write_json,
+    changed_sources,
     checkpoint_path,
     find_kind,
     read_manifest,
@@ -63,7 +65,7 @@ def decide(plan: StepPlan, parents: Mapping[str, str | None]) -> Decision:
         parents: hash of each input's manifest; None for one that has yet to be made.
 
     Raises:
-        UserError: the folder's manifest is broken.
+        UserError: the folder's manifest, or its record of the data set's files, is broken.
     """
     step, folder = plan.step, plan.folder
     manifest, records = read_manifest(folder), read_inputs(folder)
@@ -73,12 +75,19 @@ def decide(plan: StepPlan, parents: Mapping[str, str | None]) -> Decision:
     if unmade:
         return Decision(Action.AGAIN, step.commands, tuple(f"{name} is made first" for name in unmade))
     reasons = _differences(plan, {k: v for k, v in parents.items() if v}, manifest, records)
+    reasons = reasons or _changed_files(folder)
     if reasons:
         return Decision(Action.AGAIN, step.commands, tuple(reasons))
     pending = _pending(manifest, step)
     if manifest is not None and manifest.complete and not pending:
         return _heal(folder, manifest, step)
     return Decision(Action.GO_ON, pending or step.commands[-1:])
+
+
+def _changed_files(folder: Path) -> list[str]:
+    changed = changed_sources(folder / SOURCES_NAME)
+    more = f" and {len(changed) - 1} more files" if len(changed) > 1 else ""
+    return [f"{changed[0]}{more} has other content now"] if changed else []
 
 
 def _heal(folder: Path, manifest: Manifest, step: Step) -> Decision:
@@ -105,11 +114,23 @@ def read_inputs(folder: Path) -> dict[str, dict[str, Any]]:
     """What the commands of a step were started with: fingerprint and parts of each, {} if unknown."""
     try:
         plain = json.loads((folder / INPUTS_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    if not isinstance(plain, dict):
-        return {}
-    return {k: v for k, v in plain.items() if isinstance(v, dict) and "fingerprint" in v and "parts" in v}
+    return {k: v for k, v in plain.items() if _is_note(v)} if isinstance(plain, dict) else {}
+
+
+def _is_note(plain: Any) -> bool:
+    """Whether it has the form that `write_input` gives it; other notes tell nothing."""
+    if not isinstance(plain, dict) or not isinstance(plain.get("fingerprint"), str):
+        return False
+    parts = plain.get("parts")
+    tables = ("parents", "files", "settings")
+    return (
+        isinstance(parts, dict)
+        and all(isinstance(parts.get(name, {}), dict) for name in tables)
+        and isinstance(parts.get("options", []), list)
+        and all(isinstance(option, str) for option in parts.get("options", []))
+    )
 
 
 def write_input(folder: Path, command: str, fingerprint: str, parts: Mapping[str, Any]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tag2mask.artifacts import SCORE_NAME, manifest_hash
+from tag2mask.artifacts import RUN_NAME, SCORE_NAME, SCORE_SOURCES_NAME, changed_sources, manifest_hash
 from tag2mask.core.errors import UserError, unknown_name
 from tag2mask.core.library import FULL, dataset_config, open_library
 from tag2mask.pipeline.devices import check_batches
@@ -79,9 +79,27 @@ def prepare(request: Request) -> Prepared:
     Raises:
         UserError: see `run_recipe`.
     """
-    library = open_library()
     known = read_run(request.run_dir)
     settings = merge(request.run_dir, normalise(request.asked), known)
+    try:
+        return _prepare(request, known, settings)
+    except UserError as error:
+        names = ("data", "budget", "backbone")
+        remembered = [name for name in names if _is_from(known, request, name, error)]
+        if not remembered:
+            raise
+        place = f"{' and '.join(remembered)} of {request.run_dir / RUN_NAME}"
+        raise UserError(f"{error} (remembered as {place})") from error
+
+
+def _is_from(known: Settings | None, request: Request, name: str, error: UserError) -> bool:
+    """Whether an error is about a setting that the user has not given now, but the run folder remembers."""
+    remembered = getattr(known, name, None)
+    return remembered is not None and getattr(request.asked, name) is None and repr(remembered) in str(error)
+
+
+def _prepare(request: Request, known: Settings | None, settings: Settings) -> Prepared:
+    library = open_library()
     budget = settings.budget or FULL
     recipe = load_recipe(library, settings.recipe, settings.variant, settings.rounds, budget)
     check_sections(library, recipe)
@@ -179,7 +197,7 @@ def list_tasks(prepared: Prepared) -> list[Task]:
         elif decision.action not in (Action.SKIP, Action.MEND):
             made[step.name] = None
         kept = twin or (None if decision.action is Action.AGAIN else plan.folder)
-        scored = kept is not None and (kept / SCORE_NAME).is_file()
+        scored = kept is not None and _is_scored(kept)
         tasks.append(Task(number, plan, decision, parents, twin, step.score and not scored))
     return tasks
 
@@ -192,6 +210,11 @@ def require_batches(prepared: Prepared) -> None:
     """
     plans = [task.plan for task in list_tasks(prepared) if "fit" in task.commands]
     check_batches({plan.step.name: (plan.settings, plan.devices) for plan in plans})
+
+
+def _is_scored(folder: Path) -> bool:
+    """Whether the step has a score, made with the masks of now."""
+    return (folder / SCORE_NAME).is_file() and not changed_sources(folder / SCORE_SOURCES_NAME)
 
 
 def check_words(settings: Settings) -> list[str]:

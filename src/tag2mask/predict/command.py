@@ -90,8 +90,8 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"--min-region must be at least 1 pixel, got {args.min_region}")
     wanted = Wanted(args.overlay, args.scores, args.labelme, args.areas, tuple(args.coco), args.min_region)
     jobs = find_jobs(args.images, args.out)
-    folder = PredictionFolder(args.out, [job.name for job in jobs])
-    folder.spare(job.image for job in jobs)
+    folder = PredictionFolder(args.out, {job.name: job.image for job in jobs})
+    folder.spare()
     for job in jobs:
         read_size(job.image)
     variant = MULTI_SCALE_CRF if args.crf else MULTI_SCALE if args.multi_scale else SINGLE_SCALE

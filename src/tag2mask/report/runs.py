@@ -7,20 +7,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tag2mask.artifacts import (
-    IMAGE_SCORES_NAME,
-    METRICS_NAME,
     RUN_NAME,
-    SCORE_NAME,
     SCORECARD_NAME,
     Manifest,
     config_name,
+    read_image_scores,
     read_json,
     read_manifest,
+    read_metrics,
+    read_score,
 )
 from tag2mask.core import UserError
+from tag2mask.core.pages import read_page
 
 CAM_THRESHOLD = 0.3
 """Where neither the score nor the step names one."""
@@ -50,12 +49,12 @@ class Step:
     @property
     def image_scores(self) -> dict[str, float]:
         """Mean IoU of each image in [0, 1]; empty where images were not scored one by one."""
-        return (read_json(self.folder / IMAGE_SCORES_NAME) or {}) if self.scored else {}
+        return read_image_scores(self.folder) if self.scored else {}
 
     @property
     def cam_threshold(self) -> float:
         """Background threshold of maps without a background channel: that of the score, or of the step."""
-        noted = (read_json(self.folder / METRICS_NAME) or {}).get("cam_threshold", CAM_THRESHOLD)
+        noted = read_metrics(self.folder).get("cam_threshold", CAM_THRESHOLD)
         return float((self.score or {}).get("threshold") or noted)
 
     @property
@@ -108,13 +107,8 @@ def read_config(step: Step) -> dict[str, Any]:
     """
     for command in ("fit", "predict"):
         path = step.folder / config_name(command)
-        if not path.is_file():
-            continue
-        try:
-            plain = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from error
-        return plain if isinstance(plain, dict) else {}
+        if path.is_file():
+            return read_page(path).plain
     return {}
 
 
@@ -127,7 +121,7 @@ def _read_run(folder: Path, name: str) -> Run:
             continue
         manifest = read_manifest(inner)
         if manifest is not None:
-            steps.append(Step(inner.name, inner, manifest, read_json(inner / SCORE_NAME)))
+            steps.append(Step(inner.name, inner, manifest, read_score(inner)))
     if not steps:
         raise UserError(f"{folder} holds no step of a run (no folder in it has a manifest.json)")
     return Run(name, folder, read_json(folder / RUN_NAME) or {}, _in_order(steps), _paper(folder))

@@ -52,6 +52,7 @@ def step_identity(
         fingerprint=options.fingerprint,
         config_hash=config_hash(config),
         settings=model.settings() if isinstance(model, TrainableNetwork) else {},
+        sources=data.sources,
         checkpoint=f"checkpoints/{'last' if options.select_by == 'last' else 'best'}.ckpt" if trained else "",
     )
 

@@ -73,7 +73,7 @@ def _existing(source: Source, items: Sequence[Item], index: ImageIndex, skip: bo
     found: dict[str, Item] = {}
     missing = []
     for item in items:
-        path = index.find(item.image)
+        path = _find(index, item)
         if path is None:
             missing.append(item)
         elif path in found:
@@ -93,6 +93,13 @@ def _existing(source: Source, items: Sequence[Item], index: ImageIndex, skip: bo
     if extra and not source.form.startswith("a folder"):
         source.notes.append(f"{extra} images in {index.root} are not named: left out")
     return list(found.values())
+
+
+def _find(index: ImageIndex, item: Item) -> str | None:
+    try:
+        return index.find(item.image)
+    except UserError as error:
+        raise UserError(f"{item.where}: {error}") from None
 
 
 def _tagged(source: Source, items: Sequence[Item], choices: Choices) -> list[Item]:

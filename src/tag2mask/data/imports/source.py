@@ -10,6 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from tag2mask.artifacts.labels import PICTURE_DAMAGE
 from tag2mask.core import UserError
 from tag2mask.data.image_folder import ImageFolder, file_stem
 from tag2mask.data.tag_columns import is_image_name
@@ -111,7 +112,7 @@ def _is_image(path: Path) -> bool:
     try:
         with Image.open(path):
             return True
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except PICTURE_DAMAGE:
         return False
 
 

@@ -15,9 +15,10 @@ from tqdm import tqdm
 from tag2mask.artifacts.files import atomic_write_text
 from tag2mask.artifacts.labels import save_labels
 from tag2mask.core import IGNORE, UserError, map_threads
+from tag2mask.data.id_lists import read_ids
 from tag2mask.data.official.counts import SBD_COUNTS, VOC_COUNTS, compare
-from tag2mask.data.tags import read_xml
-from tag2mask.data.voc import LISTS, SBD_MASKS, TAGS, TRAIN_AUG, VOC, read_id_list
+from tag2mask.data.tags import image_stem, read_xml
+from tag2mask.data.voc import LISTS, SBD_MASKS, TAGS, TRAIN_AUG, VOC
 
 _SBD_PARTS = (Path("."), Path("dataset"), Path("benchmark_RELEASE/dataset"))
 """Where `cls` may lie below the folder that the user names."""
@@ -127,4 +128,4 @@ def _ids(root: Path, split: str) -> list[str]:
             f"{root} is not VOC 2012's folder (no JPEGImages or no {LISTS}/{split}.txt): "
             "name VOCdevkit/VOC2012"
         )
-    return read_id_list(path)
+    return read_ids(path, image_stem)

@@ -1,0 +1,125 @@
+"""Files of the data set that a result was made from: told by size and time, by content where these differ."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+
+from tag2mask.artifacts.files import atomic_write_text, read_json, sha256_file
+from tag2mask.core.errors import UserError
+from tag2mask.core.threads import map_threads
+
+_THREADS = 8  # opening files takes time on network disks, which threads overlap
+
+Facts = list[int | str]
+"""Size in bytes, time of the last change in nanoseconds, SHA-256."""
+
+
+def note_sources(
+    path: Path,
+    files: Iterable[str | os.PathLike[str]],
+    known: Iterable[Path] = (),
+    replace: bool = False,
+) -> None:
+    """Add files to a record of sources.
+
+    Args:
+        path: the record; it need not be there.
+        files: what is read now.
+        known: other records; files that stand there with the same size and time are not read again.
+        replace: files of the record that have changed are noted anew, if they are among `files`.
+
+    Raises:
+        UserError: a file is missing, or one of the record has changed and may not be replaced.
+    """
+    before = _read(path)
+    changed = _changed(before)
+    if changed and not replace:
+        raise UserError(
+            f"{changed[0]} has changed since {path.parent} was begun: "
+            "move that folder away, or give another --step-dir"
+        )
+    noted = {name: facts for record in known for name, facts in _read(record).items()} | before
+    names = list(dict.fromkeys(os.path.abspath(file) for file in files))
+    facts = map_threads(lambda name: _facts(name, noted.get(name)), names, _THREADS)
+    # Not indented, unlike what people read: with 100,000 files that takes seconds.
+    record = before | dict(zip(names, facts, strict=True))
+    atomic_write_text(path, json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n")
+
+
+def changed_sources(path: Path) -> list[str]:
+    """Files of a record whose content is another one now; one that is gone has not changed.
+
+    Args:
+        path: the record; without one nothing is known to have changed.
+
+    Raises:
+        UserError: the record is broken.
+    """
+    return _changed(_read(path))
+
+
+def content_hash(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file, computed once for each size and time of it."""
+    found = os.stat(path)
+    return _hash_once(os.fspath(path), found.st_size, found.st_mtime_ns)
+
+
+def _changed(record: Mapping[str, Facts]) -> list[str]:
+    names = list(record)
+    # In a few large shares: a thread's task costs more than a look at a file of a local disk.
+    shares = [names[start::_THREADS] for start in range(_THREADS)]
+    found = map_threads(lambda share: {n for n in share if _differs(n, record[n])}, shares, _THREADS)
+    changed = set[str]().union(*found)
+    return [name for name in names if name in changed] if changed else []
+
+
+def _differs(name: str, facts: Facts) -> bool:
+    now = _stat(name)
+    if now is None or list(now) == facts[:2]:
+        return False
+    return now[0] != facts[0] or _hash_once(name, *now) != facts[2]
+
+
+def _facts(name: str, noted: Facts | None) -> Facts:
+    now = _stat(name)
+    if now is None:
+        raise UserError(f"{name} does not exist: check the data root and the lists of the data set")
+    if noted is not None and list(now) == noted[:2]:
+        return noted
+    return [*now, _hash_once(name, *now)]
+
+
+def _stat(name: str) -> tuple[int, int] | None:
+    """Size and time of a file; None for one that is gone or is no file of bytes (a pipe would not end)."""
+    try:
+        found = os.stat(name)
+    except OSError:
+        return None
+    return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
+
+
+@cache
+def _hash_once(name: str, size: int, changed: int) -> str:
+    return sha256_file(name)
+
+
+def _read(path: Path) -> dict[str, Facts]:
+    record = read_json(path) or {}
+    if not all(_is_whole(facts) for facts in record.values()):
+        raise UserError(f"{path} is not a record of files; delete it and run the step again")
+    return record
+
+
+def _is_whole(facts: object) -> bool:
+    return (
+        isinstance(facts, list)
+        and len(facts) == 3
+        and isinstance(facts[0], int)
+        and isinstance(facts[1], int)
+        and isinstance(facts[2], str)
+    )

@@ -1,0 +1,71 @@
+"""The record of the files of a data set that results were made from."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tag2mask.artifacts import SOURCES_NAME, changed_sources, note_sources
+from tag2mask.core import UserError
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Path:
+    for name in "ab":
+        (tmp_path / f"{name}.jpg").write_bytes(name.encode() * 4)
+    note_sources(tmp_path / "cam" / SOURCES_NAME, [tmp_path / "a.jpg", tmp_path / "b.jpg"])
+    return tmp_path / "cam" / SOURCES_NAME
+
+
+def _write(path: Path, content: bytes, time: int = 0) -> None:
+    path.write_bytes(content)
+    os.utime(path, ns=(time, time))
+
+
+def test_other_content_is_found_and_another_time_is_not(record: Path, tmp_path: Path) -> None:
+    assert changed_sources(record) == []
+    _write(tmp_path / "a.jpg", b"aaaa")
+    assert changed_sources(record) == []
+    _write(tmp_path / "a.jpg", b"aaaA", 1)
+    assert changed_sources(record) == [str(tmp_path / "a.jpg")]
+    _write(tmp_path / "b.jpg", b"bbbbb")
+    assert changed_sources(record) == [str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg")]
+    (tmp_path / "a.jpg").unlink()
+    assert changed_sources(record) == [str(tmp_path / "b.jpg")]
+    assert changed_sources(tmp_path / "walk" / SOURCES_NAME) == []
+
+
+def test_what_inputs_noted_is_not_read_again(record: Path, tmp_path: Path) -> None:
+    # same size and time, so that only reading it would tell
+    before = (tmp_path / "a.jpg").stat().st_mtime_ns
+    _write(tmp_path / "a.jpg", b"AAAA", before)
+    walk = tmp_path / "walk" / SOURCES_NAME
+    note_sources(walk, [tmp_path / "a.jpg"], known=[record, tmp_path / "none.json"])
+    assert json.loads(walk.read_text()).items() <= json.loads(record.read_text()).items()
+
+
+def test_a_step_goes_on_with_the_same_files_only(record: Path, tmp_path: Path) -> None:
+    (tmp_path / "c.jpg").write_bytes(b"c")
+    note_sources(record, [tmp_path / "c.jpg"])
+    assert len(json.loads(record.read_text())) == 3
+    _write(tmp_path / "a.jpg", b"another")
+    with pytest.raises(UserError, match=r"a\.jpg has changed since .*cam was begun"):
+        note_sources(record, [tmp_path / "c.jpg"])
+    note_sources(record, [tmp_path / "b.jpg"], replace=True)
+    assert changed_sources(record) == [str(tmp_path / "a.jpg")]
+    note_sources(record, [tmp_path / "a.jpg"], replace=True)
+    assert changed_sources(record) == []
+
+
+def test_missing_files_and_broken_records_are_named(record: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"z\.jpg does not exist"):
+        note_sources(record, [tmp_path / "z.jpg"])
+    record.write_text('{"/dev/zero": [0, 0, ""]}')
+    assert changed_sources(record) == []  # no file of bytes: it is not read
+    for broken in ('{"a.jpg": [1, 2]}', '{"a.jpg": "x"}', '{"a.jpg": [1, 2, 3]}', "[]", "{"):
+        record.write_text(broken)
+        with pytest.raises(UserError, match=str(record)):
+            changed_sources(record)
