@@ -26,7 +26,7 @@ STEP_ARGS = $(if $(ARGS),-- $(ARGS))
 .DEFAULT_GOAL := help
 # The stages build on each other, so `make -j stage1 stage2 stage3` runs them in order too.
 .NOTPARALLEL:
-.PHONY: help setup demo test stage1 stage2 stage3 report lint format typecheck imports lock notebooks clean
+.PHONY: help setup demo test stage1 stage2 stage3 report lint format typecheck imports lock notebooks docs clean
 
 help: ## list the targets
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -81,7 +81,7 @@ imports: setup ## import-linter: which package may import which
 lock: ## install the newest versions that pyproject.toml admits and write them to constraints.txt
 	rm -rf build/lock
 	$(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install --disable-pip-version-check ".[dev,pydensecrf,notebooks]"
+	build/lock/bin/python -m pip install --disable-pip-version-check ".[dev,pydensecrf,notebooks,docs]"
 	{ grep '^#' constraints.txt; build/lock/bin/python -m pip freeze --all --exclude tag2mask --exclude pip; } > build/constraints.txt
 	mv build/constraints.txt constraints.txt
 	rm -rf build/lock
@@ -89,6 +89,11 @@ lock: ## install the newest versions that pyproject.toml admits and write them t
 notebooks: setup ## execute notebooks/*.py (after `demo` in seconds) and write the .ipynb beside them
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[notebooks]"
 	PYTHONWARNINGS="ignore:IProgress" $(BIN)/jupytext --to ipynb --run-path . --execute notebooks/*.py
+
+docs: setup ## build the site of docs/ into build/docs; a link to nowhere is an error
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[docs]"
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict -q
+	@echo "docs: open build/docs/index.html"
 
 clean: ## remove caches and build outputs; runs and the virtual environment stay
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -21,6 +21,7 @@ from tag2mask.backbones import BackboneSpec
 from tag2mask.backbones.base import cells, scaled_side
 from tag2mask.cli import main
 from tag2mask.core import ClassList, UserError
+from tag2mask.export import formats
 from tag2mask.export.check import CHECKED_SIZES, compare
 from tag2mask.export.network import WholeNetwork
 from tag2mask.heads import HeadSpec
@@ -165,6 +166,20 @@ def test_what_cannot_be_exported(
     assert "--out" in capsys.readouterr().err
     assert main(["export", str(alone), "--format", "safetensors", "--out", str(tmp_path / "o")]) == 0
     assert "Nothing is known of the training" in (tmp_path / "o" / "README.md").read_text()
+
+
+def test_a_network_that_torch_cannot_trace_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(path: Path) -> None:
+        path.write_bytes(b"half")
+        raise AssertionError("Guard failed: image.size()\nmore")
+
+    monkeypatch.setattr(formats, "savers", lambda *_: {"torch": fail})
+    run = make_run(tmp_path / "run")
+    assert main(["export", str(run), "--format", "torch"]) == 2
+    said = "model.pt2 cannot be made of this network (AssertionError: Guard failed: image.size()): leave"
+    assert said in capsys.readouterr().err and not list((run / "export").iterdir())
 
 
 def test_without_the_extra(

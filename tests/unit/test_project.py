@@ -188,3 +188,18 @@ def test_executed_notebooks_are_those_of_their_scripts(script: Path) -> None:
     code = [cell for cell in executed["cells"] if cell["cell_type"] == "code"]
     assert ["".join(cell["source"]).strip() for cell in code] == _code_of_script(script)
     assert all(cell["execution_count"] for cell in code), "run `make demo notebooks`"
+
+
+def test_every_page_is_part_of_the_site_and_links_lead_somewhere() -> None:
+    """What `make docs` checks too, which needs packages that the tests do without."""
+    docs = ROOT / "docs"
+    nav = json.dumps(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"])
+    pages = sorted(docs.rglob("*.md"))
+    assert [str(p.relative_to(docs)) for p in pages if f'"{p.relative_to(docs)}"' not in nav] == []
+    links = [
+        (page, link)
+        for page in pages
+        for link in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    ]
+    assert len(links) > 40
+    assert [f"{page.name}: {link}" for page, link in links if not (page.parent / link).is_file()] == []

@@ -62,6 +62,7 @@ from tag2mask.artifacts.provenance import collect_versions, git_commit
 from tag2mask.artifacts.regions import load_regions, save_regions
 from tag2mask.artifacts.score import read_image_scores, read_metrics, read_score
 from tag2mask.artifacts.sources import changed_sources, content_hash, note_sources
+from tag2mask.artifacts.tracking import is_offline, read_settings, refuse_secrets, wandb_identity
 
 __all__ = [
     "IMAGE_SCORES_NAME",
@@ -95,6 +96,7 @@ __all__ = [
     "disk_trouble",
     "find_kind",
     "git_commit",
+    "is_offline",
     "kind_names",
     "labels_png",
     "load_confidence",
@@ -111,6 +113,8 @@ __all__ = [
     "read_manifest",
     "read_metrics",
     "read_score",
+    "read_settings",
+    "refuse_secrets",
     "register_kind",
     "remove_temporaries",
     "require_own",
@@ -125,5 +129,6 @@ __all__ = [
     "sha256_file",
     "sha256_json",
     "voc_palette",
+    "wandb_identity",
     "write_manifest",
 ]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tag2mask.artifacts.files import atomic_write_bytes, reading, safe_join
 from tag2mask.core.classes import ClassList
@@ -56,7 +59,7 @@ def load_maps(folder: str | Path, image_id: str, classes: ClassList) -> ScoreMap
     path = safe_join(folder, f"{image_id}{MAPS_SUFFIX}")
     with reading(path, "maps"), np.load(path, allow_pickle=False) as stored:
         keys = (*_KEYS[:2], _OLD_SIZE) if _OLD_SIZE in stored else _KEYS
-        maps, ids, size = (stored[key] for key in keys)
+        maps, ids, size = (_array(stored, key) for key in keys)
         fits = (
             maps.ndim == 3 and min(maps.shape[1:]) > 0 and ids.shape == maps.shape[:1] and size.shape == (2,)
         )
@@ -67,3 +70,12 @@ def load_maps(folder: str | Path, image_id: str, classes: ClassList) -> ScoreMap
             raise ValueError("a score is not finite, or the size is not that of an image")
     indices = classes.indices(ids.tolist(), str(path))
     return ScoreMaps(image_id, maps.astype(np.float32), indices, (int(size[0]), int(size[1])))
+
+
+def _array(stored: Mapping[str, npt.NDArray[Any]], key: str) -> npt.NDArray[Any]:
+    """An array of a file of maps."""
+    try:
+        return stored[key]
+    except SystemError:
+        # NumPy parses the header as Python, which 3.11 may fail to do in several threads at once (gh-106905).
+        return stored[key]

@@ -9,6 +9,7 @@ from tag2mask.callbacks.random_state import RandomState
 from tag2mask.callbacks.recorder import StepIdentity, StepRecorder
 from tag2mask.callbacks.running_mean import RunningMean
 from tag2mask.callbacks.stop import StopOnSignal, StoppedBySignal, stopping_on_signals
+from tag2mask.callbacks.throughput import Throughput
 from tag2mask.callbacks.wandb_run import WandbRun
 from tag2mask.callbacks.writer import PredictionWriter
 
@@ -25,6 +26,7 @@ __all__ = [
     "StopOnSignal",
     "StopWhenNotFinite",
     "StoppedBySignal",
+    "Throughput",
     "WandbRun",
     "WholeFiles",
     "newest_checkpoint",

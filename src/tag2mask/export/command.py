@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,12 +103,29 @@ def _write(model: SegmentationModel, formats: list[str], folder: Path, known: Ma
     for name in formats:
         file = FORMATS[name][0]
         print(f"writing {file} ...", flush=True)
-        save[name](folder / file)
-        for found in compare(model, writers.RUNNERS[name](folder / file), file):
+        with _exporting(file):
+            save[name](folder / file)
+            agreements = compare(model, writers.RUNNERS[name](folder / file), file)
+        for found in agreements:
             size = f"{found.size[0]} x {found.size[1]}"
             rows.append([file, size, f"{found.error:.1e}", f"{100 * found.equal:.2f} %"])
     note = "Beside the checkpoint, on made-up images: largest difference of a probability, equal labels."
     return Table(["file", "image", "scores differ by", "labels equal"], rows, note=note)
+
+
+@contextlib.contextmanager
+def _exporting(file: str) -> Iterator[None]:
+    """Turn what torch cannot trace into one message: its exporters raise errors of many kinds."""
+    try:
+        yield
+    except (UserError, OSError):
+        raise
+    except Exception as error:
+        why = str(error).strip().split("\n")[0][:200]
+        raise UserError(
+            f"{file} cannot be made of this network ({type(error).__name__}: {why}): leave this format out "
+            "with --format; safetensors takes every network"
+        ) from error
 
 
 def _publish(out: Path, aside: Path, source: Source, known: Mapping[str, Any], checks: Table) -> None:

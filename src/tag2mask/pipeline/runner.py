@@ -21,6 +21,8 @@ from tag2mask.artifacts import (
 )
 from tag2mask.core.alarms import Alarm
 from tag2mask.core.errors import STOPPED_CODE, UNUSABLE_CODE, UserError
+from tag2mask.core.library import open_library
+from tag2mask.core.pages import read_page
 from tag2mask.core.plugins import is_trusted
 from tag2mask.core.tables import duration
 from tag2mask.pipeline import launchers
@@ -47,6 +49,9 @@ from tag2mask.pipeline.tasks import (
     prepare,
     require_batches,
 )
+
+WANDB_LOGGER = "tag2mask.callbacks.WandbRun"
+"""With this logger, a run ends with its scores being brought there."""
 
 
 class StepFailed(Exception):
@@ -140,6 +145,17 @@ class _Commands:
         """The command that writes the report."""
         return [*self.program, "report", str(self.run_dir), *self.data_class]
 
+    def track(self) -> list[str]:
+        """The command that brings the scores to Weights & Biases; [] where another logger is chosen."""
+        name = self.prepared.request.extras.logger
+        if not name:
+            return []
+        path = open_library().find("logger", name)
+        logger = (read_page(path).plain.get("trainer") or {}).get("logger")
+        if not isinstance(logger, dict) or logger.get("class_path") != WANDB_LOGGER:
+            return []
+        return [*self.program, "wandb", str(self.run_dir), "--config", str(path), *self.data_class]
+
     def show(self) -> None:
         """Print every command that would be started, each under a line on its step."""
         if self.prepared.request.check:
@@ -154,7 +170,9 @@ class _Commands:
                 print(shlex.join(self.wrap(task.plan.words(command, fingerprint), task.plan.devices)))
             if task.scores:
                 print(shlex.join(self.score(task)))
-        print(shlex.join(self.report()))
+        for words in (self.report(), self.track()):
+            if words:
+                print(shlex.join(words))
 
 
 class _Runner:
@@ -190,6 +208,10 @@ class _Runner:
             )
             return 1
         print(f"report: {self.run_dir / REPORT_NAME}")
+        track = self.commands.track()
+        if track and self._start(track):
+            print(f"the scores are not in Weights & Biases; again with: {shlex.join(track)}", file=sys.stderr)
+            return 1
         if card["alarms"]:
             print(alarm_line(card), flush=True)
         return 0

@@ -154,17 +154,27 @@ def _map_pictures(
     maps = [resize_map(values, (image.shape[0], image.shape[1])) for values in scores.maps]
     if not maps:
         return []
-    winner = np.array(scores.classes, np.uint8)[np.stack(maps).argmax(0)]
+    labels = classes.to_ids(cut_maps(maps, scores.classes, threshold))
     if 0 in scores.classes:
-        return [_labels(title, image, classes.to_ids(winner))]
+        return [_labels(title, image, labels)]
     heat = [
         Picture(f"{title}: {classes.all_names[index]}", data_uri(heat_picture(image, values)))
         for index, values in zip(scores.classes, maps, strict=True)
     ]
-    labels = classes.to_ids(np.where(np.max(maps, axis=0) > threshold, winner, 0).astype(np.uint8))
     colours = [hex_colour(classes.all_ids[index]) for index in scores.classes]
     cut = Cut(maps_uri(list(scores.maps), MAP_SIDE), colours, threshold)
     return [*heat, replace(_labels(f"{title} above {threshold:.2f}", image, labels), cut=cut)]
+
+
+def cut_maps(
+    maps: Sequence[npt.NDArray[np.float32]], classes: Sequence[int], threshold: float
+) -> npt.NDArray[np.uint8]:
+    """The class index of the highest map (h, w); without a background map, 0 up to the threshold."""
+    winner: npt.NDArray[np.uint8] = np.array(classes, np.uint8)[np.stack(maps).argmax(0)]
+    if 0 in classes:
+        return winner
+    winner[np.max(maps, axis=0) <= threshold] = 0
+    return winner
 
 
 def _truth(dataset: ImageSet, image: RGB, image_id: str) -> list[Picture]:

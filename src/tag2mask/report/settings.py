@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tag2mask.artifacts import ORIGINS_NAME, SETTINGS_NAME, backbone_of, read_json
-from tag2mask.core.pages import flatten, read_page, setting_text
+from tag2mask.artifacts import ORIGINS_NAME, backbone_of, read_json, read_settings
+from tag2mask.core.pages import flatten, setting_text
 from tag2mask.core.tables import NOTHING, Table
 from tag2mask.report.runs import Run, Step, read_config
 from tag2mask.report.tables import by_run
@@ -38,10 +38,8 @@ def origin_tables(runs: Sequence[Run]) -> list[Table]:
 
 def step_settings(step: Step) -> Iterator[tuple[str, str]]:
     """Path and value of each setting that the runner started the step with; none for one started by hand."""
-    path = step.folder / SETTINGS_NAME
-    if path.is_file():
-        for name, value in flatten(read_page(path).plain):
-            yield name, setting_text(value)
+    for name, value in flatten(read_settings(step.folder)):
+        yield name, setting_text(value)
 
 
 def _all_settings(run: Run) -> Iterator[tuple[str, str]]:

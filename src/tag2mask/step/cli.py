@@ -34,6 +34,7 @@ from tag2mask.callbacks import (
     StepRecorder,
     StopOnSignal,
     StopWhenNotFinite,
+    Throughput,
     WholeFiles,
     newest_checkpoint,
     stopping_on_signals,
@@ -140,7 +141,7 @@ class StepCLI(LightningCLI):
             writer = PredictionWriter(identity.folder / "out", find_kind(identity.kind), identity.classes)
             return [writer, StepRecorder(identity, writer), StopOnSignal()]
         callbacks: list[pl.Callback] = [StopWhenNotFinite(), CamPanels(), StepRecorder(identity)]
-        callbacks += [RandomState(), StopOnSignal(), LastCheckpoint(identity.folder)]
+        callbacks += [RandomState(), StopOnSignal(), Throughput(), LastCheckpoint(identity.folder)]
         if self.options.trainer.log_every_n_steps is None:
             callbacks.append(LogSteps())
         if self.options.select_by != "last":
