@@ -16,7 +16,8 @@ def test_psa_reads_in_one_screen_and_a_half() -> None:
 
 
 def test_nothing_but_pages_lies_there() -> None:
-    folders = {"recipes", "steps", "budgets", "backbones", "data", "logger"}
+    folders = {"recipes", "steps", "budgets", "backbones", "data", "logger", "cluster", "sweeps"}
     assert {path.name for path in CONF.iterdir()} == folders
     lists = {path.name for path in CONF.rglob("*") if path.is_file() and path.suffix != ".yaml"}
-    assert lists == {"train.txt", "val.txt", "train-500.txt", "holdout.txt"}  # the images of voc-animals
+    # the images of voc-animals, and what a sweep starts for a trial
+    assert lists == {"train.txt", "val.txt", "train-500.txt", "holdout.txt", "trial.sh"}

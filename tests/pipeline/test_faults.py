@@ -114,7 +114,15 @@ def _start(script: str, words: list[str], kill: int) -> subprocess.CompletedProc
     model = STEPS[script]["model"]["class_path"].rpartition(".")[2]
     environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-c", KILLED, model, str(kill), script, *words]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, env=environment, timeout=300, check=False,
+        preexec_fn=_listen,
+    )  # fmt: skip
+
+
+def _listen() -> None:
+    """A job in the background of a shell ignores SIGINT, and so do the processes that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _weights(step: Path) -> dict[str, torch.Tensor]:

@@ -709,9 +709,9 @@ def test_devices_that_cannot_share_a_batch_are_refused_with_those_that_can(bench
         bench.run(extras=replace(extras, devices=Devices(4, 3)), dry_run=True)
     overrides["model"]["trainer.devices"] = 5
     assert bench.run(extras=extras) == 0
-    stages = {_named(c): c for c in bench.calls() if c[0] == "stage"}
-    assert _option(stages["cam:fit"], "--trainer.devices") == "8"
-    assert _option(stages["model:fit"], "--trainer.devices") == "5"
+    steps = {_named(c): c for c in bench.calls() if c[0] == "step"}
+    assert _option(steps["cam:fit"], "--trainer.devices") == "8"
+    assert _option(steps["model:fit"], "--trainer.devices") == "5"
     # neither the devices of a run nor those of a step change what it is
     del overrides["model"]["trainer.devices"]
     assert bench.run(extras=replace(extras, devices=Devices(3))) == 0

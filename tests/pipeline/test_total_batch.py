@@ -72,6 +72,8 @@ def test_devices_change_nothing(runs: Path, step: str, world: int) -> None:
     for one, other in zip(*rows, strict=True):
         assert one.keys() == other.keys()
         for name in one:
+            if name.startswith("speed/"):
+                continue
             # float32 sums in another order
             assert _number(other[name]) == pytest.approx(_number(one[name]), abs=1e-6, nan_ok=True), name
     weights = [

@@ -56,6 +56,7 @@ class ImageData(LightningDataModule):
         self.predict_batch = predict_batch
         self.num_workers = num_workers
         self.done: ResultFiles | None = None
+        self._epoch = 0
         self._train: Dataset[dict[str, Any]] | None = None
 
     @property
@@ -118,8 +119,25 @@ class ImageData(LightningDataModule):
         total, processes = self.batch_size, self._processes()
         at_once = images_at_once(total, processes.count, self._collected())
         return train_loader(
-            self._train, total, at_once, processes, self.num_workers, self.collate, self._on_gpu()
+            self._train,
+            total,
+            at_once,
+            processes,
+            self.num_workers,
+            self.collate,
+            self._on_gpu(),
+            self._epoch,
         )
+
+    def state_dict(self) -> dict[str, Any]:
+        """For checkpoints: the epoch that a training which goes on begins with."""
+        trainer = self.trainer
+        epoch = 0 if trainer is None else vars(trainer.fit_loop.epoch_progress.current)["processed"]
+        return {"epoch": int(epoch)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the epoch over: Lightning asks for the loader before its loops know theirs."""
+        self._epoch = int(state_dict["epoch"])
 
     def predict_dataloader(self) -> DataLoader[ImageSample]:
         """Whole images of the predict split, in the order of its list, as lists of `ImageSample`."""

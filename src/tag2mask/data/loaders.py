@@ -34,10 +34,12 @@ class TotalBatches(DistributedSampler[Any]):
         images: the training set.
         total: images of a step in all processes together; each takes the same number of them.
         processes: who shares them.
+        epoch: the first one. Loader processes fetch images before Lightning calls ``set_epoch``.
     """
 
-    def __init__(self, images: Dataset[Any], total: int, processes: Processes) -> None:
+    def __init__(self, images: Dataset[Any], total: int, processes: Processes, epoch: int = 0) -> None:
         super().__init__(images, processes.count, processes.rank, seed=int(os.environ.get(_SEED, "0")))
+        self.epoch = epoch
         self._used = len(cast(Sized, images)) // total * total
 
     def __len__(self) -> int:
@@ -108,6 +110,7 @@ def train_loader(
     num_workers: int,
     collate: Callable[[list[Any]], Any] | None = None,
     pin_memory: bool = False,
+    epoch: int = 0,
 ) -> DataLoader[T_co]:
     """Shuffled full batches, see `TotalBatches`.
 
@@ -121,11 +124,12 @@ def train_loader(
         num_workers: loader processes.
         collate: what makes a batch of samples; None stacks them.
         pin_memory: as in torch.
+        epoch: the first one, of a training that goes on.
     """
     return DataLoader(
         Seeded(images),
         batch_size=at_once,
-        sampler=TotalBatches(images, total, processes),
+        sampler=TotalBatches(images, total, processes, epoch),
         num_workers=num_workers,
         pin_memory=pin_memory,
         collate_fn=collate,

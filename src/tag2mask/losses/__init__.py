@@ -5,6 +5,7 @@ from tag2mask.losses.colour_affinity import ColourAffinityLoss, colour_affinity_
 from tag2mask.losses.dense_energy import DenseEnergyLoss, dense_energy_loss
 from tag2mask.losses.generalised_cross_entropy import GeneralisedCrossEntropy, generalised_cross_entropy
 from tag2mask.losses.over_processes import known_cross_entropy, mean_over_processes, mean_where
+from tag2mask.losses.precision import at_least_float32
 from tag2mask.losses.region_smoothness import RegionSmoothnessLoss, region_smoothness_loss
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "GeneralisedCrossEntropy",
     "RegionSmoothnessLoss",
     "affinity_loss",
+    "at_least_float32",
     "colour_affinity_loss",
     "dense_energy_loss",
     "generalised_cross_entropy",

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from tag2mask.core import map_threads
+from tag2mask.losses.precision import at_least_float32
 from tag2mask.ops.all_pairs import colour_kernels as kernels
 from tag2mask.ops.all_pairs import feature_distances, row_stripes
 from tag2mask.ops.engine import Engine, use_kernels
@@ -74,7 +75,7 @@ def colour_affinity_loss(
         0.0
     """
     _check(features, images, reading, norm, size)
-    maps, colours = (v.to(torch.promote_types(v.dtype, torch.float32)) for v in (features, images))
+    maps, colours = (at_least_float32(v) for v in (features, images))
     if size is not None:
         maps, colours = (F.interpolate(v, size, mode="bilinear", antialias=True) for v in (maps, colours))
     if _compiled(engine, maps, colours):

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from tag2mask.core import IGNORE
 from tag2mask.losses.over_processes import known_cross_entropy, mean_over_processes
+from tag2mask.losses.precision import at_least_float32
 
 
 def generalised_cross_entropy(logits: Tensor, labels: Tensor, q: float) -> Tensor:
@@ -37,7 +38,7 @@ def generalised_cross_entropy(logits: Tensor, labels: Tensor, q: float) -> Tenso
         raise ValueError(f"q must lie in 0..1, got {q}")
     if q == 0:
         return known_cross_entropy(logits, labels)
-    entropy = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="none")
+    entropy = F.cross_entropy(at_least_float32(logits), labels, ignore_index=IGNORE, reduction="none")
     known = labels != IGNORE
     return mean_over_processes(-torch.expm1(-q * entropy[known]).sum(), known.sum()) / q
 

@@ -7,6 +7,7 @@ from torch import Tensor, distributed
 from torch.nn import functional as F
 
 from tag2mask.core import IGNORE
+from tag2mask.losses.precision import at_least_float32
 
 
 def over_processes(sums: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
@@ -53,7 +54,7 @@ def known_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
     Shape: logits (N, C, ...), labels (N, ...) int64 with 255 where nothing is known -> scalar.
     """
-    total = F.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="sum")
+    total = F.cross_entropy(at_least_float32(logits), labels, ignore_index=IGNORE, reduction="sum")
     return mean_over_processes(total, (labels != IGNORE).sum())
 
 

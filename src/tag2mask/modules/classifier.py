@@ -13,6 +13,7 @@ from tag2mask.backbones import Backbone, BackboneSpec, fold_batchnorm
 from tag2mask.core import ImageSample, ScoreMaps, TrainBatch, UserError
 from tag2mask.core.alarms import ABOVE_CHANCE_METRIC, SPREAD_METRIC
 from tag2mask.heads import CAMHead
+from tag2mask.losses import at_least_float32
 from tag2mask.metrics import AboveChance, ScoreSpread, TagAveragePrecision, ThresholdSweep, tag_f1
 from tag2mask.modules.base import TrainableNetwork
 from tag2mask.modules.optim import Optimization
@@ -131,7 +132,7 @@ class Classifier(Predictor, TrainableNetwork):
 
     def training_step(self, batch: TrainBatch, batch_index: int) -> Tensor:
         """The classification loss of a batch of crops with the tags of their images."""
-        loss: Tensor = self.loss(self(batch["image"]).float(), batch["tags"])
+        loss: Tensor = self.loss(at_least_float32(self(batch["image"])), batch["tags"])
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["image"]))
         return loss
 

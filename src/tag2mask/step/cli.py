@@ -9,7 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from jsonargparse import dict_to_namespace
+from jsonargparse import Namespace
 from lightning_fabric.plugins import CheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
@@ -230,7 +230,9 @@ def _with_csv(given: Any) -> Any:
     paths = [getattr(logger, "class_path", "") for logger in loggers]
     if not all(paths) or _CSV_LOGGER["class_path"] in paths:  # no path: true or false
         return given
-    return [*loggers, dict_to_namespace(_CSV_LOGGER)]
+    init_args = Namespace(_CSV_LOGGER["init_args"])  # type: ignore[no-untyped-call]
+    csv = Namespace(class_path=_CSV_LOGGER["class_path"], init_args=init_args)  # type: ignore[no-untyped-call]
+    return [*loggers, csv]
 
 
 def main(script: str, args: Sequence[str] | None = None) -> int:

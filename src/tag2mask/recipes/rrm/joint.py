@@ -17,7 +17,7 @@ from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.backbones import BackboneSpec
 from tag2mask.core import IGNORE, TrainBatch, UserError, thread_pool
 from tag2mask.heads import CAMHead, HeadSpec
-from tag2mask.losses import DenseEnergyLoss, mean_over_processes, mean_where
+from tag2mask.losses import DenseEnergyLoss, at_least_float32, mean_over_processes, mean_where
 from tag2mask.modules import Classifier, InferenceSpec, SegmentationModel, load_network
 from tag2mask.recipes.rrm.mining import Labels, RegionMining, reliable_labels
 from tag2mask.recipes.rrm.schedule import JointOptimization
@@ -142,7 +142,7 @@ class JointModel(SegmentationModel):
         images, tags, inside = batch["image"], batch["tags"], batch["label"] != IGNORE
         head: nn.Module = self.network.head  # type: ignore[assignment]
         features = self.backbone(images)
-        parts = {"class": self.class_loss(self.class_head(features["out"]).float(), tags)}
+        parts = {"class": self.class_loss(at_least_float32(self.class_head(features["out"])), tags)}
         if self.global_step >= self._first_steps():
             cams = self._cams(images, features["out"])
             with thread_pool() as pool:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from tag2mask.backbones import BackboneSpec
 from tag2mask.core import TrainBatch, UserError
+from tag2mask.losses import at_least_float32
 from tag2mask.modules import CamSpec, Classifier, Optimization
 
 
@@ -109,8 +110,8 @@ class SubCategoryClassifier(Classifier):
     def training_step(self, batch: SubCategoryBatch, batch_index: int) -> Tensor:  # type: ignore[override]
         """Both losses of a batch of crops."""
         pooled = self.head.pool(self.backbone(batch["image"])["out"])
-        parent: Tensor = self.loss(self.head.classifier(pooled).flatten(1).float(), batch["tags"])
-        sub: Tensor = self.loss(self.sub_classifier(pooled).flatten(1).float(), batch["sub_tags"])
+        parent: Tensor = self.loss(at_least_float32(self.head.classifier(pooled).flatten(1)), batch["tags"])
+        sub: Tensor = self.loss(at_least_float32(self.sub_classifier(pooled).flatten(1)), batch["sub_tags"])
         size = len(batch["image"])
         self.log("train/parent", parent, batch_size=size)
         self.log("train/sub_category", sub, batch_size=size)
