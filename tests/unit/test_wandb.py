@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     logger.log_hyperparams({"lr": 99})
     logger.log_metrics({"train/loss": 0.25}, step=3)
     logger.experiment.finish()
+    time.sleep(1.1)  # the folder of a process is named by the second
     assert log_run(read_runs([run])[0], Tracker("animals", True, images=2)) == []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WANDB_RUN_ID", "agent7")
