@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tag2mask.backbones.strided_conv import depthwise, learns
+from tag2mask.backbones.strided_conv import depthwise, learns, replacing
 
 
 class PhaseDepthwiseConv2d(nn.Conv2d):
@@ -40,17 +40,7 @@ class PhaseDepthwiseConv2d(nn.Conv2d):
     @classmethod
     def replacing(cls, layer: nn.Conv2d) -> PhaseDepthwiseConv2d:
         """A layer with the same weights (shared, not copied) and result."""
-        new = cls(
-            layer.in_channels,
-            layer.out_channels,
-            layer.kernel_size,  # type: ignore[arg-type]
-            padding=layer.padding,  # type: ignore[arg-type]
-            dilation=layer.dilation,  # type: ignore[arg-type]
-            groups=layer.groups,
-            bias=layer.bias is not None,
-        )
-        new.weight, new.bias = layer.weight, layer.bias
-        return new
+        return replacing(layer, cls)
 
     def forward(self, x: Tensor) -> Tensor:
         """The convolution of `x` (B, C, H, W), of the same shape."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.padding import pad_same
 from torch import Tensor, nn
 
+Kind = TypeVar("Kind", bound=nn.Conv2d)
 Window = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 """Stride, padding and dilation of a convolution."""
 
@@ -116,10 +117,10 @@ def use_strided_convolutions(model: nn.Module) -> None:
     for parent in list(model.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Conv2d) and type(child) in kinds and _is_strided(child):
-                setattr(parent, name, _replacing(child, kinds[type(child)]))
+                setattr(parent, name, replacing(child, kinds[type(child)]))
 
 
-def _replacing(layer: nn.Conv2d, kind: type[nn.Conv2d]) -> nn.Conv2d:
+def replacing(layer: nn.Conv2d, kind: type[Kind]) -> Kind:
     """A layer of another kind with the same settings and weights (shared, not copied)."""
     new = kind(
         layer.in_channels,

@@ -45,7 +45,7 @@ def read_mxnet(path: Path) -> dict[str, Tensor]:
 
 
 class _FormatError(Exception):
-    pass
+    """What the bytes say contradicts the format; the file's name is added where it is known."""
 
 
 class _Reader:
