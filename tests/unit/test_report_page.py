@@ -86,7 +86,7 @@ def page(opened: tuple[Any, list[str]]) -> Iterator[Any]:
     page, trouble = opened
     page.set_viewport_size({"width": 1280, "height": 900})
     page.evaluate("document.getElementById('controls').reset()")
-    page.wait_for_function("document.getElementById('count').textContent == '6 of 6 images'")
+    page.locator("#count", has_text="6 of 6 images").wait_for()
     yield page
     assert trouble == []
 
@@ -130,7 +130,7 @@ def test_the_slider_cuts_the_maps_again(page: Any) -> None:
         page.fill("[name=threshold]", threshold)
         canvas = page.locator("canvas").first
         canvas.wait_for()
-        page.wait_for_function(f"document.body.innerText.includes('above {threshold}')")
+        page.get_by_text(f"above {threshold}").first.wait_for()
         found[threshold] = canvas.evaluate(read)
     photo = np.asarray(page.locator("article img").first.evaluate(PHOTO), float)
     gray = photo @ [0.299, 0.587, 0.114]
@@ -141,7 +141,7 @@ def test_the_slider_cuts_the_maps_again(page: Any) -> None:
             assert np.abs(np.array(found[threshold][at]) - expected).max() <= 1  # rounding to 8 bits
     assert page.inner_text("output") == "0.50 · one: z_cam 20.0 % mIoU · two: z_cam 20.0 % mIoU"
     page.click("button[type=reset]")
-    page.wait_for_function("!document.querySelector('canvas')")
+    page.locator("canvas").first.wait_for(state="detached")
     assert page.inner_text("output").startswith("0.30") and "above 0.30" in page.inner_text(
         "article >> nth=0"
     )
