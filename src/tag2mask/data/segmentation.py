@@ -36,9 +36,13 @@ class SegmentationData(CropData):
 
     def train_crops(self) -> TrainCrops:
         """The images of the pseudo-labels, or the train split with its true masks."""
-        ids, labels = self._true_masks() if self.supervision == "masks" else self._pseudo_labels()
+        ids, labels = self.labelled()
         self.dataset.check_ids(ids, need_tags=False)
         return TrainCrops(self.dataset, ids, self.augment, labels=labels)
+
+    def labelled(self) -> tuple[Sequence[str], LabelReader]:
+        """The images to train on, and what reads their labels; checked. A subclass may train on fewer."""
+        return self._true_masks() if self.supervision == "masks" else self._pseudo_labels()
 
     def sources(self) -> list[Path]:
         """As in `ImageData`; with the masks where they are trained on."""

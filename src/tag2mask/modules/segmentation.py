@@ -128,7 +128,7 @@ class SegmentationModel(Predictor, TrainableNetwork):
     def validation_step(self, batch: list[ImageSample], batch_index: int) -> None:
         """Count pixels against masks, and predicted classes against tags."""
         for sample in batch:
-            labels = self._probabilities(sample["image"], (1.0,), flip=False).max(0).indices
+            labels = self.probabilities(sample["image"], (1.0,), flip=False).max(0).indices
             if "mask" in sample:
                 self.confusion.update(labels, sample["mask"])
             if "tags" in sample:
@@ -162,9 +162,9 @@ class SegmentationModel(Predictor, TrainableNetwork):
         """Class probabilities (K + 1, H, W) of an image (3, H, W) by passes: ``single``, ``multi``."""
         scores = {}
         if SINGLE_SCALE in self.variants:
-            scores["single"] = self._probabilities(image, (1.0,), flip=False)
+            scores["single"] = self.probabilities(image, (1.0,), flip=False)
         if set(self.variants) & {MULTI_SCALE, MULTI_SCALE_CRF}:
-            scores["multi"] = self._probabilities(image, self.test.scales, self.test.flip)
+            scores["multi"] = self.probabilities(image, self.test.scales, self.test.flip)
         return {name: value.float().cpu() for name, value in scores.items()}
 
     def at_test_size(self, image: Tensor, scale: float = 1.0) -> Tensor:
@@ -176,7 +176,14 @@ class SegmentationModel(Predictor, TrainableNetwork):
         size = [max(1, round(side * factor)) for side in sides]
         return F.interpolate(image[None].float(), size, mode="bilinear", align_corners=False)
 
-    def _probabilities(self, image: Tensor, scales: Sequence[float], flip: bool) -> Tensor:
+    def probabilities(self, image: Tensor, scales: Sequence[float], flip: bool) -> Tensor:
+        """Class probabilities (K + 1, H, W) of an image (3, H, W), RGB 0..255.
+
+        Args:
+            image: the image.
+            scales: sizes to average over, relative to the size that the network is tested at.
+            flip: average over the mirror image of each size too.
+        """
         size = (int(image.shape[-2]), int(image.shape[-1]))
         total = torch.zeros(self.num_classes + 1, *size, device=image.device)
         for scale in scales:
