@@ -161,7 +161,7 @@ newcomer: ## what a new user does, in a fresh clone and environment, with second
 	tests/newcomer.sh $(ARGS)
 
 # Recipes beside each other on the real images; RECIPES and SEEDS choose, done runs are not made again.
-RECIPES ?= psa sc_cam rrm ial self_guided psa:supervised
+RECIPES ?= psa best sc_cam rrm ial self_guided psa:supervised
 
 .PHONY: table val-cams
 table: setup ## chosen RECIPES and SEEDS on voc-animals, and one table over them (many hours on 2 cores)

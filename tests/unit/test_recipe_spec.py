@@ -106,6 +106,9 @@ def test_psa_variants() -> None:
     assert cam.name == "cam" and bound.name == "segmentation"
     assert bound.inputs == {"model.init_args.classifier_from": "cam"}
     assert resolve(LIBRARY, bound, Choice())["data.init_args.supervision"].value == "masks"
+    # a variant may say what a budget changes: true masks have no mistakes that a long training would learn
+    assert resolve(LIBRARY, bound, Choice("small"))["trainer.max_epochs"].value == 12
+    assert "trainer.max_epochs" not in resolve(LIBRARY, bound, Choice())
 
 
 def test_a_variant_has_the_papers_numbers_for_itself() -> None:
@@ -331,7 +334,7 @@ def variant(**plain: Any) -> Any:
             r"step 'tow' lacks stage.*; did you mean two\? Or give it a base, a kind of step",
         ),
         (variant(args={}), "unknown key 'args'"),
-        (variant(steps={"one": {"budgets": {}}}), "unknown key 'budgets'"),
+        (variant(steps={"one": {"kind": "maps"}}), "unknown key 'kind'"),
     ],
 )
 def test_refused(plain: Any, message: str, conf: Conf) -> None:

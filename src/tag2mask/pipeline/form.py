@@ -34,6 +34,7 @@ STEP_KEYS = (
 ROUND_KEYS = ("name", *STRUCTURE, *PARTS)
 PAPER_KEYS = ("citation", "targets", "ranges", "every_image")
 VARIANT_KEYS = ("title", "targets", "skip", "steps")
+VARIANT_STEP_KEYS = ("inputs", *PARTS, "backbones", "budgets")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 

@@ -16,6 +16,7 @@ from tag2mask.pipeline.form import (
     PARTS,
     STRUCTURE,
     VARIANT_KEYS,
+    VARIANT_STEP_KEYS,
     Change,
     add_page,
     backbone_of,
@@ -246,7 +247,7 @@ def _apply(page: Page, recipe: Recipe, name: str) -> Recipe:
     steps = {step.name: step for step in recipe.steps if step not in skipped}
     for key, change in mapping(page, where, plain.get("steps")).items():
         prefix = f"{where}.steps.{key}"
-        check_keys(page, prefix, mapping(page, prefix, change), ("inputs", *PARTS))
+        check_keys(page, prefix, mapping(page, prefix, change), VARIANT_STEP_KEYS)
         for step in _named(page, prefix, recipe, key):
             steps[step.name] = _changed(step, Change(page, prefix, change))
     paper = {**recipe.paper, "targets": recipe.variants[name]["targets"]}
@@ -257,11 +258,11 @@ def _apply(page: Page, recipe: Recipe, name: str) -> Recipe:
 
 def _changed(step: Step, change: Change) -> Step:
     inputs = {**step.inputs, **{k: v for k, v in inputs_of(change).items() if k not in step.fixed}}
-    section = Section("variant", "", part_settings(change.page, change.prefix, change.plain))
+    own = [s._replace(when="variant") if s.when == "page" else s for s in _sections(change)]
     return replace(
         step,
         inputs={k: fill(v, step.turn) for k, v in inputs.items() if v is not None},
-        sections=(*step.sections, section),
+        sections=(*step.sections, *own),
     )
 
 

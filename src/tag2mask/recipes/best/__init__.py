@@ -1,4 +1,4 @@
-"""Labels by segmentation networks that did not train on the images (cross-fitting), mixed with walked maps."""
+"""Cross-fitting: labels by segmentation networks that did not train on the images, mixed with walked maps."""
 
 from tag2mask.recipes.best.halves import HalfData, half_of
 from tag2mask.recipes.best.maps import CrossFittedMaps
