@@ -69,7 +69,7 @@ LONGER = {
 BOUND = {"trainer.max_epochs": 12, "trainer.check_val_every_n_epoch": 12}
 """Its upper bound: true masks have no mistakes that a long training would learn."""
 TESTED_AT = "model.init_args.test.long_side"
-"""384 in the small budget until held-out train images chose 352; self_guided localises at a size of its own."""
+"""384 in the small budget until held-out train images chose 352; self_guided has a size for its maps."""
 MEANT = {
     # One training of stage 3 for every recipe, with the jitter of colours that psa and ial had.
     ("small", "segmentation", "data.init_args.augment.jitter"): 0.3,
