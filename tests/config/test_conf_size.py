@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tests.config.count_settings import CONF, count
 
-
 PAPERS = ("psa", "sc_cam", "rrm", "ial", "self_guided")
 """The limit of lines is that of these five and all that they need; a further page has one of its own."""
 
