@@ -1,20 +1,26 @@
 #!/usr/bin/env bash
-# What a new user does, by the words of README and docs, in a fresh clone and a fresh environment; a line with
-# seconds for each command.
+# What a new user does, by the words of README, in a fresh clone and a fresh environment; a line with seconds for
+# each command, and a last one if all is well.
 #
 #   tests/newcomer.sh                  everything (the environment alone takes minutes and 6 GB)
 #   tests/newcomer.sh --no-setup       take this checkout and its environment (VENV); leave README's two commands out
+#   tests/newcomer.sh --tests "WORDS"  pytest's words for `make test`, e.g. "tests/unit -k own"
 #   tests/newcomer.sh --photos DIR     DIR/images and DIR/labels.csv instead of generated photos
 #   tests/newcomer.sh --budget small   the budget for the photos (default: demo, which suits the generated ones)
+#   tests/newcomer.sh --weights FILE   first weights, where there is no network to get ImageNet's from
 set -euo pipefail
+# `make newcomer ARGS=...` would hand its own ARGS on to every make in here.
+unset MAKEFLAGS MFLAGS MAKEOVERRIDES ARGS
 
 repository=$(cd "$(dirname "$0")/.." && pwd)
-setup=yes budget=demo photos=
+setup=yes tests= budget=demo photos= weights=
 while [ $# -gt 0 ]; do
   case $1 in
     --no-setup) setup=no ;;
+    --tests) tests=$2; shift ;;
     --photos) photos=$(cd "$2" && pwd); shift ;;
     --budget) budget=$2; shift ;;
+    --weights) weights=$(realpath "$2"); shift ;;
     *) echo "unknown option $1; the head of $0 lists them" >&2; exit 2 ;;
   esac
   shift
@@ -22,6 +28,7 @@ done
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
+done=0
 
 # step NAME COMMAND...: its seconds, or its output and the end
 step() {
@@ -29,6 +36,7 @@ step() {
   shift
   if "$@" >"$folder/log" 2>&1; then
     printf '%-9s %5d s   %s\n' "$name" $((SECONDS - begun)) "$*"
+    done=$((done + 1))
   else
     printf '%-9s FAILED   %s\n' "$name" "$*"
     tail -n 40 "$folder/log"
@@ -40,15 +48,18 @@ if [ $setup = yes ]; then
   step clone git clone -q "$repository" "$folder/tag2mask"
   cd "$folder/tag2mask"
   step demo make demo
-  step test make test
+  step test make test ${tests:+ARGS="$tests"}
+  bin=.venv/bin at=
+  stages=(make stage1 stage2 stage3)
 else
   cd "$repository"
+  venv=$(cd "${VENV:-.venv}" && pwd)
+  bin=$venv/bin at=$folder/
+  stages=(make -o "$venv/.tag2mask-setup" stage1 stage2 stage3 VENV="$venv")
 fi
-bin=$(cd "${VENV:-.venv}/bin" && pwd)
-export PATH=$bin:$PATH
 
 # 40 photos in a plain folder, and a table as somebody would type it
-mine=$folder/my_photos more=$folder/more_photos
+mine=${at}my_photos more=${at}more_photos run=${at}runs/mine
 mkdir -p "$mine/images" "$more"
 if [ -n "$photos" ]; then
   cp "$photos/labels.csv" "$mine/" && cp "$photos"/images/* "$mine/images/"
@@ -73,11 +84,11 @@ PYTHON
 fi
 find "$mine/images" -type f | sort | head -n 4 | xargs -I{} cp {} "$more/"
 
-run=$folder/run
-step import tag2mask data import "$mine"
-step check tag2mask data check --data table --data-root "$mine"
-step run tag2mask run psa --data table --data-root "$mine" --run-dir "$run" --budget "$budget"
-step tune tag2mask tune "$run" --images 8
-step report tag2mask report "$run"
-step predict tag2mask predict "$more" --checkpoint "$run" --out "$folder/predictions" --overlay
-step export tag2mask export "$run"
+step import "$bin/tag2mask" data import "$mine"
+step check "$bin/tag2mask" data check --data table --data-root "$mine"
+step run "${stages[@]}" DATA=table DATA_ROOT="$mine" RUN="$run" BUDGET="$budget" ${weights:+WEIGHTS="$weights"}
+step tune "$bin/tag2mask" tune "$run" --images 8
+step report "$bin/tag2mask" report "$run"
+step predict "$bin/tag2mask" predict "$more" --checkpoint "$run" --out "${at}predictions" --overlay
+step export "$bin/tag2mask" export "$run"
+echo "all is well: $done commands in $SECONDS s"
