@@ -7,27 +7,33 @@
 #   tests/newcomer.sh --tests "WORDS"  pytest's words for `make test`, e.g. "tests/unit -k own"
 #   tests/newcomer.sh --photos DIR     DIR/images and DIR/labels.csv instead of generated photos
 #   tests/newcomer.sh --budget small   the budget for the photos (default: demo, which suits the generated ones)
+#   tests/newcomer.sh --keep DIR       work in DIR, a new folder, and leave it there to look at
 #   tests/newcomer.sh --weights FILE   first weights, where there is no network to get ImageNet's from
 set -euo pipefail
 # `make newcomer ARGS=...` would hand its own ARGS on to every make in here.
 unset MAKEFLAGS MFLAGS MAKEOVERRIDES ARGS
 
 repository=$(cd "$(dirname "$0")/.." && pwd)
-setup=yes tests= budget=demo photos= weights=
+setup=yes tests= budget=demo photos= weights= keep=
 while [ $# -gt 0 ]; do
   case $1 in
     --no-setup) setup=no ;;
     --tests) tests=$2; shift ;;
     --photos) photos=$(cd "$2" && pwd); shift ;;
     --budget) budget=$2; shift ;;
+    --keep) keep=$(realpath -m "$2"); shift ;;
     --weights) weights=$(realpath "$2"); shift ;;
     *) echo "unknown option $1; the head of $0 lists them" >&2; exit 2 ;;
   esac
   shift
 done
 
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
+if [ -n "$keep" ]; then
+  mkdir "$keep" && folder=$keep
+else
+  folder=$(mktemp -d)
+  trap 'rm -rf "$folder"' EXIT
+fi
 done=0
 
 # step NAME COMMAND...: its seconds, or its output and the end
