@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from tag2mask.core import UserError, unknown_name
+from tag2mask.core.alarms import FEWEST_STEPS
 from tag2mask.core.library import Library, dataset_config, find_conf, open_library
 from tag2mask.core.pages import Setting, nest, overlay, read_page
 from tag2mask.pipeline import Choice, load_recipe, resolve
@@ -128,6 +129,13 @@ def test_a_light_backbone_is_as_good_a_citizen_as_the_default_one() -> None:
             other = resolve(LIBRARY, step, Choice("small", "tf_efficientnet_lite0"))
             differing = {path for path in {*usual, *other} if usual[path].value != other[path].value}
             assert differing == ({"model.init_args.backbone.name"} if step.trains else set()), step.name
+
+
+def test_few_images_have_steps_enough_but_no_classifier_learns_them_by_heart() -> None:
+    """After 120 steps on 29 photos the maps were flat, and labels grew over the background."""
+    steps = [step for step in load_recipe(LIBRARY, "psa", budget="small").steps if step.trains]
+    least = {step.name: resolve(LIBRARY, step, Choice("small"))["trainer.min_steps"].value for step in steps}
+    assert least == {"cam": FEWEST_STEPS, "affinity": 120, "segmentation": 120}
 
 
 def test_layers_and_their_order(conf: Conf) -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tag2mask.artifacts import save_maps
-from tag2mask.core import ScoreMaps
+from tag2mask.core import ClassList, ScoreMaps
+from tag2mask.core.html_pages import page_templates
+from tag2mask.core.tables import Table
 from tag2mask.report import build_page, read_runs
-from tag2mask.report.pictures import hex_colour
+from tag2mask.report.pictures import data_uri, hex_colour, legend
+from tag2mask.tune.page import Row
 from tests.report_runs import CAT, DOG, SIZE, make_images, make_run
 
 CHROMIUM = next(
@@ -29,6 +33,8 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+DOT = data_uri(np.full((30, 40, 3), 128, np.uint8))
+
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
 
@@ -98,6 +104,45 @@ def shown(page: Any) -> list[str]:
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_cut_off_and_texts_stand_out(page: Any, width: int, scheme: str) -> None:
+    assert_readable(page, width, scheme)
+
+
+def tune_page() -> str:
+    """As ``tag2mask tune`` fills it, with a long path."""
+    signals = Table(
+        ["settings", "classifier", "edges"], [["> level 0.22, CRF deeplab", "-", "48.1"]], note="Means."
+    )
+    return page_templates("tag2mask.tune").get_template("tune.html").render(
+        title="Settings of mine", chosen="level 0.22", next="tag2mask run psa --run-dir " + "a/" * 200,
+        legend=legend([ClassList.from_names(["cat", "traffic light"])]), signals=signals,
+        rows=[Row("i" * 120, "cat", [("image", DOT), ("level 0.22", DOT)] * 4)],
+    )  # fmt: skip
+
+
+def samples_page() -> str:
+    counts = Table(["class", "train", "val"], [["cat", "12", "6"]], foot=[["images", "12", "6"]])
+    pictures = [{"data": DOT.partition(",")[2], "tags": "cat", "id": "folder__" * 20}] * 6
+    return page_templates("tag2mask.data.imports").get_template("samples.html").render(
+        title="Samples", form="a folder", counts=counts, groups={"cat": pictures}
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("make", [tune_page, samples_page])
+def test_pages_without_scripts(browser: Any, make: Callable[[], str]) -> None:
+    page, trouble = browser.new_page(), []
+    page.on("console", lambda message: trouble.append(message.text))
+    page.set_content(make())
+    for width in (1280, 390):
+        for scheme in ("light", "dark"):
+            assert_readable(page, width, scheme)
+    ground = "getComputedStyle(document.body).backgroundColor"
+    assert sum(int(v) for v in re.findall(r"\d+", page.evaluate(ground))) < 120, "dark is dark"
+    page.close()
+    assert trouble == []
+
+
+def assert_readable(page: Any, width: int, scheme: str) -> None:
+    """Nothing is cut off, and every text has enough contrast."""
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": width, "height": 900})
     wide = page.evaluate(

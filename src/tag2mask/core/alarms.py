@@ -53,7 +53,7 @@ def training_alarms(metrics: Mapping[str, Any]) -> list[Alarm]:
                 "few_steps",
                 f"trained for {steps:.0f} steps of the optimiser only",
                 "train longer: --trainer.min_steps 200 behind -- shows few images several times an epoch "
-                "(the small budget has 120)",
+                "(the small budget has 60 for a classifier, 120 for other networks)",
             )
         )
     spread, above = metrics.get(SPREAD_METRIC), metrics.get(ABOVE_CHANCE_METRIC)

@@ -125,7 +125,8 @@ class Table(ImageSet):
         if not row.names and self.untagged == "error":
             raise UserError(
                 f"image {row.image} has no tags ({self._csv}, line {row.line}): add them, remove "
-                "the row, or set untagged: negative in the data set's YAML if it shows none of the classes"
+                "the row, or, if it shows none of the classes, write the data set with tag2mask data import "
+                "--untagged negative (untagged: negative in its YAML)"
             )
         return row.names
 

@@ -8,29 +8,20 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from tag2mask import __version__
-from tag2mask.core import IGNORE
+from tag2mask.core.html_pages import page_templates
 from tag2mask.core.tables import percent
 from tag2mask.report import clusters
 from tag2mask.report.bars import class_bars, cost_bars, tag_bars
 from tag2mask.report.choice import choose_images
 from tag2mask.report.confusion import matrices
 from tag2mask.report.gallery import Row, image_rows
-from tag2mask.report.pictures import hex_colour
+from tag2mask.report.pictures import legend
 from tag2mask.report.runs import Run
 from tag2mask.report.scores import metric_table, score_table
 from tag2mask.report.settings import difference_table, origin_tables, settings_table
 from tag2mask.report.summary import summarise
 from tag2mask.report.training import threshold_chart, threshold_lines, training_charts
-
-
-class LegendEntry(NamedTuple):
-    """What a colour of the label maps stands for."""
-
-    colour: str
-    name: str
 
 
 class Choices(NamedTuple):
@@ -68,7 +59,7 @@ def build_page(runs: Sequence[Run], images: int = 24) -> str:
     script = files("tag2mask.report").joinpath("templates", "page.js").read_text(encoding="utf-8")
     gallery = [rows for rows in image_rows(runs, choose_images(runs, images)) if rows]
     return (
-        _templates()
+        page_templates("tag2mask.report")
         .get_template("page.html")
         .render(
             title="tag2mask: " + ", ".join(run.name for run in runs),
@@ -79,7 +70,7 @@ def build_page(runs: Sequence[Run], images: int = 24) -> str:
             version=__version__,
             gallery=gallery,
             choices=_choices(runs, gallery),
-            legend=_legend(runs),
+            legend=legend([run.steps[0].manifest.class_list() for run in runs]),
             sheets=clusters.sheets(runs) if images else [],
             across=clusters.ACROSS,
             **_numbers(runs),
@@ -128,27 +119,7 @@ def _choices(runs: Sequence[Run], gallery: Sequence[Sequence[Row]]) -> Choices:
     )
 
 
-def _templates() -> Environment:
-    return Environment(
-        loader=PackageLoader("tag2mask.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-
-
 def _subtitle(runs: Sequence[Run]) -> str:
     recipes = dict.fromkeys(run.steps[0].manifest.recipe or "steps started by hand" for run in runs)
     classes = len(runs[0].steps[0].manifest.classes["names"])
     return f"{', '.join(recipes)}; {classes} classes and background"
-
-
-def _legend(runs: Sequence[Run]) -> list[LegendEntry]:
-    names = {0: "background (shows the image)"}
-    for run in runs:
-        classes = run.steps[0].manifest.class_list()
-        names.update(zip(classes.ids, classes.names, strict=True))
-    names[IGNORE] = "unknown or not scored"
-    return [LegendEntry(hex_colour(mask_id), name) for mask_id, name in names.items()]

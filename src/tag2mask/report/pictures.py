@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from tag2mask.artifacts import voc_palette
-from tag2mask.core import IGNORE
+from tag2mask.core import IGNORE, ClassList
 
 RGB = npt.NDArray[np.uint8]
 
@@ -21,6 +22,13 @@ _HEAT = np.array(
 )
 UNKNOWN_COLOUR = (224, 224, 192)
 """VOC's own colour of the value 255, which its masks use for "not scored"."""
+
+
+class LegendEntry(NamedTuple):
+    """What a colour of the label maps stands for."""
+
+    colour: str
+    name: str
 
 
 def shrink(image: RGB, side: int) -> RGB:
@@ -94,6 +102,15 @@ def hex_colour(mask_id: int) -> str:
     """The colour of a mask id as ``#rrggbb``."""
     colour = UNKNOWN_COLOUR if mask_id == IGNORE else voc_palette()[mask_id]
     return "#" + "".join(f"{int(value):02x}" for value in colour)
+
+
+def legend(lists: Iterable[ClassList]) -> list[LegendEntry]:
+    """What the colours of label maps stand for that show the classes of one or several lists."""
+    names = {0: "background (shows the image)"}
+    for classes in lists:
+        names.update(zip(classes.ids, classes.names, strict=True))
+    names[IGNORE] = "unknown or not scored"
+    return [LegendEntry(hex_colour(mask_id), name) for mask_id, name in names.items()]
 
 
 def _blend(image: RGB, colours: npt.NDArray[np.float64], weight: npt.NDArray[np.float64]) -> RGB:

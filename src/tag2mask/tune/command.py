@@ -51,10 +51,10 @@ def run_tune(args: argparse.Namespace) -> int:
     out.mkdir(exist_ok=True)
     atomic_write_text(out / "settings.yaml", yaml_text(found.trials[found.chosen].settings()))
     atomic_write_json(out / "tune.json", found.to_dict())
-    atomic_write_text(out / "tune.html", build_page(chain, found, pictures))
-    print(signal_table(found).text())
     recipe = (read_json(Path(args.run) / RUN_NAME) or {}).get("recipe", "RECIPE")
     words = ["tag2mask", "run", str(recipe), "--run-dir", args.run, "--settings", str(out / "settings.yaml")]
+    atomic_write_text(out / "tune.html", build_page(chain, found, pictures, shlex.join(words)))
+    print(signal_table(found).text())
     print(f"chosen: {found.trials[found.chosen].name}; pictures: {out / 'tune.html'}")
     print(f"next: {shlex.join(words)}")
     return 0

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from tag2mask.core.html_pages import page_templates
 from tag2mask.core.tables import Table, percent
 from tag2mask.data import ImageSet
-from tag2mask.report.pictures import RGB, data_uri, label_picture, resize_labels, shrink
+from tag2mask.report.pictures import RGB, data_uri, label_picture, legend, resize_labels, shrink
 from tag2mask.tune.chain import Chain
 from tag2mask.tune.compare import DECIDING, SIGNALS, Comparison
 from tag2mask.tune.signals import Labels
@@ -53,17 +53,27 @@ def signal_table(found: Comparison) -> Table:
     return Table(["settings", *SIGNALS], rows, "Settings", note)
 
 
-def build_page(chain: Chain, found: Comparison, pictures: Pictures) -> str:
-    """One self-contained HTML page without scripts; every text in it is escaped."""
-    environment = Environment(
-        loader=PackageLoader("tag2mask.tune"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
-    return environment.get_template("tune.html").render(
-        run=chain.labels.folder.parent.resolve().name,
-        table=signal_table(found),
-        chosen=found.trials[found.chosen].name,
-        rows=list(_rows(chain, found, pictures)),
+def build_page(chain: Chain, found: Comparison, pictures: Pictures, command: str) -> str:
+    """One self-contained HTML page without scripts; every text in it is escaped.
+
+    Args:
+        chain: what was tried on.
+        found: the trials and their signals.
+        pictures: labels to show.
+        command: what the reader types to use the chosen settings.
+    """
+    run = chain.labels.folder.parent.resolve().name
+    return (
+        page_templates("tag2mask.tune")
+        .get_template("tune.html")
+        .render(
+            title=f"Settings of {run}, chosen without masks",
+            next=command,
+            legend=legend([chain.maps.manifest.class_list()]),
+            signals=signal_table(found),
+            chosen=found.trials[found.chosen].name,
+            rows=list(_rows(chain, found, pictures)),
+        )
     )
 
 

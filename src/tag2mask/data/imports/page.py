@@ -7,7 +7,6 @@ import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import jinja2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -15,46 +14,13 @@ from PIL import Image
 from tag2mask.artifacts.files import atomic_write_text
 from tag2mask.artifacts.labels import voc_palette
 from tag2mask.core import UserError, map_threads
+from tag2mask.core.html_pages import page_templates
 from tag2mask.core.tables import Table
 from tag2mask.data.image_set import ImageSet
 
 _PER_CLASS = 6
 _MOST_CLASSES = 60
 _SIDE = 180
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Samples</title>
-<style>
-body { font: 15px/1.4 sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em; }
-table { border-collapse: collapse; }
-th, td { padding: .2em .8em; text-align: right; border-bottom: 1px solid #ccc; }
-th:first-child, td:first-child { text-align: left; }
-section { display: flex; flex-wrap: wrap; gap: .6em; } figure { margin: 0; width: {{ side }}px; }
-figcaption { font-size: 12px; overflow-wrap: anywhere; color: #555; }
-</style>
-</head>
-<body>
-<h1>Samples</h1>
-<p>From {{ form }}. Do these images show what their tags say?</p>
-<table>
-<tr>{% for cell in counts.header %}<th>{{ cell }}</th>{% endfor %}</tr>
-{% for row in counts.rows + counts.foot %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
-{% endfor %}</table>
-{% for name, pictures in groups.items() %}<h2>{{ name }}</h2>
-<section>
-{% for picture in pictures %}<figure>
-<img src="data:image/jpeg;base64,{{ picture.data }}" alt="{{ picture.tags }}">
-<figcaption>{{ picture.id }}: {{ picture.tags }}</figcaption></figure>
-{% endfor %}</section>
-{% endfor %}
-</body>
-</html>
-"""
 
 
 def write_page(
@@ -81,8 +47,8 @@ def write_page(
         for name, some in groups.items()
         if some
     }
-    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(_PAGE)
-    text = template.render(form=form, side=_SIDE, counts=counts, groups=shown)
+    template = page_templates("tag2mask.data.imports").get_template("samples.html")
+    text = template.render(title="Samples", form=form, counts=counts, groups=shown)
     atomic_write_text(path, text)
 
 
