@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +40,27 @@ def test_is_a_whole_set_in_voc_layout(shapes: Shapes) -> None:
         assert mask.mode == "P"
     # nothing hidden is left over from writing
     assert not [p for p in shapes.root.parent.iterdir() if p != shapes.root]
+
+
+def test_what_a_killed_process_has_left_is_cleared_away(tmp_path: Path) -> None:
+    names = (".shapes.abandon_", ".shapes.running_", ".shapes.just_now", ".shapes.mine", ".other.abandon_")
+    abandoned, running, new, *others = drafts = [tmp_path / name for name in names]
+    for draft in drafts:
+        (draft / "JPEGImages").mkdir(parents=True)
+        if draft != new:
+            os.utime(draft, (0, 0))
+    with open_folder(running) as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        assert Shapes(str(tmp_path / "shapes"), train=1, val=1).make()
+    assert not abandoned.exists()
+    assert running.exists() and new.exists() and all(other.exists() for other in others)
+
+
+@contextmanager
+def open_folder(folder: Path) -> Iterator[int]:
+    handle = os.open(folder, os.O_RDONLY)
+    yield handle
+    os.close(handle)
 
 
 def test_tags_are_what_the_masks_show(shapes: Shapes) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from PIL import Image
 
+from tag2mask.artifacts.drafts import draft_of
 from tag2mask.artifacts.files import atomic_write_bytes, atomic_write_json, atomic_write_text
 from tag2mask.artifacts.labels import save_labels
 from tag2mask.core import ClassList, UserError
@@ -74,19 +73,15 @@ class Shapes(VOC):
         """
         if self._is_made():
             return False
-        self.root.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{self.root.name}.", dir=self.root.parent))
         try:
-            draft.chmod(0o755)  # mkdtemp gives a private folder, but this one is to stay
-            self._write(draft)
-            draft.rename(self.root)
+            with draft_of(self.root) as draft:
+                self._write(draft)
+                draft.rename(self.root)
         except OSError:
             # Another process of the same run may have been first: its folder is as good.
             if not self._is_made():
                 raise
             return False
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
         return True
 
     def _require_root(self) -> None:
