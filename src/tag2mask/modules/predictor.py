@@ -34,8 +34,8 @@ class Predictor(pl.LightningModule):
     """
 
     largest_image: int = 2_000_000
-    """Pixels above which an image is shrunk for its prediction: time and memory grow with them, and the
-    networks were trained on images of some 0.2 million."""
+    """Pixels above which an image is shrunk for validation and prediction: time and memory grow with them,
+    and the networks were trained on images of some 0.2 million."""
 
     _said = False
 
@@ -51,6 +51,12 @@ class Predictor(pl.LightningModule):
     def predict_images(self, samples: Sequence[ImageSample]) -> list[Any]:
         """The results of some images, in their order."""
         return map_threads(self.predict_image, samples, self.threads)
+
+    def on_validation_batch_start(
+        self, batch: list[ImageSample], batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Very large images of a validation are shrunk as those of a prediction, their masks with them."""
+        batch[:] = [shrunk(sample, self.largest_image) for sample in batch]
 
     def predict_step(self, batch: Sequence[ImageSample], batch_index: int) -> list[Any]:
         """The results of the images of a batch that are not on disk yet, at the size of the images."""
