@@ -40,11 +40,13 @@ from tag2mask.callbacks import (
     stopping_on_signals,
 )
 from tag2mask.core import UserError, keep_freed_memory, unknown_name
+from tag2mask.core.flags import TRAINING_FLAGS
 from tag2mask.data.base import ImageData
 from tag2mask.modules import Predictor, TrainableNetwork
 from tag2mask.step.hardware import usable_precision
 from tag2mask.step.identity import config_hash, step_identity
 from tag2mask.step.messages import hide_known_warnings, outcome_of, show_notes
+from tag2mask.step.speed import chosen_speed
 from tag2mask.step.sync import SyncedNorms
 from tag2mask.step.words import nulls_of_objects
 
@@ -88,6 +90,8 @@ class StepCLI(LightningCLI):
             help="checkpoint to use: last, or a logged value to maximise; val/miou looks at masks",
         )
         if self.model_class is TrainableNetwork:
+            for flag, what in TRAINING_FLAGS.items():
+                parser.add_argument(f"--{flag}", action="store_true", help=f"fit only: {what}")
             parser.link_arguments(
                 "data", "model.init_args.num_classes", compute_fn=_count_classes, apply_on="instantiate"
             )
@@ -142,6 +146,7 @@ class StepCLI(LightningCLI):
             return [writer, StepRecorder(identity, writer), StopOnSignal()]
         callbacks: list[pl.Callback] = [StopWhenNotFinite(), CamPanels(), StepRecorder(identity)]
         callbacks += [RandomState(), StopOnSignal(), Throughput(), LastCheckpoint(identity.folder)]
+        callbacks += chosen_speed(self.options)
         if self.options.trainer.log_every_n_steps is None:
             callbacks.append(LogSteps())
         if self.options.select_by != "last":

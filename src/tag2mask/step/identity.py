@@ -13,10 +13,12 @@ from jsonargparse import Namespace
 from tag2mask.artifacts import sha256_json
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.callbacks import StepIdentity
+from tag2mask.core.flags import TRAINING_FLAGS
 from tag2mask.data.base import ImageData
 from tag2mask.modules import Predictor, TrainableNetwork
 
-_NOT_IDENTITY = ("step_dir", "recipe", "fingerprint", "ckpt_path", "config")
+_NOT_IDENTITY = {"step_dir", "recipe", "fingerprint", "ckpt_path", "config"}
+_NOT_IDENTITY |= {flag.replace("-", "_") for flag in TRAINING_FLAGS}
 _NOT_IDENTITY_TRAINER = ("devices", "num_nodes", "logger", "default_root_dir", "enable_progress_bar")
 
 
