@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,6 +101,18 @@ def test_results_that_are_there_are_kept(
     assert _predict(images, run_folder, tmp_path / "out") == 0
     assert "0 label maps (single_scale, 3 were there already)" in capsys.readouterr().out
     assert (tmp_path / "out" / "a.png").stat().st_mtime_ns == before
+
+
+def test_full_disk_leaves_whole_files_and_one_message(
+    run_folder: Path, images: Path, tmp_path: Path, full_disk: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    with full_disk(300):  # enough for the record and the classes
+        assert _predict(images, run_folder, out, "--overlay") == 2
+    error = capsys.readouterr().err
+    assert f"error: cannot write {out}" in error and "make room, then the same command goes on" in error
+    assert not [path for path in out.rglob("*") if path.is_file() and path.suffix != ".json"]
+    assert _predict(images, run_folder, out, "--overlay") == 0
 
 
 def test_replaced_images_are_predicted_again(

@@ -9,12 +9,14 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from tag2mask.artifacts import CommandRecord, save_labels, save_maps, write_manifest
+from tag2mask.cli import main
 from tag2mask.core import ClassList, ScoreMaps, UserError
 from tag2mask.data import VOC
 from tag2mask.data import Table as ImageTable
@@ -244,6 +246,18 @@ def test_page_is_whole_and_loads_nothing(run: Path) -> None:
     text = re.sub(r"data:image/(jpeg|png);base64,[\w+/=]*", "", page)
     assert "http" not in text.replace("http-equiv", "") and "url(" not in text and "@import" not in text
     assert "prefers-color-scheme: dark" in page
+
+
+def test_full_disk_keeps_the_page_of_before(
+    run: Path, full_disk: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = run / "report.html"
+    assert main(["report", str(run)]) == 0
+    before = page.read_bytes()
+    with full_disk(1000):
+        assert main(["report", str(run)]) == 2
+    assert f"error: cannot write {page}" in capsys.readouterr().err
+    assert page.read_bytes() == before and not list(run.glob(".report*"))
 
 
 def test_names_are_escaped(tmp_path: Path) -> None:
