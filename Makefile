@@ -125,6 +125,13 @@ bench-scaling: setup ## cost of the operators against image size, labels and thr
 bench-training: setup ## parts of a training step in float32 and bfloat16, on the images of ANIMALS (minutes, one core)
 	$(BIN)/python -m benchmarks.training --data $(ANIMALS) --json benchmarks/results/training-cpu.json
 
+.PHONY: costs estimates
+costs: setup ## what networks cost by megapixel, for the estimates of a run (half an hour on a quiet core)
+	$(BIN)/python -m benchmarks.costs --keep --json benchmarks/results/costs-cpu.json
+
+estimates: setup ## what psa takes on VOC and COCO, on one core and on 1 and 8 GPUs (seconds; nothing is measured)
+	$(BIN)/python -m benchmarks.estimates --json benchmarks/results/estimates.json
+
 # GPU: what `make gpu` needs beside torch, torchvision, timm, numpy, numba, OpenCV and Lightning, for a machine
 # without a registry; GPU_PYTHON is the Python there.
 GPU_PYTHON   ?= 3.12

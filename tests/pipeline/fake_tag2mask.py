@@ -80,6 +80,10 @@ def main(words: list[str]) -> int:
     if os.environ.get("FAKE_FAIL") == words[0]:
         print(f"error: {words[0]} is broken", file=sys.stderr)
         return 2
+    if words[:2] == ["data", "sizes"]:
+        sizes = {"counts": {"train": 600, "val": 150}, "sampled": 64, "pixels": 180_000.0, "largest": 250_000,
+                 "long_side": 500.0, "tags": 1.5, "classes": 6}  # fmt: skip
+        print(json.dumps({**sizes, **json.loads(os.environ.get("FAKE_SIZES", "{}"))}))
     if words[0] == "score-step":
         score = {"scored": True, "miou": 0.64, "best_miou": 0.66, "threshold": 0.3, "best_threshold": 0.31,
                  "precision": 0.7, "coverage": 0.9, "split": "train", "metrics": {"map": 0.93}}  # fmt: skip

@@ -132,8 +132,8 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 def test_all_steps_in_order_and_then_nothing(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench.run() == 0
     calls = bench.calls()
-    assert calls[0] == ["data", "check", "--data", "toy"]
-    assert [_named(c) if c[0] == "step" else f"{c[0]} {Path(c[1]).name}" for c in calls[1:]] == [
+    assert calls[:2] == [["data", "check", "--data", "toy"], ["data", "sizes", "--data", "toy"]]
+    assert [_named(c) if c[0] == "step" else f"{c[0]} {Path(c[1]).name}" for c in calls[2:]] == [
         *ALL[:2], "score-step cam", "learn:fit", "label:predict", "score-step label", *ALL[4:],
         "score-step model", "report run",
     ]  # fmt: skip
@@ -623,10 +623,13 @@ def test_the_class_of_own_data_goes_to_what_reads_manifests(
 
 def test_dry_run_starts_and_writes_nothing(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench.run(dry_run=True) == 0
-    assert bench.calls() == [] and not bench.run_dir.exists()
+    assert bench.calls() == [["data", "sizes", "--data", "toy"]] and not bench.run_dir.exists()
     printed = capsys.readouterr().out.splitlines()
     assert printed[1] == "# [1/4] cam  to be made"
-    assert sum(line.startswith("# ") for line in printed) == 4
+    assert sum(line.startswith("# [") for line in printed) == 4
+    assert [line.split()[1] for line in printed if re.match("#   (cam|learn|label|model|all) ", line)] == [
+        "cam", "learn", "label", "model", "all",
+    ]  # fmt: skip
     bench.run(stages=(1,))
     (real,) = [c for c in bench.calls() if c[:3] == ["step", "classifier", "fit"]]
     assert shlex.split(printed[2]) == [*PROGRAM, *real]
@@ -638,6 +641,30 @@ def test_dry_run_starts_and_writes_nothing(bench: Bench, capsys: pytest.CaptureF
     printed = capsys.readouterr().out
     assert "# [1/4] cam  to be made again: model.init_args.lr 0.1 -> 9\n" in printed
     assert not (bench.run_dir / "cam.previous").exists()
+
+
+def test_a_run_that_does_not_fit_is_refused_with_numbers(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FAKE_SIZES", json.dumps({"counts": {"train": 10**9, "val": 1}}))
+    with pytest.raises(
+        UserError, match=r"leaves about \d+\.\d GB and \d.* are free there: make room .*"
+    ) as error:
+        bench.run()
+    assert "nothing was started; --no-check goes on all the same" in str(error.value)
+    assert [words[:2] for words in bench.calls()] == [["data", "check"], ["data", "sizes"]]
+    assert not (bench.run_dir / "cam").exists()
+    assert bench.run(dry_run=True) == 0
+    assert "#   does not fit, and would be refused:\n#   the run leaves about" in capsys.readouterr().out
+    assert bench.run(check=False) == 0
+
+
+def test_without_sizes_there_is_no_estimate(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FAKE_FAIL", "data")
+    assert bench.run(dry_run=True) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "#   no estimate: data is broken"
 
 
 def test_scores_on_every_image_where_the_papers_are(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,19 +16,18 @@ from tag2mask.data.config_file import write_config
 from tag2mask.data.image_set import ImageSet, problems_error
 from tag2mask.data.imports.command import add_import
 from tag2mask.data.official.command import add_official
+from tag2mask.data.sizes import image_sizes
 
 _CHECKED = "Written by tag2mask data check --skip-bad."
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add ``data`` with its actions ``check``, ``import``, ``prepare`` and ``download``."""
+    """Add ``data`` with its actions ``check``, ``sizes``, ``import``, ``prepare`` and ``download``."""
     parser = subparsers.add_parser("data", help="check, import, download or prepare a data set")
     actions = parser.add_subparsers(dest="action", required=True)
 
     check = actions.add_parser("check", help="check images, lists, tags and masks without training")
-    check.add_argument("--data", default="voc", help="name in conf/data, or a YAML file (default: voc)")
-    check.add_argument("--data-root", help="folder of the data set (default: the configuration's)")
-    check.add_argument("--tags", help="CSV image,labels or cls_labels.npy (default: what the root holds)")
+    _add_dataset(check)
     check.add_argument(
         "--split", action="append", help="split to check, again for more (default: train, val)"
     )
@@ -41,9 +40,19 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     check.set_defaults(handler=_check)
 
+    sizes = actions.add_parser("sizes", help="print how many images there are, and how large, as JSON")
+    _add_dataset(sizes)
+    sizes.set_defaults(handler=_sizes)
+
     add_import(actions)
 
     add_official(actions)
+
+
+def _add_dataset(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", default="voc", help="name in conf/data, or a YAML file (default: voc)")
+    parser.add_argument("--data-root", help="folder of the data set (default: the configuration's)")
+    parser.add_argument("--tags", help="CSV image,labels or cls_labels.npy (default: what the root holds)")
 
 
 def dataset_from_config(data: str, root: str | None = None, tags: str | None = None) -> ImageSet:
@@ -100,6 +109,11 @@ def _check(args: argparse.Namespace) -> int:
     print(f"{args.data}: {parts}; {len(names)} classes: {', '.join(names)}; ok")
     if found.problems:
         _write_without(dataset, found, args.out)
+    return 0
+
+
+def _sizes(args: argparse.Namespace) -> int:
+    print(image_sizes(dataset_from_config(args.data, args.data_root, args.tags)).model_dump_json())
     return 0
 
 

@@ -102,7 +102,7 @@ def _score(
     wanted = set(manifest.image_ids if listed is None else listed)
     ids = [i for i in manifest.image_ids if i in wanted and dataset.mask_path(i) is not None]
     if not ids:
-        return _not_scored("the data set has no masks for these images") | facts
+        return _not_scored("the data set has no masks for these images") | {"masks": 0} | facts
     for name in (SCORE_NAME, SCORE_SOURCES_NAME):  # a stopped call must not leave an old score
         (folder / name).unlink(missing_ok=True)
     note_sources(folder / SCORE_SOURCES_NAME, [path for i in ids if (path := dataset.mask_path(i))])

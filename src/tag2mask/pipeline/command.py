@@ -10,6 +10,7 @@ from typing import Any
 
 from tag2mask.core.commands import add_command
 from tag2mask.core.errors import UserError
+from tag2mask.core.flags import PRECISIONS, TRAINING_FLAGS
 from tag2mask.core.pages import parse_value, read_page
 from tag2mask.pipeline.devices import Devices
 from tag2mask.pipeline.launchers import LAUNCHERS
@@ -134,6 +135,11 @@ def _add_how(run: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--nodes", type=_positive, metavar="N", help="machines per step, with DEVICES each (slurm and srun)"
     )
+    how.add_argument(
+        "--precision", choices=PRECISIONS, help="numbers that networks compute in, instead of the budget's"
+    )
+    for flag, what in TRAINING_FLAGS.items():
+        how.add_argument(f"--{flag}", action="append_const", dest="flags", const=flag, help=what)
     how.add_argument("--logger", metavar="NAME", help="csv, tensorboard or wandb, instead of the recipe's")
     how.add_argument(
         "--launcher", choices=LAUNCHERS, default="local",
@@ -148,12 +154,17 @@ def _add_how(run: argparse.ArgumentParser) -> None:
         "--sbatch-args", metavar="OPTIONS", default="",
         help="further options for sbatch, e.g. '--partition=gpu --time=8:00:00'",
     )  # fmt: skip
-    how.add_argument("--no-check", action="store_true", help="leave out the check of the data set")
+    how.add_argument(
+        "--no-check", action="store_true",
+        help="leave out the check of the data set, and of the disk and memory that the run takes",
+    )  # fmt: skip
     how.add_argument(
         "--allow-empty", action="store_true",
         help="go on after a step whose result is of no use, e.g. labels without any foreground",
     )  # fmt: skip
-    how.add_argument("--dry-run", action="store_true", help="print the commands and start nothing")
+    how.add_argument(
+        "--dry-run", action="store_true", help="print the commands and what they will take, and make nothing"
+    )
 
 
 def _count(text: str) -> int:
@@ -237,7 +248,14 @@ def _run(args: argparse.Namespace) -> int:
         steps=tuple(args.step),
         from_step=args.from_step,
         rerun=tuple(args.rerun),
-        extras=Extras(Devices(args.devices, args.nodes), args.logger, overrides, tuple(args.extra)),
+        extras=Extras(
+            Devices(args.devices, args.nodes),
+            args.logger,
+            overrides,
+            tuple(args.extra),
+            args.precision,
+            tuple(dict.fromkeys(args.flags or ())),
+        ),
         launcher=args.launcher,
         cluster=args.cluster,
         sbatch_args=tuple(_split(args.sbatch_args)),

@@ -41,12 +41,16 @@ class Extras:
         logger: name of a logger configuration.
         overrides: settings of one step, by its name (or its name in the page, for every round).
         args: options for every chosen step.
+        precision: ``trainer.precision`` of every step that trains, unless its own settings name another.
+        flags: some of `tag2mask.core.flags.TRAINING_FLAGS`, for every step that trains.
     """
 
     devices: Devices = field(default_factory=Devices)
     logger: str | None = None
     overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     args: Sequence[str] = ()
+    precision: str | None = None
+    flags: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -158,13 +162,14 @@ def _plan(
         "files": hashes | _list_hashes(dataset, settings.data_root),
     }
     whole = overlay(resolved, root, own, asked)
+    flags = [f"--{flag}" for flag in extras.flags]
     return StepPlan(
         step=step,
         folder=run_dir / step.name,
         recipe=recipe.label,
         settings=nest(whole),
         inputs={option: run_dir / source for option, source in step.inputs.items()},
-        options=(*options, *devices.words(), *extras.args),
+        options=(*options, *devices.words(), *(flags if step.trains else ()), *extras.args),
         devices=devices,
         parts=parts,
         origins={path: setting.origin for path, setting in whole.items()},
@@ -173,6 +178,8 @@ def _plan(
 
 def _overrides(step: Step, extras: Extras) -> Layer:
     found: Layer = {}
+    if extras.precision and step.trains:
+        found["trainer.precision"] = Setting(extras.precision, "--precision")
     for name in dict.fromkeys((step.template, step.name)):
         for path in extras.overrides.get(name, {}):
             if path.partition(".")[0] not in PARTS:

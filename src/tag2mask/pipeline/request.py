@@ -29,8 +29,8 @@ class Request:
         launcher: one of `tag2mask.pipeline.launchers.LAUNCHERS`.
         cluster: name of a cluster, or the path of its file.
         sbatch_args: further options for sbatch.
-        check: check the data set before the first step.
-        dry_run: print what would be started and start nothing.
+        check: check the data set, and what the run takes, before the first step.
+        dry_run: print what would be started and what it takes, and make nothing.
         reuse: run folders whose steps are copied where they would come out the same.
         allow_empty: go on after a step whose result is of no use.
     """
@@ -92,6 +92,8 @@ def _call_words(request: Request) -> list[str]:
     words += ["--devices", str(extras.devices.each)] if extras.devices.each else []
     words += ["--nodes", str(extras.devices.nodes)] if extras.devices.nodes else []
     words += ["--logger", extras.logger] if extras.logger else []
+    words += ["--precision", extras.precision] if extras.precision else []
+    words += [f"--{flag}" for flag in extras.flags]
     words += ["--launcher", request.launcher] if request.launcher != "local" else []
     words += ["--cluster", request.cluster] if request.launcher == "slurm" else []
     words += ["--sbatch-args", shlex.join(request.sbatch_args)] if request.launcher == "slurm" else []

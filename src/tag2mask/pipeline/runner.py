@@ -21,20 +21,17 @@ from tag2mask.artifacts import (
 )
 from tag2mask.core.alarms import Alarm
 from tag2mask.core.errors import STOPPED_CODE, UNUSABLE_CODE, UserError
-from tag2mask.core.library import open_library
-from tag2mask.core.pages import read_page
-from tag2mask.core.plugins import is_trusted
 from tag2mask.core.tables import duration
 from tag2mask.pipeline import launchers
-from tag2mask.pipeline.expected import outside_line
 from tag2mask.pipeline.plan import StepPlan
 from tag2mask.pipeline.process import RunLock, run_child
 from tag2mask.pipeline.request import Request, resume_words
+from tag2mask.pipeline.run_commands import RunCommands
 from tag2mask.pipeline.scorecard import (
     alarm_line,
     score_table,
     score_text,
-    status_line,
+    unscored_line,
     update_scorecard,
 )
 from tag2mask.pipeline.settings import changes, read_run, write_run
@@ -44,14 +41,10 @@ from tag2mask.pipeline.submission import submit_run
 from tag2mask.pipeline.tasks import (
     Prepared,
     Task,
-    check_words,
     list_tasks,
     prepare,
     require_batches,
 )
-
-WANDB_LOGGER = "tag2mask.callbacks.WandbRun"
-"""With this logger, a run ends with its scores being brought there."""
 
 
 class StepFailed(Exception):
@@ -85,7 +78,7 @@ def run_recipe(request: Request, program: Sequence[str] = launchers.PROGRAM) -> 
         print(submit_run(prepared, program))
         return 0
     require_batches(prepared)
-    commands = _Commands(prepared, program)
+    commands = RunCommands(prepared, program)
     if request.dry_run:
         commands.show()
         return 0
@@ -108,88 +101,23 @@ def run_recipe(request: Request, program: Sequence[str] = launchers.PROGRAM) -> 
             return error.code if isinstance(error, Stopped) else 130
 
 
-class _Commands:
-    """Command lines of a run's tasks, for the run and for ``--dry-run``."""
-
-    def __init__(self, prepared: Prepared, program: Sequence[str]) -> None:
-        self.prepared = prepared
-        self.run_dir = prepared.request.run_dir
-        self.program = list(program)
-        data_class = str((prepared.settings.dataset or {}).get("class_path", ""))
-        trusted = is_trusted(data_class.rpartition(".")[0])
-        # The user's --data names it, so the processes that read manifests may import it as well.
-        self.data_class = [] if trusted else ["--data-class", data_class]
-        self.wrap = launchers.choose(prepared.request.launcher, program)
-
-    def status(self, task: Task, text: str, score: str = "", warnings: Sequence[str] = ()) -> str:
-        """The line that is printed for a step."""
-        total = len(self.prepared.recipe.steps)
-        return status_line(task.number, total, task.plan.step.name, text, score, warnings)
-
-    def outside(self, task: Task) -> str:
-        """What to say of a step whose score is not where the paper's is; "" for nothing."""
-        recipe = self.prepared.recipe
-        scores = {step.name: read_score(self.run_dir / step.name) for step in recipe.steps[: task.number]}
-        return outside_line(recipe, self.prepared.settings, scores, task.plan.step.name)
-
-    def check(self) -> list[str]:
-        """The command that checks the data set."""
-        return [*self.program, *check_words(self.prepared.settings)]
-
-    def score(self, task: Task) -> list[str]:
-        """The command that scores a step; on every image where the paper's numbers are of every image."""
-        every = ["--every-image"] if self.prepared.recipe.paper.get("every_image") else []
-        return [*self.program, "score-step", str(task.plan.folder), *every, *self.data_class]
-
-    def report(self) -> list[str]:
-        """The command that writes the report."""
-        return [*self.program, "report", str(self.run_dir), *self.data_class]
-
-    def track(self) -> list[str]:
-        """The command that brings the scores to Weights & Biases; [] where another logger is chosen."""
-        name = self.prepared.request.extras.logger
-        if not name:
-            return []
-        path = open_library().find("logger", name)
-        logger = (read_page(path).plain.get("trainer") or {}).get("logger")
-        if not isinstance(logger, dict) or logger.get("class_path") != WANDB_LOGGER:
-            return []
-        return [*self.program, "wandb", str(self.run_dir), "--config", str(path), *self.data_class]
-
-    def show(self) -> None:
-        """Print every command that would be started, each under a line on its step."""
-        if self.prepared.request.check:
-            print(shlex.join(self.check()))
-        for task in list_tasks(self.prepared):
-            print("# " + self.status(task, task.text))
-            known = {name: value for name, value in task.parents.items() if value is not None}
-            # a fingerprint includes the inputs' hashes, so it is not known before they are made
-            whole = len(known) == len(task.parents)
-            for command in task.commands:
-                fingerprint = task.plan.fingerprinted(command, known)[0] if whole else "LATER"
-                print(shlex.join(self.wrap(task.plan.words(command, fingerprint), task.plan.devices)))
-            if task.scores:
-                print(shlex.join(self.score(task)))
-        for words in (self.report(), self.track()):
-            if words:
-                print(shlex.join(words))
-
-
 class _Runner:
     """The part that starts processes. It holds the run folder's lock."""
 
-    def __init__(self, prepared: Prepared, commands: _Commands, lock_fd: int) -> None:
+    def __init__(self, prepared: Prepared, commands: RunCommands, lock_fd: int) -> None:
         self.prepared = prepared
         self.run_dir = prepared.request.run_dir
         self.commands = commands
         self.lock_fd = lock_fd
         self.checked = not prepared.request.check
+        self.tasks: list[Task] = []
 
     def run(self) -> int:
         """Do the tasks, print the table, write the report."""
         for line in changes(self.prepared.settings, self.prepared.known):
             print(f"changed since the last run: {line}")
-        for task in list_tasks(self.prepared):
+        self.tasks = list_tasks(self.prepared)
+        for task in self.tasks:
             alarms = self._do(task)
             if any(alarm.unusable for alarm in alarms) and not self.prepared.request.allow_empty:
                 return self._finish() or self._refuse_to_go_on(task.plan.step.name)
@@ -199,6 +127,8 @@ class _Runner:
         """Print the table, write the report, and name the alarms last."""
         card = update_scorecard(self.run_dir, self.prepared.recipe, self.prepared.settings)
         print("\n" + score_table(card, [step.name for step in self.prepared.recipe.steps]))
+        if line := unscored_line(card, self.run_dir):
+            print(line)
         print(f"scorecard: {self.run_dir / SCORECARD_NAME}")
         code = self._start(self.commands.report())
         if code:
@@ -230,6 +160,9 @@ class _Runner:
             code = self._start(self.commands.check())
             if code:
                 raise StepFailed("the data check failed; nothing was started", code)
+            found = self.commands.forecast(self.tasks)
+            print(found.line(), flush=True)
+            found.require_fit()
             self.checked = True
         write_run(self.run_dir, self.prepared.settings)
 

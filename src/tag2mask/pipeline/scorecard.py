@@ -134,6 +134,17 @@ def alarm_line(card: Mapping[str, Any]) -> str:
     return f"alarms ({names}): what was seen and what to do stands above and in the report" if alarms else ""
 
 
+def unscored_line(card: Mapping[str, Any], run_dir: Path) -> str:
+    """How to score the steps that found no masks, should there be some later; "" where all did."""
+    names = [name for name, score in card["steps"].items() if (score or {}).get("masks") == 0]
+    if not names:
+        return ""
+    return (
+        f"not scored, for there are no masks: {', '.join(names)}; masks that are added later are not "
+        f"noticed: score a step with tag2mask score-step {run_dir / names[0]}"
+    )
+
+
 def score_table(card: Mapping[str, Any], steps: Sequence[str]) -> str:
     """The final table of a run, in percent, from its scorecard."""
     rows = []

@@ -219,6 +219,11 @@ def _is_scored(folder: Path) -> bool:
 
 def check_words(settings: Settings) -> list[str]:
     """The command line (behind ``tag2mask``) that checks the data set."""
-    words = ["data", "check", "--data", settings.data or ""]
+    return ["data", "check", *dataset_words(settings)]
+
+
+def dataset_words(settings: Settings) -> list[str]:
+    """The options that name the data set of a run."""
+    words = ["--data", settings.data or ""]
     words += ["--data-root", settings.data_root] if settings.data_root else []
     return words + (["--tags", settings.tags] if settings.tags else [])

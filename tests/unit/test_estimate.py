@@ -1,0 +1,125 @@
+"""Estimates of time, disk and memory, beside what real runs took."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tag2mask.artifacts.image_sizes import ImageSizes
+from tag2mask.cli import main
+from tag2mask.core import UserError
+from tag2mask.data import Shapes
+from tag2mask.data.sizes import image_sizes, spread
+from tag2mask.pipeline import Devices, Extras, Request, Settings, prepare
+from tag2mask.pipeline.estimate import Estimate, estimate_step
+from tag2mask.pipeline.forecast import Forecast
+from tag2mask.pipeline.machine import Machine, this_machine
+
+VOC_ANIMALS = ImageSizes(
+    counts={"train": 600, "val": 150},
+    sampled=64,
+    pixels=181_000,
+    largest=250_000,
+    long_side=492,
+    tags=1.3,
+    classes=6,
+)
+ONE_CORE = Machine(cores=1, speed=1.0, memory_mb=22_000, disk_mb=100_000)
+# psa at the small budget with MobileNetV2 on one core: seconds, MB on disk, MB of memory, from the manifests
+REAL = {
+    "cam": (764, 30.7, 3256),
+    "affinity_labels": (99, 4.7, 1171),
+    "affinity": (422, 33.1, 2420),
+    "walk": (81, 4.5, 1677),
+    "pseudo_label": (120, 7.7, 1154),
+    "segmentation": (994, 39.2, 1723),
+}
+
+
+def estimates(machine: Machine = ONE_CORE, extras: Extras | None = None, **asked: str) -> dict[str, Estimate]:
+    settings = Settings("psa", data="voc", **{"budget": "small", "backbone": "mobilenetv2_100", **asked})
+    plans = prepare(Request(settings, Path("nowhere"), extras=extras or Extras())).plans
+    walked_on = asked.get("backbone", "mobilenetv2_100")
+    return {
+        name: estimate_step(plan, plan.step.commands, VOC_ANIMALS, machine, walked_on)
+        for name, plan in plans.items()
+    }
+
+
+@pytest.mark.parametrize("step", REAL)
+def test_estimates_are_near_what_a_real_run_took(step: str) -> None:
+    # A factor of 2 tells hours from minutes, which is what an estimate is for; machines differ by more.
+    seconds, disk, memory = REAL[step]
+    found = estimates()[step]
+    assert found.seconds is not None and 0.5 < found.seconds / seconds < 2
+    assert found.disk_mb is not None and 0.5 < found.disk_mb / disk < 3.5  # two checkpoints while it trains
+    assert found.memory_mb is not None and 0.5 < found.memory_mb / memory < 2
+
+
+def test_what_makes_a_step_longer() -> None:
+    plain, cam = estimates(), "cam"
+    assert _seconds(estimates(replace(ONE_CORE, cores=4))[cam]) == pytest.approx(_seconds(plain[cam]) / 4)
+    assert _seconds(estimates(replace(ONE_CORE, speed=2.0))[cam]) == pytest.approx(_seconds(plain[cam]) / 2)
+    assert _seconds(estimates(backbone="resnet38", budget="full")[cam]) > 50 * _seconds(plain[cam])
+    longer = Extras(overrides={cam: {"trainer.max_epochs": 12}})
+    assert 1.4 < _seconds(estimates(extras=longer)[cam]) / _seconds(plain[cam]) < 2.1
+    card = replace(ONE_CORE, gpu="some card", gpu_memory_mb=80_000.0)
+    assert _seconds(estimates(card)[cam]) < 0.1 * _seconds(plain[cam])
+    two = Extras(Devices(2))
+    assert (estimates(card, two)[cam].memory_mb or 0) < 0.8 * (estimates(card)[cam].memory_mb or 0)
+    other = Extras(overrides={cam: {"model.init_args.backbone.name": "convnext_tiny"}})
+    assert estimates(extras=other)[cam].seconds is None  # never measured
+
+
+def _seconds(step: Estimate) -> float:
+    assert step.seconds is not None
+    return step.seconds
+
+
+def test_a_run_without_room_or_memory_is_refused_with_numbers() -> None:
+    steps = [Estimate("cam", 60.0, 3000.0, 9000.0), Estimate("own", None, None, None)]
+    fits = Forecast(steps, VOC_ANIMALS, ONE_CORE)
+    fits.require_fit()
+    assert fits.line() == (
+        "estimate: 1 min 00 s, 3.0 GB of disk, 8.8 GB of memory without own, whose network was never measured"
+    )
+    with pytest.raises(UserError, match=r"leaves about 3.0 GB and 1000 MB are free there: make room"):
+        replace(fits, machine=replace(ONE_CORE, disk_mb=1000.0)).require_fit()
+    with pytest.raises(
+        UserError, match=r"step cam takes about 8.8 GB of memory, .* 7.8 GB: give --cam.trainer"
+    ):
+        replace(fits, machine=replace(ONE_CORE, memory_mb=8000.0)).require_fit()
+    card = replace(ONE_CORE, gpu="some card", gpu_memory_mb=8000.0)
+    with pytest.raises(UserError, match=r"8.8 GB of GPU memory"):
+        replace(fits, machine=card).require_fit()
+
+
+def test_the_table_says_what_it_was_made_from() -> None:
+    shown = Forecast([Estimate("cam", None, 10.0, None)], VOC_ANIMALS, ONE_CORE).table().text().splitlines()
+    assert shown[2].split() == ["cam", "-", "10", "MB", "-"]
+    assert shown[-1].startswith(
+        "Estimates for 600 train and 150 val images of 0.18 megapixels (headers of 64 read)"
+    )
+
+
+def test_sizes_of_a_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = Shapes(str(tmp_path / "photos"), train=5, val=2, size=(48, 56))
+    found = image_sizes(photos, sample=4)
+    assert (found.counts, found.sampled) == ({"train": 5, "val": 2}, 4)
+    assert (found.pixels, found.largest, found.long_side) == (48 * 56, 48 * 56, 56)
+    assert found.classes == len(photos.classes) and found.tags >= 1
+    page = tmp_path / "data.yaml"
+    page.write_text(json.dumps({"data": {"init_args": {"dataset": photos.describe()}}}))
+    assert main(["data", "sizes", "--data", str(page)]) == 0
+    assert ImageSizes.parse(capsys.readouterr().out).counts == found.counts
+    assert spread([str(n) for n in range(10)], 5) == ["0", "2", "4", "6", "8"]
+    with pytest.raises(UserError, match="not the sizes of images"):
+        ImageSizes.parse('{"counts": 3}')
+
+
+def test_this_machine_has_something(tmp_path: Path) -> None:
+    machine = this_machine(tmp_path / "not" / "there")
+    assert machine.cores >= 1 and machine.speed > 0 and machine.disk_mb > 0
