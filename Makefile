@@ -168,21 +168,19 @@ newcomer: ## what a new user does, in a fresh clone and environment, with second
 	tests/newcomer.sh $(ARGS)
 
 # Recipes beside each other on the real images; RECIPES and SEEDS choose, done runs are not made again.
+# FLAGS=--val-labels adds the maps and labels of val, whose scores then stand among the steps.
+FLAGS   ?=
 RECIPES ?= psa best sc_cam rrm ial self_guided psa:supervised
 
-.PHONY: table val-cams
+.PHONY: table
 table: setup ## chosen RECIPES and SEEDS on voc-animals, and one table over them (many hours on 2 cores)
 	for seed in $(SEEDS); do for recipe in $(RECIPES); do \
 	  others=$$(ls runs/animals-$$seed/run.json runs/table/*-$$seed/run.json 2>/dev/null | xargs -r dirname); \
 	  $(TAG2MASK) run $$recipe $(ANIMALS_FLAGS) --seed $$seed --run-dir runs/table/$$(echo $$recipe | tr : -)-$$seed \
-	    $${others:+--reuse} $$others || exit; \
+	    $(FLAGS) $${others:+--reuse} $$others || exit; \
 	done; done
 	$(BIN)/python -m benchmarks.recipe_table $(foreach s,$(SEEDS),$(foreach r,$(RECIPES),runs/table/$(subst :,-,$(r))-$(s))) \
 	  --name recipes-voc-animals --command "make table SEEDS='$(SEEDS)'"
-
-val-cams: setup ## CAMs of val beside the final networks of the runs that `table` made (4 minutes a classifier on a core)
-	$(BIN)/python -m benchmarks.val_cams --name val-cams-voc-animals --command "make val-cams SEEDS='$(SEEDS)'" \
-	  $(foreach r,$(filter-out psa:supervised,$(RECIPES)),$(foreach s,$(SEEDS),runs/table/$(subst :,-,$(r))-$(s)))
 
 # What may happen to a run and to its inputs. CASES, KILLS and FUZZ_SEED choose.
 CASES     ?= 400

@@ -10,13 +10,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.results_table import Card, keep, read_card
 from tag2mask.artifacts import read_manifest
 from tag2mask.core.tables import Table
-from tag2mask.pipeline import Recipe, load_recipe, open_library
+from tag2mask.pipeline import Recipe, Settings, open_library, recipe_of
 from tag2mask.pipeline.settings import read_run
 
 Row = dict[str, float]
@@ -37,11 +38,13 @@ STEP = "step "  # before a step's name: its own mIoU
 def row_of(run: Path, card: Card) -> Row:
     """The columns of one run, and the score of each step; what a recipe has no step for is left out."""
     row: Row = {}
-    for step in recipe_of(run, card).steps:
+    for step in _recipe_of(run, card).steps:
         score = card["steps"].get(step.name) or {}
         if score.get("miou") is None:
             continue
         row |= {STEP + step.name + suffix: 100 * value for suffix, value in _parts(score).items()}
+        if step.copy_of:  # of val: among the steps, not in the columns
+            continue
         if step.kind == "maps":
             row["cam" if step.stage == 1 else "refined"] = 100 * score["miou"]
         elif step.kind == "labels":
@@ -52,11 +55,10 @@ def row_of(run: Path, card: Card) -> Row:
     return row | _cost(run, card)
 
 
-def recipe_of(run: Path, card: Card) -> Recipe:
+def _recipe_of(run: Path, card: Card) -> Recipe:
     """The recipe of a run, with the variant, rounds and budget that it was run with."""
-    settings = read_run(run)
-    rounds, budget = (settings.rounds, settings.budget or "full") if settings else (None, "full")
-    return load_recipe(open_library(), card["recipe"], card["variant"] or "", rounds, budget)
+    settings = read_run(run) or Settings(card["recipe"], budget="full")
+    return recipe_of(open_library(), replace(settings, recipe=card["recipe"], variant=card["variant"] or ""))
 
 
 def label_of(card: Card) -> str:
@@ -116,22 +118,16 @@ def cell(runs: Sequence[Row], column: str) -> str:
     return f"{sum(values) / len(values):.{digits}f}{spread}{count}"
 
 
-def cards_of(runs: Iterable[Path]) -> dict[Path, Card]:
-    """Run folder -> its scorecard; exits where data, budget or backbone differ."""
-    cards: dict[Path, Card] = {}
-    for run in runs:
-        card = cards[run] = read_card(run)
-        first = next(iter(cards.values()))
-        for key in ("data", "budget", "backbone"):
-            if card[key] != first[key]:
-                sys.exit(f"error: {run} has {key} {card[key]}, others have {first[key]}: one table needs one")
-    return cards
-
-
 def collect(runs: Iterable[Path]) -> dict[str, list[Row]]:
     """Recipe (and variant) -> one row per run folder; exits where data, budget or backbone differ."""
     rows: dict[str, list[Row]] = {}
-    for run, card in cards_of(runs).items():
+    first: Card | None = None
+    for run in runs:
+        card = read_card(run)
+        first = first or card
+        for key in ("data", "budget", "backbone"):
+            if card[key] != first[key]:
+                sys.exit(f"error: {run} has {key} {card[key]}, others have {first[key]}: one table needs one")
         rows.setdefault(label_of(card), []).append(row_of(run, card))
     return rows
 

@@ -15,7 +15,7 @@ from pytorch_lightning import Trainer
 
 from tag2mask.core.library import open_library
 from tag2mask.core.pages import nest
-from tag2mask.pipeline.recipe import Recipe, load_recipe
+from tag2mask.pipeline import Recipe, load_recipe
 from tag2mask.pipeline.resolve import Choice, resolve
 
 BEFORE = json.loads(gzip.decompress((Path(__file__).parent / "data" / "before_pages.json.gz").read_bytes()))

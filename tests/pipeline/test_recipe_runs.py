@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import yaml
 
-from benchmarks import val_cams
 from tag2mask import load
 from tag2mask.artifacts import read_manifest
 from tag2mask.data import Shapes
@@ -86,37 +85,27 @@ def test_the_model_predicts_without_tags(tiny: TinyRun) -> None:
     assert manifest is not None and manifest.split == "val" and len(manifest.image_ids) == VAL
 
 
-def test_maps_of_val_stand_beside_the_network_of_the_same_images(
-    tiny: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(val_cams, "run_child", one_process.run_child)
-    copy = tmp_path / "same_classifier"
-    shutil.copytree(tiny.folder, copy)
-    words = [str(tiny.folder), str(copy), "--name", "n", "--maps", str(tmp_path), "--out", str(tmp_path)]
-    assert val_cams.main(words) == 0
-    (folder,) = [path.parent for path in tmp_path.glob("*-*-*/manifest.json")]  # predicted once for both
-    made = read_manifest(folder)
-    final = read_manifest(tiny.folder / "segmentation")
-    assert made is not None and final is not None and made.image_ids == final.image_ids
-    score = json.loads((folder / "score.json").read_text())
-    assert score["split"] == "val" and score["images"] == VAL
-    card = json.loads((tiny.folder / "scorecard.json").read_text())["steps"]["segmentation"]
-    rows = json.loads((tmp_path / "n.json").read_text())["rows"][tiny.recipe.name]
-    assert [row["cam"] for row in rows] == [100 * score["miou"]] * 2
-    assert rows[0]["single"] == 100 * card["variants"]["single_scale"]["miou"]
-
-
-def test_maps_of_another_split_are_those_of_the_runs_own_classifier(
-    tiny: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(val_cams, "run_child", one_process.run_child)
-    card = json.loads((tiny.folder / "scorecard.json").read_text())
-    maps = val_cams.maps_of(tiny.folder, card, tmp_path)
-    val_cams.predict(maps, "train")
-    own = sorted((maps.source / "out").glob("*.npz"))
+def test_maps_and_labels_of_val_are_those_of_the_same_networks(tiny: TinyRun, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tiny.folder, run)
+    step = next(step for step in tiny.recipe.steps if step.stage == 1 and step.kind == "maps")
+    words = ["run", tiny.recipe.name, "--run-dir", str(run), "--val-labels", "--allow-empty"]
+    assert one_process.main(words) == 0
+    card = json.loads((run / "scorecard.json").read_text())["steps"]
+    final = read_manifest(run / "segmentation")
+    assert final is not None
+    made = [s.name for s in tiny.recipe.steps if s.kind in ("maps", "labels")]
+    for name in made:
+        manifest = read_manifest(run / f"{name}_val")
+        assert manifest is not None and manifest.image_ids == final.image_ids and not manifest.checkpoint
+        assert card[f"{name}_val"]["split"] == "val" and card[f"{name}_val"]["images"] == VAL
+    # on the images of its step, a copy leaves the same files: equal to the bit on one machine
+    again = [f"--{step.name}_val.data.init_args.predict_split", "train", "--step", f"{step.name}_val"]
+    assert one_process.main([*words, *again]) == 0
+    own = sorted((run / step.name / "out").glob("*.npz"))
     assert len(own) == TRAIN
-    for path in own:  # the same network on the same images on the same machine: equal to the bit
-        ours, theirs = (np.load(p)["maps"] for p in (path, maps.folder / "out" / path.name))
+    for path in own:
+        ours, theirs = (np.load(p)["maps"] for p in (path, run / f"{step.name}_val" / "out" / path.name))
         assert ours.tobytes() == theirs.tobytes()
 
 

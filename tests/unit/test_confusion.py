@@ -69,13 +69,23 @@ def test_class_without_a_true_pixel_is_left_out_even_when_predicted():
     assert metric.miou == pytest.approx(0.75)
 
 
-def test_precision_and_coverage_do_not_depend_on_the_mode():
+def test_precision_recall_and_coverage_do_not_depend_on_the_mode():
     pred, true = np.array([0, 0, 1, 255, 255, 1]), np.array([0, 1, 1, 1, 0, 255])
     for unknown in ("ignore", "wrong", "background"):
         metric = Confusion(3, unknown=unknown)
         metric.update(pred, true)
         assert metric.precision == pytest.approx((1 / 2 + 1) / 2)  # class 2 is never predicted
         assert metric.coverage == pytest.approx(3 / 5)
+        recall = (1 / 2 + 1 / 3) / 2  # an unknown pixel is not found
+        assert metric.recall == pytest.approx(recall)
+        assert metric.f_score == pytest.approx(2 * 0.75 * recall / (0.75 + recall))
+        assert metric.strict_miou == pytest.approx(1 / 3)  # one hit of three in both classes
+
+
+def test_nothing_right_has_an_f_score_of_zero():
+    metric = Confusion(2)
+    metric.update(np.array([0, 1]), np.array([1, 0]))
+    assert metric.f_score == 0
 
 
 def test_integer_types_arrays_and_tensors_may_be_mixed():
@@ -89,6 +99,7 @@ def test_reset_and_empty():
     metric.update(np.array([0]), np.array([0]))
     metric.reset()
     assert math.isnan(metric.miou) and math.isnan(metric.coverage) and math.isnan(metric.precision)
+    assert math.isnan(metric.recall) and math.isnan(metric.f_score) and math.isnan(metric.strict_miou)
 
 
 def test_all_ignored_image_adds_nothing():

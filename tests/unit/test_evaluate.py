@@ -90,6 +90,10 @@ def test_scores_by_hand(preds: Path, masks: Path) -> None:
     assert scores.miou == pytest.approx((17 / 21 + 5 / 6 + 3 / 6) / 3)
     assert scores.precision == pytest.approx((17 / 20 + 5 / 5 + 3 / 4) / 3)
     assert scores.coverage == pytest.approx(29 / 31)  # 31 scored pixels, 2 of them unknown
+    assert scores.recall == pytest.approx((17 / 20 + 5 / 6 + 3 / 5) / 3)
+    both = scores.precision + scores.recall
+    assert scores.f_score == pytest.approx(2 * scores.precision * scores.recall / both)
+    assert scores.strict_miou == pytest.approx((17 / 23 + 5 / 6 + 3 / 6) / 3)
     assert (scores.images, scores.unknown, scores.missing) == (2, "ignore", 0)
 
 

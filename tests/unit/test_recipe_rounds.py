@@ -97,6 +97,57 @@ def test_variants_change_every_round_but_not_what_the_first_settles(tmp_path: Pa
     assert with_first == {A: "start", B: "start", C: "start"}
 
 
+ADDED = {
+    "steps": {
+        "start": None,
+        "early": {**STEP, "base": "kind", "inputs": {A: "start"}},
+        "label_{round}": None,
+        "more_{round}": {"like": "label_{round}", "model.init_args.x": 1, "last": {"stage": 3}},
+        "end": {"inputs": {A: "more_{last}"}},
+    }
+}
+
+
+def with_kind(tmp_path: Path) -> Path:
+    (tmp_path / "steps").mkdir(exist_ok=True)
+    (tmp_path / "steps" / "kind.yaml").write_text(yaml.safe_dump({"model.init_args.x": 5}))
+    return tmp_path
+
+
+def test_a_variant_adds_steps_behind_those_that_it_names(tmp_path: Path) -> None:
+    page = plain(v=ADDED, w={"steps": {"start": {"model.init_args.y": 2}}})
+    recipe = load(with_kind(tmp_path), page, "v", rounds=2)
+    order = ["start", "early", "learn_1", "label_1", "more_1", "model", "label_2", "more_2", "end"]
+    assert names(recipe) == order
+    assert recipe.step("more_2").inputs == {C: "model"} and recipe.step("end").inputs == {A: "more_2"}
+    assert [step.stage for step in recipe.steps if "more" in step.name] == [2, 3]
+    settings = {s.name: resolve(Library((tmp_path,)), s, Choice()) for s in recipe.steps}
+    xs = {name: s["model.init_args.x"].value for name, s in settings.items() if "model.init_args.x" in s}
+    assert xs == {"early": 5, "more_1": 1, "more_2": 1}
+    assert names(load(tmp_path, page, rounds=2)) == [
+        name for name in order if name[:4] not in ("earl", "more")
+    ]
+
+
+def test_several_variants_one_after_the_other(tmp_path: Path) -> None:
+    other = {"targets": {"end": 50.0}, "steps": {"end": {"model.init_args.y": 2}}}
+    page = plain(v={**ADDED, "targets": {"end": 40.0}}, w=other, skips={"skip": ["end"]})
+    recipe = load(with_kind(tmp_path), page, "v+w", rounds=1)
+    assert recipe.label == "toy:v+w" and recipe.paper["targets"] == {}  # each has a number of its own
+    end = recipe.step("end")
+    assert end.inputs == {A: "more_1"}
+    assert resolve(Library((tmp_path,)), end, Choice())["model.init_args.y"].value == 2
+    for variant, message in (
+        ("v+vv", "unknown variant of toy 'vv'"), ("w+w", "names the variant w twice"),
+        ("skips+w", "unknown step of toy 'end'"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=message):
+            load(tmp_path, page, variant)
+    page["variants"]["again"] = {"steps": {"early": {**STEP, "base": "kind"}}}
+    with pytest.raises(UserError, match="the variants v and again of toy both add early"):
+        load(tmp_path, page, "v+again")
+
+
 def changed(**keys: Any) -> dict[str, Any]:
     return plain() | keys
 

@@ -105,7 +105,7 @@ def test_folders_that_are_no_runs(tmp_path: Path, run: Path) -> None:
 
 def test_scores_of_one_run(run: Path) -> None:
     rows = {row[0]: row[1:] for row in score_table(read_runs([run])).rows}
-    assert rows["z_cam, fixed threshold"] == ["train", "3", "40.0", "0.30", "80.0", "95.0"]
+    assert rows["z_cam, fixed threshold"] == ["train", "3", "40.0", "0.30", "80.0", "-", "-", "95.0", "-"]
     assert rows["z_cam, best threshold"][2:4] == ["55.0", "0.37"]
     assert rows["walk"][2] == "50.0"
     assert rows["a_model, multi scale"][2] == "72.0"

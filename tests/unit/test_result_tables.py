@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import recipe_table, results_table, val_cams
+from benchmarks import recipe_table, results_table
 from tag2mask.artifacts import CommandRecord, Manifest, write_manifest
 from tag2mask.pipeline.settings import Settings, write_run
 
@@ -112,10 +112,11 @@ def test_missing_scorecard_is_one_message(tmp_path: Path) -> None:
         results_table.read_card(tmp_path)
 
 
-def test_val_cams_need_a_final_network(tmp_path: Path) -> None:
+def test_maps_of_val_are_among_the_steps_and_in_no_column(tmp_path: Path) -> None:
     run = make_run(tmp_path / "a")
+    write_run(run, Settings("psa", data="voc", val_labels=True))
     card = json.loads((run / "scorecard.json").read_text())
-    del card["steps"]["segmentation"]
+    card["steps"]["cam_val"] = {**card["steps"]["cam"], "miou": 0.38}
     (run / "scorecard.json").write_text(json.dumps(card))
-    with pytest.raises(SystemExit, match="has no scored final network"):
-        val_cams.main([str(run), "--name", "n", "--maps", str(tmp_path), "--out", str(tmp_path)])
+    row = recipe_table.collect([run])["psa"][0]
+    assert row["cam"] == pytest.approx(40) and row["step cam_val"] == pytest.approx(38)

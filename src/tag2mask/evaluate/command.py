@@ -30,7 +30,13 @@ SCORE_EXAMPLES = """examples:
   background   a prediction of background
 Known pixels are the easy ones: --known-in scores complete labels on those of partial ones."""
 
-TOTALS = {"mIoU": "miou", "precision": "precision", "coverage": "coverage"}
+TOTALS = {
+    "mIoU": "miou",
+    "precision": "precision",
+    "recall": "recall",
+    "F-score": "f_score",
+    "coverage": "coverage",
+}
 """Rows below the classes, by the score that they show."""
 
 
@@ -145,5 +151,6 @@ def step_line(score: Mapping[str, Any]) -> str:
     if score.get("variant"):
         text += f" ({score['variant']})"
     if score["coverage"] is not None and score["coverage"] < 1:
+        text += f" ({percent(score['strict_miou'])} with unknown pixels as wrong)"
         text += f", coverage {percent(score['coverage'])}"
     return f"{text}, {score['images']} images of {score['split']}"

@@ -34,6 +34,9 @@ class Scores:
         confusion: pixel counts, a row for each true class (background first); columns are the predicted
             classes, then predictions of no class of the list, then unknown ones.
         per_image: image -> its own mean IoU, over the classes that it has a true pixel of.
+        recall: mean over the true classes of the share of their pixels that is found; unknown ones are not.
+        f_score: harmonic mean of `precision` and `recall`.
+        strict_miou: mean IoU with unknown predictions (255) as wrong ones.
     """
 
     miou: float | None
@@ -46,6 +49,9 @@ class Scores:
     missing: int = 0
     confusion: list[list[int]] = field(default_factory=list)
     per_image: dict[str, float] = field(default_factory=dict)
+    recall: float | None = None
+    f_score: float | None = None
+    strict_miou: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain form for JSON, without the images."""
@@ -121,6 +127,9 @@ def read_scores(
         images=images,
         missing=missing,
         confusion=matrix.tolist(),
+        recall=known(confusion.recall),
+        f_score=known(confusion.f_score),
+        strict_miou=known(confusion.strict_miou),
     )
 
 

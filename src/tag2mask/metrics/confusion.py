@@ -69,7 +69,7 @@ class Confusion(Metric):
 
     The mean IoU is over the classes that have a scored true pixel. A class without one is left out,
     also when it was predicted somewhere: its false pixels still count against the true classes.
-    Coverage and precision do not depend on `unknown`.
+    Coverage, precision, recall and the strict mean IoU do not depend on `unknown`.
 
     The matrices of all processes are summed when a score is read, so under DDP each process must
     read it.
@@ -159,6 +159,28 @@ class Confusion(Metric):
         labelled = self.matrix[:, :-1].cpu().double()
         predicted = labelled.sum(0)
         return float(torch.where(predicted > 0, labelled.diagonal() / predicted, torch.nan).nanmean())
+
+    @property
+    def recall(self) -> float:
+        """Mean over the classes with a true pixel of TP / (TP + FN), unknown ones missed; NaN without any."""
+        matrix = self.matrix.cpu().double()
+        true = matrix.sum(1)
+        return float(torch.where(true > 0, matrix.diagonal() / true, torch.nan).nanmean())
+
+    @property
+    def f_score(self) -> float:
+        """Harmonic mean of `precision` and `recall`, both means over classes; NaN before the first pixel.
+
+        So Chang et al. (CVPR 2020, table 2) seem to have it: their 65.1 and 67.0 are more than a mean of the
+        classes' own F-scores can be at a mean IoU m of 46.8 and 49.6, which is 2m / (1 + m).
+        """
+        precision, recall = self.precision, self.recall
+        return 2 * precision * recall / (precision + recall) if precision + recall else precision + recall
+
+    @property
+    def strict_miou(self) -> float:
+        """The mean IoU with unknown predictions as misses of their true class, whatever `unknown` says."""
+        return float(iou_per_class(self.matrix).nanmean())
 
     @property
     def coverage(self) -> float:

@@ -3,12 +3,13 @@
 from tag2mask.core.library import Library, open_library
 from tag2mask.pipeline.devices import Devices
 from tag2mask.pipeline.plan import Extras
-from tag2mask.pipeline.recipe import Recipe, Step, load_recipe
+from tag2mask.pipeline.recipe import load_recipe
 from tag2mask.pipeline.request import Request
 from tag2mask.pipeline.resolve import Choice, resolve
 from tag2mask.pipeline.runner import run_recipe
 from tag2mask.pipeline.settings import Settings
-from tag2mask.pipeline.tasks import prepare
+from tag2mask.pipeline.steps import Recipe, Step
+from tag2mask.pipeline.tasks import prepare, recipe_of
 
 __all__ = [
     "Choice",
@@ -22,6 +23,7 @@ __all__ = [
     "load_recipe",
     "open_library",
     "prepare",
+    "recipe_of",
     "resolve",
     "run_recipe",
 ]

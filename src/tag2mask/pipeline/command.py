@@ -15,11 +15,11 @@ from tag2mask.core.pages import parse_value, read_page
 from tag2mask.pipeline.devices import Devices
 from tag2mask.pipeline.launchers import LAUNCHERS
 from tag2mask.pipeline.plan import Extras
-from tag2mask.pipeline.recipe import split_label
 from tag2mask.pipeline.request import Request
 from tag2mask.pipeline.runner import run_recipe
 from tag2mask.pipeline.settings import Settings
 from tag2mask.pipeline.slurm import DEFAULT
+from tag2mask.pipeline.steps import split_label
 
 _RUN_TEXT = """Run a recipe, or some of its steps. Every step is a process of its own that fills one
 folder of the run. What is done is skipped, what was stopped goes on where it stopped, and what was
@@ -85,6 +85,10 @@ def _add_what(run: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--rounds", type=_positive, metavar="N", help="rounds, in a recipe that repeats some of its steps"
     )
+    run.add_argument(
+        "--val-labels", action="store_true",
+        help="make and score the maps and labels of val too, by the networks of the run: steps STEP_val",
+    )  # fmt: skip
 
 
 def _settings_of(path: str | None) -> dict[str, dict[str, Any]]:
@@ -235,6 +239,7 @@ def _run(args: argparse.Namespace) -> int:
         weights=args.weights,
         seed=args.seed,
         rounds=args.rounds,
+        val_labels=args.val_labels or None,
     )
     _require_one_machine(args)
     overrides = _settings_of(args.settings)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from tag2mask.core.tables import percent
-from tag2mask.pipeline.recipe import Recipe
 from tag2mask.pipeline.settings import Settings
+from tag2mask.pipeline.steps import Recipe
 
 _DATA = ("voc_aug",)
 """Data sets on which the papers' numbers were measured: trained on 10,582 images."""

@@ -12,6 +12,7 @@ from tag2mask.core.errors import UserError, unknown_name
 from tag2mask.core.library import Library
 from tag2mask.core.pages import Layer, Page
 from tag2mask.pipeline.rounds import MARK, Round
+from tag2mask.pipeline.steps import Section
 
 PARTS = ("model", "data", "trainer")
 """The parts of the settings of a step, as in a LightningCLI."""
@@ -32,7 +33,7 @@ STEP_KEYS = (
     "by_round",
 )
 ROUND_KEYS = ("name", *STRUCTURE, *PARTS)
-PAPER_KEYS = ("citation", "targets", "ranges", "every_image")
+PAPER_KEYS = ("citation", "targets", "val", "ranges", "every_image")
 VARIANT_KEYS = ("title", "targets", "skip", "steps")
 VARIANT_STEP_KEYS = ("inputs", *PARTS, "backbones", "budgets")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -48,7 +49,31 @@ class Change(NamedTuple):
 
 def add_page(page: Page, before: Mapping[str, list[Change]]) -> dict[str, list[Change]]:
     """The steps of a page and its base: a new step comes right after the one that is named before it."""
-    own = mapping(page, "steps", page.plain.get("steps"))
+    changes = _add_steps(page, "steps", mapping(page, "steps", page.plain.get("steps")), before)
+    for name in sequence(page, "skip", page.plain.get("skip", [])):
+        if name not in before:
+            raise UserError(f"{page.where('skip')}: {unknown_name('step of its base', str(name), before)}")
+        changes.pop(name)
+    return changes
+
+
+def add_variant(page: Page, name: str, before: Mapping[str, list[Change]]) -> dict[str, list[Change]]:
+    """The steps of a page and those that a variant adds; what it changes of the others is not yet in them."""
+    where = f"variants.{name}.steps"
+    own = mapping(page, where, page.plain["variants"][name].get("steps"))
+    new = {key: plain for key, plain in own.items() if key not in before and is_new_step(plain)}
+    placed = _add_steps(page, where, {k: v for k, v in own.items() if k in before or k in new}, before)
+    return {key: placed[key] if key in new else before[key] for key in placed}
+
+
+def is_new_step(plain: Any) -> bool:
+    """Whether what a variant says of a step begins a step: it says what the step is made from."""
+    return isinstance(plain, Mapping) and ("base" in plain or "like" in plain)
+
+
+def _add_steps(
+    page: Page, where: str, own: Mapping[str, Any], before: Mapping[str, list[Change]]
+) -> dict[str, list[Change]]:
     order, at = list(before), 0
     for name in own:
         if name in order:
@@ -56,22 +81,19 @@ def add_page(page: Page, before: Mapping[str, list[Change]]) -> dict[str, list[C
         else:
             order.insert(at, name)
             at += 1
-    for name in sequence(page, "skip", page.plain.get("skip", [])):
-        if name not in before:
-            raise UserError(f"{page.where('skip')}: {unknown_name('step of its base', str(name), before)}")
-        order.remove(name)
     changes: dict[str, list[Change]] = {}
     for name in order:
         changes[name] = list(before.get(name, []))
         if name in own:
-            changes[name] = _add_step(page, name, {**before, **changes})
+            prefix = f"{where}.{name}"
+            change = Change(page, prefix, mapping(page, prefix, own[name]))
+            changes[name] = _add_step(name, change, {**before, **changes})
     return changes
 
 
-def _add_step(page: Page, name: str, written: Mapping[str, list[Change]]) -> list[Change]:
+def _add_step(name: str, change: Change, written: Mapping[str, list[Change]]) -> list[Change]:
     """All changes that describe a step, in order; ``base`` and ``like`` drop the earlier ones."""
-    prefix = f"steps.{name}"
-    plain = mapping(page, prefix, page.plain["steps"][name])
+    page, prefix, plain = change
     check_keys(page, prefix, plain, STEP_KEYS)
     before = [] if "base" in plain else written[name]
     if "like" in plain:
@@ -80,12 +102,24 @@ def _add_step(page: Page, name: str, written: Mapping[str, list[Change]]) -> lis
             where = page.where(f"{prefix}.like")
             raise UserError(f"{where}: {unknown_name('earlier step', str(plain['like']), known)}")
         before = written[plain["like"]]
-    return [*before, Change(page, prefix, plain)]
+    return [*before, change]
 
 
 def part_settings(page: Page, prefix: str, plain: Mapping[str, Any]) -> Layer:
     """The settings (`PARTS`) of a part of a page."""
     return page.settings({k: v for k, v in plain.items() if str(k).split(".")[0] in PARTS}, prefix)
+
+
+def sections_of(change: Change) -> list[Section]:
+    """What a part of a page sets: always, with each backbone, and with each budget."""
+    page, prefix, plain = change
+    found = [Section("page", "", part_settings(page, prefix, plain))]
+    for when in ("backbones", "budgets"):
+        for name, part in mapping(page, f"{prefix}.{when}", plain.get(when)).items():
+            where = f"{prefix}.{when}.{name}"
+            check_keys(page, where, mapping(page, where, part), PARTS)
+            found.append(Section(when, str(name), part_settings(page, where, part)))
+    return found
 
 
 def inputs_of(change: Change) -> dict[str, Any]:
@@ -176,8 +210,8 @@ def check_paper(page: Page, where: str, paper: Mapping[str, Any], known: Iterabl
     Args:
         page: the page.
         where: the part of the page: paper, or a variant, which has targets but no ranges of its own.
-        paper: ``targets`` (step -> the paper's mIoU in percent) and ``ranges`` (step -> lowest and highest
-            mIoU to expect).
+        paper: ``targets`` (step -> the paper's mIoU in percent), ``val`` (the same for its maps or labels of
+            val) and ``ranges`` (step -> lowest and highest mIoU to expect).
         known: names of the steps, and those of the steps of a round as the page gives them.
 
     Raises:
@@ -187,6 +221,7 @@ def check_paper(page: Page, where: str, paper: Mapping[str, Any], known: Iterabl
     _check_names(page, f"{where}.targets", paper.get("targets"), names)
     if where != "paper":
         return
+    _check_names(page, "paper.val", paper.get("val"), names)
     _check_names(page, "paper.ranges", paper.get("ranges"), names)
     for step, limits in (paper.get("ranges") or {}).items():
         if not (isinstance(limits, list) and len(limits) == 2 and 0 <= limits[0] < limits[1] <= 100):

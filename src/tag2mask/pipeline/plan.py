@@ -23,9 +23,9 @@ from tag2mask.core.pages import Layer, Setting, nest, overlay
 from tag2mask.pipeline.arguments import check_registered, check_settings, settings_in
 from tag2mask.pipeline.devices import Devices, without_devices
 from tag2mask.pipeline.form import PARTS, part_settings
-from tag2mask.pipeline.recipe import Recipe, Step
 from tag2mask.pipeline.resolve import Choice, budgets_of, resolve
 from tag2mask.pipeline.settings import Settings
+from tag2mask.pipeline.steps import Recipe, Step
 
 _DATASET = "data.init_args.dataset.init_args"
 _WEIGHTS = "model.init_args.backbone.weights"
@@ -180,7 +180,7 @@ def _overrides(step: Step, extras: Extras) -> Layer:
     found: Layer = {}
     if extras.precision and step.trains:
         found["trainer.precision"] = Setting(extras.precision, "--precision")
-    for name in dict.fromkeys((step.template, step.name)):
+    for name in step.names:
         for path in extras.overrides.get(name, {}):
             if path.partition(".")[0] not in PARTS:
                 raise unknown_name(f"setting of {name}", path, PARTS, f"(in the option --{name}.{path})")
@@ -198,7 +198,7 @@ def _run_settings(step: Step, settings: Settings, dataset: Mapping[str, Any]) ->
         key = "csv" if "csv" in dataset else "tags"
         found[f"{_DATASET}.{key}"] = Setting(settings.tags, "--tags")
         hashes[Path(settings.tags).name] = content_hash(settings.tags)
-    if step.trains and settings.weights:
+    if step.has_network and settings.weights:
         found[_WEIGHTS] = Setting(settings.weights, "--weights")
         if settings.weights not in ("imagenet", "none"):
             hashes[Path(settings.weights).name] = content_hash(settings.weights)

@@ -67,6 +67,7 @@ def run_words(
         value = getattr(settings, option)
         if value is not None:
             words += [f"--{option.replace('_', '-')}", str(value)]
+    words += ["--val-labels"] if settings.val_labels else []
     if stages:
         words += ["--stage", *map(str, stages)]
     if request is None:

@@ -9,7 +9,7 @@ from tag2mask.core.errors import UserError, unknown_name
 from tag2mask.core.library import FULL, Library
 from tag2mask.core.pages import Layer, Page, Setting, overlay
 from tag2mask.pipeline.form import PARTS, check_keys, mapping, part_settings
-from tag2mask.pipeline.recipe import Recipe, Step
+from tag2mask.pipeline.steps import Recipe, Step
 
 _BACKBONE = "model.init_args.backbone.name"
 _LENGTHS = ("trainer.max_epochs", "trainer.max_steps")
@@ -97,8 +97,8 @@ def check_sections(library: Library, recipe: Recipe) -> None:
 
 
 def _networks(library: Library, step: Step, choice: Choice) -> list[Page]:
-    """The page of the step's backbone and its bases; none for a step that trains nothing."""
-    if not step.trains:
+    """The page of the step's backbone and its bases; none for a step without a network of its own."""
+    if not step.has_network:
         return []
     name, origin = choice.backbone, "--backbone"
     if not name and choice.budget != FULL:

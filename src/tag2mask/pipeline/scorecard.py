@@ -19,9 +19,9 @@ from tag2mask.artifacts import (
 )
 from tag2mask.core.pages import read_page
 from tag2mask.core.tables import NOTHING, Table, duration, percent
-from tag2mask.pipeline.recipe import Recipe, Step
 from tag2mask.pipeline.settings import Settings
 from tag2mask.pipeline.state import is_complete
+from tag2mask.pipeline.steps import Recipe, Step
 
 
 def step_seconds(manifest: Manifest) -> float:

@@ -34,6 +34,7 @@ class Settings:
         weights: imagenet, none, or a path.
         seed: for everything random.
         rounds: how often a recipe repeats the steps of a round.
+        val_labels: whether maps and labels of val are made and scored too.
     """
 
     recipe: str
@@ -47,6 +48,7 @@ class Settings:
     weights: str | None = None
     seed: int | None = None
     rounds: int | None = None
+    val_labels: bool | None = None
 
     @property
     def label(self) -> str:
@@ -58,7 +60,7 @@ _FIXED = {
     "data": "data set",
     "data_root": "data root",
 }
-_FREE = ("tags", "budget", "backbone", "weights", "seed", "rounds")
+_FREE = ("tags", "budget", "backbone", "weights", "seed", "rounds", "val_labels")
 
 
 def absolute(path: str | None) -> str | None:

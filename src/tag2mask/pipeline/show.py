@@ -14,8 +14,9 @@ from tag2mask.core.pages import Layer, nest, setting_text
 from tag2mask.pipeline.arguments import check_settings
 from tag2mask.pipeline.form import part_settings
 from tag2mask.pipeline.plan import yaml_text
-from tag2mask.pipeline.recipe import Recipe, Step, load_recipe, split_label
+from tag2mask.pipeline.recipe import load_recipe
 from tag2mask.pipeline.resolve import Choice, budgets_of, check_sections, resolve
+from tag2mask.pipeline.steps import Recipe, Step, split_label
 
 _ROUND = re.compile(r"_\d+$")
 

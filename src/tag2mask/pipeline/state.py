@@ -24,8 +24,8 @@ from tag2mask.artifacts import (
 from tag2mask.core.errors import UserError
 from tag2mask.core.pages import flatten
 from tag2mask.pipeline.plan import StepPlan
-from tag2mask.pipeline.recipe import Step
 from tag2mask.pipeline.settings import read_run
+from tag2mask.pipeline.steps import Step
 
 INPUTS_NAME = "inputs.json"
 LOG_NAME = "log.txt"

@@ -64,7 +64,7 @@ def _request_of(request: Request, job: slurm.Job, first: bool) -> Request:
     own = {
         name: {path: value for path, value in settings.items() if path not in (DEVICES, NODES)}
         for name, settings in extras.overrides.items()
-        if name in (step.name, step.template)
+        if name in step.names
     }
     return replace(
         request,

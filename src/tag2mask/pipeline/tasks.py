@@ -9,15 +9,17 @@ from pathlib import Path
 
 from tag2mask.artifacts import RUN_NAME, SCORE_NAME, SCORE_SOURCES_NAME, changed_sources, manifest_hash
 from tag2mask.core.errors import UserError, unknown_name
-from tag2mask.core.library import FULL, dataset_config, open_library
+from tag2mask.core.library import FULL, Library, dataset_config, open_library
 from tag2mask.pipeline.devices import check_batches
 from tag2mask.pipeline.plan import StepPlan, plan_steps
-from tag2mask.pipeline.recipe import Recipe, Step, load_recipe
+from tag2mask.pipeline.recipe import load_recipe
 from tag2mask.pipeline.request import Request, run_words
 from tag2mask.pipeline.resolve import check_sections
 from tag2mask.pipeline.settings import Settings, check_dataset, merge, normalise, read_run
 from tag2mask.pipeline.slurm import submitted
 from tag2mask.pipeline.state import Action, Decision, check_runs, decide, find_twin, is_complete
+from tag2mask.pipeline.steps import Recipe, Step
+from tag2mask.pipeline.val_copies import with_val_copies
 
 
 @dataclass(frozen=True)
@@ -100,8 +102,7 @@ def _is_from(known: Settings | None, request: Request, name: str, error: UserErr
 
 def _prepare(request: Request, known: Settings | None, settings: Settings) -> Prepared:
     library = open_library()
-    budget = settings.budget or FULL
-    recipe = load_recipe(library, settings.recipe, settings.variant, settings.rounds, budget)
+    recipe = recipe_of(library, settings)
     check_sections(library, recipe)
     dataset = dataset_config(library, settings.data or "")
     classes = dataset["init_args"].get("classes")
@@ -113,6 +114,17 @@ def _prepare(request: Request, known: Settings | None, settings: Settings) -> Pr
     _require_inputs(recipe, settings, request, steps)
     check_runs(request.reuse)
     return Prepared(request, recipe, known, settings, plans)
+
+
+def recipe_of(library: Library, settings: Settings) -> Recipe:
+    """The recipe of a run, with its variant, its rounds and, where they are asked for, its copies on val.
+
+    Raises:
+        UserError: see `load_recipe` and `with_val_copies`.
+    """
+    budget = settings.budget or FULL
+    recipe = load_recipe(library, settings.recipe, settings.variant, settings.rounds, budget)
+    return with_val_copies(library, recipe) if settings.val_labels else recipe
 
 
 def choose_steps(recipe: Recipe, request: Request) -> list[Step]:
@@ -139,10 +151,10 @@ def choose_steps(recipe: Recipe, request: Request) -> list[Step]:
         if recipe.step(name) not in chosen:
             raise UserError(f"--rerun {name}: the step is not among the chosen ones")
     for name in request.extras.overrides:
-        known = {word for step in recipe.steps for word in (step.name, step.template)}
+        known = {word for step in recipe.steps for word in step.names}
         if name not in known:
             raise unknown_name(f"step of {recipe.label}", name, known, f"(in the option --{name}...)")
-        if not any(name in (step.name, step.template) for step in chosen):
+        if not any(name in step.names for step in chosen):
             raise UserError(f"--{name}... sets something of {name}, which is not among the chosen steps")
     return chosen
 

@@ -11,11 +11,18 @@ from tag2mask.core.tables import NOTHING, Table, metric, percent
 from tag2mask.report.runs import Run, Step
 from tag2mask.report.tables import by_run
 
-NOTE = "mIoU, precision and coverage in percent."
+NOTE = "In percent. Strict: unknown pixels are wrong ones. F-score: of mean precision and mean recall."
 PAPER_NOTE = (
     " Paper: mIoU as printed there, on the paper's data, backbone and schedule; other data has other numbers."
 )
-HEADER_END = ["threshold", "precision", "coverage"]
+NUMBERS = {
+    "precision": "precision",
+    "recall": "recall",
+    "F-score": "f_score",
+    "coverage": "coverage",
+    "strict mIoU": "strict_miou",
+}
+"""Columns behind the threshold, by the score that they show."""
 SWEEP_NOTE = " A best threshold was chosen with the true masks: an upper bound."
 
 
@@ -29,7 +36,7 @@ def score_table(runs: Sequence[Run]) -> Table:
         rows = [[*row, printed.get(str(row[0]), NOTHING)] for row in table.rows]
         return replace(table, header=[*table.header, "paper"], rows=rows) if printed else table
     paper = runs[0].paper
-    header = ["step", "split", "images", "mIoU", *(["paper"] if paper else []), *HEADER_END]
+    header = ["step", "split", "images", "mIoU", *(["paper"] if paper else []), "threshold", *NUMBERS]
     rows = [row for step in runs[0].steps if step.scored for row in _step_rows(step, paper)]
     return Table(header, rows, "Scores", note if rows else "")
 
@@ -67,7 +74,7 @@ def _step_rows(step: Step, paper: Mapping[str, float]) -> Iterator[list[str]]:
             percent(part.get("miou")),
             *(target if paper else []),
             NOTHING if threshold is None else f"{threshold:.2f}",
-            *(percent(part.get(name)) for name in ("precision", "coverage")),
+            *(percent(part.get(name)) for name in NUMBERS.values()),
         ]
 
 

@@ -24,6 +24,7 @@ from tag2mask.artifacts import (
     find_kind,
     read_manifest,
 )
+from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.callbacks import (
     CamPanels,
     LastCheckpoint,
@@ -88,6 +89,12 @@ class StepCLI(LightningCLI):
             type=str,
             default="last",
             help="checkpoint to use: last, or a logged value to maximise; val/miou looks at masks",
+        )
+        parser.add_argument(
+            "--network-from",
+            type=StepFolder | None,
+            default=None,
+            help="folder of the step whose network predicts (default: this step's own)",
         )
         if self.model_class is TrainableNetwork:
             for flag, what in TRAINING_FLAGS.items():
@@ -167,6 +174,8 @@ class StepCLI(LightningCLI):
         Raises:
             UserError: the folder holds a finished fit, or one with another configuration.
         """
+        if self.options.network_from is not None:
+            raise UserError("--network-from names a network that predicts: fit has no use for it")
         record = self._earlier_record()
         if record is not None and record.complete:
             raise UserError(
@@ -194,10 +203,12 @@ class StepCLI(LightningCLI):
         self._save_config()
 
     def _trained_checkpoint(self) -> Path:
-        step_dir = Path(self.options.step_dir)
+        step_dir = Path(self.options.network_from or self.options.step_dir)
         manifest = read_manifest(step_dir)
         if manifest is None or not manifest.commands.get("fit") or not manifest.commands["fit"].complete:
             raise UserError(f"{step_dir} holds no finished fit: run fit first, or give --ckpt_path FILE")
+        if manifest.kind != self.model.kind or manifest.class_list() != self.datamodule.classes:
+            raise UserError(f"{step_dir} holds a network of another kind or for other classes than this step")
         return checkpoint_path(step_dir, manifest)
 
     def _earlier_record(self) -> Any:

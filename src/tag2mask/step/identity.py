@@ -39,7 +39,7 @@ def step_identity(
     """
     predicts = command == "predict"
     split = data.predict_split_name if predicts else ""
-    trained = isinstance(model, TrainableNetwork)
+    trained = isinstance(model, TrainableNetwork) and options.network_from is None
     return StepIdentity(
         folder=Path(options.step_dir),
         command=command,
@@ -61,7 +61,9 @@ def step_identity(
 
 def config_hash(config: Mapping[str, Any]) -> str:
     """Hash of a resolved configuration, without the options that change no result."""
-    kept = copy.deepcopy({k: v for k, v in config.items() if k not in _NOT_IDENTITY})
+    # a step with its own network has the configuration of one from before there was this option
+    without = (*_NOT_IDENTITY, *(() if config.get("network_from") else ("network_from",)))
+    kept = copy.deepcopy({k: v for k, v in config.items() if k not in without})
     for key in _NOT_IDENTITY_TRAINER:
         kept.get("trainer", {}).pop(key, None)
     return sha256_json(kept)
@@ -86,7 +88,7 @@ def input_folders(options: Any) -> list[StepFolder]:
 
 def _parents(options: Any) -> dict[str, str]:
     """Folder name -> manifest hash of every step that the data and the model read."""
-    folders = input_folders([options.data, options.model])
+    folders = input_folders([options.data, options.model, options.network_from])
     for folder in folders:
         folder.require()
     return {folder.name: folder.hash() for folder in folders}

@@ -79,6 +79,8 @@ def read_chain(run_dir: str | Path) -> Chain:
     """
     run = read_runs([run_dir])[0]
     made = [step for step in run.steps if step.manifest.kind == "labels" and step.manifest.complete]
+    # the first labels are those to train on; there may be others, of val, that are only scored
+    made = [step for step in made if step.manifest.split == made[0].manifest.split]
     labels = next((step for step in reversed(made) if _is_generated(step)), None)
     if labels is None:
         raise UserError(
