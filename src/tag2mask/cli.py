@@ -57,6 +57,9 @@ COMMANDS: dict[str, _Command] = {
     "submit-voc": _Command("tag2mask.evaluate.submission", "write an archive for VOC's test server"),
     "report": _Command("tag2mask.report.command", "write runs up as one HTML page"),
     "tune": _Command("tag2mask.tune.command", "choose settings of pseudo-labels without masks"),
+    "sensitivity": _Command(
+        "tag2mask.tune.sensitivity_command", "score the walk of a run with other settings (looks at masks)"
+    ),
     "wandb": _Command("tag2mask.report.wandb_command", "bring the scores of a run to Weights & Biases"),
     "data": _Command("tag2mask.data.command", "check, import, download or prepare a data set"),
     "weights": _Command("tag2mask.weights.command", "convert published weights"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -12,7 +13,7 @@ import torch
 from tag2mask.backbones import BackboneSpec, build_backbone
 from tag2mask.core import ScoreMaps, UserError
 from tag2mask.heads import HeadSpec
-from tag2mask.modules import SegmentationModel, class_probabilities
+from tag2mask.modules import SegmentationMaps, SegmentationModel, class_probabilities, segmentation_maps
 from tag2mask.recipes.ial import PairwiseLearner, RegionClassifier, SuperpixelGenerator
 from tag2mask.recipes.ial.propagation import PropagationNetwork, PropagationSpec, guide_taps
 from tag2mask.recipes.ial.region_network import StepOptimization
@@ -199,6 +200,17 @@ def test_unary_probabilities_are_over_the_chosen_classes() -> None:
     assert every.shape == (3, 8, 11) and some.shape == (2, 8, 11)
     # Leaving a class out of a softmax leaves the ratios of the others as they are (float32 rounding).
     torch.testing.assert_close(some, every[[0, 2]] / every[[0, 2]].sum(0), atol=1e-6, rtol=1e-5)
+
+
+def test_maps_of_the_tags_alone_have_no_background_and_reach_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    unary = SegmentationModel(2, BackboneSpec("test_resnet", "none"), head=HeadSpec("deeplabv2")).eval()
+    unary.requires_grad_(False)
+    monkeypatch.setattr(segmentation_maps, "load_network", lambda folder, kind: unary)
+    sample: Any = {"id": "a", "image": image(30, 44), "tags": torch.tensor([0.0, 1.0])}
+    every = SegmentationMaps("unary", 4).predict_image(sample)  # type: ignore[arg-type]
+    alone = SegmentationMaps("unary", 4, "objects").predict_image(sample)  # type: ignore[arg-type]
+    assert every.classes == (0, 2) and alone.classes == (2,)
+    np.testing.assert_allclose(alone.maps[0], every.maps[1] / every.maps[1].max(), atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -143,6 +143,12 @@ def test_several_variants_one_after_the_other(tmp_path: Path) -> None:
     ):  # fmt: skip
         with pytest.raises(UserError, match=message):
             load(tmp_path, page, variant)
+    page["variants"]["skips"] |= {"steps": {"end": None, "late": {**STEP, "stage": 3, "base": "kind"}}}
+    assert names(load(tmp_path, page, "skips", rounds=1)) == ["start", "model", "label_1", "late"]
+    page["variants"]["skips"]["steps"]["end"] = {"model.init_args.y": 1}
+    with pytest.raises(UserError, match="toy:skips changes end, which it skips"):
+        load(tmp_path, page, "skips")
+    del page["variants"]["skips"]
     page["variants"]["again"] = {"steps": {"early": {**STEP, "base": "kind"}}}
     with pytest.raises(UserError, match="the variants v and again of toy both add early"):
         load(tmp_path, page, "v+again")

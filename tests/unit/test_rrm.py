@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from tag2mask.recipes.rrm import (
     reliable_labels,
     two_phase_schedule,
 )
+from tag2mask.recipes.rrm import labels as mined
 
 LIGHT: dict[str, Any] = {
     "backbone": BackboneSpec("test_resnet", "none", batchnorm="train"),
@@ -255,6 +257,24 @@ def test_mistakes() -> None:
         JointModel(num_classes=2, head=HeadSpec("smp:Unet"), backbone=BackboneSpec("resnet18", "none"))
     with pytest.raises(UserError, match="for plain segmentation networks"):
         module(head=HeadSpec("deeplabv2", msc_scales=[0.5]))
+
+
+def test_mined_labels_of_a_whole_image_are_the_rule_on_the_networks_maps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    net = module().eval()
+    monkeypatch.setattr(mined, "load_network", lambda folder, kind: net)
+    image, tags = batch()["image"][0], torch.tensor([0.0, 1.0])
+    sample: Any = {"id": "a", "image": image, "tags": tags}
+    with torch.no_grad():
+        cams = net.mean_cams(image[None].float(), net.backbone(image[None].float())["out"])
+    for ratio in (None, 0.1):
+        rule = net.mining if ratio is None else replace(net.mining, ratio=ratio)
+        expected = reliable_labels(image.numpy(), cams[0, 1:].numpy(), [2], rule)
+        found = mined.MinedLabelGenerator("joint", ratio).predict_image(sample)  # type: ignore[arg-type]
+        assert np.array_equal(found.labels[""], expected) and (expected != 255).any()
+    nothing = mined.MinedLabelGenerator("joint").predict_image({**sample, "tags": torch.zeros(2)})  # type: ignore[arg-type]
+    assert (nothing.labels[""] == 255).all()
 
 
 LOSSES = [2.823903, 2.223678, 1.830860]

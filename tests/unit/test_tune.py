@@ -13,14 +13,16 @@ import yaml
 from torch import Tensor
 
 from tag2mask import cli
-from tag2mask.artifacts import Manifest, save_maps, write_manifest
+from tag2mask.artifacts import Manifest, load_maps, save_maps, write_manifest
 from tag2mask.backbones import BackboneSpec
 from tag2mask.core import ScoreMaps, UserError
 from tag2mask.data import Shapes
+from tag2mask.metrics import Confusion
 from tag2mask.modules import Classifier
+from tag2mask.modules.refinements import ImageView, label_map, refine
 from tag2mask.ops import alpha_for_level
 from tag2mask.pipeline import Request, command
-from tag2mask.tune import Comparison, Trial, compare, read_chain
+from tag2mask.tune import Comparison, Trial, compare, read_chain, sensitivity
 from tag2mask.tune.chain import beta_trials, crf_trials, level_trials, present_level
 from tag2mask.tune.signals import agreement, edge_contrast, evidence, foreground
 
@@ -168,6 +170,54 @@ def test_from_a_run_to_settings(run: Path, capsys: pytest.CaptureFixture[str]) -
     ]  # fmt: skip
     page = (run / "tune" / "tune.html").read_text()
     assert page.count("<h3>") == 3 and "level 0.16" in page and "http:" not in page and "https:" not in page
+
+
+class Even:
+    """Stands in for an AffinityNet: all cells are alike."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return torch.zeros(len(images), 2, *(-(-side // 8) for side in images.shape[-2:]))
+
+
+def test_sensitivity_scores_the_walk_with_each_setting(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sensitivity, "load_network", lambda *_: Even())
+    config = run / "pseudo_label" / "predict.yaml"
+    plain = yaml.safe_load(config.read_text())
+    plain["model"]["init_args"] |= {"refinements": [BACKGROUND, WALK, CRF], "affinity_from": str(run / "aff")}
+    config.write_text(yaml.safe_dump(plain))
+    words = ["sensitivity", str(run), "--alpha", "0.05", "--level", "0.3", "--beta", "4", "8", "--steps", "2"]
+    assert cli.main(words) == 0
+    assert "settings chosen by it have seen the masks" in " ".join(capsys.readouterr().out.split())
+    found = json.loads((run / "sensitivity.json").read_text())
+    rows = {row["name"]: row for row in found["trials"]}
+    assert list(rows) == ["as it is", "alpha 0.05", "level 0.3", "beta 4, t 2", "beta 8, t 2"]
+    links = rows["beta 4, t 2"]["settings"]["pseudo_label"]["model.init_args.refinements"]
+    assert [link["class_path"] for link in links] == [BACKGROUND["class_path"], WALK["class_path"]]  # no CRF
+    assert links[1]["init_args"] == {"beta": 4.0, "steps": 2} and found["images"] == 4
+    assert rows["level 0.3"]["miou"] == rows["as it is"]["miou"] != rows["alpha 0.05"]["miou"]
+    # the same labels by the generator's own links, scored by the same confusion
+    dataset = Shapes(str(run.parent / "shapes"), train=4, val=1, size=(64, 64))
+    total = Confusion(len(dataset.classes) + 1)
+    for image_id in dataset.ids("train"):
+        view = ImageView(torch.from_numpy(dataset.read_image(image_id).transpose(2, 0, 1).copy()), _even)
+        maps = refine(load_maps(run / "cam" / "out", image_id, dataset.classes), view, _links(links))
+        total.update(label_map(maps), dataset.read_mask(image_id))
+    assert rows["beta 4, t 2"]["miou"] == pytest.approx(total.miou)
+    assert cli.main([*words, "--images", "2"]) == 0
+    assert json.loads((run / "sensitivity.json").read_text())["images"] == 2
+    plain["model"]["init_args"]["refinements"] = [BACKGROUND]
+    config.write_text(yaml.safe_dump(plain))
+    assert cli.main(words) == 2 and "made without a random walk" in capsys.readouterr().err
+
+
+def _even(pixels: Tensor) -> Tensor:
+    return Even()(pixels[None])[0]
+
+
+def _links(links: Any) -> Any:
+    return Trial("", {"walk": links}).refinements()
 
 
 def test_a_run_without_labels(run: Path) -> None:

@@ -13,6 +13,7 @@ from tag2mask.core import ImageSample, ScoreMaps, UserError
 from tag2mask.modules.loading import load_network
 from tag2mask.modules.predictor import Predictor
 from tag2mask.modules.segmentation import SegmentationModel
+from tag2mask.ops import normalise_cams
 
 
 class SegmentationMaps(Predictor):
@@ -22,28 +23,34 @@ class SegmentationMaps(Predictor):
         segmentation_from: folder of the step that trained the network.
         grid: image pixels per cell of the stored maps.
         classes: tagged keeps background and the image's tags, for these are the given supervision; all
-            keeps every class.
+            keeps every class. objects keeps the tags alone, each divided by its largest value, so that a
+            `Background` can be added to them as to class activation maps.
     """
 
     kind = "maps"
 
     def __init__(
-        self, segmentation_from: StepFolder, grid: int = 8, classes: Literal["tagged", "all"] = "tagged"
+        self,
+        segmentation_from: StepFolder,
+        grid: int = 8,
+        classes: Literal["tagged", "all", "objects"] = "tagged",
     ) -> None:
         super().__init__()
         if grid < 1:
             raise UserError(f"grid must be at least 1 pixel, got {grid}")
         self.network = load_network(segmentation_from, SegmentationModel)
         self.grid = grid
-        self.keep_all = classes == "all"
+        self.classes = classes
 
     def predict_image(self, sample: ImageSample) -> ScoreMaps:
         """Probabilities of the classes of an image."""
         image = sample["image"]
         tagged = [int(k) + 1 for k in sample["tags"].nonzero().flatten()]
-        present = list(range(self.network.num_classes + 1)) if self.keep_all else [0, *tagged]
+        present = list(range(self.network.num_classes + 1)) if self.classes == "all" else [0, *tagged]
         maps = class_probabilities(self.network, image, self.grid, present)
         size = (int(image.shape[-2]), int(image.shape[-1]))
+        if self.classes == "objects":
+            return ScoreMaps(sample["id"], normalise_cams(maps[1:]).cpu().numpy(), tagged, size)
         return ScoreMaps(sample["id"], maps.cpu().numpy(), present, size)
 
 

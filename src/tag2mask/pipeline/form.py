@@ -57,12 +57,18 @@ def add_page(page: Page, before: Mapping[str, list[Change]]) -> dict[str, list[C
     return changes
 
 
-def add_variant(page: Page, name: str, before: Mapping[str, list[Change]]) -> dict[str, list[Change]]:
-    """The steps of a page and those that a variant adds; what it changes of the others is not yet in them."""
+def add_variant(
+    page: Page, name: str, before: Mapping[str, list[Change]], skipped: Mapping[str, list[Change]]
+) -> dict[str, list[Change]]:
+    """The steps of a page and those that a variant adds; what it changes of the others is not yet in them.
+
+    A new step may also be like one that the page or its bases have skipped.
+    """
     where = f"variants.{name}.steps"
     own = mapping(page, where, page.plain["variants"][name].get("steps"))
     new = {key: plain for key, plain in own.items() if key not in before and is_new_step(plain)}
-    placed = _add_steps(page, where, {k: v for k, v in own.items() if k in before or k in new}, before)
+    named = {key: {} if key in before else own[key] for key in own if key in before or key in new}
+    placed = _add_steps(page, where, named, before, skipped)
     return {key: placed[key] if key in new else before[key] for key in placed}
 
 
@@ -72,7 +78,11 @@ def is_new_step(plain: Any) -> bool:
 
 
 def _add_steps(
-    page: Page, where: str, own: Mapping[str, Any], before: Mapping[str, list[Change]]
+    page: Page,
+    where: str,
+    own: Mapping[str, Any],
+    before: Mapping[str, list[Change]],
+    skipped: Mapping[str, list[Change]] = {},
 ) -> dict[str, list[Change]]:
     order, at = list(before), 0
     for name in own:
@@ -87,7 +97,7 @@ def _add_steps(
         if name in own:
             prefix = f"{where}.{name}"
             change = Change(page, prefix, mapping(page, prefix, own[name]))
-            changes[name] = _add_step(name, change, {**before, **changes})
+            changes[name] = _add_step(name, change, {**skipped, **before, **changes})
     return changes
 
 

@@ -79,15 +79,15 @@ def _steps(
     library: Library, pages: Sequence[Page], rounds: int | None, budget: str, variants: Sequence[str] = ()
 ) -> tuple[Step, ...]:
     """The steps of a page and those that its variants add, in their rounds."""
-    written: dict[str, list[Change]] = {}
+    written, every = dict[str, list[Change]](), dict[str, list[Change]]()
     backbone, count = "", None
     for page in pages:
-        written = add_page(page, written)
+        every, written = every | written, add_page(page, written)
         backbone = backbone_of(library, Change(page, "", page.plain)) or backbone
         if "rounds" in page.plain:
             count = count_rounds(page, budget)
     for variant in variants:
-        written = add_variant(pages[-1], variant, written)
+        written = add_variant(pages[-1], variant, written, every)
     if count is None and rounds is not None:
         raise UserError(f"recipe {pages[-1].path.stem} repeats no steps: leave --rounds out")
     made = [

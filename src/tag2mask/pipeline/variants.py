@@ -87,8 +87,12 @@ def _changed_steps(page: Page, recipe: Recipe, name: str, changes: Mapping[str, 
         prefix = f"{where}.steps.{key}"
         own = mapping(page, prefix, change)
         check_keys(page, prefix, own, VARIANT_STEP_KEYS)
-        for step in _named(page, prefix, recipe, key):
-            steps[step.name] = _changed(step, Change(page, prefix, own))
+        found = _named(page, prefix, recipe, key)
+        if own and any(step in skipped for step in found):
+            raise UserError(f"{page.where(prefix)}: {recipe.name}:{name} changes {key}, which it skips")
+        # a step may be named for the sake of its place alone
+        changed = {step.name: _changed(step, Change(page, prefix, own)) for step in found} if own else {}
+        steps |= changed
     return tuple(steps.values())
 
 

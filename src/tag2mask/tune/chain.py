@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from importlib import import_module
@@ -117,7 +117,7 @@ def _input(run: Run, step: Step) -> Step:
 def level_trials(before: Trial) -> list[Trial]:
     """Other background levels."""
     return [
-        _changed(before, f"level {level:.2f}", "Background", {"alpha": None, "level": level})
+        changed(before, f"level {level:.2f}", "Background", {"alpha": None, "level": level})
         for level in _LEVELS if _has(before, "Background") and level != present_level(before)
     ]  # fmt: skip
 
@@ -126,7 +126,7 @@ def beta_trials(before: Trial) -> list[Trial]:
     """Other powers of the affinities."""
     betas = [float(link["init_args"].get("beta", 8.0)) for link in _links(before, "RandomWalk")]
     return [
-        _changed(before, f"beta {beta:g}", "RandomWalk", {"beta": beta})
+        changed(before, f"beta {beta:g}", "RandomWalk", {"beta": beta})
         for beta in dict.fromkeys(beta * factor for beta in betas[:1] for factor in _FACTORS)
     ]
 
@@ -135,8 +135,8 @@ def crf_trials(before: Trial) -> list[Trial]:
     """Other parameter sets of the CRF, and none."""
     present = [link["init_args"].get("params", "cam") for link in _links(before, "DenseCRF")]
     sets = [name for name in CRF_SETS if present and name not in present]
-    none = [_changed(before, "no CRF", "DenseCRF", {"enabled": False})] if present else []
-    return [*(_changed(before, f"CRF {name}", "DenseCRF", {"params": name}) for name in sets), *none]
+    none = [changed(before, "no CRF", "DenseCRF", {"enabled": False})] if present else []
+    return [*(changed(before, f"CRF {name}", "DenseCRF", {"params": name}) for name in sets), *none]
 
 
 def present_level(trial: Trial) -> float | None:
@@ -157,11 +157,29 @@ def _level_of(alpha: float) -> float:
     return low
 
 
-def _changed(before: Trial, name: str, kind: str, arguments: Mapping[str, Any]) -> Trial:
+def changed(before: Trial, name: str, kind: str, arguments: Mapping[str, Any]) -> Trial:
+    """A trial whose links of a class have other arguments; its name tells what differs."""
     after = Trial(name if before.name == "as it is" else f"{before.name}, {name}", deepcopy(before.links))
     for link in _links(after, kind):
         link["init_args"] |= arguments
     return after
+
+
+def until(trial: Trial, kind: str) -> Trial | None:
+    """A trial up to its last link of a class; None without one."""
+    kept, found = dict(trial.links), False
+    for step, links in reversed(trial.links.items()):
+        places = [n for n, link in enumerate(links) if link["class_path"].endswith(f".{kind}")]
+        if places:
+            kept[step], found = links[: places[-1] + 1], True
+            break
+        del kept[step]
+    return Trial(trial.name, kept) if found else None
+
+
+def spread(ids: Sequence[str], count: int) -> list[str]:
+    """Some ids, spread evenly over a list; all of them where there are no more."""
+    return list(dict.fromkeys(ids[(2 * k + 1) * len(ids) // (2 * count)] for k in range(count)))
 
 
 def _has(trial: Trial, kind: str) -> bool:

@@ -18,7 +18,7 @@ from tag2mask.modules import AffinityNet, Classifier, DenseCRF
 from tag2mask.modules.loading import load_network
 from tag2mask.modules.refinements import ImageView, Refinement, label_map, refine
 from tag2mask.ops import multi_scale_cam, normalise_cams
-from tag2mask.tune.chain import Chain, Trial, beta_trials, crf_trials, level_trials
+from tag2mask.tune.chain import Chain, Trial, beta_trials, crf_trials, level_trials, spread
 from tag2mask.tune.signals import Labels, agreement, edge_contrast, evidence, foreground
 
 DECIDING = ("classifier", "edges")
@@ -124,8 +124,7 @@ class _Bench:
         tagged = [i for i in chain.maps.manifest.image_ids if self.dataset.tag_names(i)]
         if not tagged:
             raise UserError(f"no image of {chain.maps.folder} is tagged: there is nothing to choose by")
-        chosen = [tagged[(2 * k + 1) * len(tagged) // (2 * images)] for k in range(images)]
-        self.views = [self._view(i) for i in tqdm(dict.fromkeys(chosen), "images", disable=None)]
+        self.views = [self._view(i) for i in tqdm(spread(tagged, images), "images", disable=None)]
 
     def _view(self, image_id: str) -> _View:
         pixels = torch.from_numpy(np.ascontiguousarray(self.dataset.read_image(image_id).transpose(2, 0, 1)))

@@ -2,6 +2,7 @@
 
 from tag2mask.recipes.rrm.data import JointData
 from tag2mask.recipes.rrm.joint import ClassificationSpec, EnergySpec, JointModel
+from tag2mask.recipes.rrm.labels import MinedLabelGenerator
 from tag2mask.recipes.rrm.mining import RegionMining, reliable_labels
 from tag2mask.recipes.rrm.schedule import JointOptimization, two_phase_schedule
 
@@ -11,6 +12,7 @@ __all__ = [
     "JointData",
     "JointModel",
     "JointOptimization",
+    "MinedLabelGenerator",
     "RegionMining",
     "reliable_labels",
     "two_phase_schedule",

@@ -144,7 +144,7 @@ class JointModel(SegmentationModel):
         features = self.backbone(images)
         parts = {"class": self.class_loss(at_least_float32(self.class_head(features["out"])), tags)}
         if self.global_step >= self._first_steps():
-            cams = self._cams(images, features["out"])
+            cams = self.mean_cams(images, features["out"])
             with thread_pool() as pool:
                 jobs = self._start_mining(pool, images, cams, tags)
                 logits = head(features)  # while the CRFs run
@@ -168,7 +168,7 @@ class JointModel(SegmentationModel):
                 parameter.grad = None
 
     @torch.no_grad()
-    def _cams(self, images: Tensor, features: Tensor) -> Tensor:
+    def mean_cams(self, images: Tensor, features: Tensor) -> Tensor:
         """Maps (B, K, H, W): ReLU at each size, averaged on the grid of size 1, enlarged to the crop."""
         grid = features.shape[-2:]
         # These passes only look: no dropout, and no trace in batch-norm that trains.

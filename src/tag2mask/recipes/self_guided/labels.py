@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -12,11 +13,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tag2mask.artifacts.step_folder import StepFolder
-from tag2mask.core import ImageSample, LabelsResult, UserError
+from tag2mask.core import ImageSample, LabelsResult, ScoreMaps, UserError
 from tag2mask.modules import Predictor, load_network
 from tag2mask.ops import feature_walk, guided_filter, otsu_threshold, self_guided_filter
 from tag2mask.recipes.self_guided.model import GRID, SelfGuidedModel, stretch
 
+CELL = 2
+"""Image pixels per cell of stored maps: a filter's edges are to be seen."""
 GRAY = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in the gray guide."""
 
@@ -44,9 +47,9 @@ class SelfGuidedLabelGenerator(Predictor):
             cells of the affinities and enlarges their result, as section 3.3 reads to the letter. A window
             of 35 then covers most of the image.
         threads: images at once; null takes one for each usable CPU.
+        output: labels, or the maps that are cut into labels, stretched to [0, 1], on cells of 2 pixels: R
+            without a filter, G with one (figures 4 and 5).
     """
-
-    kind = "labels"
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class SelfGuidedLabelGenerator(Predictor):
         eps: float = 1e-6,
         filter_size: FilterSize = "image",
         threads: int | None = None,
+        output: Literal["labels", "maps"] = "labels",
     ) -> None:
         super().__init__()
         if iterations < 0 or window < 1 or window % 2 == 0 or not eps > 0:
@@ -69,6 +73,7 @@ class SelfGuidedLabelGenerator(Predictor):
             )
         if not sharpness > 0:
             raise UserError(f"sharpness must be above 0, got {sharpness}")
+        self.kind = output
         self.threads = threads
         self._network_lock = threading.Lock()
         self.network = load_network(network_from, SelfGuidedModel)
@@ -81,22 +86,28 @@ class SelfGuidedLabelGenerator(Predictor):
         self.eps = eps
         self.filter_size: FilterSize = filter_size
 
-    def predict_image(self, sample: ImageSample) -> LabelsResult:
-        """Labels (H, W) of one image: background and its tags, no unknown pixel."""
+    def predict_image(self, sample: ImageSample) -> LabelsResult | ScoreMaps:
+        """Labels (H, W) of one image, background and its tags and no unknown pixel; or maps of its tags."""
         image = sample["image"]
-        present = sample["tags"].nonzero().flatten().tolist()
+        tagged = [int(k) + 1 for k in sample["tags"].nonzero().flatten()]
         size = (int(image.shape[-2]), int(image.shape[-1]))
-        if not present:
-            return LabelsResult(sample["id"], {"": np.zeros(size, np.uint8)})
+        cells = (-(-size[0] // CELL), -(-size[1] // CELL))
+        maps = self._refined(image, [k - 1 for k in tagged], size) if tagged else torch.zeros(0, *size)
+        if self.kind == "labels":
+            return LabelsResult(sample["id"], {"": threshold_labels(maps, tagged)})
+        stored = stretch(_resized(maps, cells)) if tagged else torch.zeros(0, *cells)
+        return ScoreMaps(sample["id"], stored.float().numpy(), tagged, size)
+
+    def _refined(self, image: Tensor, present: Sequence[int], size: tuple[int, int]) -> Tensor:
+        """The maps (M, H, W) that labels are cut from."""
         with self._network_lock:
             maps, features = self.network.localise(image)
-        chosen = maps[present].cpu()
+        chosen = maps[list(present)].cpu()
         spread = walk(chosen, features.cpu(), self.sharpness) if self.with_affinity else chosen
         at = GRID if self.filter_size == "grid" else size
         pixels = guide_of(_resized(image.cpu().float(), at), self.guide)
         refined = refine(_resized(spread, at), pixels, self.iterations, self.filtering, self.window, self.eps)
-        final = _resized(refined, size)
-        return LabelsResult(sample["id"], {"": threshold_labels(final, [k + 1 for k in present])})
+        return _resized(refined, size)
 
 
 def walk(maps: Tensor, features: Tensor, sharpness: float = 1.0) -> Tensor:

@@ -1,0 +1,50 @@
+"""The mined labels of whole images, which training forgets: to be looked at and scored."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from tag2mask.artifacts.step_folder import StepFolder
+from tag2mask.core import IGNORE, ImageSample, LabelsResult
+from tag2mask.modules import Predictor, load_network
+from tag2mask.recipes.rrm.joint import JointModel
+from tag2mask.recipes.rrm.mining import reliable_labels
+
+
+class MinedLabelGenerator(Predictor):
+    """Reliable labels of whole images, mined as in training's crops (Zhang et al., AAAI 2020, section 3.2).
+
+    The maps are those of the network as it is after its training, of the image at its test size.
+
+    Args:
+        joint_from: folder of the step that trained the joint network.
+        ratio: share of the pixels that a class wins which is taken, above 0 and up to 1; null takes the
+            one that the network was trained with.
+    """
+
+    kind = "labels"
+
+    def __init__(self, joint_from: StepFolder, ratio: float | None = None) -> None:
+        super().__init__()
+        self.network = load_network(joint_from, JointModel)
+        mining = self.network.mining
+        self.mining = mining if ratio is None else replace(mining, ratio=ratio)
+
+    @torch.no_grad()
+    def predict_image(self, sample: ImageSample) -> LabelsResult:
+        """Labels (H, W) of an image: background, its tags, and 255 where nothing is sure."""
+        image = sample["image"]
+        size = (int(image.shape[-2]), int(image.shape[-1]))
+        present = sample["tags"].nonzero().flatten().tolist()
+        if not present:
+            return LabelsResult(sample["id"], {"": np.full(size, IGNORE, np.uint8)})
+        seen = self.network.at_test_size(image)
+        cams = self.network.mean_cams(seen, self.network.backbone(seen)["out"])[:, present]
+        maps = F.interpolate(cams, size, mode="bilinear", align_corners=False)[0].cpu().numpy()
+        pixels = image.to("cpu", torch.uint8).numpy()
+        labels = reliable_labels(pixels, maps, [k + 1 for k in present], self.mining)
+        return LabelsResult(sample["id"], {"": labels})
