@@ -178,7 +178,7 @@ def _plan(
 
 def _overrides(step: Step, extras: Extras) -> Layer:
     found: Layer = {}
-    if extras.precision and step.trains:
+    if extras.precision and step.has_network:
         found["trainer.precision"] = Setting(extras.precision, "--precision")
     for name in step.names:
         for path in extras.overrides.get(name, {}):

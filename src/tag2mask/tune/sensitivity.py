@@ -85,7 +85,9 @@ def walk_trials(
     backgrounds: list[tuple[str, dict[str, Any]]] = []
     backgrounds += [(f"alpha {a:g}", {"alpha": a, "level": None}) for a in alphas]
     backgrounds += [(f"level {v:g}", {"alpha": None, "level": v}) for v in levels]
-    walks = [_walk(b, t) for b, t in product(betas or [None], steps or [None])] if betas or steps else []
+    powers: Sequence[float | None] = betas or (None,)
+    lengths: Sequence[int | None] = steps or (None,)
+    walks = [_walk(b, t) for b, t in product(powers, lengths)] if betas or steps else []
     trials = [changed(base, name, "Background", setting) for name, setting in backgrounds]
     return [base, *trials, *(changed(base, name, WALK, setting) for name, setting in walks)]
 
