@@ -156,13 +156,15 @@ def test_threshold_and_filters_run_at_the_image_or_at_the_grid(
     # the guide in float32 or float64: single pixels at a threshold
     assert found.shape == (64, 80) and (found != expected).mean() < 0.01
     assert not generator.predict_image({**sample, "tags": torch.zeros(2)}).labels[""].any()
-    generator.kind = "maps"  # G itself, at every second pixel
-    kept = generator.predict_image(sample)
+    pictures = labels.SelfGuidedMaps(
+        str(tmp_path / "localise_1"), iterations=2, window=9, filter_size=filter_size
+    )
+    kept = pictures.predict_image(sample)  # G itself, at every second pixel
     assert kept.classes == (1, 2) and kept.image_size == (64, 80)
     small = F.interpolate(enlarged(filtered, (64, 80))[None], (32, 40), mode="bilinear", antialias=True)[0]
     # as above: single pixels at a threshold, and what the filter makes of them
     assert np.abs(kept.maps - labels.stretch(small).numpy()).mean() < 1e-2
-    assert generator.predict_image({**sample, "tags": torch.zeros(2)}).maps.shape == (0, 32, 40)
+    assert pictures.predict_image({**sample, "tags": torch.zeros(2)}).maps.shape == (0, 32, 40)
 
 
 def test_maps_spread_along_affinities_are_means_over_alike_cells() -> None:

@@ -1,6 +1,18 @@
 """Self-Guided: maps refined by learned affinities and guided filters (Ke and Hsu, 2018)."""
 
-from tag2mask.recipes.self_guided.labels import SelfGuidedLabelGenerator, refine, threshold_labels
+from tag2mask.recipes.self_guided.labels import (
+    SelfGuidedLabelGenerator,
+    SelfGuidedMaps,
+    refine,
+    threshold_labels,
+)
 from tag2mask.recipes.self_guided.model import AffinitySpec, SelfGuidedModel
 
-__all__ = ["AffinitySpec", "SelfGuidedLabelGenerator", "SelfGuidedModel", "refine", "threshold_labels"]
+__all__ = [
+    "AffinitySpec",
+    "SelfGuidedLabelGenerator",
+    "SelfGuidedMaps",
+    "SelfGuidedModel",
+    "refine",
+    "threshold_labels",
+]

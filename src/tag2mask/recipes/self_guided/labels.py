@@ -47,9 +47,9 @@ class SelfGuidedLabelGenerator(Predictor):
             cells of the affinities and enlarges their result, as section 3.3 reads to the letter. A window
             of 35 then covers most of the image.
         threads: images at once; null takes one for each usable CPU.
-        output: labels, or the maps that are cut into labels, stretched to [0, 1], on cells of 2 pixels: R
-            without a filter, G with one (figures 4 and 5).
     """
+
+    kind = "labels"
 
     def __init__(
         self,
@@ -63,7 +63,6 @@ class SelfGuidedLabelGenerator(Predictor):
         eps: float = 1e-6,
         filter_size: FilterSize = "image",
         threads: int | None = None,
-        output: Literal["labels", "maps"] = "labels",
     ) -> None:
         super().__init__()
         if iterations < 0 or window < 1 or window % 2 == 0 or not eps > 0:
@@ -73,7 +72,6 @@ class SelfGuidedLabelGenerator(Predictor):
             )
         if not sharpness > 0:
             raise UserError(f"sharpness must be above 0, got {sharpness}")
-        self.kind = output
         self.threads = threads
         self._network_lock = threading.Lock()
         self.network = load_network(network_from, SelfGuidedModel)
@@ -87,19 +85,17 @@ class SelfGuidedLabelGenerator(Predictor):
         self.filter_size: FilterSize = filter_size
 
     def predict_image(self, sample: ImageSample) -> LabelsResult | ScoreMaps:
-        """Labels (H, W) of one image, background and its tags and no unknown pixel; or maps of its tags."""
-        image = sample["image"]
-        tagged = [int(k) + 1 for k in sample["tags"].nonzero().flatten()]
+        """Labels (H, W) of one image: background and its tags, no unknown pixel."""
+        tagged = _tagged(sample)
+        return LabelsResult(sample["id"], {"": threshold_labels(self.refined(sample), tagged)})
+
+    def refined(self, sample: ImageSample) -> Tensor:
+        """The maps (M, H, W) of an image's tags that labels are cut from; M may be 0."""
+        image, tagged = sample["image"], _tagged(sample)
         size = (int(image.shape[-2]), int(image.shape[-1]))
-        cells = (-(-size[0] // CELL), -(-size[1] // CELL))
-        maps = self._refined(image, [k - 1 for k in tagged], size) if tagged else torch.zeros(0, *size)
-        if self.kind == "labels":
-            return LabelsResult(sample["id"], {"": threshold_labels(maps, tagged)})
-        stored = stretch(_resized(maps, cells)) if tagged else torch.zeros(0, *cells)
-        return ScoreMaps(sample["id"], stored.float().numpy(), tagged, size)
+        return self._refined(image, [k - 1 for k in tagged], size) if tagged else torch.zeros(0, *size)
 
     def _refined(self, image: Tensor, present: Sequence[int], size: tuple[int, int]) -> Tensor:
-        """The maps (M, H, W) that labels are cut from."""
         with self._network_lock:
             maps, features = self.network.localise(image)
         chosen = maps[list(present)].cpu()
@@ -108,6 +104,28 @@ class SelfGuidedLabelGenerator(Predictor):
         pixels = guide_of(_resized(image.cpu().float(), at), self.guide)
         refined = refine(_resized(spread, at), pixels, self.iterations, self.filtering, self.window, self.eps)
         return _resized(refined, size)
+
+
+class SelfGuidedMaps(SelfGuidedLabelGenerator):
+    """The maps that `SelfGuidedLabelGenerator` cuts into labels, to be looked at (figures 4 and 5).
+
+    R without a filter (iterations 0), G with one; each stretched to [0, 1].
+    """
+
+    kind = "maps"
+
+    def predict_image(self, sample: ImageSample) -> ScoreMaps:
+        """Maps of the tags of one image, on cells of 2 pixels."""
+        maps = self.refined(sample)
+        size = (int(maps.shape[-2]), int(maps.shape[-1]))
+        cells = (-(-size[0] // CELL), -(-size[1] // CELL))
+        stored = stretch(_resized(maps, cells)) if len(maps) else torch.zeros(0, *cells)
+        return ScoreMaps(sample["id"], stored.float().numpy(), _tagged(sample), size)
+
+
+def _tagged(sample: ImageSample) -> list[int]:
+    """Index 1..K of each tag."""
+    return [int(k) + 1 for k in sample["tags"].nonzero().flatten()]
 
 
 def walk(maps: Tensor, features: Tensor, sharpness: float = 1.0) -> Tensor:
