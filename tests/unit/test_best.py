@@ -1,4 +1,4 @@
-"""Cross-fitting: halves of the images, and maps by the network that did not train on an image."""
+"""Cross-fitting: folds of the images, and maps by the network that did not train on an image."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from tag2mask.core import ScoreMaps, UserError
 from tag2mask.data import Shapes
 from tag2mask.data.transforms import AugmentSpec
 from tag2mask.pipeline import Choice, load_recipe, resolve
-from tag2mask.recipes.best import CrossFittedMaps, HalfData, half_of, maps
+from tag2mask.recipes.best import CrossFittedMaps, OtherFolds, fold_of, maps
 from tests.step_files import LIBRARY
 
-IN_A, IN_B = "img3", "img0"
-"""Checked below: one image of each half."""
+IN_0, IN_1 = "img3", "img0"
+"""Checked below: one image of each of two folds."""
 
 
-def test_halves_are_of_equal_size_and_never_change() -> None:
-    assert (half_of(IN_A), half_of(IN_B)) == ("a", "b")
-    counts = Counter(half_of(f"2007_{number:06}") for number in range(2000))
-    assert abs(counts["a"] - 1000) < 3 * 2000**0.5 / 2  # three standard deviations of a fair coin
+def test_folds_are_of_equal_size_and_never_change() -> None:
+    assert (fold_of(IN_0, 2), fold_of(IN_1, 2)) == (0, 1)
+    counts = Counter(fold_of(f"2007_{number:06}", 4) for number in range(2000))
+    # three standard deviations of a fair die with four sides
+    assert all(abs(counts[fold] - 500) < 3 * (2000 * 3 / 16) ** 0.5 for fold in range(4))
 
 
 def labelled(tmp_path: Path) -> tuple[Shapes, StepFolder]:
@@ -42,30 +43,37 @@ def labelled(tmp_path: Path) -> tuple[Shapes, StepFolder]:
     return shapes, StepFolder(folder)
 
 
-def test_a_teacher_trains_on_its_half_only(tmp_path: Path) -> None:
+def other_folds(fold: int, folds: int, tmp_path: Path) -> OtherFolds:
     shapes, labels = labelled(tmp_path)
-    seen: dict[str, list[str]] = {}
-    for half in ("a", "b"):
-        data = HalfData(half, dataset=shapes, labels_dir=labels, augment=AugmentSpec(32), num_workers=0)  # type: ignore[arg-type]
-        seen[half] = list(data.train_crops().image_ids)
-    assert all(half_of(image_id) == half for half, ids in seen.items() for image_id in ids)
-    assert sorted(seen["a"] + seen["b"]) == sorted(shapes.ids("train")) and min(map(len, seen.values())) > 0
+    return OtherFolds(fold, folds, dataset=shapes, labels_dir=labels, augment=AugmentSpec(32), num_workers=0)
 
 
-def test_a_half_without_images_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shapes, labels = labelled(tmp_path)
-    monkeypatch.setattr("tag2mask.recipes.best.halves.half_of", lambda image_id: "a")
-    data = HalfData("b", dataset=shapes, labels_dir=labels, augment=AugmentSpec(32), num_workers=0)
-    with pytest.raises(UserError, match=r"none of the 12 training images falls into half b.*psa"):
+def test_a_teacher_trains_on_the_other_folds_only(tmp_path: Path) -> None:
+    left_out: list[str] = []
+    for fold in range(3):
+        data = other_folds(fold, 3, tmp_path / str(fold))
+        seen = set(data.train_crops().image_ids)
+        assert all(fold_of(image_id, 3) != fold for image_id in seen)
+        left_out += [image_id for image_id in data.dataset.ids("train") if image_id not in seen]
+    assert sorted(left_out) == sorted(data.dataset.ids("train"))
+
+
+def test_too_few_images_and_wrong_folds_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"fold must lie in 0..folds - 1.*got 2 of 2"):
+        OtherFolds(2, 2, dataset=Shapes(str(tmp_path)))
+    data = other_folds(0, 2, tmp_path)
+    monkeypatch.setattr("tag2mask.recipes.best.folds.fold_of", lambda image_id, folds: 0)
+    with pytest.raises(UserError, match=r"all of the 12 training images fall into fold 0.*psa"):
         data.train_crops()
 
 
-class Teacher:
+class Teacher(torch.nn.Module):
     """Gives one class the probability 0.7 everywhere; the asked scales are those of its tests."""
 
     test = SimpleNamespace(scales=(0.75, 1.0), flip=True)
 
     def __init__(self, sure_of: int) -> None:
+        super().__init__()
         self.sure_of = sure_of
 
     def probabilities(self, image: torch.Tensor, scales: Any, flip: bool) -> torch.Tensor:
@@ -77,12 +85,13 @@ class Teacher:
 
 @pytest.fixture
 def mixed(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Mixes maps of an image; the teacher of half a is sure of class 1, that of half b of background."""
-    teachers = {"a": Teacher(1), "b": Teacher(0)}
-    monkeypatch.setattr(maps, "load_network", lambda folder, kind: teachers[str(folder)])
+    """Mixes maps; the teacher without fold 0 is sure of class 1, that without fold 1 of background."""
+    sure_of = {"without_0": 1, "without_1": 0}
+    monkeypatch.setattr(maps, "load_network", lambda folder, kind: Teacher(sure_of[str(folder)]))
 
     def mix(image_id: str, before: ScoreMaps, **options: Any) -> ScoreMaps:
-        module = CrossFittedMaps("a", "b", grid=4, **options)  # type: ignore[arg-type]
+        folders = {str(fold): StepFolder(f"without_{fold}") for fold in range(2)}
+        module = CrossFittedMaps(**{"teachers": folders, "grid": 4, "background": 1.0, **options})
         sample: Any = {"id": image_id, "image": torch.zeros(3, 18, 24, dtype=torch.uint8), "maps": before}
         return module.predict_image(sample)
 
@@ -95,9 +104,9 @@ def walked(image_id: str, classes: tuple[int, ...] = (0, 1)) -> ScoreMaps:
 
 
 @pytest.mark.parametrize(("image_id", "seen", "sure_of"), [
-    (IN_A, False, 0), (IN_B, False, 1), (IN_A, True, 1), (IN_B, True, 0),
+    (IN_0, False, 1), (IN_1, False, 0), (IN_0, True, 0), (IN_1, True, 1),
 ])  # fmt: skip
-def test_the_teacher_of_the_other_half_is_asked(mixed: Any, image_id: str, seen: bool, sure_of: int) -> None:
+def test_the_teacher_that_left_it_out_is_asked(mixed: Any, image_id: str, seen: bool, sure_of: int) -> None:
     found = mixed(image_id, walked(image_id), weight=1.0, seen=seen)
     assert found.maps.shape == (2, 5, 6) and found.image_size == (18, 24)
     # among background and the tag: 0.7 and 0.1 of 0.8
@@ -106,31 +115,44 @@ def test_the_teacher_of_the_other_half_is_asked(mixed: Any, image_id: str, seen:
 
 
 def test_teacher_and_maps_are_averaged_as_shares(mixed: Any) -> None:
-    """Walked maps are 0.75 and 0.25 of their sum; the teacher of half b gives 0.875 and 0.125."""
+    """Walked maps are 0.75 and 0.25 of their sum; the teacher without fold 1 gives 0.875 and 0.125."""
     for weight, expected in ((0.0, 0.75), (0.5, (0.75 + 0.875) / 2), (1.0, 0.875)):
-        found = mixed(IN_A, walked(IN_A), weight=weight)
+        found = mixed(IN_1, walked(IN_1), weight=weight)
         np.testing.assert_allclose(found.maps[0], expected, atol=1e-6)
+
+
+def test_background_counts_less_where_the_tags_are_known(mixed: Any) -> None:
+    """The means are 0.8125 and 0.1875; half of the first is 0.40625 of 0.59375."""
+    found = mixed(IN_1, walked(IN_1), background=0.5)
+    np.testing.assert_allclose(found.maps[0], 0.40625 / 0.59375, atol=1e-6)
+    np.testing.assert_allclose(found.maps.sum(0), 1, atol=1e-6)
+    swapped = mixed(IN_1, walked(IN_1, (1, 0)), background=0.5)  # wherever background stands
+    np.testing.assert_allclose(swapped.maps.sum(0), 1, atol=1e-6)
+    assert swapped.maps[1].max() < mixed(IN_1, walked(IN_1, (1, 0))).maps[1].min()
 
 
 def test_wrong_values_are_refused(mixed: Any) -> None:
     with pytest.raises(UserError, match="no background"):
-        mixed(IN_A, walked(IN_A, (1, 2)))
+        mixed(IN_0, walked(IN_0, (1, 2)))
     with pytest.raises(UserError, match="weight"):
-        mixed(IN_A, walked(IN_A), weight=1.5)
+        mixed(IN_0, walked(IN_0), weight=1.5)
+    with pytest.raises(UserError, match="background must be a factor above 0, got 0"):
+        mixed(IN_0, walked(IN_0), background=0)
+    with pytest.raises(UserError, match=r"teachers must be those of folds 0, 1.*got \['0', '2'\]"):
+        mixed(IN_0, walked(IN_0), teachers={"0": StepFolder("without_0"), "2": StepFolder("without_1")})
 
 
 def test_the_page_chains_rounds() -> None:
     recipe = load_recipe(LIBRARY, "best", rounds=2)
     read = {step.name: step.inputs for step in recipe.steps}
-    labels, half = "data.init_args.labels_dir", "data.init_args.half"
-    assert {read[f"teacher_{h}_1"][labels] for h in "ab"} == {"pseudo_label"}
-    assert {read[f"teacher_{h}_2"][labels] for h in "ab"} == {"labels_1"}
+    labels, fold = "data.init_args.labels_dir", "data.init_args.fold"
+    assert {read[f"teacher_{k}_1"][labels] for k in range(2)} == {"pseudo_label"}
+    assert {read[f"teacher_{k}_2"][labels] for k in range(2)} == {"labels_1"}
     assert read["teacher_maps_2"] == {
         "data.init_args.maps_dir": "walk",
-        "model.init_args.half_a_from": "teacher_a_2",
-        "model.init_args.half_b_from": "teacher_b_2",
+        **{f"model.init_args.teachers.{k}": f"teacher_{k}_2" for k in range(2)},
     }
     assert read["labels_2"] == {"data.init_args.maps_dir": "teacher_maps_2"}
     assert read["segmentation"][labels] == "labels_2"
-    for name in "ab":
-        assert resolve(LIBRARY, recipe.step(f"teacher_{name}_1"), Choice("small"))[half].value == name
+    for k in range(2):
+        assert resolve(LIBRARY, recipe.step(f"teacher_{k}_1"), Choice("small"))[fold].value == k

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import ImageSample, ScoreMaps, UserError
 from tag2mask.modules import Predictor, SegmentationModel, load_network
 from tag2mask.modules.refinements import resized
-from tag2mask.recipes.best.halves import half_of
+from tag2mask.recipes.best.folds import fold_of
 
 
 class CrossFittedMaps(Predictor):
@@ -22,31 +23,40 @@ class CrossFittedMaps(Predictor):
     One that never saw them makes mistakes of its own, which partly cancel those of CAM and walk.
 
     Args:
-        half_a_from: folder of the step that trained the teacher on half a.
-        half_b_from: folder of the step that trained the teacher on half b.
+        teachers: fold ("0", "1", ...) -> folder of the step that trained a network on all other folds.
         weight: share of the teacher in the mean, 0..1; 1 leaves the maps so far out.
+        background: factor of the background's share in the mean. The tags are known to be there, so
+            background is less likely than to networks that had to guess which classes an image shows.
         grid: image pixels per cell of the stored maps.
-        seen: ask each teacher about the half that it trained on instead, to see what the halves bring.
+        seen: ask teachers about images that they trained on instead, to see what the folds bring.
     """
 
     kind = "maps"
 
     def __init__(
         self,
-        half_a_from: StepFolder,
-        half_b_from: StepFolder,
+        teachers: dict[str, StepFolder],
         weight: float = 0.5,
+        background: float = 0.5,
         grid: int = 8,
         seen: bool = False,
     ) -> None:
         super().__init__()
         if not 0 <= weight <= 1:
             raise UserError(f"weight must lie in 0..1, got {weight}")
+        if background <= 0:
+            raise UserError(f"background must be a factor above 0, got {background}")
         if grid < 1:
             raise UserError(f"grid must be at least 1 pixel, got {grid}")
-        self.half_a = load_network(half_a_from, SegmentationModel)
-        self.half_b = load_network(half_b_from, SegmentationModel)
+        if len(teachers) < 2 or set(teachers) != {str(fold) for fold in range(len(teachers))}:
+            raise UserError(
+                f"teachers must be those of folds 0, 1, ... (two or more), got {sorted(teachers)}"
+            )
+        self.teachers = nn.ModuleDict(
+            {fold: load_network(folder, SegmentationModel) for fold, folder in teachers.items()}
+        )
         self.weight = weight
+        self.background = background
         self.grid = grid
         self.seen = seen
 
@@ -61,10 +71,13 @@ class CrossFittedMaps(Predictor):
         found = teacher.probabilities(image, teacher.test.scales, teacher.test.flip)[list(scores.classes)]
         after = F.adaptive_avg_pool2d(found.float().cpu(), cells)
         mixed = (1 - self.weight) * _shares(before) + self.weight * _shares(after)
-        return replace(scores, maps=mixed.numpy())
+        mixed[list(scores.classes).index(0)] *= self.background
+        return replace(scores, maps=_shares(mixed).numpy())
 
     def _teacher(self, image_id: str) -> SegmentationModel:
-        return self.half_a if (half_of(image_id) == "a") == self.seen else self.half_b
+        count = len(self.teachers)
+        found = self.teachers[str((fold_of(image_id, count) + self.seen) % count)]
+        return cast(SegmentationModel, found)
 
 
 def _shares(maps: Tensor) -> Tensor:
