@@ -130,3 +130,14 @@ def test_labels_without_a_background_are_refused() -> None:
     }
     with pytest.raises(UserError, match="Background link"):
         PseudoLabelGenerator([]).predict_image(sample)
+
+
+@pytest.mark.parametrize(("won", "expected"), [([0.9, 0.1], [1, 0]), ([0.4, 0.1], [255, 255])])
+def test_background_is_unknown_where_a_tag_has_no_pixel(won: list[float], expected: list[int]) -> None:
+    """Where the class wins a pixel, the other one is background; where it wins none, neither is."""
+    maps = torch.tensor([[[0.5, 0.5]], [won]])
+    sample = {"id": "a", "image": torch.zeros(3, 1, 2, dtype=torch.uint8), "maps": _scores(maps, [0, 1])}
+    result = PseudoLabelGenerator([], absent="unknown").predict_image(sample)
+    assert result.labels[""].tolist() == [expected]
+    kept = PseudoLabelGenerator([]).predict_image(sample)
+    assert kept.labels[""].tolist() == [[value % 255 for value in expected]]

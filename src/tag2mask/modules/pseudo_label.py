@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tag2mask.artifacts.step_folder import StepFolder
-from tag2mask.core import ImageSample, LabelsResult, ScoreMaps, UserError
+from tag2mask.core import IGNORE, ImageSample, LabelsResult, ScoreMaps, UserError
 from tag2mask.modules.affinity import AffinityNet
 from tag2mask.modules.loading import load_network
 from tag2mask.modules.predictor import Predictor
@@ -28,6 +28,8 @@ class PseudoLabelGenerator(Predictor):
         output: maps stores the refined scores for a next step, labels their argmax.
         affinity_from: folder of the step that trained the AffinityNet; only for a random walk.
         unknown: confidence below which a pixel is labelled 255 (unknown); 0 labels every pixel.
+        absent: what becomes of an image's background where a class of its maps wins no pixel. background
+            keeps it; unknown makes it 255: an object hides in it, which a network would learn to miss.
         threads: images refined at once; null takes one for each usable CPU.
     """
 
@@ -37,6 +39,7 @@ class PseudoLabelGenerator(Predictor):
         output: Literal["maps", "labels"] = "labels",
         affinity_from: StepFolder | None = None,
         unknown: float = 0.0,
+        absent: Literal["background", "unknown"] = "background",
         threads: int | None = None,
     ) -> None:
         super().__init__()
@@ -45,6 +48,7 @@ class PseudoLabelGenerator(Predictor):
         self.chain = [r for r in refinements or [] if r.enabled]
         self.kind = output
         self.unknown = unknown
+        self.keeps_background = absent == "background"
         self.threads = threads
         self.affinity = self._load_affinity(affinity_from)
         self._network_lock = threading.Lock()
@@ -62,7 +66,10 @@ class PseudoLabelGenerator(Predictor):
         scores = refine(sample["maps"], image, self.chain)
         if self.kind == "maps":
             return scores
-        return LabelsResult(scores.image_id, {"": label_map(scores, self.unknown)}, _confidence(scores))
+        labels = label_map(scores, self.unknown)
+        if not self.keeps_background and not set(scores.classes) - {0} <= set(np.unique(labels).tolist()):
+            labels[labels == 0] = IGNORE
+        return LabelsResult(scores.image_id, {"": labels}, _confidence(scores))
 
     @torch.no_grad()
     def _features(self, pixels: Tensor) -> Tensor:
