@@ -86,7 +86,7 @@ lock: ## install the newest versions that pyproject.toml admits and write them t
 	mv build/constraints.txt constraints.txt
 	rm -rf build/lock
 
-notebooks: setup ## execute notebooks/*.py (after `demo` in seconds) and write the .ipynb beside them
+notebooks: setup ## execute notebooks/*.py (after `demo`; two train something, minutes) and write the .ipynb beside them
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e ".[notebooks]"
 	PYTHONWARNINGS="ignore:IProgress" $(BIN)/jupytext --to ipynb --run-path . --execute notebooks/*.py
 

@@ -9,11 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 
 import tag2mask
 from tag2mask import cli
@@ -24,7 +26,7 @@ from tests.step_files import step_file
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).resolve().parents[2]
-NOTEBOOK = ROOT / "notebooks" / "from_tags_to_masks.py"
+NOTEBOOKS = ROOT / "notebooks"
 TRAIN, VAL = 24, 8
 SIZE = (64, 80)
 KINDS = {
@@ -207,15 +209,61 @@ def test_nothing_is_made_twice(run: TinyRun) -> None:
 
 
 def test_the_notebook_runs_on_it(run: TinyRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = NOTEBOOK.read_text().replace('Path("runs") / BUDGET', f"Path({str(run.run_dir)!r})")
+    notebook = NOTEBOOKS / "from_tags_to_masks.py"
+    text = notebook.read_text().replace('Path("runs") / BUDGET', f"Path({str(run.run_dir)!r})")
     asked = []
     monkeypatch.setattr(cli, "main", lambda words: asked.append(words) or 0)
     names: dict[str, Any] = {}
-    exec(compile(text, str(NOTEBOOK), "exec"), names)
+    exec(compile(text, str(notebook), "exec"), names)
     assert asked[0][-1] == str(run.run_dir)
     card = json.loads((run.run_dir / "scorecard.json").read_text())["steps"]["cam"]
     # The scorecard enlarges the maps before it compares them with the threshold, the notebook after.
     assert names["miou"](card["threshold"]) == pytest.approx(card["miou"], abs=0.02)
+
+
+@pytest.fixture
+def execute(run: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], dict[str, Any]]:
+    """Executes a notebook where each run that it asks for is there, and gives its names."""
+
+    def started(recipe: str, run_dir: Path, **options: Any) -> None:
+        if not Path(run_dir).exists():
+            shutil.copytree(run.run_dir, run_dir)
+
+    def execute(notebook: str) -> dict[str, Any]:
+        names: dict[str, Any] = {}
+        path = NOTEBOOKS / f"{notebook}.py"
+        exec(compile(path.read_text(), str(path), "exec"), names)
+        return names
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tag2mask, "run", started, raising=False)
+    return execute
+
+
+def test_the_notebook_on_own_images(execute: Callable[[str], dict[str, Any]]) -> None:
+    names = execute("own_images")
+    assert Path("runs/mine/tune/settings.yaml").is_file()
+    assert names["same"] > 0.999 and len(names["files"]) == 3
+    assert [entry["name"] for entry in names["facts"]["classes"]] == [
+        "background",
+        *names["segment"].classes.names,
+    ]
+
+
+def test_the_notebook_that_compares(execute: Callable[[str], dict[str, Any]]) -> None:
+    names = execute("comparing_recipes")
+    scores = names["scores"]
+    assert [scores[i] for i in names["worst"]] == sorted(scores.values())[:4]
+    assert [panel.caption for panel in names["rows"][0]] == ["image", "demo", "demo-no-walk", "truth"]
+
+
+def test_the_notebook_with_figures(execute: Callable[[str], dict[str, Any]]) -> None:
+    execute("paper_figures")
+    for name in ("rows", "thresholds"):
+        pdf = Path(f"runs/figures/{name}.pdf").read_bytes()
+        assert b"STIXGeneral" in pdf and b"/FontFile2" in pdf, "TrueType fonts are part of the file"
+        assert b"/Type3" not in pdf, "which publishers refuse"
+        assert Image.open(f"runs/figures/{name}.png").info["dpi"] == pytest.approx((300, 300), abs=0.1)
 
 
 def test_the_run_from_python(run: TinyRun, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,6 +61,12 @@ def test_options_become_a_request(requests: list[Request], tmp_path: Path) -> No
     assert done.folder == tmp_path / "run" and done.scorecard == {}
 
 
+def test_settings_of_a_file(requests: list[Request], tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text("walk: {trainer.logger: false}")
+    tag2mask.run("psa", "runs/x", data="shapes", settings=tmp_path / "settings.yaml")
+    assert requests[0].extras.overrides == {"walk": {"trainer.logger": False}}
+
+
 def test_settings_of_a_step_keep_their_types(requests: list[Request]) -> None:
     settings = {"cam.model.init_args.optimization.lr": 0.02, "cam.model.init_args.cam.scales": [0.5, 1.0]}
     tag2mask.run("psa", "runs/x", data="shapes", settings={**settings, "walk.trainer.logger": None})

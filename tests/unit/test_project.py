@@ -99,7 +99,7 @@ def test_every_import_is_a_declared_dependency(pyproject: dict[str, Any]) -> Non
     declared |= {
         "pydensecrf2",
         "tag2mask",
-        *(canonicalize_name(Requirement(r).name) for r in extras["export"]),
+        *(canonicalize_name(Requirement(r).name) for name in ("export", "figures") for r in extras[name]),
     }
     distributions = packages_distributions()
     missing = set()

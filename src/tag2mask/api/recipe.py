@@ -35,7 +35,7 @@ def run(
     recipe: str,
     run_dir: str | Path,
     *,
-    settings: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | str | Path | None = None,
     args: Sequence[str] = (),
     **options: Any,
 ) -> FinishedRun:
@@ -46,7 +46,8 @@ def run(
     Args:
         recipe: name of a recipe, or ``RECIPE:VARIANT``.
         run_dir: folder of the run.
-        settings: settings of single steps, e.g. ``{"cam.model.init_args.optimization.lr": 0.02}``.
+        settings: settings of single steps, e.g. ``{"cam.model.init_args.optimization.lr": 0.02}``, or a
+            file of them, e.g. the ``settings.yaml`` of ``tag2mask tune``.
         args: Lightning's options for every step, e.g. ``["--trainer.max_epochs", "1"]``.
         options: the command's other options with underscores, e.g. ``data="voc"``,
             ``data_root="/data/VOC2012"``, ``budget="small"``, ``stage=[1, 2]``, ``dry_run=True``.
@@ -66,9 +67,7 @@ def run(
     """
     parser = _run_parser()
     words = [recipe, "--run-dir", str(run_dir), *_option_words(parser, options)]
-    for name, value in (settings or {}).items():
-        words += [f"--{name}", value if isinstance(value, str) else json.dumps(value)]
-    parsed = parser.parse_args([*words, "--", *args])
+    parsed = parser.parse_args([*words, *_setting_words(settings or {}), "--", *args])
     code = int(parsed.handler(parsed) or 0)
     if code:
         raise RuntimeError(f"the run in {run_dir} has failed with exit code {code}: its output says why")
@@ -87,6 +86,13 @@ def _run_parser() -> argparse.ArgumentParser:
 
 def _refuse(message: str) -> NoReturn:
     raise UserError(message)
+
+
+def _setting_words(settings: Mapping[str, Any] | str | Path) -> list[str]:
+    if not isinstance(settings, Mapping):
+        return ["--settings", str(settings)]
+    pairs = ((f"--{k}", v if isinstance(v, str) else json.dumps(v)) for k, v in settings.items())
+    return [word for pair in pairs for word in pair]
 
 
 def _option_words(parser: argparse.ArgumentParser, options: Mapping[str, Any]) -> Iterator[str]:

@@ -5,25 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-import numpy.typing as npt
-
-from tag2mask.artifacts import find_kind
-from tag2mask.core import ClassList, LabelsResult, ScoreMaps, UserError
+from tag2mask.core import UserError
 from tag2mask.core.tables import percent
 from tag2mask.data import ImageSet
 from tag2mask.report.choice import is_shown
-from tag2mask.report.pictures import (
-    RGB,
-    data_uri,
-    heat_picture,
-    hex_colour,
-    label_picture,
-    maps_uri,
-    resize_labels,
-    resize_map,
-    shrink,
-)
+from tag2mask.report.panels import Panel, step_panels, truth_panels
+from tag2mask.report.pictures import RGB, data_uri, hex_colour, maps_uri, shrink
 from tag2mask.report.runs import Run, Step
 
 SIDE, MAP_SIDE = 360, 120
@@ -134,60 +121,26 @@ def _row(run: Run, dataset: ImageSet | str, steps: Sequence[Step], split: str, i
 
 
 def _step_pictures(step: Step, image: RGB, image_id: str) -> list[Picture]:
-    classes = step.manifest.class_list()
-    result = find_kind(step.manifest.kind).load(step.folder / "out", image_id, classes)
     score = percent(step.image_scores[image_id]) if image_id in step.image_scores else ""
-    if isinstance(result, ScoreMaps):
-        pictures = _map_pictures(_title(step), image, result, classes, step.cam_threshold)
-        return [replace(picture, score=score) for picture in pictures]
-    if isinstance(result, LabelsResult):
-        # The first way to predict is the one that the headline score is of.
-        ids = classes.to_ids(next(iter(result.labels.values())))
-        return [replace(_labels(_title(step), image, ids), score=score)]
-    return []
-
-
-def _map_pictures(
-    title: str, image: RGB, scores: ScoreMaps, classes: ClassList, threshold: float
-) -> list[Picture]:
-    """One heat map per class, and all of them cut at a threshold; with background, the highest class."""
-    maps = [resize_map(values, (image.shape[0], image.shape[1])) for values in scores.maps]
-    if not maps:
-        return []
-    labels = classes.to_ids(cut_maps(maps, scores.classes, threshold))
-    if 0 in scores.classes:
-        return [_labels(title, image, labels)]
-    heat = [
-        Picture(f"{title}: {classes.all_names[index]}", data_uri(heat_picture(image, values)))
-        for index, values in zip(scores.classes, maps, strict=True)
+    return [
+        Picture(panel.caption, data_uri(panel.picture), score=score, cut=_cut(step, panel))
+        for panel in step_panels(step, image, image_id)
     ]
-    colours = [hex_colour(classes.all_ids[index]) for index in scores.classes]
-    cut = Cut(maps_uri(list(scores.maps), MAP_SIDE), colours, threshold)
-    return [*heat, replace(_labels(f"{title} above {threshold:.2f}", image, labels), cut=cut)]
 
 
-def cut_maps(
-    maps: Sequence[npt.NDArray[np.float32]], classes: Sequence[int], threshold: float
-) -> npt.NDArray[np.uint8]:
-    """The class index of the highest map (h, w); without a background map, 0 up to the threshold."""
-    winner: npt.NDArray[np.uint8] = np.array(classes, np.uint8)[np.stack(maps).argmax(0)]
-    if 0 in classes:
-        return winner
-    winner[np.max(maps, axis=0) <= threshold] = 0
-    return winner
+def _cut(step: Step, panel: Panel) -> Cut | None:
+    if panel.cut is None:
+        return None
+    ids = step.manifest.class_list().all_ids
+    colours = [hex_colour(ids[index]) for index in panel.cut.classes]
+    return Cut(maps_uri(list(panel.cut.maps), MAP_SIDE), colours, step.cam_threshold)
 
 
 def _truth(dataset: ImageSet, image: RGB, image_id: str) -> list[Picture]:
     try:
-        mask = dataset.read_mask(image_id)
+        return [Picture(p.caption, data_uri(p.picture)) for p in truth_panels(dataset, image, image_id)]
     except UserError as error:
         return [Picture("truth", problem=str(error))]
-    return [] if mask is None else [_labels("truth", image, dataset.classes.to_ids(mask))]
-
-
-def _labels(caption: str, image: RGB, ids: npt.NDArray[np.uint8]) -> Picture:
-    size = (image.shape[0], image.shape[1])
-    return Picture(caption, data_uri(label_picture(image, resize_labels(ids, size))))
 
 
 def _tags(dataset: ImageSet, image_id: str) -> list[str]:

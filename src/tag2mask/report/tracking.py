@@ -16,7 +16,8 @@ from tag2mask.artifacts.manifest import MANIFEST_NAME
 from tag2mask.core import IGNORE, LabelsResult, ScoreMaps, UserError
 from tag2mask.data import ImageSet
 from tag2mask.report.choice import choose_images, is_shown
-from tag2mask.report.gallery import SIDE, cut_maps
+from tag2mask.report.gallery import SIDE
+from tag2mask.report.panels import cut_maps
 from tag2mask.report.pictures import RGB, resize_labels, resize_map, shrink
 from tag2mask.report.runs import Run, Step
 
