@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,7 @@ REAL = {
 }
 
 
-def estimates(machine: Machine = ONE_CORE, extras: Extras | None = None, **asked: str) -> dict[str, Estimate]:
+def estimates(machine: Machine = ONE_CORE, extras: Extras | None = None, **asked: Any) -> dict[str, Estimate]:
     settings = Settings("psa", data="voc", **{"budget": "small", "backbone": "mobilenetv2_100", **asked})
     plans = prepare(Request(settings, Path("nowhere"), extras=extras or Extras())).plans
     walked_on = asked.get("backbone", "mobilenetv2_100")
@@ -72,6 +73,12 @@ def test_what_makes_a_step_longer() -> None:
     assert (estimates(card, two)[cam].memory_mb or 0) < 0.8 * (estimates(card)[cam].memory_mb or 0)
     other = Extras(overrides={cam: {"model.init_args.backbone.name": "convnext_tiny"}})
     assert estimates(extras=other)[cam].seconds is None  # never measured
+
+
+def test_maps_and_labels_of_val_are_as_many_as_there_are_images_of_val() -> None:
+    steps = estimates(val_labels=True)
+    for name in ("walk", "pseudo_label"):  # a quarter of the images
+        assert _seconds(steps[f"{name}_val"]) == pytest.approx(_seconds(steps[name]) / 4)
 
 
 def _seconds(step: Estimate) -> float:

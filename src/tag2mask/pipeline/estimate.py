@@ -129,6 +129,7 @@ def _validated(settings: Mapping[str, Any], images: ImageSizes) -> float:
 def _predict(plan: StepPlan, images: ImageSizes, machine: Machine, walked_on: str) -> Estimate:
     settings = plan.settings
     split = "val" if plan.step.kind == "segmentation" else "train"
+    split = _get(settings, "data.init_args.split", split)
     count = images.counts.get(_get(settings, "data.init_args.predict_split", split), 0)
     core, cores = _core_work(plan, images, walked_on)
     seconds = None
