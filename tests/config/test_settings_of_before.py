@@ -55,7 +55,7 @@ SINCE = {
     "model.init_args.reduction": "IAL's pairwise loss is summed over the pixels of a patch, as in SPN's code",
     "trainer.min_steps": "The small budget has a least number of steps: few images are shown several times",
     "model.init_args.robustness": "psa's network of the small budget spares unlikely labels",
-    "model.init_args.absent": "background of an image in which a tag has no pixel is unknown in the small budget",
+    "model.init_args.absent": "background is unknown where a tag has no pixel, in the small budget",
     "trainer.precision": "stage 3 of the small budget computes in bfloat16 where the hardware has it",
 }
 """Settings that came since then, each with its line of the changelog."""
