@@ -13,6 +13,7 @@ from tag2mask.core import UserError, unknown_name
 from tag2mask.core.alarms import FEWEST_STEPS
 from tag2mask.core.library import Library, dataset_config, find_conf, open_library
 from tag2mask.core.pages import Setting, nest, overlay, read_page
+from tag2mask.heads import HeadSpec
 from tag2mask.pipeline import Choice, load_recipe, resolve
 from tag2mask.pipeline.resolve import budgets_of, check_sections
 
@@ -409,3 +410,19 @@ def test_conf_folder_by_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         find_conf()
     (tmp_path / "recipes").mkdir()
     assert find_conf() == tmp_path
+
+
+@pytest.mark.parametrize("budget", ["full", "small", "tiny"])
+def test_every_head_fits_and_a_start_from_the_classifier_has_its_backbone(budget: str) -> None:
+    for name in LIBRARY.names("recipes"):
+        for variant in ("", *load_recipe(LIBRARY, name).variants):
+            recipe = load_recipe(LIBRARY, name, variant, budget=budget)
+            settings = {step.name: resolve(LIBRARY, step, Choice(budget)) for step in recipe.steps}
+            for step in recipe.steps:
+                own = {path: setting.value for path, setting in settings[step.name].items()}
+                head = "model.init_args.head."
+                HeadSpec(**{path.removeprefix(head): v for path, v in own.items() if path.startswith(head)})
+                if own.get("model.init_args.start") == "classifier":
+                    classifier = settings[step.inputs["model.init_args.classifier_from"]]
+                    backbone = "model.init_args.backbone.name"
+                    assert own[backbone] == classifier[backbone].value, f"{recipe.label} {step.name}"
