@@ -121,7 +121,10 @@ def test_every_variant_starts(tiny: TinyRun, tmp_path: Path) -> None:
     rounds = RECIPES[tiny.recipe.name]
     for variant in tiny.recipe.variants:
         for step in load_recipe(LIBRARY, tiny.recipe.name, variant, rounds).steps:
-            if step.sections == plain[step.name].sections or not step.trains:
+            same = step.name in plain and step.sections == plain[step.name].sections
+            # what reads a step that only the variant has needs a run of the variant
+            made = all(source in plain for source in step.inputs.values())
+            if same or not step.trains or not made:
                 continue
             arguments = _arguments(tiny, step, "full", tmp_path / variant)
             assert main(step.script, arguments) == 0, f"{variant}, {step.name}: {arguments}"
