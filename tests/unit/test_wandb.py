@@ -31,6 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for other in ("a_model", "z_cam", "walk"):
         (run / other).rename(root / other)
     (run / "labels" / "settings.yaml").write_text(SETTINGS)
+    wandb.finish()  # a logger joins the run that is open in its process: an earlier test may have left one
     logger = WandbRun(str(run / "labels"), project="animals", offline=True, tags=["test"])
     logger.log_hyperparams({"lr": 99})
     logger.log_metrics({"train/loss": 0.25}, step=3)
