@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -60,7 +61,9 @@ def make(*args: str) -> str:
     program = shutil.which("make")
     if program is None:
         pytest.skip("make is not installed")
-    done = subprocess.run([program, *args], cwd=ROOT, capture_output=True, text=True, check=True)
+    # `make test ARGS=...` hands its own variables on to every make below it
+    own = {k: v for k, v in os.environ.items() if k not in ("ARGS", "MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS")}
+    done = subprocess.run([program, *args], cwd=ROOT, capture_output=True, text=True, check=True, env=own)
     return done.stdout
 
 
