@@ -35,3 +35,12 @@ def add_command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         **more,
     )
+
+
+def add_data_class(parser: argparse.ArgumentParser) -> None:
+    """Add ``--data-class`` to a command that reads the data set of a run, of whichever class that is."""
+    parser.add_argument(
+        "--data-class",
+        metavar="PATH",
+        help="class of your own data set, whose module may be imported although no package registered it",
+    )

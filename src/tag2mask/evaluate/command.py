@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from tag2mask.core import VOC_NAMES, ClassList, Unknown
-from tag2mask.core.commands import add_command
+from tag2mask.core.commands import add_command, add_data_class
 from tag2mask.core.tables import Table, percent
 
 SCORE_HELP = """Compare label PNGs with true masks, whatever produced them.
@@ -76,11 +76,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         action="store_true",
         help="score all images that the step has results for, not those alone that the data set names for it",
     )
-    step.add_argument(
-        "--data-class",
-        metavar="PATH",
-        help="class of your own data set, whose module may be imported although no package registered it",
-    )
+    add_data_class(step)
     step.set_defaults(handler=run_score_step)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from tag2mask.artifacts import TRAINING_SCRIPTS
 
 COSTS_FILE = Path(__file__).with_name("costs.json")
-"""Written by ``make costs``: psa's three networks on each shipped backbone, on one core."""
+"""In the form of ``make costs``: psa's three networks on each shipped backbone, on one core."""
 
 CRF, SUPERPIXELS, WALK = 0.60, 0.53, 0.09
 """Seconds a megapixel on one core, from ``benchmarks/results/bench-cpu.md`` and ``scaling-cpu.md``."""

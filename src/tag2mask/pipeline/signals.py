@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from types import FrameType
 from typing import Any, Self
@@ -30,7 +31,7 @@ class Stopped(Exception):
         self.code = STOPPED_CODE if asked else 128 + number
 
 
-class _Handlers:
+class _Handlers(ABC):
     """Something that answers signals while it is entered; those that are ignored (nohup) stay ignored."""
 
     def __init__(self) -> None:
@@ -47,9 +48,9 @@ class _Handlers:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    @abstractmethod
     def answer(self, number: int, frame: FrameType | None) -> None:
         """What is done at a signal."""
-        raise NotImplementedError
 
 
 class StopAtSignal(_Handlers):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tag2mask.core.commands import add_command
+from tag2mask.core.commands import add_command, add_data_class
 
 REPORT_HELP = """Write one self-contained HTML page on a run, or on several runs side by side: a summary,
 scores, curves, settings with their origins, and rows of pictures to filter, enlarge and cut at another
@@ -23,11 +23,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     report.add_argument("runs", metavar="RUN", nargs="+", help="run folder")
     report.add_argument("--out", metavar="FILE", help="file to write (default: in the first run's folder)")
     report.add_argument("--images", type=_count, default=24, metavar="N", help="images to show (default: 24)")
-    report.add_argument(
-        "--data-class",
-        metavar="PATH",
-        help="class of your own data set, whose module may be imported although no package registered it",
-    )
+    add_data_class(report)
     report.set_defaults(handler=run_report)
 
 

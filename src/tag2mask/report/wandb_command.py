@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tag2mask.core.commands import add_command
+from tag2mask.core.commands import add_command, add_data_class
 from tag2mask.core.errors import UserError
 
 HELP = """Bring the scores of a run to Weights & Biases: one wandb run for each step, grouped by run folder,
@@ -32,11 +32,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     wandb.add_argument(
         "--config", metavar="FILE", help="logger configuration to take project and options from"
     )
-    wandb.add_argument(
-        "--data-class",
-        metavar="PATH",
-        help="class of your own data set, whose module may be imported although no package registered it",
-    )
+    add_data_class(wandb)
     wandb.set_defaults(handler=run_wandb)
 
 
