@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tag2mask.ops import guided_filter, otsu_threshold, self_guided_filter
-from tag2mask.ops.filters.box import box_cumsum, box_opencv
+from tag2mask.ops.filters.box import BoxProducts, BoxSums
+from tag2mask.ops.filters.guided import LinearModel
 
 COLOURS = pytest.mark.parametrize("channels", [None, 3], ids=["gray", "colour"])
 
@@ -137,11 +138,24 @@ def test_no_maps_is_no_error():
     assert self_guided_filter(guide, torch.zeros(0, 12, 17)).shape == (0, 12, 17)
 
 
-@pytest.mark.parametrize("reach", [(0, 0), (2, 5), (11, 16)])
-def test_bothbox_filters_agree(reach):
-    planes = torch.from_numpy(problem()[1])
+@pytest.mark.parametrize("window", [1, 5, 17, 99])
+def test_both_box_means_agree(window):
+    planes = torch.from_numpy(problem()[1])[:, None]
+    ways = [way((12, 17), window, planes)(planes.clone()) for way in (BoxSums, BoxProducts)]
     # float64 sums of some hundred numbers below 1
-    assert torch.allclose(box_cumsum(planes, reach), box_opencv(planes, reach), atol=1e-12)
+    assert ways[0].shape == planes.shape and torch.allclose(*ways, rtol=0, atol=1e-12)
+
+
+@COLOURS
+def test_the_way_of_a_gpu_gives_the_same_maps(channels):
+    guide, maps = (torch.from_numpy(values) for values in problem(channels))
+    ways = [LinearModel(guide, 7, 1e-4, way) for way in (BoxSums, BoxProducts)]
+    states = [maps, maps]
+    for _ in range(3):
+        states = [way.fit(state) for way, state in zip(ways, states, strict=True)]
+    # 1e-16 of the sums, magnified by 1 / eps
+    assert torch.allclose(*states, rtol=0, atol=1e-11)
+    assert (states[0] - maps).abs().max() > 0.1
 
 
 def test_threads():

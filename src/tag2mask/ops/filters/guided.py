@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tag2mask.ops.filters.box import BoxMean
+from tag2mask.ops.filters.box import BoxMean, BoxProducts, BoxSums
 from tag2mask.ops.filters.otsu import otsu_threshold
 from tag2mask.ops.layout import check_floats, check_image
 
@@ -110,7 +110,7 @@ def _repeat(
     image, source = _as_tensor(guide), _as_tensor(maps)
     _check(image, source)
     _check_settings(window, eps, iterations)
-    linear = _LinearModel(image.to(source.device).double(), window, eps)
+    linear = LinearModel(image.to(source.device).double(), window, eps)
     state = source.double()
     for _ in range(int(iterations) if len(state) else 0):
         state = linear.fit(before(state))
@@ -146,33 +146,54 @@ def _check_settings(window: int, eps: float, iterations: int) -> None:
         raise ValueError(f"iterations must be a whole number from 1 on, got {iterations}")
 
 
-class _LinearModel:
-    """Local linear model of maps on one guide, whose statistics are computed once."""
+class LinearModel:
+    """Local linear model of maps on one guide, whose statistics are computed once.
 
-    def __init__(self, guide: Tensor, window: int, eps: float) -> None:
+    Args:
+        guide: (H, W) or (C, H, W), float64.
+        window: see `guided_filter`.
+        eps: see `guided_filter`.
+        box: how means over windows are taken; default: what suits the device.
+    """
+
+    def __init__(self, guide: Tensor, window: int, eps: float, box: type[BoxMean] | None = None) -> None:
         self.guide = guide[None] if guide.ndim == 2 else guide
         channels, height, width = self.guide.shape
-        self.box = BoxMean((height, width), int(window), guide)
-        self.mean = self.box(self.guide)
+        kind = box or (BoxSums if guide.device.type == "cpu" else BoxProducts)
+        self.box = kind((height, width), int(window), guide)
+        self.mean = self.box(self.guide.clone(memory_format=torch.contiguous_format))
         products = self.guide[:, None] * self.guide
-        covariance = self.box(products.flatten(0, 1)).view_as(products) - self.mean[:, None] * self.mean
+        covariance = self.box(products.contiguous()) - self.mean[:, None] * self.mean
         covariance += eps * torch.eye(channels, dtype=guide.dtype, device=guide.device)[:, :, None, None]
-        self.inverse = torch.linalg.inv(covariance.permute(2, 3, 0, 1)).permute(2, 3, 0, 1).contiguous()
+        if channels == 1:
+            self.inverse = covariance.reciprocal_()
+        else:
+            self.inverse = torch.linalg.inv(covariance.permute(2, 3, 0, 1)).permute(2, 3, 0, 1).contiguous()
 
     def fit(self, maps: Tensor) -> Tensor:
         """(K, H, W) -> (K, H, W)."""
-        channels = range(len(self.guide))
-        mean = self.box(maps)
-        covariance = [self.box(maps * self.guide[c]).addcmul_(mean, self.mean[c], value=-1) for c in channels]
-        rest = mean
-        slopes = []
-        for c in channels:
-            slope = self.inverse[c, 0] * covariance[0]
-            for other in channels[1:]:
-                slope.addcmul_(self.inverse[c, other], covariance[other])
-            rest.addcmul_(slope, self.mean[c], value=-1)
-            slopes.append(self.box(slope))
-        result = self.box(rest)
-        for c in channels:
-            result.addcmul_(slopes[c], self.guide[c])
+        # The means of maps and products in one call, and so those of rest and slopes: few launches on a GPU.
+        stack = maps.new_empty(1 + len(self.guide), *maps.shape)
+        stack[0] = maps
+        torch.mul(maps, self.guide[:, None], out=stack[1:])
+        stack = self.box(stack)
+        mean, covariance = stack[0], stack[1:]
+        covariance.addcmul_(mean, self.mean[:, None], value=-1)
+        self._solve(covariance)
+        for slope, centre in zip(covariance, self.mean, strict=True):
+            mean.addcmul_(slope, centre, value=-1)
+        stack = self.box(stack)
+        result: Tensor = stack[0]
+        for slope, plane in zip(stack[1:], self.guide, strict=True):
+            result = torch.addcmul(result, slope, plane)
         return result
+
+    def _solve(self, covariance: Tensor) -> None:
+        """Turn (C, K, H, W) covariances into slopes, in place."""
+        if len(covariance) == 1:
+            covariance.mul_(self.inverse[0])
+            return
+        slopes = self.inverse[:, :1] * covariance[0]
+        for other in range(1, len(covariance)):
+            slopes.addcmul_(self.inverse[:, other, None], covariance[other])
+        covariance.copy_(slopes)
