@@ -100,17 +100,25 @@ def test_compiled_loops_on_threads_are_the_same():
 
 
 @pytest.mark.parametrize("reading", READINGS)
-def test_stripes_do_not_change_the_numbers(reading, monkeypatch):
+def test_blocks_do_not_change_the_numbers(reading, monkeypatch):
     features, images = problem(5, 6)
     results = []
-    for rows in (1024, 7):
-        monkeypatch.setattr("tag2mask.ops.all_pairs.features._ROWS", rows)
+    for size in (2**20, 7 * 2 * 30 * 8, 1):
+        monkeypatch.setattr("tag2mask.ops.all_pairs.colour_blocks._BLOCK_BYTES", size)
         x = features.clone().requires_grad_()
         loss = colour_affinity_loss(x, images, reading)
         results.append((loss, *torch.autograd.grad(loss, x)))
     # float64 sums in another order
-    for whole, striped in zip(*results, strict=True):
-        assert torch.allclose(whole, striped, rtol=1e-12, atol=1e-14)
+    for whole, *parts in zip(*results, strict=True):
+        assert all(torch.allclose(whole, part, rtol=1e-12, atol=1e-14) for part in parts)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (9, 7)])
+def test_a_flat_image_and_equal_cells_have_a_gradient(size):
+    x = torch.zeros(2, 3, *size, requires_grad=True)
+    loss = colour_affinity_loss(x, torch.full((2, 3, *size), 9), engine="torch")
+    (slopes,) = torch.autograd.grad(loss, x)
+    assert float(loss.detach()) == pytest.approx(0, abs=1e-6) and not slopes.any()
 
 
 def test_the_printed_loss_teaches_nothing_and_the_others_do():

@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from tag2mask.core import map_threads
 from tag2mask.losses.precision import at_least_float32
+from tag2mask.ops.all_pairs import colour_blocks as blocks
 from tag2mask.ops.all_pairs import colour_kernels as kernels
-from tag2mask.ops.all_pairs import feature_distances, row_stripes
 from tag2mask.ops.engine import Engine, use_kernels
 from tag2mask.ops.layout import check_image
 
@@ -22,6 +21,7 @@ Reading = Literal["rows", "raw", "literal"]
 """What is compared, see `colour_affinity_loss`."""
 Norm = Literal["image", "range"]
 """What colour distances are divided by: the largest one in the image, or the largest possible one."""
+_LARGEST = math.sqrt(3) * 255
 
 
 def colour_affinity_loss(
@@ -44,8 +44,8 @@ def colour_affinity_loss(
     - ``"literal"``: sum of |T - M|, as printed, mean over images.
 
     To train only the layer that makes the features (one reading of the paper's "jointly"), detach that
-    layer's input. Memory grows with N, not with its square: stripes of the matrices are computed again for
-    the gradient.
+    layer's input. Memory grows with N, not with its square: value and gradient come from one
+    pass over blocks of rows.
 
     Args:
         features: (B, k, H, W) floating point; half precision is computed as float32. NaN gives NaN.
@@ -78,17 +78,8 @@ def colour_affinity_loss(
     maps, colours = (at_least_float32(v) for v in (features, images))
     if size is not None:
         maps, colours = (F.interpolate(v, size, mode="bilinear", antialias=True) for v in (maps, colours))
-    if _compiled(engine, maps, colours):
-        return _PairLoss.apply(maps, colours, reading, norm)  # type: ignore[no-any-return]
-    total = maps.new_zeros(())
-    for index in range(len(maps)):
-        one, image = maps[index : index + 1], colours[index : index + 1]
-        largest = _largest(image) if norm == "image" else colours.new_tensor(math.sqrt(3) * 255)
-        for rows in row_stripes(one[0, 0].numel()):
-            total = total + checkpoint(
-                _stripe, one, image, largest, rows, reading, use_reentrant=False, preserve_rng_state=False
-            )
-    return total / len(maps)
+    compiled = _compiled(engine, maps, colours)
+    return _PairLoss.apply(maps, colours, reading, norm, compiled)  # type: ignore[no-any-return]
 
 
 def _compiled(engine: Engine, maps: Tensor, colours: Tensor) -> bool:
@@ -103,53 +94,53 @@ class _PairLoss(torch.autograd.Function):
     """The loss and, in the same pass over the pairs, its gradient with respect to the features."""
 
     @staticmethod
-    def forward(ctx: Any, maps: Tensor, colours: Tensor, reading: Reading, norm: Norm) -> Tensor:
-        cells = np.ascontiguousarray(maps.detach().flatten(2).numpy())
-        images = np.ascontiguousarray(colours.detach().flatten(2).numpy())
+    def forward(
+        ctx: Any, maps: Tensor, colours: Tensor, reading: Reading, norm: Norm, compiled: bool
+    ) -> Tensor:
+        cells, images = maps.detach().flatten(2), colours.detach().flatten(2)
+        kind, with_gradient = get_args(Reading).index(reading), ctx.needs_input_grad[0]
+        work = _by_kernels if compiled else _by_blocks
+        losses, grad = work(cells, images, norm, kind, with_gradient)
         count = cells.shape[2]
-        grad = np.zeros_like(cells if ctx.needs_input_grad[0] else cells[:, :, :0])
-        values = np.empty(len(cells))
-        kind = get_args(Reading).index(reading)
-
-        def work(index: int) -> None:
-            largest = np.float32(math.sqrt(3) * 255)
-            if norm == "image":
-                # A flat image has no distance to divide by: all of them are 0.
-                largest = kernels.largest_distance(images[index]) or np.float32(1)
-            values[index] = kernels.pair_loss(cells[index], images[index], largest, kind, grad[index])
-
-        map_threads(work, range(len(cells)), torch.get_num_threads())
         terms = {"rows": count, "raw": count**2, "literal": 1}[reading] * len(cells)
-        ctx.save_for_backward(torch.from_numpy(grad).div_(terms))
+        ctx.save_for_backward(grad.div_(terms))
         ctx.shape = maps.shape
-        return maps.new_tensor(values.sum() / terms)
+        return (losses.sum() / terms).to(maps.dtype)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
         (slopes,) = ctx.saved_tensors
-        return grad * slopes.reshape(ctx.shape), None, None, None
+        return grad * slopes.reshape(ctx.shape), None, None, None, None
 
 
-def _stripe(features: Tensor, image: Tensor, largest: Tensor, rows: slice, reading: Reading) -> Tensor:
-    """What some rows of the matrices of one image add to its loss."""
-    distances = feature_distances(features, rows)
-    similar = (1 - feature_distances(image, rows) / largest).to(distances.dtype)
-    cells = distances.shape[-1]
-    if reading == "raw":
-        return (distances.neg().exp() - similar).abs().sum() / cells**2
-    transitions = distances.neg().softmax(-1)
-    if reading == "literal":
-        return (transitions - similar).abs().sum()
-    return (transitions - similar / similar.sum(-1, keepdim=True)).abs().sum() / cells
+def _by_kernels(
+    cells: Tensor, images: Tensor, norm: Norm, reading: int, with_gradient: bool
+) -> tuple[Tensor, Tensor]:
+    features, colours = (np.ascontiguousarray(v.numpy()) for v in (cells, images))
+    grad = np.zeros_like(features if with_gradient else features[:, :, :0])
+    losses = np.empty(len(features))
+
+    def work(index: int) -> None:
+        largest = np.float32(_LARGEST)
+        if norm == "image":
+            # A flat image has no distance to divide by: all of them are 0.
+            largest = kernels.largest_distance(colours[index]) or np.float32(1)
+        losses[index] = kernels.pair_loss(features[index], colours[index], largest, reading, grad[index])
+
+    map_threads(work, range(len(features)), torch.get_num_threads())
+    return torch.from_numpy(losses), torch.from_numpy(grad)
 
 
-@torch.no_grad()
-def _largest(image: Tensor) -> Tensor:
-    """The largest colour distance in an image; any number where it is flat, since all of them are 0."""
-    stripes = [feature_distances(image, rows).max() for rows in row_stripes(image[0, 0].numel())]
-    largest = torch.stack(stripes).max()
-    return torch.where(largest > 0, largest, torch.ones_like(largest))
+def _by_blocks(
+    cells: Tensor, images: Tensor, norm: Norm, reading: int, with_gradient: bool
+) -> tuple[Tensor, Tensor]:
+    if norm == "image":
+        largest = blocks.largest_distances(images)
+        largest = largest.masked_fill(largest == 0, 1)  # flat: all distances are 0
+    else:
+        largest = images.new_full((len(images),), _LARGEST)
+    return blocks.pair_losses(cells, images, largest, reading, with_gradient)
 
 
 def _check(features: Tensor, images: Tensor, reading: str, norm: str, size: tuple[int, int] | None) -> None:

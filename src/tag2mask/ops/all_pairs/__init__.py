@@ -4,7 +4,6 @@ from tag2mask.ops.all_pairs.features import (
     feature_distances,
     feature_transitions,
     feature_walk,
-    row_stripes,
 )
 
-__all__ = ["feature_distances", "feature_transitions", "feature_walk", "row_stripes"]
+__all__ = ["feature_distances", "feature_transitions", "feature_walk"]
