@@ -136,7 +136,7 @@ estimates: setup ## what psa takes on VOC and COCO, on one core and on 1 and 8 G
 # without a registry; GPU_PYTHON is the Python there.
 GPU_PYTHON   ?= 3.12
 GPU_PACKAGES ?= albumentations albucore annotated-types docstring_parser jsonargparse pydantic pydantic_core \
-                segmentation_models_pytorch simsimd stringzilla timm typeshed_client typing_extensions typing-inspection
+                pycocotools segmentation_models_pytorch simsimd stringzilla timm typeshed_client typing_extensions typing-inspection
 
 # Stages of psa that run on a Slurm of this machine, twice: undisturbed, and requeued half way.
 SLURM_STAGES ?= 1 2 3
