@@ -1,12 +1,17 @@
-"""Settings of a step as a file, for tests that start steps by hand."""
+"""Files of steps: settings for tests that start steps by hand, and what finished steps leave."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from tag2mask.artifacts import CommandRecord, Manifest, write_manifest
 from tag2mask.core.library import open_library
 from tag2mask.core.pages import Setting, nest, overlay
+from tag2mask.data import ImageSet
+from tag2mask.modules import TrainableNetwork
 from tag2mask.pipeline import Choice, Step, load_recipe, resolve
 from tag2mask.pipeline.form import part_settings
 from tag2mask.pipeline.plan import yaml_text
@@ -39,3 +44,25 @@ def step_file(
     recipe, _, variant = label.partition(":")
     found = load_recipe(LIBRARY, recipe, variant, budget=budget).step(step)
     return settings_file(path, found, Choice(budget), data, **changes)
+
+
+def finished_step(folder: Path, kind: str, images: ImageSet, checkpoint: str = "") -> Path:
+    """The manifest of a step that is done with the train images of a data set."""
+    ids, done = images.ids("train"), CommandRecord(complete=True)
+    manifest = Manifest(
+        step=folder.name, kind=kind, recipe="sc_cam", classes=images.classes.to_dict(),
+        data=images.describe(), split="train", image_ids=ids,
+        commands={"fit": done, "predict": done}, checkpoint=checkpoint, complete=True,
+    )  # fmt: skip
+    write_manifest(folder, manifest)
+    return folder
+
+
+def trained_step(folder: Path, module: TrainableNetwork, images: ImageSet) -> Path:
+    """The folder of a step that trained a network: its manifest and its checkpoint."""
+    checkpoint: dict[str, Any] = {}
+    module.classes = images.classes
+    module.on_save_checkpoint(checkpoint)
+    folder.mkdir(parents=True)
+    torch.save({**checkpoint, "state_dict": module.state_dict()}, folder / "last.ckpt")
+    return finished_step(folder, module.kind, images, "last.ckpt")

@@ -75,6 +75,21 @@ def test_the_share_is_of_the_pixels_that_a_class_wins(with_crf: bool) -> None:
 
 
 @pytest.mark.usefixtures("no_crf")
+def test_stages_of_figure_3_lead_to_the_reliable_labels() -> None:
+    cams = np.concatenate([ramp(), ramp(1.0, 0.0)])
+    rule = RegionMining(crf_score=0.9, background_score=0.3)
+    everywhere, crf, sure, reliable = (
+        reliable_labels(IMAGE, cams, [3, 5], rule, stage=stage)
+        for stage in ("cam", "crf", "sure", "reliable")  # type: ignore[arg-type]
+    )
+    assert set(np.unique(everywhere)) == {3, 5}
+    known = reliable != 255
+    assert 0 < known.sum() < (sure != 255).sum() < sure.size
+    assert np.array_equal(reliable[known], crf[known]) and (sure[known] != 255).all()
+    assert np.array_equal(sure[sure != 255], everywhere[sure != 255])
+
+
+@pytest.mark.usefixtures("no_crf")
 @pytest.mark.parametrize("ratio", [0.1, 0.4, 1.0])
 def test_mined_ratio(ratio: float) -> None:
     # every pixel belongs to the class, so the rule takes the ratio but for ties and rounding of a rank

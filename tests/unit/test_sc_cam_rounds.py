@@ -12,12 +12,12 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from tag2mask.artifacts import CommandRecord, Manifest, save_features, save_sub_labels, write_manifest
+from tag2mask.artifacts import save_features, save_sub_labels
 from tag2mask.backbones import BackboneSpec
 from tag2mask.core import UserError
 from tag2mask.data import VOC
 from tag2mask.data.transforms import AugmentSpec
-from tag2mask.modules import Classifier, TrainableNetwork, load_checkpoint
+from tag2mask.modules import Classifier, load_checkpoint
 from tag2mask.recipes.sc_cam import (
     FeatureData,
     FeatureExtractor,
@@ -26,29 +26,10 @@ from tag2mask.recipes.sc_cam import (
     SubLabelGenerator,
     cluster,
 )
+from tests.step_files import finished_step, trained_step
 
 AUGMENT = AugmentSpec(32, long_side=(256, 512))
 LIGHT = BackboneSpec("test_resnet", "none")
-
-
-def step(folder: Path, kind: str, images: VOC, checkpoint: str = "") -> Path:
-    ids, done = images.ids("train"), CommandRecord(complete=True)
-    manifest = Manifest(
-        step=folder.name, kind=kind, recipe="sc_cam", classes=images.classes.to_dict(),
-        data=images.describe(), split="train", image_ids=ids,
-        commands={"fit": done, "predict": done}, checkpoint=checkpoint, complete=True,
-    )  # fmt: skip
-    write_manifest(folder, manifest)
-    return folder
-
-
-def trained(folder: Path, module: TrainableNetwork, images: VOC) -> Path:
-    checkpoint: dict[str, Any] = {}
-    module.classes = images.classes
-    module.on_save_checkpoint(checkpoint)
-    folder.mkdir()
-    torch.save({**checkpoint, "state_dict": module.state_dict()}, folder / "last.ckpt")
-    return step(folder, "maps", images, "last.ckpt")
 
 
 def test_clusters_are_the_closest_possible_of_few_images() -> None:
@@ -91,7 +72,7 @@ def test_features_are_the_mean_maps_of_the_classifier_before(
     images, size = VOC(str(tiny_voc)), len(VOC(str(tiny_voc)).classes)
     torch.manual_seed(0)
     net = Classifier(size, LIGHT) if round_0 else SubCategoryClassifier(size, LIGHT, sub_categories=4)
-    extractor = FeatureExtractor(str(trained(tmp_path / "cam", net, images))).eval()
+    extractor = FeatureExtractor(str(trained_step(tmp_path / "cam", net, images))).eval()
     image = torch.from_numpy(images.read_image(images.ids("train")[0])).permute(2, 0, 1)
     with torch.no_grad():
         (found,) = extractor.predict_step([{"id": "a", "image": image}, {"id": "b", "done": True}], 0)
@@ -104,14 +85,14 @@ def test_features_are_the_mean_maps_of_the_classifier_before(
 def test_a_round_network_is_rebuilt_with_its_sub_categories(tiny_voc: Path, tmp_path: Path) -> None:
     images = VOC(str(tiny_voc))
     net = SubCategoryClassifier(len(images.classes), LIGHT, sub_categories=4, cam_from="sub_category")
-    again = load_checkpoint(trained(tmp_path / "cam_1", net, images) / "last.ckpt")
+    again = load_checkpoint(trained_step(tmp_path / "cam_1", net, images) / "last.ckpt")
     assert isinstance(again, SubCategoryClassifier) and again.cam_from == "sub_category"
     assert torch.equal(again.sub_classifier.weight, net.sub_classifier.weight)
 
 
 def test_table_of_features_follows_the_list_of_images(tiny_voc: Path, tmp_path: Path) -> None:
     images = VOC(str(tiny_voc))
-    folder, ids = step(tmp_path / "features_1", "features", images), images.ids("train")
+    folder, ids = finished_step(tmp_path / "features_1", "features", images), images.ids("train")
     for number, image_id in enumerate(ids):
         save_features(folder / "out" / f"{image_id}.npy", np.full(3, number, np.float32))
     data = FeatureData(images, str(folder))
@@ -133,7 +114,7 @@ def test_sub_categories_need_features() -> None:
 
 def test_crops_carry_the_sub_category_of_each_tag(tiny_voc: Path, tmp_path: Path) -> None:
     images = VOC(str(tiny_voc))
-    folder = step(tmp_path / "clusters_1", "sub_labels", images)
+    folder = finished_step(tmp_path / "clusters_1", "sub_labels", images)
     for image_id in images.ids("train"):
         tagged = images.tags(image_id).nonzero()[0]
         numbers = {int(k) + 1: (int(k) + 1) % 3 for k in tagged}

@@ -198,6 +198,27 @@ def confusion_figure(run: Run, step: str, width: float = COLUMN) -> Figure:
     return figure
 
 
+def points_figure(
+    points: Mapping[str, npt.NDArray[np.float32]], names: Sequence[str], width: float = COLUMN
+) -> Figure:
+    """Named points in a plane whose axes mean nothing, such as those of t-SNE.
+
+    Args:
+        points: name of a group -> its points (N, 2).
+        names: what stands beside each point, of all groups one after the other.
+        width: of the figure in inches.
+    """
+    with mpl.rc_context(STYLE):
+        figure, axes = _axes(width, width)
+        for marker, (group, places) in zip("oXs^Dv", points.items(), strict=False):
+            axes.scatter(places[:, 0], places[:, 1], 14, marker=marker, label=group)
+        for (x, y), name in zip(np.concatenate(list(points.values())), names, strict=True):
+            axes.annotate(name, (x, y), xytext=(3, 2), textcoords="offset points", fontsize=6)
+        axes.set(xticks=[], yticks=[])
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=len(points))
+    return figure
+
+
 def save_figure(figure: Figure, path: str | Path) -> list[Path]:
     """Write a figure as PDF (lines and letters stay sharp) and as PNG with 300 dots per inch.
 

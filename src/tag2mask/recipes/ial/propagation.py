@@ -152,14 +152,18 @@ class PropagationNetwork(nn.Module):
         size = (int(maps.shape[-2]), int(maps.shape[-1]))
         x = self.embed(maps) if self.embed is not None else _halve(maps)
         half = (int(x.shape[-2]), int(x.shape[-1]))
-        raw = self.guide(self.backbone(images), half).float()
-        gates = normalise_gates(raw.view(len(raw), 4, 3, self.channels, *half), self.floor)
+        gates = self.affinities(images, half)
         x = x.float()
         for _ in range(self.passes):
             x = spatial_propagation(x, gates, self.floor).amax(1)
         x = _resize(x, size)
         logits: Tensor = self.read(x) if self.embed is not None else x.clamp(min=_LEAST).log()
         return logits, gates
+
+    def affinities(self, images: Tensor, size: tuple[int, int]) -> Tensor:
+        """Gates (B, 4, 3, C, h, w) of images (B, 3, H, W), as `spatial_propagation` takes them, at a size."""
+        raw = self.guide(self.backbone(images), size).float()
+        return normalise_gates(raw.view(len(raw), 4, 3, self.channels, *size), self.floor)
 
 
 def _halve(maps: Tensor) -> Tensor:

@@ -169,7 +169,13 @@ class JointModel(SegmentationModel):
 
     @torch.no_grad()
     def mean_cams(self, images: Tensor, features: Tensor) -> Tensor:
-        """Maps (B, K, H, W): ReLU at each size, averaged on the grid of size 1, enlarged to the crop."""
+        """Maps (B, K, H, W): the mean of `sized_cams`, enlarged to the crop."""
+        mean = self.sized_cams(images, features).mean(0)
+        return F.interpolate(mean, images.shape[-2:], mode="bilinear", align_corners=False)
+
+    @torch.no_grad()
+    def sized_cams(self, images: Tensor, features: Tensor) -> Tensor:
+        """Maps (S, B, K, h, w) of the crop at each of `cam_scales`: ReLU, then on the grid of size 1."""
         grid = features.shape[-2:]
         # These passes only look: no dropout, and no trace in batch-norm that trains.
         self.backbone.eval()
@@ -178,9 +184,7 @@ class JointModel(SegmentationModel):
             for scale in self.cam_scales
         ]
         self.backbone.train(self.training)
-        aligned = [F.interpolate(m, grid, mode="bilinear", align_corners=False) for m in maps]
-        mean = torch.stack(aligned).mean(0)
-        return F.interpolate(mean, images.shape[-2:], mode="bilinear", align_corners=False)
+        return torch.stack([F.interpolate(m, grid, mode="bilinear", align_corners=False) for m in maps])
 
     def _look(self, images: Tensor) -> Tensor:
         # A batch of enlarged crops does not fit a CPU's cache; one at a time does, and is faster.

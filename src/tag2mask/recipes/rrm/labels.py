@@ -12,7 +12,7 @@ from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import IGNORE, ImageSample, LabelsResult
 from tag2mask.modules import Predictor, load_network
 from tag2mask.recipes.rrm.joint import JointModel
-from tag2mask.recipes.rrm.mining import reliable_labels
+from tag2mask.recipes.rrm.mining import Stage, reliable_labels
 
 
 class MinedLabelGenerator(Predictor):
@@ -24,19 +24,21 @@ class MinedLabelGenerator(Predictor):
         joint_from: folder of the step that trained the joint network.
         ratio: share of the pixels that a class wins which is taken, above 0 and up to 1; null takes the
             one that the network was trained with.
+        stage: up to where the labels are mined, see `reliable_labels`: figure 3 of the paper shows all four.
     """
 
     kind = "labels"
 
-    def __init__(self, joint_from: StepFolder, ratio: float | None = None) -> None:
+    def __init__(self, joint_from: StepFolder, ratio: float | None = None, stage: Stage = "reliable") -> None:
         super().__init__()
         self.network = load_network(joint_from, JointModel)
         mining = self.network.mining
         self.mining = mining if ratio is None else replace(mining, ratio=ratio)
+        self.stage: Stage = stage
 
     @torch.no_grad()
     def predict_image(self, sample: ImageSample) -> LabelsResult:
-        """Labels (H, W) of an image: background, its tags, and 255 where nothing is sure."""
+        """Labels (H, W) of an image: background, its tags, and 255 where none is mined."""
         image = sample["image"]
         size = (int(image.shape[-2]), int(image.shape[-1]))
         present = sample["tags"].nonzero().flatten().tolist()
@@ -46,5 +48,5 @@ class MinedLabelGenerator(Predictor):
         cams = self.network.mean_cams(seen, self.network.backbone(seen)["out"])[:, present]
         maps = F.interpolate(cams, size, mode="bilinear", align_corners=False)[0].cpu().numpy()
         pixels = image.to("cpu", torch.uint8).numpy()
-        labels = reliable_labels(pixels, maps, [k + 1 for k in present], self.mining)
+        labels = reliable_labels(pixels, maps, [k + 1 for k in present], self.mining, stage=self.stage)
         return LabelsResult(sample["id"], {"": labels})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from tag2mask.ops import CRF_CAM, CRFParams, alpha_for_level, background_score, 
 
 Maps = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.bool_]
+Stage = Literal["cam", "crf", "sure", "reliable"]
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ def reliable_labels(
     classes: list[int],
     mining: RegionMining,
     crf: CRFParams = CRF_CAM,
+    stage: Stage = "reliable",
 ) -> Labels:
     """Labels of the reliable pixels of a crop, 255 elsewhere.
 
@@ -97,6 +99,9 @@ def reliable_labels(
         classes: (M,) index 1..K of each.
         mining: what counts as reliable.
         crf: parameters of the CRFs.
+        stage: up to where (the paper's figure 3): cam takes what wins the maps in every pixel (c), crf what
+            the CRFs say (equation 5; d), sure the maps' sure pixels (equation 6; e), reliable all of it
+            (equation 7; f).
 
     Returns:
         (H, W) index 0..K, or 255.
@@ -110,47 +115,45 @@ def reliable_labels(
         return np.full(image.shape[1:], IGNORE, np.uint8)
     scores = normalise_cams(cams.astype(np.float32))
     indices = np.array([0, *classes], np.uint8)
+    if stage == "cam":
+        won: Labels = indices[_with_background(scores, mining.alphas[1]).argmax(0)]
+        return won
     if not mining.with_crf:
-        sure = _sure_regions(scores, range(1, len(indices)), mining)
-        return np.where(sure >= 0, indices[np.maximum(sure, 0)], IGNORE).astype(np.uint8)
+        return _sure_labels(scores, range(1, len(indices)), indices, mining)
     foreground, background = (
         dense_crf(image, _with_background(scores, alpha), crf) for alpha in mining.alphas
     )
     found = foreground.argmax(0)
-    sure = _sure_regions(scores, np.unique(found[found > 0]), mining)
-    return _labels(foreground, background, sure, indices, mining)
+    labels = _crf_labels(found, background.argmax(0) == 0, indices)
+    sure = _sure_labels(scores, np.unique(found[found > 0]), indices, mining)
+    if stage != "reliable":
+        return labels if stage == "crf" else sure
+    confident = np.maximum(background[0], foreground[1:].max(0)) >= mining.crf_score
+    reliable = (sure != IGNORE) & confident & ((labels == sure) | (not mining.require_agreement))
+    return np.where(reliable, labels, IGNORE).astype(np.uint8)
 
 
 def _with_background(scores: Maps, alpha: float) -> Maps:
     return np.concatenate([background_score(scores, alpha)[None], scores])
 
 
-def _sure_regions(scores: Maps, found: Iterable[int], mining: RegionMining) -> npt.NDArray[np.intp]:
-    """For each pixel the row 0..M of `scores` with background that is surely right, -1 where none is.
+def _sure_labels(scores: Maps, found: Iterable[int], indices: Labels, mining: RegionMining) -> Labels:
+    """The index of each pixel that the maps are sure of, 255 elsewhere.
 
-    `found` lists the rows to look for.
+    `found` lists the rows 1..M of `scores` with background to look for.
     """
     full = _with_background(scores, mining.alphas[1])
     winner = full.argmax(0)
-    sure = np.where((winner == 0) & (full[0] > mining.background_score), 0, -1)
+    sure = np.where((winner == 0) & (full[0] > mining.background_score), 0, IGNORE).astype(np.uint8)
     for place in found:
         won = np.where(winner == place, full[place], 0)
         counted = won[won > mining.least_score]
         if counted.size:
             level = np.percentile(counted, 100 * (1 - mining.ratio))
-            sure[won > level] = place
+            sure[won > level] = indices[place]
     return sure
 
 
-def _labels(
-    foreground: Maps, background: Maps, sure: npt.NDArray[np.intp], indices: Labels, mining: RegionMining
-) -> Labels:
-    place = foreground.argmax(0)
-    is_background = background.argmax(0) == 0
-    labels = np.where(place == 0, IGNORE, indices[place])
-    labels[is_background] = 0
-    confident = np.maximum(background[0], foreground[1:].max(0)) >= mining.crf_score
-    reliable: Mask = (sure >= 0) & confident
-    if mining.require_agreement:
-        reliable &= labels == indices[np.maximum(sure, 0)]
-    return np.where(reliable, labels, IGNORE).astype(np.uint8)
+def _crf_labels(found: npt.NDArray[np.intp], is_background: npt.NDArray[np.bool_], indices: Labels) -> Labels:
+    """The class that the first CRF finds, background where the second one does, 255 where neither does."""
+    return np.where(is_background, 0, np.where(found == 0, IGNORE, indices[found])).astype(np.uint8)
