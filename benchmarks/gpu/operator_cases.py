@@ -25,10 +25,12 @@ from tag2mask.core import usable_cpus
 from tag2mask.losses import affinity_loss, colour_affinity_loss, dense_energy_loss
 from tag2mask.ops import (
     CRF_CAM,
+    AffinityGraph,
     affinity_graph,
     dense_crf,
     guided_filter,
     random_walk,
+    random_walks,
     spatial_propagation,
 )
 
@@ -79,6 +81,31 @@ def walk_at_stride_8(inputs: Inputs, device: torch.device, quick: bool) -> Piece
 
 def walk_at_stride_4(inputs: Inputs, device: torch.device, quick: bool) -> Piece:
     return _walk(inputs, device, *((15, 18) if quick else (94, 125)))
+
+
+def walk_of_a_batch(inputs: Inputs, device: torch.device, quick: bool) -> Piece:
+    size, count = ((12, 15), 3) if quick else ((47, 63), 16)
+    sizes = [size if index % 4 else size[::-1] for index in range(count)]
+    problems = [walk_problem(inputs, device, *size) for size in sizes]
+    maps = [maps for _, maps in problems]
+
+    def graphs() -> list[AffinityGraph]:
+        return [affinity_graph(features) for features, _ in problems]
+
+    def side_by_side(walks: list[Tensor]) -> Tensor:
+        return torch.cat([walked.flatten(1) for walked in walks], 1)[..., None]
+
+    def one_by_one() -> Tensor:
+        return side_by_side([random_walk(g, some) for g, some in zip(graphs(), maps, strict=True)])
+
+    return Piece(
+        f"random walk, batch of {count}, {size[1]} x {size[0]} and upright, affinities included",
+        "ours, image by image",
+        one_by_one,
+        lambda: side_by_side(random_walks(graphs(), maps)),
+        same_maps,
+        count * walk_bytes(size[0] * size[1]),
+    )
 
 
 def affinity(inputs: Inputs, device: torch.device, quick: bool) -> Piece:
@@ -211,6 +238,7 @@ def crf_on_all_cores(inputs: Inputs, device: torch.device, quick: bool) -> Piece
 CASES = (
     walk_at_stride_8,
     walk_at_stride_4,
+    walk_of_a_batch,
     affinity,
     energy,
     energy_exact,

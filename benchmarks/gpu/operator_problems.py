@@ -24,9 +24,9 @@ def walk_problem(inputs: Inputs, device: torch.device, height: int, width: int) 
 
 
 def walk_bytes(cells: int) -> float:
-    """Features once; in every product the CSR (value and 32-bit index) and three states of the maps."""
+    """Features once; in every product the weights of 69 neighbours and three states of the maps."""
     entries = (2 * len(half_plane_offsets(5)) + 1) * cells
-    product = entries * 2 * FLOAT + 3 * WALK_MAPS * cells * FLOAT
+    product = entries * FLOAT + 3 * WALK_MAPS * cells * FLOAT
     return WALK_CHANNELS * cells * FLOAT + WALK_PRODUCTS * product
 
 

@@ -22,6 +22,7 @@ from tag2mask.ops import (
     pair_distances,
     pool_labels,
     random_walk,
+    random_walks,
     self_guided_filter,
     spatial_propagation,
     to_dense,
@@ -64,6 +65,15 @@ def test_random_walk(device, border):
 
     assert_same(walk, device, noise(5, 12, 14), noise(2, 12, 14, seed=1))
     assert_same(lambda features: to_dense(affinity_graph(features, border=border)), device, noise(5, 12, 14))
+
+
+def test_random_walks_of_several_images(device):
+    def walk(one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:
+        graphs = [affinity_graph(features) for features in (one, two)]
+        walks = random_walks(graphs, [noise(2, *g.size, seed=1) for g in graphs], tol=1e-13)
+        return torch.cat([walked.flatten() for walked in walks])
+
+    assert_same(walk, device, noise(5, 12, 14), noise(5, 15, 7))
 
 
 def test_random_walk_in_float32(device):

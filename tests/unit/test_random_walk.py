@@ -8,10 +8,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tag2mask.ops import affinity_graph, half_plane_offsets, random_walk, to_dense
+from tag2mask.ops import (
+    affinity_graph,
+    half_plane_offsets,
+    pair_distances,
+    random_walk,
+    random_walks,
+    to_dense,
+)
 from tag2mask.ops.pairs import pair_mask, source_windows
 from tag2mask.ops.walk.chebyshev import power_coefficients
-from tag2mask.ops.walk.csr import build_pattern
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -26,19 +32,11 @@ def test_offsets_and_sources_are_those_of_the_published_code():
 
 
 @pytest.mark.parametrize("border", ["all", "psa"])
-def test_interior_rows_have_69_entries(border):
-    per_row = build_pattern(40, 30, 5, border).per_row.view(40, 30)
-    assert per_row[8:-8, 8:-8].unique().tolist() == [69]
-    assert int(per_row.max()) == 69
-
-
-@pytest.mark.parametrize("border", ["all", "psa"])
-def test_csr_columns_ascend_and_the_matrix_is_symmetric(border):
-    dense = to_dense(affinity_graph(noise(3, 9, 11), border=border))
-    assert torch.equal(dense, dense.T) and torch.equal(dense.diagonal(), torch.ones(99))
-    pattern = build_pattern(9, 11, 5, border)
-    for start, end in pattern.row_starts.unfold(0, 2, 1).tolist():
-        assert (pattern.columns[start:end].diff() > 0).all()
+def test_interior_rows_have_69_entries_and_the_matrix_is_symmetric(border):
+    dense = to_dense(affinity_graph(noise(3, 20, 22), border=border))
+    per_row = (dense > 0).sum(1).view(20, 22)
+    assert per_row[8:-8, 8:-8].unique().tolist() == [69] and int(per_row.max()) == 69
+    assert torch.equal(dense, dense.T) and torch.equal(dense.diagonal(), torch.ones(440))
 
 
 @pytest.mark.parametrize("engine", ["numba", "torch"])
@@ -78,6 +76,45 @@ def test_engines_agree():
     compiled, products = (random_walk(graph, maps, engine=engine) for engine in ("numba", "torch"))
     # 70 float32 products in another order
     assert torch.allclose(compiled, products, atol=1e-5)
+
+
+@pytest.mark.parametrize("buffer", [2**26, 10**5, 1])
+@pytest.mark.parametrize("engine", ["numba", "torch"])
+def test_images_of_several_sizes_walk_as_each_alone(engine, buffer, monkeypatch):
+    monkeypatch.setattr("tag2mask.ops.walk.tensor_stencil._BUFFER_BYTES", buffer)
+    sizes = [(9, 14), (12, 6), (2, 2), (7, 7)]
+    graphs = [affinity_graph(noise(6, *size, seed=i).double() * 3) for i, size in enumerate(sizes)]
+    maps = [noise(k, *size, seed=9) for k, size in zip((2, 0, 4, 1), sizes, strict=True)]
+    together = random_walks(graphs, maps, engine=engine)
+    for graph, scores, found in zip(graphs, maps, together, strict=True):
+        # float64 sums in another order
+        assert torch.allclose(found, random_walk(graph, scores, engine="numba"), rtol=0, atol=1e-11)
+    assert random_walks([], [], engine=engine) == []
+
+
+@pytest.mark.parametrize("radius", [2, 3, 9])
+def test_engines_agree_for_every_radius(radius):
+    graph = affinity_graph(noise(4, 11, 8).double(), radius)
+    maps = noise(2, 11, 8, seed=1).double()
+    walks = [random_walk(graph, maps, tol=1e-12, engine=engine) for engine in ("numba", "torch")]
+    assert torch.allclose(*walks, rtol=0, atol=1e-11)  # float64
+
+
+@pytest.mark.parametrize("border", ["all", "psa"])
+@pytest.mark.parametrize("buffer", [2**26, 3 * 2 * 6 * 130 * 4, 1])
+def test_distances_in_pieces_are_the_compiled_ones(border, buffer, monkeypatch):
+    monkeypatch.setattr("tag2mask.ops.pairs.distances._BUFFER_BYTES", buffer)
+    features = noise(2, 6, 13, 10)
+    ways = [pair_distances(features, 5, border, engine=engine) for engine in ("numba", "torch")]
+    assert torch.allclose(*ways, rtol=0, atol=1e-6)  # float32 means of six numbers below 1
+
+
+def test_walks_that_do_not_fit_together_are_refused():
+    graphs = [affinity_graph(noise(2, 4, 4), radius) for radius in (2, 3)]
+    with pytest.raises(ValueError, match="one radius"):
+        random_walks(graphs, [noise(1, 4, 4)] * 2)
+    with pytest.raises(ValueError, match="1 graphs and 2 maps"):
+        random_walks(graphs[:1], [noise(1, 4, 4)] * 2)
 
 
 def test_bfloat16_features_are_computed_in_float32():

@@ -32,7 +32,7 @@ from tag2mask.ops.lattice import (
 from tag2mask.ops.pairs import half_plane_offsets, pair_distances
 from tag2mask.ops.propagation import normalise_gates, spatial_propagation
 from tag2mask.ops.superpixels import felzenszwalb
-from tag2mask.ops.walk import AffinityGraph, affinity_graph, random_walk, to_dense
+from tag2mask.ops.walk import AffinityGraph, affinity_graph, random_walk, random_walks, to_dense
 
 __all__ = [
     "CRF_CAM",
@@ -59,6 +59,7 @@ __all__ = [
     "pair_distances",
     "pool_labels",
     "random_walk",
+    "random_walks",
     "self_guided_filter",
     "spatial_propagation",
     "to_dense",

@@ -9,14 +9,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from tag2mask.core import map_threads
 from tag2mask.ops.engine import Engine, use_kernels
 from tag2mask.ops.layout import Array
 from tag2mask.ops.pairs.kernels import backward_kernel, forward_kernel
-from tag2mask.ops.pairs.neighbours import Border, shifted, source_windows
+from tag2mask.ops.pairs.neighbours import Border, pair_mask, shifted, source_windows
 
 _CHUNK_ROWS = 8
+_BUFFER_BYTES = 48 * 2**20
+"""Of the differences of several offsets at once, in tensor operations."""
 
 
 def pair_distances(
@@ -58,7 +61,13 @@ def pair_distances(
     if features.dtype != torch.float64:
         features = features.float()
     compiled = use_kernels(engine, features)
-    result: Tensor = _PairDistances.apply(features, wanted, windows, compiled)
+    if compiled:
+        # The kernels take an empty mask for all pairs.
+        chosen = torch.zeros(batch, 0, 0, 0, dtype=torch.bool) if wanted is None else wanted
+    else:
+        there = pair_mask(height, width, radius, border).to(features.device)
+        chosen = there if wanted is None else wanted & there
+    result: Tensor = _PairDistances.apply(features, chosen, windows, compiled)
     return result
 
 
@@ -67,7 +76,7 @@ class _PairDistances(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, features: Tensor, wanted: Tensor | None, windows: npt.NDArray[np.int64], compiled: bool
+        ctx: Any, features: Tensor, wanted: Tensor, windows: npt.NDArray[np.int64], compiled: bool
     ) -> Tensor:
         if compiled:
             # Channels last: the kernels run along the channels of two cells.
@@ -76,7 +85,7 @@ class _PairDistances(torch.autograd.Function):
         ctx.windows, ctx.compiled = windows, compiled
         if compiled:
             return _forward_compiled(features, wanted, windows)
-        return _forward_slices(features, wanted, windows)
+        return _forward_rows(features, wanted, windows)
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
@@ -88,13 +97,23 @@ class _PairDistances(torch.autograd.Function):
         return grad, None, None, None
 
 
-def _forward_slices(features: Tensor, wanted: Tensor | None, windows: npt.NDArray[np.int64]) -> Tensor:
+def _forward_rows(features: Tensor, wanted: Tensor, windows: npt.NDArray[np.int64]) -> Tensor:
+    """Several offsets at once, as many as the buffer holds: a small map costs a GPU its launches alone."""
     batch, _, height, width = features.shape
     planes = features.new_zeros(batch, len(windows), height, width)
-    for index, window in enumerate(windows):
-        source, partner = shifted(features, window)
-        shifted(planes[:, index], window)[0].copy_((source - partner).abs_().mean(1))
-    return planes if wanted is None else planes * wanted
+    reach = int(windows[:, 1].max())
+    padded = F.pad(features, (reach, reach, 0, int(windows[:, 0].max())))
+    most = max(1, _BUFFER_BYTES // (features.numel() * features.element_size()))
+    for dy in np.unique(windows[:, 0]).tolist():
+        (places,) = np.nonzero(windows[:, 0] == dy)  # neighbours in a row, from left to right
+        partners = padded[:, :, dy : dy + height].unfold(3, width, 1)
+        for first in range(int(places[0]), int(places[-1]) + 1, most):
+            end = min(first + most, int(places[-1]) + 1)
+            left = int(windows[first, 1]) + reach
+            some = partners[:, :, :, left : left + end - first]
+            means = (features[:, :, :, None] - some).abs_().mean(1)
+            planes[:, first:end] = means.transpose(1, 2)
+    return planes.masked_fill_(~wanted, 0)
 
 
 def _backward_slices(features: Tensor, grad: Tensor, windows: npt.NDArray[np.int64]) -> Tensor:
@@ -109,10 +128,10 @@ def _backward_slices(features: Tensor, grad: Tensor, windows: npt.NDArray[np.int
     return total
 
 
-def _forward_compiled(features: Tensor, wanted: Tensor | None, windows: npt.NDArray[np.int64]) -> Tensor:
+def _forward_compiled(features: Tensor, wanted: Tensor, windows: npt.NDArray[np.int64]) -> Tensor:
     batch, height, width, _ = features.shape
     planes = features.new_zeros(batch, len(windows), height, width)
-    masks = np.zeros((batch, 0, 0, 0), np.bool_) if wanted is None else wanted.contiguous().numpy()
+    masks = wanted.contiguous().numpy()
     _on_rows(forward_kernel, features.detach().numpy(), masks, windows, planes.numpy())
     return planes
 
