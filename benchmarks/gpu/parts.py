@@ -114,7 +114,7 @@ def all_parts() -> list[Part]:
     return [
         Part("tests", 150, _tests, {"OMP_NUM_THREADS": "2"}),
         Part("operators", 90, _module("operators")),
-        Part("sizes", 60, _module("sizes")),
+        Part("sizes", 110, _module("sizes", "data", work=False)),
         Part("throughput", 150, _module("throughput", "data")),
         Part("small_run", 300, _module("small_run", "data", "weights"), {"OMP_NUM_THREADS": "4"}),
     ]
@@ -126,13 +126,13 @@ def _tests(options: Options, rows: Path) -> list[str]:
     return [*words, "-n", str(workers if workers > 1 else 0)]
 
 
-def _module(name: str, *paths: str) -> Callable[[Options, Path], list[str]]:
+def _module(name: str, *paths: str, work: bool = True) -> Callable[[Options, Path], list[str]]:
     def words(options: Options, rows: Path) -> list[str]:
         given: list[Any] = [sys.executable, "-m", f"benchmarks.gpu.{name}", "--rows", rows]
         given += ["--device", options.device, *(["--quick"] if options.quick else [])]
         for path in paths:
             given += [f"--{path}", getattr(options, path)]
-        if paths:
+        if paths and work:
             given += ["--work", options.work / name]
             (options.work / name).mkdir(parents=True, exist_ok=True)
         return [str(word) for word in given]

@@ -28,6 +28,7 @@ def page(about: Row, found: Found) -> str:
         *_section("Tests on the card", _tests(found.get("tests", []))),
         *_section("Operators and losses", _operators(found.get("operators", []))),
         *_section("Images of a new size", _sizes(found.get("sizes", []))),
+        *_section("Passes over whole images", _passes(found.get("sizes", []))),
         *_section("Steps of psa with ResNet38", _steps(found.get("throughput", []))),
         *_section("psa, small budget, 12 epochs of segmentation", _small(found.get("small_run", []))),
         *_section("Steps of the small budget", _steps(found.get("small_meter", []))),
@@ -98,6 +99,23 @@ def _sizes(rows: Sequence[Row]) -> str:
         if "network" in row
     ]
     head = "network", "precision", "cuDNN", "first image of a size, ms", "next one, ms"
+    return Table(head, body).markdown() if body else ""
+
+
+def _passes(rows: Sequence[Row]) -> str:
+    body = [
+        (
+            row["pass"],
+            "on" if row["cudnn"] else "off",
+            f"{row['images']} of {row['of']}",
+            str(row["sizes"]),
+            f"{row['seconds']:.1f}",
+            f"{1e3 * row['seconds'] / row['images']:.0f}",
+        )
+        for row in rows
+        if "pass" in row
+    ]
+    head = "network, bfloat16", "cuDNN", "images", "sizes", "seconds", "ms an image"
     return Table(head, body).markdown() if body else ""
 
 

@@ -137,9 +137,11 @@ def test_the_page_shows_what_failed() -> None:
         "tests": [{"test": "tests/gpu/a.py::b", "outcome": "failed"}],
         "throughput": [{"step": "cam", "command": "fit", "failed": "no memory"}],
         "sizes": [
-            {"network": "n", "precision": "float32", "cudnn": False, "first_seconds": 1.5, "seconds": 0.02}
+            {"network": "n", "precision": "float32", "cudnn": False, "first_seconds": 1.5, "seconds": 0.02},
+            {"pass": "maps", "cudnn": True, "images": 4, "of": 40, "sizes": 3, "seconds": 8.0},
         ],
     }
     page = report.page(about, found)
     assert "- failed: `tests/gpu/a.py::b`" in page and "- failed: cam fit: no memory" in page
     assert "| n | float32 | off | 1500 | 20 |" in page
+    assert "| maps | on | 4 of 40 | 3 | 8.0 | 2000 |" in page

@@ -1,6 +1,7 @@
 """Lightning callbacks: prediction writers, the record of a step, loggers, pictures."""
 
 from tag2mask.callbacks.checkpoints import LastCheckpoint, WholeFiles, newest_checkpoint
+from tag2mask.callbacks.cudnn import CudnnForCrops
 from tag2mask.callbacks.finite import StopWhenNotFinite
 from tag2mask.callbacks.log_steps import LogSteps
 from tag2mask.callbacks.panels import CamPanels
@@ -15,6 +16,7 @@ from tag2mask.callbacks.writer import PredictionWriter
 
 __all__ = [
     "CamPanels",
+    "CudnnForCrops",
     "LastCheckpoint",
     "LogSteps",
     "PredictionWriter",

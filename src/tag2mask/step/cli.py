@@ -27,6 +27,7 @@ from tag2mask.artifacts import (
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.callbacks import (
     CamPanels,
+    CudnnForCrops,
     LastCheckpoint,
     LogSteps,
     PredictionWriter,
@@ -150,8 +151,13 @@ class StepCLI(LightningCLI):
         )
         if self.subcommand == "predict":
             writer = PredictionWriter(identity.folder / "out", find_kind(identity.kind), identity.classes)
-            return [writer, StepRecorder(identity, writer), StopOnSignal()]
-        callbacks: list[pl.Callback] = [StopWhenNotFinite(), CamPanels(), StepRecorder(identity)]
+            return [CudnnForCrops(), writer, StepRecorder(identity, writer), StopOnSignal()]
+        callbacks: list[pl.Callback] = [
+            CudnnForCrops(),
+            StopWhenNotFinite(),
+            CamPanels(),
+            StepRecorder(identity),
+        ]
         callbacks += [RandomState(), StopOnSignal(), Throughput(), LastCheckpoint(identity.folder)]
         callbacks += chosen_speed(self.options)
         if self.options.trainer.log_every_n_steps is None:
