@@ -141,3 +141,19 @@ def test_background_is_unknown_where_a_tag_has_no_pixel(won: list[float], expect
     assert result.labels[""].tolist() == [expected]
     kept = PseudoLabelGenerator([]).predict_image(sample)
     assert kept.labels[""].tolist() == [[value % 255 for value in expected]]
+
+
+def test_a_batch_refined_together_is_refined_as_each_alone() -> None:
+    generator = PseudoLabelGenerator([Background(alpha=2), DenseCRF()], output="maps", threads=2)
+    generator.chain.insert(1, RandomWalk(steps=16))
+    generator.affinity = lambda images: images[:, :, ::8, ::8].float() / 99  # type: ignore[assignment]
+    samples = []
+    for index, (height, width) in enumerate([(40, 56), (48, 33), (40, 56)]):
+        rng = np.random.default_rng(index)
+        pixels = torch.from_numpy(rng.integers(0, 256, (3, height, width), dtype=np.uint8))
+        maps = ScoreMaps(str(index), rng.random((index, 5, 7), np.float32), [2, 4][:index], (height, width))
+        samples.append({"id": str(index), "image": pixels, "maps": maps})
+    alone = [generator.predict_image(sample) for sample in samples]
+    for one, found in zip(alone, generator.predict_together(samples), strict=True):
+        assert (found.image_id, found.classes) == (one.image_id, one.classes)
+        np.testing.assert_array_equal(found.maps, one.maps)

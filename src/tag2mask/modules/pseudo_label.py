@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -11,11 +12,11 @@ import torch
 from torch import Tensor
 
 from tag2mask.artifacts.step_folder import StepFolder
-from tag2mask.core import IGNORE, ImageSample, LabelsResult, ScoreMaps, UserError
+from tag2mask.core import IGNORE, ImageSample, LabelsResult, ScoreMaps, UserError, map_threads
 from tag2mask.modules.affinity import AffinityNet
 from tag2mask.modules.loading import load_network
 from tag2mask.modules.predictor import Predictor
-from tag2mask.modules.refinements import ImageView, Refinement, label_map, refine, resized
+from tag2mask.modules.refinements import ImageView, Refinement, label_map, refine, refine_batch, resized
 
 
 class PseudoLabelGenerator(Predictor):
@@ -62,8 +63,24 @@ class PseudoLabelGenerator(Predictor):
 
     def predict_image(self, sample: ImageSample) -> ScoreMaps | LabelsResult:
         """Refined maps or labels of an image."""
-        image = ImageView(sample["image"], self._features if self.affinity else None)
-        scores = refine(sample["maps"], image, self.chain)
+        return self._result(refine(sample["maps"], self._view(sample), self.chain))
+
+    def predict_images(self, samples: Sequence[ImageSample]) -> list[ScoreMaps | LabelsResult]:
+        """The results of some images; on a GPU they walk together."""
+        if self.affinity is None or self.device.type == "cpu":
+            return super().predict_images(samples)
+        return self.predict_together(samples)
+
+    def predict_together(self, samples: Sequence[ImageSample]) -> list[ScoreMaps | LabelsResult]:
+        """`predict_images` link by link, on any device."""
+        views = [self._view(sample) for sample in samples]
+        scores = refine_batch([sample["maps"] for sample in samples], views, self.chain, self.threads)
+        return map_threads(self._result, scores, self.threads)
+
+    def _view(self, sample: ImageSample) -> ImageView:
+        return ImageView(sample["image"], self._features if self.affinity else None)
+
+    def _result(self, scores: ScoreMaps) -> ScoreMaps | LabelsResult:
         if self.kind == "maps":
             return scores
         labels = label_map(scores, self.unknown)
