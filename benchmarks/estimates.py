@@ -17,7 +17,7 @@ from tag2mask.artifacts.image_sizes import ImageSizes
 from tag2mask.core.tables import Table, duration
 from tag2mask.pipeline import Devices, Extras, Request, Settings, prepare
 from tag2mask.pipeline.estimate import Estimate, estimate_step
-from tag2mask.pipeline.forecast import Forecast
+from tag2mask.pipeline.forecast import Forecast, sources_of
 from tag2mask.pipeline.machine import Machine
 
 _VOC: dict[str, Any] = {
@@ -52,7 +52,11 @@ def estimates(choice: str, images: ImageSizes, machine: str) -> Forecast:
     extras = Extras(Devices(devices), overrides=FEWER if devices == 8 and budget == "full" else {})
     asked = Settings("psa", data="voc", budget=budget, backbone=backbone, weights="none")
     plans = prepare(Request(asked, Path("runs/estimates"), extras=extras)).plans
-    steps = [estimate_step(plan, plan.step.commands, images, here, backbone) for plan in plans.values()]
+    planned = {plan.folder: plan.settings for plan in plans.values()}
+    steps = [
+        estimate_step(plan, plan.step.commands, images, here, sources_of(plan, planned))
+        for plan in plans.values()
+    ]
     return Forecast(steps, images, here)
 
 

@@ -15,8 +15,9 @@ from tag2mask.core import UserError
 from tag2mask.data import Shapes
 from tag2mask.data.sizes import image_sizes, spread
 from tag2mask.pipeline import Devices, Extras, Request, Settings, prepare
+from tag2mask.pipeline.costs import CRF
 from tag2mask.pipeline.estimate import Estimate, estimate_step
-from tag2mask.pipeline.forecast import Forecast
+from tag2mask.pipeline.forecast import Forecast, sources_of
 from tag2mask.pipeline.machine import Machine, this_machine
 
 VOC_ANIMALS = ImageSizes(
@@ -39,13 +40,18 @@ REAL = {
     "segmentation": (994, 39.2, 1723),
 }
 
+# best beyond psa's steps, on one core that other runs shared: seconds, from its scorecard
+BEST = {"teacher_0_1": 492, "teacher_1_1": 582, "teacher_maps_1": 477, "labels_1": 468, "segmentation": 927}
+# whole runs on these images with settings of the time, minutes: benchmarks/results/recipes-voc-animals.json
+MINUTES = {"sc_cam": 83, "rrm": 78, "ial": 106, "self_guided": 46}
+
 
 def estimates(machine: Machine = ONE_CORE, extras: Extras | None = None, **asked: Any) -> dict[str, Estimate]:
-    settings = Settings("psa", data="voc", **{"budget": "small", "backbone": "mobilenetv2_100", **asked})
-    plans = prepare(Request(settings, Path("nowhere"), extras=extras or Extras())).plans
-    walked_on = asked.get("backbone", "mobilenetv2_100")
+    given = {"recipe": "psa", "data": "voc", "budget": "small", "backbone": "mobilenetv2_100", **asked}
+    plans = prepare(Request(Settings(**given), Path("nowhere"), extras=extras or Extras())).plans
+    planned = {plan.folder: plan.settings for plan in plans.values()}
     return {
-        name: estimate_step(plan, plan.step.commands, VOC_ANIMALS, machine, walked_on)
+        name: estimate_step(plan, plan.step.commands, VOC_ANIMALS, machine, sources_of(plan, planned))
         for name, plan in plans.items()
     }
 
@@ -58,6 +64,40 @@ def test_estimates_are_near_what_a_real_run_took(step: str) -> None:
     assert found.seconds is not None and 0.5 < found.seconds / seconds < 2
     assert found.disk_mb is not None and 0.5 < found.disk_mb / disk < 3.5  # two checkpoints while it trains
     assert found.memory_mb is not None and 0.5 < found.memory_mb / memory < 2
+
+
+def test_networks_of_earlier_steps_and_images_of_other_folds_count() -> None:
+    found = estimates(recipe="best")
+    for step, seconds in BEST.items():
+        assert 0.5 < _seconds(found[step]) / seconds < 2, step
+
+
+@pytest.mark.parametrize("recipe", MINUTES)
+def test_whole_recipes_take_about_what_they_took(recipe: str) -> None:
+    minutes = sum(_seconds(step) for step in estimates(recipe=recipe).values()) / 60
+    assert 0.5 < minutes / MINUTES[recipe] < 2
+
+
+@pytest.mark.parametrize("recipe", ["psa", "best", "sc_cam", "rrm", "ial", "self_guided"])
+def test_the_papers_networks_have_estimates_too(recipe: str) -> None:
+    found = estimates(recipe=recipe, budget="full", backbone=None)
+    assert [step for step, estimate in found.items() if estimate.seconds is None] == []
+
+
+def test_maps_mined_without_a_crf_take_less() -> None:
+    found = estimates(recipe="rrm", variant="mined_labels")
+    crfs = 600 * 0.181 * 2 * CRF["cam"]
+    assert _seconds(found["mined_40"]) - _seconds(found["maps_alone"]) == pytest.approx(crfs)
+
+
+def test_a_step_that_was_made_before_tells_its_network(tmp_path: Path) -> None:
+    settings = Settings("psa", data="voc", budget="small", backbone="mobilenetv2_100")
+    plan = prepare(Request(settings, tmp_path)).plans["walk"]
+    (tmp_path / "affinity").mkdir()
+    assert estimate_step(plan, ["predict"], VOC_ANIMALS, ONE_CORE, sources_of(plan, {})).seconds is None
+    (tmp_path / "affinity" / "settings.yaml").write_text("model: {init_args: {backbone: {name: resnet38}}}")
+    before = estimate_step(plan, ["predict"], VOC_ANIMALS, ONE_CORE, sources_of(plan, {}))
+    assert _seconds(before) > 10 * _seconds(estimates()["walk"])
 
 
 def test_what_makes_a_step_longer() -> None:

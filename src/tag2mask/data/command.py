@@ -9,6 +9,7 @@ from typing import Any
 
 from tag2mask.artifacts.files import require_own
 from tag2mask.core import UserError, unknown_name
+from tag2mask.core.commands import add_data_set
 from tag2mask.core.library import find_conf
 from tag2mask.core.pages import read_page
 from tag2mask.data.check import Found, check_dataset
@@ -18,6 +19,7 @@ from tag2mask.data.imports.command import add_import
 from tag2mask.data.official.command import add_official
 from tag2mask.data.sizes import image_sizes
 
+_DEFAULT = "voc"
 _CHECKED = "Written by tag2mask data check --skip-bad."
 
 
@@ -27,7 +29,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     actions = parser.add_subparsers(dest="action", required=True)
 
     check = actions.add_parser("check", help="check images, lists, tags and masks without training")
-    _add_dataset(check)
+    add_data_set(check, _DEFAULT)
     check.add_argument(
         "--split", action="append", help="split to check, again for more (default: train, val)"
     )
@@ -41,18 +43,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     check.set_defaults(handler=_check)
 
     sizes = actions.add_parser("sizes", help="print how many images there are, and how large, as JSON")
-    _add_dataset(sizes)
+    add_data_set(sizes, _DEFAULT)
     sizes.set_defaults(handler=_sizes)
 
     add_import(actions)
 
     add_official(actions)
-
-
-def _add_dataset(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", default="voc", help="name in conf/data, or a YAML file (default: voc)")
-    parser.add_argument("--data-root", help="folder of the data set (default: the configuration's)")
-    parser.add_argument("--tags", help="CSV image,labels or cls_labels.npy (default: what the root holds)")
 
 
 def dataset_from_config(data: str, root: str | None = None, tags: str | None = None) -> ImageSet:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tag2mask.core.commands import add_command
+from tag2mask.core.commands import add_command, add_data_set, add_recipe, at_least
 from tag2mask.core.errors import UserError
 from tag2mask.core.flags import PRECISIONS, TRAINING_FLAGS
 from tag2mask.core.pages import parse_value, read_page
@@ -60,31 +60,18 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def _add_what(run: argparse.ArgumentParser) -> None:
-    run.add_argument(
-        "recipe",
-        metavar="RECIPE[:VARIANT]",
-        help="name of a recipe or path of its page, and of a variant of it",
-    )
+    add_recipe(run)
     run.add_argument("--variant", help="the same as RECIPE:VARIANT")
-    run.add_argument(
-        "--data", metavar="NAME", help="data set: shapes, voc, table, ... or the path of a .yaml file"
-    )
-    run.add_argument("--data-root", metavar="DIR", help="folder of the data set")
-    run.add_argument("--tags", metavar="CSV", help="tags of the images, instead of the data set's own")
+    add_data_set(run)
     run.add_argument("--run-dir", metavar="DIR", help="folder of the run (default: runs/RECIPE)")
     run.add_argument(
-        "--budget", metavar="NAME", help="full (the paper's schedule, default), small, tiny, ..."
+        "--weights", metavar="W", help="the backbone's weights: imagenet, none, or the path of a file"
     )
-    run.add_argument("--backbone", metavar="NAME", help="network to build on, instead of the recipe's")
-    run.add_argument("--weights", metavar="W", help="its weights: imagenet, none, or the path of a file")
-    run.add_argument("--seed", type=_count, metavar="N", help="seed of everything random")
+    run.add_argument("--seed", type=at_least(0), metavar="N", help="seed of everything random")
     run.add_argument(
         "--settings", metavar="FILE",
         help="YAML of settings for some steps, as 'tag2mask tune' writes it; --STEP.SETTING wins over it",
     )  # fmt: skip
-    run.add_argument(
-        "--rounds", type=_positive, metavar="N", help="rounds, in a recipe that repeats some of its steps"
-    )
     run.add_argument(
         "--val-labels", action="store_true",
         help="make and score the maps and labels of val too, by the networks of the run: steps STEP_val",
@@ -134,10 +121,10 @@ def _add_which(run: argparse.ArgumentParser) -> None:
 def _add_how(run: argparse.ArgumentParser) -> None:
     how = run.add_argument_group("how")
     how.add_argument(
-        "--devices", type=_positive, metavar="N", help="devices (GPUs) per step, on each machine"
+        "--devices", type=at_least(1), metavar="N", help="devices (GPUs) per step, on each machine"
     )
     how.add_argument(
-        "--nodes", type=_positive, metavar="N", help="machines per step, with DEVICES each (slurm and srun)"
+        "--nodes", type=at_least(1), metavar="N", help="machines per step, with DEVICES each (slurm and srun)"
     )
     how.add_argument(
         "--precision", choices=PRECISIONS, help="numbers that networks compute in, instead of the budget's"
@@ -169,20 +156,6 @@ def _add_how(run: argparse.ArgumentParser) -> None:
     how.add_argument(
         "--dry-run", action="store_true", help="print the commands and what they will take, and make nothing"
     )
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError("must be 0 or more")
-    return value
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
-    return value
 
 
 Parse = Callable[..., tuple[argparse.Namespace, list[str]]]

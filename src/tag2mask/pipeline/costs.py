@@ -17,8 +17,12 @@ from tag2mask.artifacts import TRAINING_SCRIPTS
 COSTS_FILE = Path(__file__).with_name("costs.json")
 """In the form of ``make costs``: psa's three networks on each shipped backbone, on one core."""
 
-CRF, SUPERPIXELS, WALK = 0.60, 0.53, 0.09
-"""Seconds a megapixel on one core, from ``benchmarks/results/bench-cpu.md`` and ``scaling-cpu.md``."""
+CRF: Mapping[str, float] = {"cam": 0.35, "labels": 0.65, "dsrg": 0.65, "deeplab": 2.0}
+"""Seconds a megapixel on one core, by parameter set: what kept runs of 600 images took, in the proportions
+that the sets have beside each other on the same images."""
+SUPERPIXELS, WALK, FILTER = 0.53, 0.09, 0.017
+"""Seconds a megapixel on one core, of a guided filter for each map, from ``benchmarks/results/bench-cpu.md``
+and ``scaling-cpu.md``."""
 LOADED, WRITTEN = 0.007, 0.05
 """Seconds an image: loading a crop (``training-cpu.md``); reading, writing and the rest of a prediction."""
 GPU = 1280.0

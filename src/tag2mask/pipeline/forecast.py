@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from tag2mask.artifacts import SETTINGS_NAME, backbone_of
+from tag2mask.artifacts import SETTINGS_NAME
 from tag2mask.artifacts.image_sizes import ImageSizes
 from tag2mask.core.errors import UserError
 from tag2mask.core.tables import NOTHING, Table, duration
 from tag2mask.pipeline.estimate import Estimate, estimate_step
 from tag2mask.pipeline.machine import Machine, this_machine
+from tag2mask.pipeline.plan import StepPlan
 from tag2mask.pipeline.tasks import Task
+from tag2mask.pipeline.work import Sources
 
-_AFFINITY = "model.init_args.affinity_from"
 _SCRATCH_MB = 50.0
 """Logs, lists of sources and the report."""
 
@@ -103,14 +105,23 @@ class Forecast:
 def forecast(tasks: Sequence[Task], images: ImageSizes, run_dir: Path) -> Forecast:
     """Estimate the steps of a run that are to be made, for this machine."""
     machine = this_machine(run_dir)
-    backbones = {task.plan.folder: _backbone(task.plan.settings) for task in tasks}
+    planned = {task.plan.folder: task.plan.settings for task in tasks}
     steps = []
     for task in tasks:
         if task.commands:
-            source = task.plan.inputs.get(_AFFINITY)
-            walked_on = "" if source is None else backbones.get(source) or _made_on(source)
-            steps.append(estimate_step(task.plan, task.commands, images, machine, walked_on))
+            sources = sources_of(task.plan, planned)
+            steps.append(estimate_step(task.plan, task.commands, images, machine, sources))
     return Forecast(steps, images, machine)
+
+
+def sources_of(plan: StepPlan, planned: Mapping[Path, Mapping[str, Any]]) -> Sources:
+    """Settings of the steps that a step reads: as they are planned, or as they were made before.
+
+    Args:
+        plan: the step.
+        planned: folder of a step -> its settings.
+    """
+    return {option: planned.get(folder) or _settings_of(folder) for option, folder in plan.inputs.items()}
 
 
 def sizes_of(words: Sequence[str]) -> ImageSizes:
@@ -125,14 +136,11 @@ def sizes_of(words: Sequence[str]) -> ImageSizes:
     return ImageSizes.parse(done.stdout)
 
 
-def _backbone(settings: object) -> str:
-    return backbone_of(settings).get("name", "") if isinstance(settings, dict) else ""
-
-
-def _made_on(folder: Path) -> str:
-    """Backbone of a step that was made before."""
+def _settings_of(folder: Path) -> dict[str, Any]:
+    """Settings of a step that was made before."""
     path = folder / SETTINGS_NAME
-    return _backbone(yaml.safe_load(path.read_text(encoding="utf-8"))) if path.is_file() else ""
+    plain = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return plain if isinstance(plain, dict) else {}
 
 
 def _cores(count: int) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from tag2mask.core.commands import add_command
+from tag2mask.core.commands import add_command, add_data, add_recipe
 from tag2mask.core.errors import UserError, unknown_name
 from tag2mask.core.library import FULL, Library, open_library
 from tag2mask.core.pages import Layer, nest, setting_text
@@ -40,15 +40,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     show = recipes.add_subparsers(metavar="show").add_parser(
         "show", help="print the resolved settings of each step, with the file and line of each"
     )
-    show.add_argument("recipe", metavar="RECIPE[:VARIANT]", help="name of a recipe or path of a page")
-    show.add_argument("--budget", default=FULL, metavar="NAME", help="default: full, the paper's schedule")
-    show.add_argument("--backbone", default="", metavar="NAME", help="in place of the recipe's")
-    show.add_argument("--data", metavar="NAME", help="add the settings of this data set")
-    show.add_argument("--rounds", type=int, metavar="N", help="rounds, where steps are repeated")
+    add_recipe(show)
+    add_data(show)
     show.add_argument("--step", metavar="STEP", help="this step only")
     show.add_argument("--diff", metavar="RECIPE[:VARIANT]", help="print only what differs from this recipe")
     show.add_argument("--yaml", action="store_true", help="print one step's settings as a file for --config")
-    show.set_defaults(handler=_show)
+    show.set_defaults(handler=_show, budget=FULL, backbone="")
 
 
 def _list(args: argparse.Namespace) -> int:

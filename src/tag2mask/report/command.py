@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tag2mask.core.commands import add_command, add_data_class
+from tag2mask.core.commands import add_command, add_data_class, at_least
 
 REPORT_HELP = """Write one self-contained HTML page on a run, or on several runs side by side: a summary,
 scores, curves, settings with their origins, and rows of pictures to filter, enlarge and cut at another
@@ -22,7 +22,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     report = add_command(commands, "report", "write runs up as one HTML page", REPORT_HELP, REPORT_EXAMPLES)
     report.add_argument("runs", metavar="RUN", nargs="+", help="run folder")
     report.add_argument("--out", metavar="FILE", help="file to write (default: in the first run's folder)")
-    report.add_argument("--images", type=_count, default=24, metavar="N", help="images to show (default: 24)")
+    report.add_argument(
+        "--images", type=at_least(0), default=24, metavar="N", help="images to show (default: 24)"
+    )
     add_data_class(report)
     report.set_defaults(handler=run_report)
 
@@ -45,10 +47,3 @@ def run_report(args: argparse.Namespace) -> int:
         print(f"! {step}: {seen}; {todo}")
     print(out)
     return 0
-
-
-def _count(text: str) -> int:
-    value = int(text) if text.isdecimal() else -1
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of images")
-    return value

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tag2mask.core.commands import add_command, add_data_class
+from tag2mask.core.commands import add_command, add_data_class, add_run, at_least
 from tag2mask.core.errors import UserError
 
 HELP = """Bring the scores of a run to Weights & Biases: one wandb run for each step, grouped by run folder,
@@ -24,10 +24,12 @@ EXAMPLES = """examples:
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``wandb`` to the commands of ``tag2mask``."""
     wandb = add_command(commands, "wandb", "bring the scores of a run to Weights & Biases", HELP, EXAMPLES)
-    wandb.add_argument("run", metavar="RUN", help="run folder")
+    add_run(wandb)
     wandb.add_argument("--project", metavar="NAME", help="wandb project (default: tag2mask)")
     wandb.add_argument("--offline", action="store_true", default=None, help="write files only")
-    wandb.add_argument("--images", type=int, default=8, metavar="N", help="pictures per step (default: 8)")
+    wandb.add_argument(
+        "--images", type=at_least(0), default=8, metavar="N", help="pictures a step (default: 8)"
+    )
     wandb.add_argument("--one-run", action="store_true", help="one wandb run with the scores of all steps")
     wandb.add_argument(
         "--config", metavar="FILE", help="logger configuration to take project and options from"

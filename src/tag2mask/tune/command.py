@@ -6,7 +6,7 @@ import argparse
 import shlex
 from pathlib import Path
 
-from tag2mask.core.commands import add_command
+from tag2mask.core.commands import add_command, add_run, at_least
 
 TUNE_HELP = """Choose background level, power of the walk and CRF of a run's pseudo-labels without masks.
 
@@ -30,9 +30,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     tune = add_command(
         commands, "tune", "choose settings of pseudo-labels without masks", TUNE_HELP, TUNE_EXAMPLES
     )
-    tune.add_argument("run", metavar="RUN", help="folder of a run whose stage 2 is done")
+    add_run(tune)
     tune.add_argument(
-        "--images", type=_count, default=40, metavar="N", help="images to look at (default: 40)"
+        "--images", type=at_least(1), default=40, metavar="N", help="images to look at (default: 40)"
     )
     tune.set_defaults(handler=run_tune)
 
@@ -58,10 +58,3 @@ def run_tune(args: argparse.Namespace) -> int:
     print(f"chosen: {found.trials[found.chosen].name}; pictures: {out / 'tune.html'}")
     print(f"next: {shlex.join(words)}")
     return 0
-
-
-def _count(text: str) -> int:
-    value = int(text) if text.isdecimal() else 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of images")
-    return value

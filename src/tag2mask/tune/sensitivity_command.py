@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tag2mask.core.commands import add_command
+from tag2mask.core.commands import add_command, add_run, at_least
 
 HELP = """Score the walk of a run with other backgrounds, powers and lengths: how much do they matter?
 
@@ -23,16 +23,19 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add ``sensitivity`` to the commands of ``tag2mask``."""
     summary = "score the walk of a run with other settings (looks at masks)"
     parser = add_command(commands, "sensitivity", summary, HELP, EXAMPLES)
-    parser.add_argument("run", metavar="RUN", help="folder of a run whose stage 2 is done")
+    add_run(parser)
     for name, kind, text in (
         ("alpha", _positive, "exponents of the background"),
         ("level", _share, "scores at which background and class tie, in place of alphas"),
         ("beta", _positive, "powers of the affinities"),
-        ("steps", _count, "lengths of the walk"),
+        ("steps", at_least(1), "lengths of the walk"),
     ):
         parser.add_argument(f"--{name}", type=kind, nargs="+", default=[], metavar="N", help=text)
     parser.add_argument(
-        "--images", type=_count, metavar="N", help="images, spread over the list (default: all with a mask)"
+        "--images",
+        type=at_least(1),
+        metavar="N",
+        help="images to look at (default: all that have a mask)",
     )
     parser.set_defaults(handler=run_sensitivity)
 
@@ -64,11 +67,4 @@ def _share(text: str) -> float:
     value = float(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text!r} does not lie between 0 and 1")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text) if text.isdecimal() else 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
     return value

@@ -1,0 +1,224 @@
+"""What steps do with their images: passes through networks, their own or those of earlier steps, and more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tag2mask.artifacts import TRAINING_SCRIPTS, VARIANTS
+from tag2mask.artifacts.image_sizes import ImageSizes
+from tag2mask.pipeline import costs
+from tag2mask.pipeline.costs import NetworkCost, network_cost
+from tag2mask.pipeline.plan import StepPlan
+
+Sources = Mapping[str, Mapping[str, Any]]
+"""Option of a step -> settings of the earlier step that it names."""
+
+_MB = 1e6
+_LARGEST = 2e6
+"""Pixels that images are worked on at most (`tag2mask.modules.Predictor`)."""
+_MERGED = 0.55
+"""Time of stage 1's prediction, whose network is merged and works in one pass per size, over a plain one."""
+_ALL_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)
+_MINED_SCALES = (1.0, 0.5, 1.5, 2.0)
+"""Sizes of the test, and of the maps that rrm mines, where the settings name none."""
+_CAM, _AFFINITY, _SEGMENTATION = TRAINING_SCRIPTS
+_INPUT = "model.init_args."
+
+
+@dataclass(frozen=True)
+class Work:
+    """The work on an image, or on a megapixel of training crops.
+
+    Attributes:
+        passes: networks, None for one that was never measured, and the megapixels that go through each.
+        beside: seconds on one core of all else.
+    """
+
+    passes: Sequence[tuple[NetworkCost | None, float]]
+    beside: float = 0.0
+
+    @property
+    def network_seconds(self) -> float | None:
+        """Seconds of the forward passes on one core; None where a network was never measured."""
+        known = [network.forward * size for network, size in self.passes if network is not None]
+        return sum(known) if len(known) == len(self.passes) else None
+
+
+def predicting(plan: StepPlan, images: ImageSizes, sources: Sources) -> Work:
+    """The work of a prediction on one image."""
+    size = worked(images, None) / _MB
+    beside = costs.WRITTEN + size * _beside(plan.settings, images)
+    if plan.step.script not in TRAINING_SCRIPTS:
+        return Work(list(_loaded(plan.settings, images, sources)), beside)
+    network = network_cost(get(plan.settings, "model.init_args.backbone.name", ""), plan.step.script)
+    if plan.step.kind == "segmentation" and VARIANTS[-1] in _variants(plan.settings):
+        beside += size * _crf(get(plan.settings, "model.init_args.test.crf", "deeplab"))
+    return Work([(network, _own_passes(plan, images))], beside)
+
+
+def training(plan: StepPlan) -> Work:
+    """What the training of a network does with a megapixel of its crops beside the training step itself."""
+    if "JointModel" not in class_names(plan.settings.get("model", {})):
+        return Work([])
+    # maps of the crop at other sizes and two CRFs give its labels
+    model = plan.settings["model"]["init_args"]
+    share = 1 - get(model, "optimization.classify_only", 0.0)
+    sizes = sum(scale**2 for scale in get(model, "classification.cam_scales", _MINED_SCALES) if scale != 1)
+    network = network_cost(get(model, "backbone.name", ""), _CAM)
+    crfs = 2 * _crf("cam") if get(model, "mining.with_crf", True) else 0.0
+    return Work([(network, share * sizes)], share * crfs)
+
+
+def train_pixels(settings: Mapping[str, Any], images: ImageSizes) -> float | None:
+    """Pixels of an image that a training step sees: of its crop, its patches, or all; None where unknown."""
+    if patches := get(settings, "data.init_args.patches", None):
+        return float(patches["count"] * patches["size"] ** 2)
+    if "RegionClassifier" in class_names(settings.get("model", {})):
+        return worked(images, None)
+    crop = get(settings, "data.init_args.augment.crop", None)
+    return float(crop**2) if isinstance(crop, int) else None
+
+
+def train_images(settings: Mapping[str, Any], images: ImageSizes) -> int:
+    """Images that a network trains on: all, or those of all folds but one."""
+    count = images.counts.get("train", 0)
+    folds = get(settings, "data.init_args.folds", None)
+    return count - count // folds if isinstance(folds, int) else count
+
+
+def validated(settings: Mapping[str, Any], images: ImageSizes) -> float:
+    """Megapixels that go through the network in all validations."""
+    if get(settings, "trainer.limit_val_batches", 1) == 0:
+        return 0.0
+    epochs = get(settings, "trainer.max_epochs", None) or 1
+    times = max(1, epochs // (get(settings, "trainer.check_val_every_n_epoch", None) or 1))
+    side = get(settings, "data.init_args.eval_long_side", None)
+    side = side or get(settings, "model.init_args.test.long_side", None)
+    energy = get(settings, "data.init_args.energy_images", None)
+    count = images.counts.get("val", 0) if energy is None else min(energy, images.counts.get("train", 0))
+    return float(times * count * worked(images, side) / _MB)
+
+
+def worked(images: ImageSizes, long_side: int | None) -> float:
+    """Pixels at which an image is worked on, in the mean."""
+    return min(images.pixels, _LARGEST) * ((long_side / images.long_side) ** 2 if long_side else 1.0)
+
+
+def largest_worked(images: ImageSizes) -> float:
+    """Megapixels of the largest image as it is worked on."""
+    return min(images.largest, _LARGEST) / _MB
+
+
+def _own_passes(plan: StepPlan, images: ImageSizes) -> float:
+    settings = plan.settings
+    if cam := get(settings, "model.init_args.cam.scales", None):
+        flip = get(settings, "model.init_args.cam.flip", True)
+        return _MERGED * _scaled(cam, flip) * worked(images, None) / _MB
+    once = _tested_once(settings, images)
+    if plan.step.kind != "segmentation":
+        return once
+    variants = _variants(settings)
+    several = _tested(settings, images) if set(variants) - {VARIANTS[0]} else 0.0
+    return several + (once if VARIANTS[0] in variants else 0.0)
+
+
+def _variants(settings: Mapping[str, Any]) -> Sequence[str]:
+    found: Sequence[str] = get(settings, "model.init_args.test.variants", VARIANTS)
+    return found
+
+
+def _whole(settings: Mapping[str, Any], images: ImageSizes) -> float:
+    return worked(images, None) / _MB
+
+
+def _tested_once(settings: Mapping[str, Any], images: ImageSizes) -> float:
+    return worked(images, get(settings, "model.init_args.test.long_side", None)) / _MB
+
+
+def _tested(settings: Mapping[str, Any], images: ImageSizes) -> float:
+    scales = get(settings, "model.init_args.test.scales", _ALL_SCALES)
+    flip = get(settings, "model.init_args.test.flip", True)
+    return _scaled(scales, flip) * _tested_once(settings, images)
+
+
+def _mined(settings: Mapping[str, Any], images: ImageSizes) -> float:
+    scales = get(settings, "model.init_args.classification.cam_scales", _MINED_SCALES)
+    return _scaled(scales, False) * _tested_once(settings, images)
+
+
+def _scaled(scales: Sequence[float], flip: bool) -> float:
+    return sum(scale**2 for scale in scales) * (2 if flip else 1)
+
+
+Passes = Callable[[Mapping[str, Any], ImageSizes], float]
+_LOADED: Mapping[str, Mapping[str, tuple[str, Passes]]] = {
+    "RandomWalk": {"affinity_from": (_AFFINITY, _whole)},
+    "SegmentationMaps": {"segmentation_from": (_SEGMENTATION, _tested_once)},
+    "CrossFittedMaps": {"teachers.0": (_SEGMENTATION, _tested)},
+    "FeatureExtractor": {"classifier_from": (_CAM, _whole)},
+    "MinedLabelGenerator": {"joint_from": (_CAM, _mined)},
+    "SelfGuidedLabelGenerator": {"network_from": (_SEGMENTATION, _tested_once)},
+    "SelfGuidedMaps": {"network_from": (_SEGMENTATION, _tested_once)},
+    "UnaryPairwise": {
+        "unary_from": (_SEGMENTATION, _tested_once), "pairwise_from": (_AFFINITY, _whole),
+    },
+}  # fmt: skip
+"""Class in a step's settings -> option -> the kind of network behind it, and the megapixels of an image that
+go through it, from the settings of the step that trained it."""
+
+
+def _loaded(
+    settings: Mapping[str, Any], images: ImageSizes, sources: Sources
+) -> Iterator[tuple[NetworkCost | None, float]]:
+    for name in class_names(settings.get("model", {})):
+        for option, (script, passes) in _LOADED.get(name, {}).items():
+            source = sources.get(_INPUT + option, {})
+            backbone = get(source, "model.init_args.backbone.name", "")
+            yield network_cost(backbone, script), passes(source, images)
+
+
+def _beside(settings: Mapping[str, Any], images: ImageSizes) -> float:
+    """Seconds a megapixel on one core of what is no network, in all links and generators of a step."""
+    return sum(_link(name, link, images) for name, link in _links(settings.get("model", {})))
+
+
+def _link(name: str, arguments: Mapping[str, Any], images: ImageSizes) -> float:
+    if name == "DenseCRF":
+        return _crf(arguments.get("params", "cam")) if arguments.get("enabled", True) else 0.0
+    if name == "MinedLabelGenerator":
+        return 2 * _crf("cam") if arguments.get("stage") != "cam" else 0.0
+    if name in ("SelfGuidedLabelGenerator", "SelfGuidedMaps"):
+        return costs.FILTER * arguments.get("iterations", 15) * images.tags
+    return {"SuperpixelGenerator": costs.SUPERPIXELS, "RandomWalk": costs.WALK}.get(name, 0.0)
+
+
+def _crf(params: str) -> float:
+    return costs.CRF.get(params, max(costs.CRF.values()))
+
+
+def class_names(plain: Any) -> Iterator[str]:
+    """The last parts of all ``class_path`` in nested settings."""
+    return (name for name, _ in _links(plain))
+
+
+def _links(plain: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The last part of each ``class_path`` in nested settings, and its arguments."""
+    if isinstance(plain, Mapping):
+        if "class_path" in plain:
+            yield str(plain["class_path"]).rpartition(".")[2], plain.get("init_args") or {}
+        plain = list(plain.values())
+    if isinstance(plain, list):
+        for value in plain:
+            yield from _links(value)
+
+
+def get(settings: Mapping[str, Any], path: str, default: Any) -> Any:
+    """A value of nested settings by its path with dots."""
+    value: Any = settings
+    for key in path.split("."):
+        if not isinstance(value, Mapping) or key not in value:
+            return default
+        value = value[key]
+    return value
