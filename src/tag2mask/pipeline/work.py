@@ -190,7 +190,7 @@ def _link(name: str, arguments: Mapping[str, Any], images: ImageSizes) -> float:
     if name == "MinedLabelGenerator":
         return 2 * _crf("cam") if arguments.get("stage") != "cam" else 0.0
     if name in ("SelfGuidedLabelGenerator", "SelfGuidedMaps"):
-        return costs.FILTER * arguments.get("iterations", 15) * images.tags
+        return float(costs.FILTER * arguments.get("iterations", 15) * images.tags)
     return {"SuperpixelGenerator": costs.SUPERPIXELS, "RandomWalk": costs.WALK}.get(name, 0.0)
 
 
