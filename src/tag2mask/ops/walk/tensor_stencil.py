@@ -19,7 +19,7 @@ class WalkStencil:
     """P = D^-1 W^beta of some images on one canvas.
 
     Cells are in row-major order of the canvas. The weights of a cell's neighbours are planes of the square
-    around it, and its neighbours are views of the states, shifted: a product takes two launches on a GPU,
+    around it, and its neighbours are views of the states, shifted: a product is a multiplication and a sum,
     whatever the number of images, maps and neighbours.
 
     Args:
