@@ -52,7 +52,8 @@ def test_counts() -> None:
         GOOD_CAT, EMPTY, (pixels(0, dog=5, unknown=5), ("cat", "dog")), (pixels(10), ()), (pixels(4), None)
     )
     assert found.to_dict() == {
-        "images": 5, "tagged": 3, "empty": 1, "full": 1, "foreground": pytest.approx(0.24),
+        "images": 5, "tagged": 3, "empty": 1, "full": 1, "negative": 1, "marked": 0,
+        "foreground": pytest.approx(0.24),
         "tags": {"cat": 2, "dog": 2}, "found": {"cat": 1, "dog": 1},
     }  # fmt: skip
 
@@ -67,6 +68,8 @@ def test_counts() -> None:
         ([(pixels(10), ()), (pixels(10), None)], True, []),  # negatives, and images that nobody has tagged
         ([GOOD_CAT] * 30 + [EMPTY] * 3, True, [("lost_classes", False)]),
         ([(pixels(0, cat=9), ("cat",))] * 2 + [GOOD_CAT], False, [("no_background", False)]),
+        ([GOOD_CAT] + [(pixels(8, cat=2), ())] * 3, True, [("marked_negatives", False)]),
+        ([GOOD_CAT] + [(pixels(8, cat=2), ())] * 2 + [(pixels(9), ())] * 2, True, []),
     ],
 )
 def test_alarms_about_labels(images: list[Any], trained: bool, expected: list[tuple[str, bool]]) -> None:
@@ -80,6 +83,8 @@ def test_alarms_about_a_training() -> None:
     assert training_alarms(fine) == training_alarms({}) == []
     assert "12 steps" in training_alarms({**fine, "train/steps": 12.0})[0].text
     assert names(training_alarms({**fine, "val/above_chance": 0.1})) == ["ignorant_classifier"]
+    one_class_everywhere = {"train/steps": 400.0, "val/spread": 0.001}
+    assert names(training_alarms(one_class_everywhere)) == ["nothing_to_compare"]
     assert "same scores" in training_alarms({**fine, "val/above_chance": 0.1, "val/spread": 0.001})[0].text
 
 

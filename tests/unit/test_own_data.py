@@ -14,6 +14,7 @@ from PIL import Image
 from tag2mask.cli import main
 from tag2mask.core import UserError
 from tag2mask.data import VOC, ImageSet, Table
+from tag2mask.data.check import check_dataset
 from tag2mask.data.command import dataset_from_config
 from tag2mask.data.images import read_rgb, to_rgb
 
@@ -268,6 +269,22 @@ def test_all_broken_files_are_listed_at_once(root: Path, capsys: pytest.CaptureF
     assert all(f"{name}.jpg" in err for name in "acg")
     with pytest.raises(UserError, match=r"(?s)2 things .*a\.jpg.*c\.jpg"):
         table(root).check("train")
+
+
+def test_what_many_images_lack_is_explained_once(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "labels.csv").write_text("image,labels\n" + "".join(f"{n}.jpg,\n" for n in NAMES[1:]) + "a.jpg,x")
+    assert check(root) == 2
+    err = capsys.readouterr().err
+    assert err.count("has no tags") == 7 and err.count("untagged negative") == 1
+
+
+@pytest.mark.parametrize(("tag", "told"), [("cat", True), ("", False)])
+def test_a_class_in_every_image_is_told(root: Path, tag: str, told: bool) -> None:
+    names = ["defect"] * 4 + [tag and "cat;defect"]
+    rows = [f"{image}.jpg,{name},train" for image, name in zip(NAMES, names, strict=False)]
+    (root / "labels.csv").write_text("\n".join(["image,labels,split", *rows, "f.jpg,defect,val"]))
+    notes = check_dataset(table(root, untagged="negative"), ["train", "val"]).notes
+    assert any("every train image is tagged defect: " in note for note in notes) == told
 
 
 def test_a_long_list_of_broken_files_is_cut(root: Path) -> None:

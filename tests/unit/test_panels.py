@@ -26,3 +26,9 @@ def test_panel_shows_the_image_and_one_map_per_tag() -> None:
     first, third = panel[:, 16:32], panel[:, 32:]
     # red is laid over where the class fires, in proportion; the silent class changes nothing
     assert first[0, 0, 0] > 200 > 110 > first[0, -1, 0] and (third == 100).all()
+
+
+def test_an_image_without_tags_has_its_picture_alone() -> None:
+    image = torch.full((3, 8, 16), 100, dtype=torch.uint8)
+    panel = cam_panel(LeftOfTheTwo(), {"id": "a", "image": image, "tags": torch.zeros(3)})
+    assert panel.shape == (8, 16, 3) and (panel == 100).all()

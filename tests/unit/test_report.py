@@ -17,16 +17,18 @@ from PIL import Image
 
 from tag2mask.artifacts import CommandRecord, save_labels, save_maps, write_manifest
 from tag2mask.cli import main
-from tag2mask.core import ClassList, ScoreMaps, UserError
+from tag2mask.core import Alarm, ClassList, ScoreMaps, UserError
 from tag2mask.data import VOC
 from tag2mask.data import Table as ImageTable
 from tag2mask.report import (
+    alarm_table,
     build_page,
     class_bars,
     metric_table,
     read_runs,
     score_table,
     settings_table,
+    summarise,
 )
 from tag2mask.report.bars import cost_bars, tag_bars
 from tag2mask.report.choice import choose_images
@@ -287,6 +289,24 @@ def test_reasons_and_problems_are_escaped(run: Path, images: VOC) -> None:
     assert not any("onerror" in attributes for attributes in parsed.all("img"))
     assert any(evil in word for word in parsed.words)
     assert any(evil in str(picture["alt"]) for picture in parsed.all("img"))
+
+
+def test_an_advice_for_many_steps_is_given_once_as_it_is_typed(tmp_path: Path, run: Path) -> None:
+    alarm = Alarm("empty_labels", "nothing is there", "tag2mask tune RUN compares")
+    for step in ("walk", "labels"):
+        path = run / step / "score.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), "alarms": [alarm.to_dict()]}))
+    found = read_runs([run])
+    assert summarise(found[0]).next.count(f"walk, labels: tag2mask tune {run.name} compares.") == 1
+    assert [row[2] for row in alarm_table(found).rows] == [f"tag2mask tune {run.name} compares"] * 2
+    assert alarm_table(found, folders=True).rows[0][2] == f"tag2mask tune {run} compares"
+
+
+def test_classes_of_the_network_are_told_where_labels_of_val_come_after_it(run: Path, images: VOC) -> None:
+    score = numbers(0.6, per_class={"background": 0.9, "cat": 0.8, "dog": 0.1})
+    add_step(run, "labels_val", "labels", images, split="val", parent="z_cam", score=score)
+    (weak,) = [line for line in summarise(read_runs([run])[0]).bad if "far below the mean" in line] or [""]
+    assert "labels_val" not in weak
 
 
 def test_run_without_masks(tmp_path: Path) -> None:

@@ -69,8 +69,9 @@ def cam_panel(network: _MakesMaps, sample: ImageSample) -> npt.NDArray[np.uint8]
     """
     image = sample["image"]
     size = (int(image.shape[-2]), int(image.shape[-1]))
-    maps = network.cam(image[None]).float().clamp(min=0)[:, sample["tags"] > 0]
-    maps = F.interpolate(maps, size, mode="bilinear", align_corners=False)[0]
+    maps = network.cam(image[None]).float().clamp(min=0)
+    # resized first: an image without tags has no map, and torch resizes no empty tensor
+    maps = F.interpolate(maps, size, mode="bilinear", align_corners=False)[0, sample["tags"] > 0]
     strength = (maps / maps.amax((1, 2), keepdim=True).clamp(min=1e-5)).cpu().numpy()
     pixels = image.permute(1, 2, 0).cpu().numpy()
     red = np.array([255.0, 40.0, 0.0])

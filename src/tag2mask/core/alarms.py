@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import PurePath
 from typing import Any
 
 STEPS_METRIC = "train/steps"
@@ -25,7 +28,7 @@ class Alarm:
     Attributes:
         name: what kind of sign, e.g. ``few_steps``.
         text: what was seen, with numbers.
-        todo: what to do next.
+        todo: what to do next; RUN stands for the run's folder in commands.
         unusable: whether nothing that reads this result can come to anything.
     """
 
@@ -37,6 +40,10 @@ class Alarm:
     def to_dict(self) -> dict[str, Any]:
         """Plain form for JSON."""
         return asdict(self)
+
+    def advice(self, run: str | PurePath) -> str:
+        """What to do next, with commands as they are typed for a run's folder."""
+        return re.sub(r"\bRUN\b", lambda _: shlex.quote(str(run)), self.todo)
 
 
 def training_alarms(metrics: Mapping[str, Any]) -> list[Alarm]:
@@ -57,7 +64,15 @@ def training_alarms(metrics: Mapping[str, Any]) -> list[Alarm]:
             )
         )
     spread, above = metrics.get(SPREAD_METRIC), metrics.get(ABOVE_CHANCE_METRIC)
-    if spread is not None and spread < LEAST_SPREAD:
+    if spread is not None and above is None:
+        found.append(
+            Alarm(
+                "nothing_to_compare",
+                "each class is in all validation images or in none: nobody knows what the classifier tells",
+                "add images that do not show it (untagged: negative takes those without tags)",
+            )
+        )
+    elif spread is not None and spread < LEAST_SPREAD:
         found.append(_ignorant("the classifier gives all validation images the same scores"))
     elif above is not None and above < LEAST_ABOVE_CHANCE:
         found.append(

@@ -63,6 +63,7 @@ def check_dataset(images: ImageSet, splits: Sequence[str], decode: bool = False)
         return found
     found.notes += similar_names(Counter(n for i in kept for n in images.tag_names(i)))
     found.notes += _missing_classes(images, found.ids)
+    found.notes += _in_every_image(images, found.ids.get("train", []))
     found.notes += images.notes(kept)
     try:
         found.notes += check_masks(images, kept)
@@ -167,6 +168,17 @@ def _missing_classes(images: ImageSet, ids: dict[str, list[str]]) -> list[str]:
     return [
         f"no image of split {split} shows {', '.join(names)}" for split, names in missing.items() if names
     ]
+
+
+def _in_every_image(images: ImageSet, image_ids: Sequence[str]) -> list[str]:
+    """A classifier that is always right with "yes" has no reason to look at the object."""
+    counts = Counter(name for i in image_ids for name in images.tag_names(i))
+    always = [name for name in images.classes.names if image_ids and counts[name] == len(image_ids)]
+    return [
+        f"every train image is tagged {', '.join(always)}: a classifier finds where a class is by comparing "
+        "with images that do not show it. Add some (those that show none of the classes need no tag with "
+        "untagged: negative)"
+    ][: len(always)]
 
 
 def _undecodable(images: ImageSet, image_ids: Sequence[str], split: str) -> dict[str, str]:

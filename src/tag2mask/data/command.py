@@ -102,7 +102,7 @@ def _check(args: argparse.Namespace) -> int:
         print(f"note: {note}")
     names = dataset.classes.names
     parts = "; ".join(_summary(dataset, split, ids) for split, ids in found.ids.items())
-    print(f"{args.data}: {parts}; {len(names)} classes: {', '.join(names)}; ok")
+    print(f"{args.data}: {parts}; {len(names)} class{'es' * (len(names) > 1)}: {', '.join(names)}; ok")
     if found.problems:
         _write_without(dataset, found, args.out)
     return 0

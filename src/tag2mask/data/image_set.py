@@ -248,11 +248,25 @@ def problems_error(problems: Sequence[str]) -> UserError:
     """One error for all that is wrong with a data set: the first few, and how many there are."""
     if len(problems) == 1:
         return UserError(problems[0])
+    lines = _said_once(problems[:_SHOWN])
     more = [f"... and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
     return UserError(
-        "\n  ".join([f"{len(problems)} things are wrong:", *problems[:_SHOWN], *more])
+        "\n  ".join([f"{len(problems)} things are wrong:", *lines, *more])
         + "\nmend them, or leave the images out: tag2mask data check --skip-bad"
     )
+
+
+def _said_once(problems: Sequence[str]) -> list[str]:
+    """Problems with the same remedy, which follows the first colon, end in it once."""
+    groups: dict[str, list[str]] = {}
+    for problem in problems:
+        what, _, remedy = problem.partition(": ")
+        groups.setdefault(remedy, []).append(what)
+    return [
+        line
+        for remedy, some in groups.items()
+        for line in (*some[:-1], f"{some[-1]}: {remedy}" if remedy else some[-1])
+    ]
 
 
 def _same_size(

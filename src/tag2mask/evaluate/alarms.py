@@ -15,7 +15,9 @@ In a good run of psa on 600 real photos it is 0.12.
 """
 MOST_FULL = 0.2
 """Share of the tagged images without a pixel of background: none in that run, a third where maps are flat."""
-FEWEST_TAGGED = 3
+MOST_MARKED = 0.5
+"""Share of the images without any class in which a network finds one."""
+FEWEST = 3
 """Images that a class needs before it counts as lost: a network may miss it in one or two."""
 _LEVELS = "tag2mask tune RUN compares background levels and thresholds without masks"
 _NETWORK = "look at the labels that it learnt from (tag2mask report RUN), and train longer"
@@ -30,7 +32,7 @@ def step_alarms(facts: LabelFacts, metrics: Mapping[str, Any], trained: bool) ->
         trained: whether a network labels the images without their tags; else they are labels to train on.
     """
     todo = _NETWORK if trained else _LEVELS
-    found = [_empty(facts, trained), _lost(facts, todo), _full(facts, todo)]
+    found = [_empty(facts, trained), _lost(facts, todo), _full(facts, todo), _marked(facts)]
     return [*(alarm for alarm in found if alarm), *training_alarms(metrics)]
 
 
@@ -50,7 +52,7 @@ def _empty(facts: LabelFacts, trained: bool) -> Alarm | None:
 
 
 def _lost(facts: LabelFacts, todo: str) -> Alarm | None:
-    lost = [n for n, count in facts.tags.items() if count >= FEWEST_TAGGED and not facts.found[n]]
+    lost = [n for n, count in facts.tags.items() if count >= FEWEST and not facts.found[n]]
     if not lost or facts.empty == facts.tagged:
         return None
     some = ", ".join(f"{name} ({facts.tags[name]} images are tagged with it)" for name in lost[:5])
@@ -64,3 +66,11 @@ def _full(facts: LabelFacts, todo: str) -> Alarm | None:
     if facts.full <= MOST_FULL * facts.tagged:
         return None
     return Alarm("no_background", f"{facts.full} of {facts.tagged} images have no background at all", todo)
+
+
+def _marked(facts: LabelFacts) -> Alarm | None:
+    if facts.negative < FEWEST or facts.marked <= MOST_MARKED * facts.negative:
+        return None
+    text = f"the network finds something in {facts.marked} of {facts.negative} images that show no class"
+    todo = "look whether the labels that it learnt from are too large (tag2mask report RUN), add such images"
+    return Alarm("marked_negatives", text, todo)

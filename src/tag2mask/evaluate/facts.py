@@ -29,6 +29,8 @@ class LabelFacts:
         tagged: those that are tagged with a class at least, and so should show one.
         empty: those of `tagged` without a foreground pixel.
         full: those of `tagged` without a background pixel.
+        negative: images that are known to show none of the classes.
+        marked: those of `negative` with a foreground pixel.
         foreground: mean share of foreground among the known pixels.
         tags: class name -> images tagged with it.
         found: class name -> those of them that have a pixel of it.
@@ -38,6 +40,8 @@ class LabelFacts:
     tagged: int = 0
     empty: int = 0
     full: int = 0
+    negative: int = 0
+    marked: int = 0
     foreground: float = 0.0
     tags: Counter[str] = field(default_factory=Counter)
     found: Counter[str] = field(default_factory=Counter)
@@ -54,6 +58,9 @@ class LabelFacts:
         share = inside / max(1, inside + counts[0])
         self.foreground += (float(share) - self.foreground) / (self.images + 1)
         self.images += 1
+        if names is not None and not names:
+            self.negative += 1
+            self.marked += int(inside > 0)
         if not names:
             return
         self.tagged += 1
@@ -69,6 +76,8 @@ class LabelFacts:
             "tagged": self.tagged,
             "empty": self.empty,
             "full": self.full,
+            "negative": self.negative,
+            "marked": self.marked,
             "foreground": round(self.foreground, 4),
             "tags": dict(self.tags),
             "found": {name: self.found[name] for name in self.tags},

@@ -7,16 +7,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.classification import BinaryF1Score, MultilabelF1Score
 from torchmetrics.functional.classification import binary_average_precision
 from torchmetrics.utilities import dim_zero_cat
 
 
 class TagAveragePrecision(Metric):
-    """Average precision of each class; NaN for a class without a positive image, which has none.
+    """Average precision of each class; NaN for a class of no image, or of all: any order is as good.
 
-    torchmetrics' multi-label score refuses a single class, and gives 0 where there is no positive image,
-    which pulls a mean over classes down in small validation splits.
+    torchmetrics' multi-label score refuses a single class, and gives 0 where there is no positive image and 1
+    where there is no other, which move a mean over classes in small validation splits.
 
     Shape:
         - update: scores (N, K) in [0, 1], tags (N, K) of 0 and 1
@@ -24,9 +23,10 @@ class TagAveragePrecision(Metric):
 
     Example:
         >>> metric = TagAveragePrecision()
-        >>> metric.update(torch.tensor([[0.9, 0.4], [0.2, 0.3]]), torch.tensor([[1, 0], [0, 0]]))
+        >>> scores = torch.tensor([[0.9, 0.4, 0.1], [0.2, 0.3, 0.2]])
+        >>> metric.update(scores, torch.tensor([[1, 0, 1], [0, 0, 1]]))
         >>> metric.compute()
-        tensor([1., nan])
+        tensor([1., nan, nan])
     """
 
     full_state_update = False
@@ -50,7 +50,7 @@ class TagAveragePrecision(Metric):
         nothing = scores.new_tensor(float("nan"))
         return torch.stack(
             [
-                binary_average_precision(column, tag) if tag.any() else nothing
+                binary_average_precision(column, tag) if tag.any() and not tag.all() else nothing
                 for column, tag in zip(scores.T, tags.T, strict=True)
             ]
         )
@@ -99,14 +99,47 @@ class ScoreSpread(TagAveragePrecision):
         return (scores.amax(0) - scores.amin(0)).max()
 
 
-def tag_f1(num_classes: int, average: Literal["none", "micro"] = "none") -> Metric:
-    """F1 score at 0.5 of scores (N, K) in [0, 1] against tags (N, K) of 0 and 1.
+class TagF1(Metric):
+    """F1 score at 0.5: 2 TP / (2 TP + FP + FN).
 
-    torchmetrics' multi-label score refuses a single class, which is a binary problem for it, with one
-    number as its result: flatten what ``compute`` gives.
+    torchmetrics' multi-label score refuses a single class, and gives 0 for a class that no image has and none
+    is said to have, which pulls a mean over classes down in small validation splits.
 
     Args:
         num_classes: number of classes K.
         average: none gives a score for each class, micro one for all decisions together.
+
+    Shape:
+        - update: scores (N, K) in [0, 1], tags (N, K) of 0 and 1
+        - compute: (K,), a single number for one class or micro; NaN for what is nowhere and is found nowhere
+
+    Example:
+        >>> metric = TagF1(3)
+        >>> metric.update(torch.tensor([[0.9, 0.6, 0.1]]), torch.tensor([[1, 0, 0]]))
+        >>> metric.compute()
+        tensor([1., 0., nan])
     """
-    return BinaryF1Score() if num_classes == 1 else MultilabelF1Score(num_classes, average=average)
+
+    full_state_update = False
+    higher_is_better = True
+    right: Tensor
+    wrong: Tensor
+
+    def __init__(self, num_classes: int, average: Literal["none", "micro"] = "none") -> None:
+        super().__init__()
+        self.average = average
+        for state in ("right", "wrong"):
+            self.add_state(state, torch.zeros(num_classes, dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, scores: Tensor, tags: Tensor) -> None:
+        """Add the images of a batch."""
+        said, true = scores > 0.5, tags > 0
+        self.right += (said & true).sum(0)
+        self.wrong += (said != true).sum(0)
+
+    def compute(self) -> Tensor:
+        """The score of each class, or of all."""
+        right, wrong = self.right, self.wrong
+        if self.average == "micro":
+            right, wrong = right.sum(), wrong.sum()
+        return 2 * right / (2 * right + wrong)

@@ -14,7 +14,7 @@ from tag2mask.core import ImageSample, ScoreMaps, TrainBatch, UserError
 from tag2mask.core.alarms import ABOVE_CHANCE_METRIC, SPREAD_METRIC
 from tag2mask.heads import CAMHead
 from tag2mask.losses import at_least_float32
-from tag2mask.metrics import AboveChance, ScoreSpread, TagAveragePrecision, ThresholdSweep, tag_f1
+from tag2mask.metrics import AboveChance, ScoreSpread, TagAveragePrecision, TagF1, ThresholdSweep
 from tag2mask.modules.base import TrainableNetwork
 from tag2mask.modules.optim import Optimization
 from tag2mask.modules.predictor import Predictor
@@ -88,7 +88,7 @@ class Classifier(Predictor, TrainableNetwork):
         self._folded: tuple[Backbone, ...] = ()
         self.loss = nn.MultiLabelSoftMarginLoss()
         self.average_precision = TagAveragePrecision()
-        self.f1 = tag_f1(num_classes)
+        self.f1 = TagF1(num_classes)
         self.above_chance = AboveChance()
         self.spread = ScoreSpread()
         self.cam_sweep = ThresholdSweep(num_classes + 1, [t / 20 for t in range(1, 20)])
@@ -163,7 +163,7 @@ class Classifier(Predictor, TrainableNetwork):
         """Log mAP, F1 (mean and per class) and the quality of the watched maps."""
         names = self.classes.names if self.classes else [str(k) for k in range(self.num_classes)]
         for key, metric in (("mAP", self.average_precision), ("F1", self.f1)):
-            # A class without a positive image has no average precision: it is left out of the mean.
+            # A class of no image, or of all, has no order: it is left out of the mean.
             values = metric.compute().flatten()
             self.log(f"val/{key}", values[values.isfinite()].mean(), prog_bar=key == "mAP")
             self.log_dict({f"val/{key}/{n}": v for n, v in zip(names, values, strict=True)})

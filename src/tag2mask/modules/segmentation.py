@@ -16,7 +16,7 @@ from tag2mask.backbones import BackboneSpec
 from tag2mask.core import ImageSample, LabelsResult, TrainBatch, UserError, map_threads
 from tag2mask.heads import HeadSpec, MultiScaleMax, SmpSegmenter
 from tag2mask.losses import GeneralisedCrossEntropy
-from tag2mask.metrics import Confusion, tag_f1
+from tag2mask.metrics import Confusion, TagF1
 from tag2mask.modules.base import TrainableNetwork
 from tag2mask.modules.inference import InferenceSpec
 from tag2mask.modules.loading import load_backbone
@@ -79,7 +79,7 @@ class SegmentationModel(Predictor, TrainableNetwork):
         self.loss = GeneralisedCrossEntropy()
         self.confusion = Confusion(num_classes + 1)
         # Agreement with the tags needs no mask.
-        self.tag_f1 = tag_f1(num_classes, average="micro")
+        self.tag_f1 = TagF1(num_classes, average="micro")
 
     def _build_network(
         self, backbone: BackboneSpec, head: HeadSpec, classifier_from: StepFolder | None

@@ -181,7 +181,7 @@ class _Runner:
             text = f"done in {duration(time.monotonic() - started)}"
         update_scorecard(self.run_dir, self.prepared.recipe, self.prepared.settings)
         alarms = read_alarms(task.plan.folder)
-        warnings = [f"{alarm.text}; {alarm.todo}" for alarm in alarms]
+        warnings = [f"{alarm.text}; {alarm.advice(self.run_dir)}" for alarm in alarms]
         warnings += [line for line in [self.commands.outside(task)] if line]
         print(self.commands.status(task, text, score, warnings), flush=True)
         return alarms

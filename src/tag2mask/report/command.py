@@ -42,8 +42,10 @@ def run_report(args: argparse.Namespace) -> int:
     out = Path(args.out) if args.out else runs[0].folder / default
     require_own(out, "<!DOCTYPE html>")
     atomic_write_text(out, build_page(runs, args.images))
-    print(score_table(runs).text())
-    for step, seen, todo in alarm_table(runs).rows:
+    scores = score_table(runs)
+    if scores.rows:
+        print(scores.text())
+    for step, seen, todo in alarm_table(runs, folders=True).rows:
         print(f"! {step}: {seen}; {todo}")
     print(out)
     return 0

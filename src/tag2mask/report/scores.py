@@ -41,10 +41,19 @@ def score_table(runs: Sequence[Run]) -> Table:
     return Table(header, rows, "Scores", note if rows else "")
 
 
-def alarm_table(runs: Sequence[Run]) -> Table:
-    """What is suspicious about a step, found without masks, and what to do; no rows where nothing is."""
+def alarm_table(runs: Sequence[Run], folders: bool = False) -> Table:
+    """What is suspicious about a step, found without masks, and what to do; no rows where nothing is.
+
+    Args:
+        runs: the runs.
+        folders: name the runs' folders in commands as they were given; else their names alone.
+    """
     rows = [
-        [step.name if len(runs) == 1 else f"{run.name}: {step.name}", alarm.text, alarm.todo]
+        [
+            step.name if len(runs) == 1 else f"{run.name}: {step.name}",
+            alarm.text,
+            alarm.advice(run.folder if folders else run.name),
+        ]
         for run in runs
         for step in run.steps
         for alarm in read_alarms(step.folder)

@@ -54,7 +54,7 @@ def summarise(run: Run) -> Summary:
     scored = [step for step in run.steps if step.scored]
     raised = alarms(run)
     bad = [*(f"Alarm, {step}: {alarm.text}." for step, alarm in raised), *_unfinished(run)]
-    following = list(dict.fromkeys(f"{step}: {alarm.todo}." for step, alarm in raised))
+    following = _advice(run, raised)
     good = list(_gains(scored))
     for found in (_losses, _thresholds, _weak_classes, _confusions):
         for step_bad, step_next in found(scored):
@@ -67,6 +67,20 @@ def summarise(run: Run) -> Summary:
 def alarms(run: Run) -> list[tuple[str, Alarm]]:
     """What collapsed, by step: empty labels, a network that says background everywhere, too few steps."""
     return [(step.name, alarm) for step in run.steps for alarm in read_alarms(step.folder)]
+
+
+def _advice(run: Run, raised: Sequence[tuple[str, Alarm]]) -> list[str]:
+    """What the alarms advise, each advice once with the steps that it is about."""
+    steps: dict[str, dict[str, None]] = {}
+    for step, alarm in raised:
+        steps.setdefault(alarm.advice(run.folder.name), {})[step] = None
+    return [f"{', '.join(names)}: {advice}." for advice, names in steps.items()]
+
+
+def _last(scored: Sequence[Step]) -> list[Step]:
+    """The network that comes out of a run, or else its last result."""
+    networks = [step for step in scored if step.manifest.kind == "segmentation"]
+    return list(networks or scored)[-1:]
 
 
 def _headlines(scored: Sequence[Step]) -> list[Headline]:
@@ -121,7 +135,7 @@ def _thresholds(scored: Sequence[Step]) -> Iterator[tuple[str, str]]:
 
 
 def _weak_classes(scored: Sequence[Step]) -> Iterator[tuple[str, str]]:
-    for step in scored[-1:]:
+    for step in _last(scored):
         per_class = {k: v for k, v in (step.score or {}).get("per_class", {}).items() if v is not None}
         average = mean(per_class.values()) if per_class else 0.0
         weak = sorted((v, k) for k, v in per_class.items() if v < WEAK * average)
@@ -134,7 +148,7 @@ def _weak_classes(scored: Sequence[Step]) -> Iterator[tuple[str, str]]:
 
 
 def _confusions(scored: Sequence[Step]) -> Iterator[tuple[str, str]]:
-    for step in scored[-1:]:
+    for step in _last(scored):
         for mistake in mistakes(step):
             if mistake.share >= CONFUSED:
                 yield (
