@@ -18,8 +18,9 @@ from tag2mask.core import UserError
 class Watching(pl.LightningModule):
     """Notes the flag in each kind of step."""
 
-    def __init__(self, fails: bool = False) -> None:
+    def __init__(self, fails: bool = False, groups: int = 2) -> None:
         super().__init__()
+        self.convolution = nn.Conv2d(2, 2, 1, groups=groups)
         self.layer = nn.Linear(1, 1)
         self.fails = fails
         self.seen: list[tuple[str, bool]] = []
@@ -68,6 +69,10 @@ def test_off_for_whole_images_and_on_for_crops(as_on_cuda: None) -> None:
     assert run(Watching()) == {("train", True), ("validate", False)}
     assert run(Watching(), "predict") == {("predict", False)}
     assert torch.backends.cudnn.enabled
+
+
+def test_on_for_networks_without_depthwise_convolutions(as_on_cuda: None) -> None:
+    assert run(Watching(groups=1), "predict") == {("predict", True)}
 
 
 def test_a_process_without_cudnn_stays_so(as_on_cuda: None) -> None:

@@ -1,4 +1,4 @@
-"""cuDNN for crops of one size, and PyTorch's own convolutions for whole images of many sizes."""
+"""cuDNN for crops of one size, and PyTorch's own depthwise convolutions for whole images of many sizes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 
 import pytorch_lightning as pl
 import torch
+from torch import nn
 
 from tag2mask.core import unknown_name
 
@@ -14,10 +15,12 @@ CROPS, ALWAYS = "crops", "always"
 
 
 class CudnnForCrops(pl.Callback):
-    """Switches cuDNN off while a trainer on CUDA validates or predicts, and on again for its training.
+    """Switches cuDNN off while a network with depthwise convolutions validates or predicts on CUDA.
 
-    cuDNN prepares each convolution for each shape of its input: some 28 ms, which the crops of a training
-    pay once, and whole images again and again, since those of a data set have hundreds of sizes.
+    cuDNN prepares each convolution for each shape of its input: crops of a training pay that once, whole
+    images again and again, since those of a data set have hundreds of sizes. With depthwise convolutions
+    the first image of a size takes seconds, and later ones are no faster than without cuDNN. Other networks
+    are prepared in a moment and run two to four times as fast with it: they keep it (docs/gpu.md).
     ``TAG2MASK_CUDNN=always`` leaves cuDNN as it is.
 
     Raises:
@@ -32,7 +35,7 @@ class CudnnForCrops(pl.Callback):
         self._before: bool | None = None
 
     def _off(self, module: pl.LightningModule) -> None:
-        if self._wanted and self._before is None and on_cuda(module):
+        if self._wanted and self._before is None and on_cuda(module) and has_depthwise(module):
             self._before = torch.backends.cudnn.enabled
             torch.backends.cudnn.enabled = False
 
@@ -67,3 +70,8 @@ class CudnnForCrops(pl.Callback):
 def on_cuda(module: pl.LightningModule) -> bool:
     """Whether a module is on a CUDA device."""
     return module.device.type == "cuda"
+
+
+def has_depthwise(module: nn.Module) -> bool:
+    """Whether a network has convolutions in groups of channels."""
+    return any(isinstance(part, nn.Conv2d) and part.groups > 1 for part in module.modules())
