@@ -42,6 +42,7 @@ from tag2mask.artifacts.manifest import (
 )
 from tag2mask.artifacts.maps import load_maps, save_maps
 from tag2mask.artifacts.names import (
+    CAM_THRESHOLD,
     IMAGE_SCORES_NAME,
     LAST_CHECKPOINT,
     METRICS_NAME,
@@ -65,6 +66,7 @@ from tag2mask.artifacts.sources import changed_sources, content_hash, note_sourc
 from tag2mask.artifacts.tracking import is_offline, read_settings, refuse_secrets, wandb_identity
 
 __all__ = [
+    "CAM_THRESHOLD",
     "IMAGE_SCORES_NAME",
     "LAST_CHECKPOINT",
     "METRICS_NAME",

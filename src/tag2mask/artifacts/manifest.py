@@ -89,6 +89,11 @@ class Manifest(BaseModel):
             raise ValueError(f"no list of classes: {error!r}") from error
         return classes
 
+    @property
+    def seconds(self) -> float:
+        """Time that the step's commands took, over all interrupted runs."""
+        return sum(record.seconds for record in self.commands.values())
+
     def class_list(self) -> ClassList:
         """The classes as a `ClassList`."""
         return ClassList.from_dict(self.classes)

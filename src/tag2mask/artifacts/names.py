@@ -32,6 +32,9 @@ SCORE_SOURCES_NAME = "score_sources.json"
 METRICS_NAME = "metrics.json"
 """In a step's folder: what the network measured itself while it was trained."""
 
+CAM_THRESHOLD = 0.3
+"""The fixed threshold of maps whose step names none (``cam_threshold`` in its `METRICS_NAME`)."""
+
 LAST_CHECKPOINT = "checkpoints/last.ckpt"
 """In a step's folder: the network after the last epoch."""
 

@@ -13,6 +13,7 @@ from tag2mask.core import IGNORE, VOC_NAMES, ClassList, Unknown, UserError
 from tag2mask.data import ImageSet
 from tag2mask.evaluate.loop import load_ahead
 from tag2mask.evaluate.scores import Labels, LabelTally, Scores
+from tag2mask.evaluate.truth import no_mask
 
 Missing = Literal["error", "skip"]
 
@@ -122,7 +123,7 @@ def _mask(masks: str | Path | ImageSet, image_id: str) -> Path:
         return safe_join(masks, f"{image_id}.png")
     path = masks.mask_path(image_id)
     if path is None:
-        raise UserError(f"image {image_id!r} has no mask to score against")
+        raise no_mask(image_id)
     return path
 
 

@@ -18,6 +18,7 @@ from tag2mask.core import ClassList, UserError
 from tag2mask.data import ImageSet
 from tag2mask.evaluate.loop import load_ahead
 from tag2mask.evaluate.scores import Labels, Scores, add_image, known, read_scores
+from tag2mask.evaluate.truth import read_truth
 from tag2mask.metrics import Confusion, ThresholdSweep
 
 THRESHOLDS = tuple(round(step / 100, 2) for step in range(1, 100))
@@ -112,16 +113,8 @@ def enlarge(maps: npt.NDArray[np.float32], size: tuple[int, int]) -> Tensor:
 
 def _load(maps_dir: Path, dataset: ImageSet, image_id: str) -> _Image:
     stored = load_maps(maps_dir, image_id, dataset.classes)
-    truth = dataset.read_mask(image_id)
-    if truth is None:
-        raise UserError(f"image {image_id!r} has no mask to score against")
-    if stored.image_size != truth.shape:
-        path = find_kind("maps").files(maps_dir).path(image_id)
-        raise UserError(
-            f"{path} belongs to an image of {stored.image_size[1]}x{stored.image_size[0]}, but "
-            f"{dataset.mask_path(image_id)} is {truth.shape[1]}x{truth.shape[0]}: the data set has changed, "
-            "run the step again"
-        )
+    path = find_kind("maps").files(maps_dir).path(image_id)
+    truth = read_truth(dataset, image_id, {path: stored.image_size})
     return _Image(enlarge(stored.maps, stored.image_size), list(stored.classes), truth)
 
 

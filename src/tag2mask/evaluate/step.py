@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tag2mask.artifacts import (
+    CAM_THRESHOLD,
     IMAGE_SCORES_NAME,
     SCORE_NAME,
     SCORE_SOURCES_NAME,
@@ -31,10 +32,8 @@ from tag2mask.evaluate.labels import score_folder
 from tag2mask.evaluate.loop import load_ahead
 from tag2mask.evaluate.maps import score_maps
 from tag2mask.evaluate.scores import Labels, LabelTally
+from tag2mask.evaluate.truth import read_truth
 from tag2mask.ops import affinity_labels
-
-CAM_THRESHOLD = 0.3
-"""The fixed threshold of maps whose step names none (``cam_threshold`` in its ``metrics.json``)."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +52,13 @@ def score_step(step_dir: str | Path, every_image: bool = False) -> dict[str, Any
 
     The kind of the step says what is read: score maps, label maps (unknown pixels ignored, with their
     coverage), the labels of an AffinityNet, or the predictions of a segmentation network in each of its
-    variants.
+    variants. The mean IoU of each image goes into ``<step>/image_scores.json``; none for maps that are cut at
+    a threshold.
 
     Args:
         step_dir: a step's folder, with its manifest.
         every_image: score all images that the step has results for, not those alone that the data set
             names for it (`ImageSet.scored_ids`).
-
-    The mean IoU of each image goes into ``<step>/image_scores.json``; none for maps that are cut at a
-    threshold.
 
     Returns:
         what was written to ``score.json``: ``{"scored": True, "miou": ..., "per_class": ..., ...}``, or
@@ -162,15 +159,8 @@ def _affinity(step: Scored) -> dict[str, Any]:
 def _affinity_pair(out: Path, dataset: ImageSet, image_id: str) -> tuple[Labels, Labels]:
     paths = [safe_join(out / side, f"{image_id}.png") for side in ("fg", "bg")]
     sides = [dataset.classes.to_index(load_labels(path)) for path in paths]
-    truth = dataset.read_mask(image_id)
-    if truth is None:
-        raise UserError(f"image {image_id!r} has no mask to score against")
-    for path, side in zip(paths, sides, strict=True):
-        if side.shape != truth.shape:
-            raise UserError(
-                f"{path} is {side.shape[1]}x{side.shape[0]} but {dataset.mask_path(image_id)} is "
-                f"{truth.shape[1]}x{truth.shape[0]}: the data set has changed, run the step again"
-            )
+    sizes = {path: (side.shape[0], side.shape[1]) for path, side in zip(paths, sides, strict=True)}
+    truth = read_truth(dataset, image_id, sizes)
     return np.asarray(affinity_labels(*sides)).astype(np.uint8), truth
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +125,8 @@ def plan_steps(
     options = ["--config", str(library.find("logger", extras.logger))] if extras.logger else []
     resolved = {step.name: resolve(library, step, choice) for step in recipe.steps}
     _check(recipe, steps, resolved, extras)
-    return {s.name: _plan(resolved[s.name], recipe, s, settings, run_dir, extras, options) for s in steps}
+    plans = [_plan(resolved[step.name], recipe, step, settings, run_dir, extras) for step in steps]
+    return {plan.step.name: replace(plan, options=(*options, *plan.options)) for plan in plans}
 
 
 def _check(recipe: Recipe, steps: Iterable[Step], resolved: Mapping[str, Layer], extras: Extras) -> None:
@@ -138,13 +139,7 @@ def _check(recipe: Recipe, steps: Iterable[Step], resolved: Mapping[str, Layer],
 
 
 def _plan(
-    resolved: Layer,
-    recipe: Recipe,
-    step: Step,
-    settings: Settings,
-    run_dir: Path,
-    extras: Extras,
-    options: Sequence[str],
+    resolved: Layer, recipe: Recipe, step: Step, settings: Settings, run_dir: Path, extras: Extras
 ) -> StepPlan:
     dataset = nest({k: v for k, v in resolved.items() if k.startswith(f"{_DATASET}.")})
     for key in _DATASET.split("."):
@@ -169,7 +164,7 @@ def _plan(
         recipe=recipe.label,
         settings=nest(whole),
         inputs={option: run_dir / source for option, source in step.inputs.items()},
-        options=(*options, *devices.words(), *(flags if step.trains else ()), *extras.args),
+        options=(*devices.words(), *(flags if step.trains else ()), *extras.args),
         devices=devices,
         parts=parts,
         origins={path: setting.origin for path, setting in whole.items()},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,8 @@ from tag2mask.artifacts import (
 from tag2mask.core.pages import read_page
 from tag2mask.core.tables import NOTHING, Table, duration, percent
 from tag2mask.pipeline.settings import Settings
-from tag2mask.pipeline.state import is_complete
+from tag2mask.pipeline.state import is_complete, known_json
 from tag2mask.pipeline.steps import Recipe, Step
-
-
-def step_seconds(manifest: Manifest) -> float:
-    """Time that a step's commands took, over all interrupted runs."""
-    return sum(record.seconds for record in manifest.commands.values())
 
 
 def update_scorecard(run_dir: Path, recipe: Recipe, settings: Settings) -> dict[str, Any]:
@@ -39,7 +33,7 @@ def update_scorecard(run_dir: Path, recipe: Recipe, settings: Settings) -> dict[
     done = {name: manifest for name, manifest in manifests.items() if manifest is not None}
     scores = {s.name: read_score(run_dir / s.name) for s in recipe.steps if s.score and s.name in done}
     card = {
-        **_existing(run_dir / SCORECARD_NAME),
+        **known_json(run_dir / SCORECARD_NAME),
         "recipe": recipe.name,
         "variant": recipe.variant,
         "title": recipe.title,
@@ -51,7 +45,7 @@ def update_scorecard(run_dir: Path, recipe: Recipe, settings: Settings) -> dict[
         "seed": settings.seed,
         "steps": {name: _short(score) for name, score in scores.items() if score is not None},
         "alarms": {name: found for name in done if (found := _alarms(run_dir / name))},
-        "seconds": {name: round(step_seconds(manifest), 1) for name, manifest in done.items()},
+        "seconds": {name: round(manifest.seconds, 1) for name, manifest in done.items()},
         "versions": next((m.versions for m in reversed(done.values())), {}),
         "commit": next((m.commit for m in reversed(done.values())), ""),
         "paper": recipe.paper,
@@ -84,14 +78,6 @@ def _short(score: Any) -> Any:
 def _finished(run_dir: Path, step: Step) -> Manifest | None:
     folder = run_dir / step.name
     return read_manifest(folder) if is_complete(folder, step) else None
-
-
-def _existing(path: Path) -> dict[str, Any]:
-    try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return plain if isinstance(plain, dict) else {}
 
 
 def score_text(score: Mapping[str, Any] | None) -> str:

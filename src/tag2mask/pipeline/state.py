@@ -112,11 +112,16 @@ def _heal(folder: Path, manifest: Manifest, step: Step) -> Decision:
 
 def read_inputs(folder: Path) -> dict[str, dict[str, Any]]:
     """What the commands of a step were started with: fingerprint and parts of each, {} if unknown."""
+    return {k: v for k, v in known_json(folder / INPUTS_NAME).items() if _is_note(v)}
+
+
+def known_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file that a run can do without; {} where there is none, or it is broken."""
     try:
-        plain = json.loads((folder / INPUTS_NAME).read_text(encoding="utf-8"))
+        plain = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    return {k: v for k, v in plain.items() if _is_note(v)} if isinstance(plain, dict) else {}
+    return plain if isinstance(plain, dict) else {}
 
 
 def _is_note(plain: Any) -> bool:

@@ -93,7 +93,8 @@ class Recipe:
         steps: in order; every input is an earlier step.
         variants: title and targets of each, by name.
         variant: the one that `steps` follow, "" for the recipe as such.
-        paper: citation and targets (step -> mIoU in percent), those of the variant.
+        paper: citation, targets, val, ranges and every_image, as the page has them; targets (step -> mIoU in
+            percent) are those of the variant, and val is empty then.
     """
 
     name: str

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from tag2mask.core import UserError
 from tag2mask.core.tables import NOTHING, duration, percent
 from tag2mask.data import ImageSet
-from tag2mask.report.runs import Run, Step
+from tag2mask.report.runs import Run, Step, title_of
 
 UNTAGGED = "no tag"
 
@@ -42,7 +42,7 @@ class BarTable:
 def class_bars(runs: Sequence[Run]) -> BarTable:
     """Intersection over union of each class after each scored step."""
     columns = [
-        (step.name if len(runs) == 1 else f"{run.name}: {step.name}", (step.score or {}).get("per_class", {}))
+        (title_of(step, run, runs), (step.score or {}).get("per_class", {}))
         for run in runs
         for step in run.steps
         if step.scored
@@ -61,7 +61,7 @@ def cost_bars(runs: Sequence[Run]) -> BarTable:
     for run in runs:
         prefix = f"{run.name}: " if len(runs) > 1 else ""
         steps = [run.step(name) for name in names]
-        seconds = [step.seconds if step else 0.0 for step in steps]
+        seconds = [step.manifest.seconds if step else 0.0 for step in steps]
         memory = [_memory(step) if step else 0.0 for step in steps]
         times = _bars(seconds, [duration(s) for s in seconds])
         columns.append((f"{prefix}time", [*times, Bar(duration(sum(seconds)))]))

@@ -14,7 +14,7 @@ from tag2mask.core import UserError
 from tag2mask.data import ImageSet
 from tag2mask.report.gallery import Picture
 from tag2mask.report.pictures import RGB, data_uri
-from tag2mask.report.runs import Run, Step
+from tag2mask.report.runs import Run, Step, title_of
 
 KIND = "sub_labels"
 SIDE, ACROSS = 72, 8
@@ -41,8 +41,9 @@ def sheets(runs: Sequence[Run]) -> list[Sheet]:
     found = []
     for run in runs:
         steps = [step for step in run.steps if step.manifest.kind == KIND]
-        title = f"{run.name}: " if len(runs) > 1 else ""
-        found += [Sheet(title + step.name, step is steps[-1], list(_pictures(step))) for step in steps]
+        found += [
+            Sheet(title_of(step, run, runs), step is steps[-1], list(_pictures(step))) for step in steps
+        ]
     return found
 
 

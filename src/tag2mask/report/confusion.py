@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tag2mask.core.tables import percent
-from tag2mask.report.runs import Run, Step
+from tag2mask.report.runs import Run, Step, title_of
 
 OTHER, UNKNOWN = "no class", "unknown"
 MOST_PAIRS = 6
@@ -40,7 +40,7 @@ class Matrix(NamedTuple):
 def matrices(runs: Sequence[Run]) -> list[Matrix]:
     """The confusion of every step that has one, in order."""
     return [
-        Matrix(f"{run.name}: {step.name}" if len(runs) > 1 else step.name, *_cells(step), mistakes(step))
+        Matrix(title_of(step, run, runs), *_cells(step), mistakes(step))
         for run in runs
         for step in run.steps
         if _counts(step)

@@ -8,21 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from tag2mask.artifacts import (
+    CAM_THRESHOLD,
     RUN_NAME,
     SCORECARD_NAME,
     Manifest,
     config_name,
+    read_alarms,
     read_image_scores,
     read_json,
     read_manifest,
     read_metrics,
     read_score,
 )
-from tag2mask.core import UserError
+from tag2mask.core import Alarm, UserError
 from tag2mask.core.pages import read_page
-
-CAM_THRESHOLD = 0.3
-"""Where neither the score nor the step names one."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,9 @@ class Step:
         return float((self.score or {}).get("threshold") or noted)
 
     @property
-    def seconds(self) -> float:
-        """Time spent in all commands of the step."""
-        return sum(record.seconds for record in self.manifest.commands.values())
+    def alarms(self) -> list[Alarm]:
+        """What is suspicious about it: empty labels, a network that says background everywhere, ..."""
+        return read_alarms(self.folder)
 
 
 @dataclass(frozen=True)
@@ -84,6 +83,11 @@ class Run:
     def step(self, name: str) -> Step | None:
         """The step of that name, or None."""
         return next((step for step in self.steps if step.name == name), None)
+
+
+def title_of(step: Step, run: Run, runs: Sequence[Run]) -> str:
+    """The name of a step in a table or chart of some runs: after its run's, where there are several."""
+    return f"{run.name}: {step.name}" if len(runs) > 1 else step.name
 
 
 def read_runs(folders: Sequence[str | Path]) -> list[Run]:

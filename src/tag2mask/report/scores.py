@@ -6,9 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from tag2mask.artifacts import read_alarms
 from tag2mask.core.tables import NOTHING, Table, metric, percent
-from tag2mask.report.runs import Run, Step
+from tag2mask.report.runs import Run, Step, title_of
 from tag2mask.report.tables import by_run
 
 NOTE = "In percent. Strict: unknown pixels are wrong ones. F-score: of mean precision and mean recall."
@@ -49,14 +48,10 @@ def alarm_table(runs: Sequence[Run], folders: bool = False) -> Table:
         folders: name the runs' folders in commands as they were given; else their names alone.
     """
     rows = [
-        [
-            step.name if len(runs) == 1 else f"{run.name}: {step.name}",
-            alarm.text,
-            alarm.advice(run.folder if folders else run.name),
-        ]
+        [title_of(step, run, runs), alarm.text, alarm.advice(run.folder if folders else run.name)]
         for run in runs
         for step in run.steps
-        for alarm in read_alarms(step.folder)
+        for alarm in step.alarms
     ]
     return Table(["step", "seen", "what to do"], rows, "Alarms")
 

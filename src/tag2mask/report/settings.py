@@ -8,7 +8,7 @@ from pathlib import Path
 from tag2mask.artifacts import ORIGINS_NAME, backbone_of, read_json, read_settings
 from tag2mask.core.pages import flatten, setting_text
 from tag2mask.core.tables import NOTHING, Table
-from tag2mask.report.runs import Run, Step, read_config
+from tag2mask.report.runs import Run, Step, read_config, title_of
 from tag2mask.report.tables import by_run
 
 
@@ -31,7 +31,7 @@ def origin_tables(runs: Sequence[Run]) -> list[Table]:
         for step in run.steps:
             origins = read_json(step.folder / ORIGINS_NAME) or {}
             rows = [[path, shown, str(origins.get(path, NOTHING))] for path, shown in step_settings(step)]
-            title = f"{run.name}: {step.name}" if len(runs) > 1 else step.name
+            title = title_of(step, run, runs)
             tables += [Table(["setting", "value", "from"], rows, title)] if rows else []
     return tables
 

@@ -8,7 +8,6 @@ from itertools import pairwise
 from statistics import mean
 from typing import NamedTuple
 
-from tag2mask.artifacts import read_alarms
 from tag2mask.core import Alarm
 from tag2mask.core.tables import percent
 from tag2mask.report.confusion import mistakes
@@ -52,7 +51,7 @@ class Summary:
 def summarise(run: Run) -> Summary:
     """Read a run's numbers as somebody would who knows the method."""
     scored = [step for step in run.steps if step.scored]
-    raised = alarms(run)
+    raised = [(step.name, alarm) for step in run.steps for alarm in step.alarms]
     bad = [*(f"Alarm, {step}: {alarm.text}." for step, alarm in raised), *_unfinished(run)]
     following = _advice(run, raised)
     good = list(_gains(scored))
@@ -62,11 +61,6 @@ def summarise(run: Run) -> Summary:
             following += [step_next] if step_next else []
     bad += _flat_training(run)
     return Summary(run.name, _headlines(scored), good, bad, [*following, *_always_next(run, scored)])
-
-
-def alarms(run: Run) -> list[tuple[str, Alarm]]:
-    """What collapsed, by step: empty labels, a network that says background everywhere, too few steps."""
-    return [(step.name, alarm) for step in run.steps for alarm in read_alarms(step.folder)]
 
 
 def _advice(run: Run, raised: Sequence[tuple[str, Alarm]]) -> list[str]:

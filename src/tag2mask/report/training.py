@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from tag2mask.core import UserError
 from tag2mask.core.tables import is_share
 from tag2mask.report.charts import Chart, Line, Mark, line_chart
-from tag2mask.report.runs import Run, Step
+from tag2mask.report.runs import Run, Step, title_of
 
 History = dict[str, list[tuple[int, float]]]
 """Name of a logged value -> pairs of step and value."""
@@ -58,8 +58,7 @@ def threshold_lines(runs: Sequence[Run]) -> list[Line]:
         for step in run.steps:
             curve = (step.score or {}).get("curve") or {}
             if curve.get("miou"):
-                name = f"{run.name}: {step.name}" if len(runs) > 1 else step.name
-                lines.append(Line(name, curve["threshold"], curve["miou"]))
+                lines.append(Line(title_of(step, run, runs), curve["threshold"], curve["miou"]))
     return lines
 
 
