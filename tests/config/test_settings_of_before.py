@@ -61,20 +61,21 @@ SINCE = {
 """Settings that came since then, each with its line of the changelog."""
 LONGER = {
     "model.init_args.optimization.poly_power": 0.9,
-    "data.init_args.augment.crop": 288,
-    "data.init_args.augment.scale": [0.65, 1.0],
+    "model.init_args.optimization.lr": 0.0001,
     "trainer.max_epochs": 8,
     "trainer.check_val_every_n_epoch": 8,
 }
-"""DeepLab of the small budget, chosen anew on held-out train images."""
+"""DeepLab of the small budget, chosen anew on held-out train images; the rate is that of light backbones."""
 BOUND = {"trainer.max_epochs": 12, "trainer.check_val_every_n_epoch": 12}
 """Its upper bound: true masks have no mistakes that a long training would learn."""
 OTHER_NETWORK = {
     "model.init_args.start": "weights",
     "model.init_args.head.channels": None,
     "model.init_args.backbone.frozen": [],
+    "model.init_args.optimization.lr": 0.001,
 }
-"""rrm:vgg16 could not start: its classifier has another backbone, and its head no width to choose."""
+"""rrm:vgg16 could not start: its classifier has another backbone, and its head no width to choose. It keeps
+its rate."""
 TESTED_AT = "model.init_args.test.long_side"
 """384 in the small budget until held-out train images chose 352; self_guided has a size for its maps."""
 MEANT = {
