@@ -68,6 +68,8 @@ def test_counts() -> None:
         ([(pixels(10), ()), (pixels(10), None)], True, []),  # negatives, and images that nobody has tagged
         ([GOOD_CAT] * 30 + [EMPTY] * 3, True, [("lost_classes", False)]),
         ([(pixels(0, cat=9), ("cat",))] * 2 + [GOOD_CAT], False, [("no_background", False)]),
+        ([(pixels(2, cat=8), ("cat",)), (pixels(3, dog=7), ("dog",))], False, [("overgrown", False)]),
+        ([(pixels(2, cat=8), ("cat",)), GOOD_DOG], False, []),
         ([GOOD_CAT] + [(pixels(8, cat=2), ())] * 3, True, [("marked_negatives", False)]),
         ([GOOD_CAT] + [(pixels(8, cat=2), ())] * 2 + [(pixels(9), ())] * 2, True, []),
     ],

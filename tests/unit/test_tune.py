@@ -121,6 +121,7 @@ def test_the_mean_of_the_signals_decides() -> None:
     signals[2] |= {"edges": 0.8, "views": 1.0}
     scores = Comparison(trials, signals).scores([0, 1, 2])
     assert scores[1] > scores[2] > scores[0] and sum(scores) == pytest.approx(0)
+    assert Comparison(trials, signals).tells and not Comparison(trials, [signals[0]] * 3).tells
 
 
 # --- the command --------------------------------------------------------------------------------

@@ -55,6 +55,12 @@ def run_tune(args: argparse.Namespace) -> int:
     words = ["tag2mask", "run", str(recipe), "--run-dir", args.run, "--settings", str(out / "settings.yaml")]
     atomic_write_text(out / "tune.html", build_page(chain, found, pictures, shlex.join(words)))
     print(signal_table(found).text())
+    if not found.tells:
+        print(
+            "no choice: the signals are the same for every setting, so labels are empty or full throughout. "
+            f"Look at the maps (tag2mask report {shlex.quote(args.run)}), and give the classifier more images"
+        )
+        return 0
     print(f"chosen: {found.trials[found.chosen].name}; pictures: {out / 'tune.html'}")
     print(f"next: {shlex.join(words)}")
     return 0

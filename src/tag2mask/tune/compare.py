@@ -68,6 +68,11 @@ class Comparison:
             "chosen": self.trials[self.chosen].name,
         }
 
+    @property
+    def tells(self) -> bool:
+        """Whether the deciding signals differ between any two trials."""
+        return len({tuple(signals[name] for name in DECIDING) for signals in self.signals}) > 1
+
     def scores(self, numbers: Sequence[int]) -> list[float]:
         """One number for each of some trials: the mean of the deciding signals, in standard deviations."""
         values = np.array([[self.signals[n][name] for name in DECIDING] for n in numbers])
