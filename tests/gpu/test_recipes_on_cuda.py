@@ -51,7 +51,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     data = folder / "data.yaml"
     data.write_text(yaml.safe_dump({"data": {"init_args": {"dataset": images.describe()}}}))
     words = ["run", request.param, "--run-dir", str(folder / "cpu"), "--data", str(data), "--budget", "tiny"]
-    words += ["--allow-empty"]  # after so few steps a label may well be
+    words += ["--allow-empty"]  # networks are compared here, and after so few steps no class may be found
     words += ["--rounds", str(rounds)] if rounds else []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "run_child", one_process.run_child)
