@@ -14,7 +14,7 @@ from tag2mask.artifacts import Manifest, ResultFiles
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import ClassList, ImageSample, UserError, images_at_once
 from tag2mask.data.image_set import ImageSet
-from tag2mask.data.loaders import Processes, ordered_loader, train_loader
+from tag2mask.data.loaders import Processes, TotalBatches, ordered_loader, train_loader
 from tag2mask.data.samples import TrainCrops, WholeImages
 
 _log = logging.getLogger(__name__)
@@ -116,17 +116,11 @@ class ImageData(LightningDataModule):
         """Shuffled full batches of crops; the last, smaller one is dropped (poly schedules count on it)."""
         if self._train is None:
             raise RuntimeError('call setup("fit") before train_dataloader')
-        total, processes = self.batch_size, self._processes()
-        at_once = images_at_once(total, processes.count, self._collected())
+        processes = self._processes()
+        at_once = images_at_once(self.batch_size, processes.count, self._collected())
+        batches = TotalBatches(self._train, self.batch_size, processes, self._epoch)
         return train_loader(
-            self._train,
-            total,
-            at_once,
-            processes,
-            self.num_workers,
-            self.collate,
-            self._on_gpu(),
-            self._epoch,
+            self._train, batches, at_once, self.num_workers, self.collate, pin_memory=self._on_gpu()
         )
 
     def state_dict(self) -> dict[str, Any]:

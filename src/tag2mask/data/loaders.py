@@ -104,32 +104,26 @@ class _OrNothing(Dataset[T_co | None]):
 
 def train_loader(
     images: Dataset[T_co],
-    total: int,
+    batches: TotalBatches,
     at_once: int,
-    processes: Processes,
     num_workers: int,
     collate: Callable[[list[Any]], Any] | None = None,
     pin_memory: bool = False,
-    epoch: int = 0,
 ) -> DataLoader[T_co]:
-    """Shuffled full batches, see `TotalBatches`.
-
-    It draws from a generator of its own, as `ordered_loader` does.
+    """Shuffled full batches; it draws from a generator of its own, as `ordered_loader` does.
 
     Args:
         images: the training set.
-        total: images of a step in all processes together.
+        batches: our share of them.
         at_once: images of a batch of this process.
-        processes: who trains.
         num_workers: loader processes.
         collate: what makes a batch of samples; None stacks them.
         pin_memory: as in torch.
-        epoch: the first one, of a training that goes on.
     """
     return DataLoader(
         Seeded(images),
         batch_size=at_once,
-        sampler=TotalBatches(images, total, processes, epoch),
+        sampler=batches,
         num_workers=num_workers,
         pin_memory=pin_memory,
         collate_fn=collate,

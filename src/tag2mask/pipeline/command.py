@@ -198,10 +198,33 @@ def _guarded(words: list[str]) -> list[str]:
 
 
 def _run(args: argparse.Namespace) -> int:
+    asked = _asked(args)
+    _require_one_machine(args)
+    default_dir = "runs/" + "-".join(word for word in (Path(asked.recipe).stem, asked.variant) if word)
+    request = Request(
+        asked=asked,
+        run_dir=Path(args.run_dir or default_dir),
+        stages=tuple(sorted(set(args.stage))),
+        steps=tuple(args.step),
+        from_step=args.from_step,
+        rerun=tuple(args.rerun),
+        extras=_extras(args),
+        launcher=args.launcher,
+        cluster=args.cluster,
+        sbatch_args=tuple(_split(args.sbatch_args)),
+        check=not args.no_check,
+        dry_run=args.dry_run,
+        reuse=tuple(Path(folder) for folder in args.reuse),
+        allow_empty=args.allow_empty,
+    )
+    return run_recipe(request)
+
+
+def _asked(args: argparse.Namespace) -> Settings:
     name, variant = split_label(args.recipe)
     if args.variant and variant and args.variant != variant:
         raise UserError(f"two variants are named: {variant} and {args.variant}; name one")
-    asked = Settings(
+    return Settings(
         recipe=name,
         variant=args.variant or variant,
         data=args.data,
@@ -214,35 +237,20 @@ def _run(args: argparse.Namespace) -> int:
         rounds=args.rounds,
         val_labels=args.val_labels or None,
     )
-    _require_one_machine(args)
+
+
+def _extras(args: argparse.Namespace) -> Extras:
     overrides = _settings_of(args.settings)
     for step, given in args.overrides.items():
         overrides[step] = {**overrides.get(step, {}), **given}
-    default_dir = "runs/" + "-".join(word for word in (Path(name).stem, asked.variant) if word)
-    request = Request(
-        asked=asked,
-        run_dir=Path(args.run_dir or default_dir),
-        stages=tuple(sorted(set(args.stage))),
-        steps=tuple(args.step),
-        from_step=args.from_step,
-        rerun=tuple(args.rerun),
-        extras=Extras(
-            Devices(args.devices, args.nodes),
-            args.logger,
-            overrides,
-            tuple(args.extra),
-            args.precision,
-            tuple(dict.fromkeys(args.flags or ())),
-        ),
-        launcher=args.launcher,
-        cluster=args.cluster,
-        sbatch_args=tuple(_split(args.sbatch_args)),
-        check=not args.no_check,
-        dry_run=args.dry_run,
-        reuse=tuple(Path(folder) for folder in args.reuse),
-        allow_empty=args.allow_empty,
+    return Extras(
+        Devices(args.devices, args.nodes),
+        args.logger,
+        overrides,
+        tuple(args.extra),
+        args.precision,
+        tuple(dict.fromkeys(args.flags or ())),
     )
-    return run_recipe(request)
 
 
 def _require_one_machine(args: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,18 @@ examples:
   tag2mask data import my_photos
   tag2mask data import coco/train2017 --annotations coco/instances_train2017.json --out data/coco
   tag2mask data import parts --negative good --masks parts/masks --mask-value 255=defect"""
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What was read, and where the data set goes."""
+
+    out: Path
+    index: ImageIndex
+    source: Source
+    items: list[Item]
+    masks: Path | None
+    args: argparse.Namespace
 
 
 def add_import(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -88,8 +100,8 @@ def _import(args: argparse.Namespace) -> int:
     index = ImageIndex(root, [out, *([masks] if masks else []), *(root / name for name in _NO_IMAGES)])
     source = read_source(root, args.annotations, index, TableForm(args.separator, args.tags_column))
     choices = Choices(args.untagged, args.negative, args.skip_bad, args.val_fraction)
-    items = resolve(source, index, choices)
-    images, found = _write(out, index, source, items, masks, args)
+    job = _Job(out, index, source, resolve(source, index, choices), masks, args)
+    images, found = _write(job)
     _tell(out, source, images, found)
     return 0
 
@@ -101,6 +113,49 @@ def _mask_folder(root: Path, given: Path | None) -> Path | None:
     return given or next((place for place in places if place.is_dir()), None)
 
 
+def _write(job: _Job) -> tuple[ImageSet, Found]:
+    """Write table, masks and configuration, and check what was written."""
+    arguments = _arguments(job)
+    images = _write_yaml(job, arguments)
+    others = sorted({item.split for item in job.items} - {"", *_SPLITS})
+    found = check_dataset(images, [*_SPLITS, *others])
+    wrong = [*found.errors, *(() if job.args.skip_bad else found.problems.values())]
+    if wrong:
+        raise problems_error(wrong)
+    if found.problems:
+        arguments["skip"] = sorted(found.problems)
+        left_out = f"{len(found.problems)} images cannot be read: left out (skip in {YAML_NAME})"
+        job.source.notes.append(left_out)
+        images = _write_yaml(job, arguments)
+    return images, found
+
+
+def _arguments(job: _Job) -> dict[str, Any]:
+    """What the data set is made of, once its table and its masks are written."""
+    args, classes = job.args, _classes(job.source, job.items)
+    folder = common_folder(job.items)
+    places = {item.image: item.image[len(folder) + 1 :] if folder else item.image for item in job.items}
+    separator = write_table(job.out / CSV_NAME, [replace(i, image=places[i.image]) for i in job.items])
+    masks = _masks(job, places, ClassList.from_names(classes))
+    return {
+        "root": str(job.out.absolute()),
+        "images": str((job.index.root / folder).absolute()),
+        "csv": CSV_NAME,
+        "masks": None if masks is None else str(masks.absolute()),
+        "classes": list(classes),
+        "val_fraction": args.val_fraction,
+        "separator": separator,
+        "untagged": "negative" if args.negative or args.untagged == "negative" else "error",
+    }
+
+
+def _write_yaml(job: _Job, arguments: dict[str, Any]) -> ImageSet:
+    dataset = {"class_path": _TABLE, "init_args": arguments}
+    comment = f"{MARK} from {' '.join(job.source.form.split())}; give this file to --data."
+    write_config(job.out / YAML_NAME, dataset, comment)
+    return ImageSet.from_description(dataset)
+
+
 def _classes(source: Source, items: list[Item]) -> tuple[str, ...]:
     """The names that occur: in the source's order, or in that of the alphabet."""
     there = {name for item in items for name in item.names}
@@ -110,68 +165,20 @@ def _classes(source: Source, items: list[Item]) -> tuple[str, ...]:
     return tuple(n for n in source.classes if n in there) or tuple(sorted(there))
 
 
-def _write(
-    out: Path,
-    index: ImageIndex,
-    source: Source,
-    items: list[Item],
-    masks: Path | None,
-    args: argparse.Namespace,
-) -> tuple[ImageSet, Found]:
-    """Write table, masks and configuration, and check what was written."""
-    classes = _classes(source, items)
-    folder = common_folder(items)
-    places = {item.image: item.image[len(folder) + 1 :] if folder else item.image for item in items}
-    arguments: dict[str, Any] = {
-        "root": str(out.absolute()),
-        "images": str((index.root / folder).absolute()),
-        "csv": CSV_NAME,
-        "masks": None,
-        "classes": list(classes),
-        "val_fraction": args.val_fraction,
-        "separator": write_table(out / CSV_NAME, [replace(i, image=places[i.image]) for i in items]),
-        "untagged": "negative" if args.negative or args.untagged == "negative" else "error",
-    }
-    used = _masks(out / "masks", index, source, places, ClassList.from_names(classes), masks, args)
-    arguments["masks"] = None if used is None else str(used.absolute())
-    dataset = {"class_path": _TABLE, "init_args": arguments}
-    comment = f"{MARK} from {' '.join(source.form.split())}; give this file to --data."
-    write_config(out / YAML_NAME, dataset, comment)
-    images = ImageSet.from_description(dataset)
-    others = sorted({item.split for item in items} - {"", *_SPLITS})
-    found = check_dataset(images, [*_SPLITS, *others])
-    wrong = [*found.errors, *(() if args.skip_bad else found.problems.values())]
-    if wrong:
-        raise problems_error(wrong)
-    if found.problems:
-        arguments["skip"] = sorted(found.problems)
-        source.notes.append(f"{len(found.problems)} images cannot be read: left out (skip in {YAML_NAME})")
-        write_config(out / YAML_NAME, dataset, comment)
-        images = ImageSet.from_description(dataset)
-    return images, found
-
-
-def _masks(
-    out: Path,
-    index: ImageIndex,
-    source: Source,
-    places: dict[str, str],
-    classes: ClassList,
-    masks: Path | None,
-    args: argparse.Namespace,
-) -> Path | None:
+def _masks(job: _Job, places: dict[str, str], classes: ClassList) -> Path | None:
     """The folder of masks: drawn, converted, or as it is; None if there are none."""
-    if args.draw_masks:
+    source, out = job.source, job.out / "masks"
+    if job.args.draw_masks:
         if not source.outlines:
             raise UserError(f"--draw-masks needs COCO's annotations, but this is {source.form}")
-        draw_masks(source.outlines, index, places, out, classes)
+        draw_masks(source.outlines, job.index, places, out, classes)
         return out
-    if masks is None:
+    if job.masks is None:
         return None
-    used = usable_masks(masks, list(places.values()), out, parse_values(args.mask_value, classes))
+    used = usable_masks(job.masks, list(places.values()), out, parse_values(job.args.mask_value, classes))
     if used is None:
         example = file_stem(next(iter(places.values()))) + ".png"
-        source.notes.append(f"{masks} has no mask named as an image, such as {example}")
+        source.notes.append(f"{job.masks} has no mask named as an image, such as {example}")
     return used
 
 
