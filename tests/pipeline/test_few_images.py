@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image, ImageDraw
 
-from tag2mask.artifacts import read_alarms
+from tag2mask.artifacts import read_alarms, save_maps
+from tag2mask.core import ScoreMaps
+from tag2mask.data import Shapes
 from tag2mask.evaluate import score_step
 from tag2mask.step import main
-from tests.step_files import step_file
+from tests.step_files import finished_step, step_file
 
 COLOURS = {"cherry": (220, 30, 40), "leaf": (30, 190, 60), "plum": (90, 40, 190)}
 
@@ -51,3 +54,35 @@ def test_a_classifier_of_40_photos(photos: Path, tmp_path: Path, capsys: pytest.
     assert metrics["train/steps"] == 64
     assert metrics["val/above_chance"] > 0.5, "the colours of three things are learnt in 64 steps"
     assert read_alarms(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("recipe", "step", "expected"),
+    [("psa:no_walk", "pseudo_label", {".": 0.5}), ("psa", "affinity_labels", {"fg": 0.4, "bg": 0.6})],
+)
+def test_the_small_budget_leaves_background_in_flat_maps(
+    recipe: str, step: str, expected: dict[str, float], tmp_path: Path
+) -> None:
+    """Every score is above 0.6, and every level below. Before the CRF, the shares are those that are set."""
+    images = Shapes(str(tmp_path / "shapes"), train=6, val=1, size=(64, 64))
+    images.make()
+    maps, rng = finished_step(tmp_path / "cam", "maps", images), np.random.default_rng(0)
+    for image_id in images.ids("train"):
+        scores = rng.uniform(0.6, 1, (1, 64, 64)).astype(np.float32)
+        save_maps(maps / "out", ScoreMaps(image_id, scores, [1], (64, 64)), images.classes)
+    config = step_file(
+        tmp_path / "step.yaml", recipe, step, "small", "shapes",
+        data__init_args__dataset__init_args=images.describe()["init_args"],
+        data__init_args__maps_dir=str(maps), data__init_args__num_workers=0, trainer__accelerator="cpu",
+    )  # fmt: skip
+    plain = yaml.safe_load(config.read_text())
+    chains = [links for links in plain["model"]["init_args"].values() if isinstance(links, list)]
+    assert len(chains) == len(expected)
+    for links in chains:
+        links[1]["init_args"]["enabled"] = False
+    config.write_text(yaml.safe_dump(plain))
+    words = ["predict", "--config", str(config), "--step-dir", str(tmp_path / step)]
+    assert main("pseudo_labels", words) == 0
+    for side, share in expected.items():
+        labels = [np.asarray(Image.open(path)) for path in (tmp_path / step / "out" / side).glob("*.png")]
+        assert len(labels) == 6 and np.mean([one == 1 for one in labels]) == pytest.approx(share, abs=0.01)

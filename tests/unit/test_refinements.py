@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import torch
 
 from tag2mask.core import ScoreMaps, UserError
 from tag2mask.modules import Background, DenseCRF, PseudoLabelGenerator, RandomWalk
-from tag2mask.modules.refinements import ImageView, label_map, refine, resized
+from tag2mask.modules.refinements import ImageView, label_map, look_ahead, refine, resized
+from tag2mask.ops import alpha_for_level
 
 
 def _scores(maps: torch.Tensor, classes: list[int], size: tuple[int, int] | None = None) -> ScoreMaps:
@@ -49,11 +51,52 @@ def test_background_is_not_added_twice() -> None:
         ({"alpha": 1, "level": 0.5}, "either alpha or level"),
         ({"level": 1.0}, "between 0 and 1"),
         ({"alpha": -1}, "above 0"),
+        ({"level": 0.3, "most_foreground": 1.0}, "most_foreground must lie between 0 and 1"),
     ],
 )
 def test_background_refuses_senseless_settings(arguments: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         Background(**arguments)
+
+
+def _data_set(low: float) -> list[ScoreMaps]:
+    """Ten images whose scores are spread evenly from `low` to 1, one without tags, one that is walked."""
+    rng = np.random.default_rng(0)
+    maps = [rng.uniform(low, 1, (2, 30, 40)).astype(np.float32) for _ in range(10)]
+    for one in maps:
+        one[1] = one[0] * rng.uniform(0, 1, one[0].shape)  # the other class is lower everywhere
+    walked = ScoreMaps("w", np.ones((2, 3, 4), np.float32), [0, 1], (24, 32))
+    none = ScoreMaps("n", np.zeros((0, 3, 4), np.float32), [], (24, 32))
+    return [*(ScoreMaps(str(n), one, [1, 2], (240, 320)) for n, one in enumerate(maps)), walked, none]
+
+
+@pytest.mark.parametrize("given", [{"level": 0.3}, {"alpha": alpha_for_level(0.3)}])
+@pytest.mark.parametrize(("low", "most", "share"), [(0.4, 0.5, 0.5), (0.0, 0.8, 0.7), (0.0, 0.6, 0.6)])
+def test_flat_maps_leave_no_more_than_a_share_of_foreground(
+    given: dict[str, float], low: float, most: float, share: float
+) -> None:
+    """Counted in the labels: the level stays at 0.3 where that leaves less, else it leaves the share."""
+    link, maps = Background(**given, most_foreground=most), _data_set(low)
+    look_ahead([link], lambda: maps)
+    look_ahead([link], lambda: maps)
+    labels = [label_map(link(replace(one, image_size=(30, 40)), _image())) for one in maps[:10]]
+    assert np.mean([found == 1 for found in labels]) == pytest.approx(share, abs=0.02)
+
+
+def test_only_links_that_look_ahead_cause_maps_to_be_read() -> None:
+    def never() -> list[ScoreMaps]:
+        raise AssertionError("nobody asked for maps")
+
+    look_ahead([Background(level=0.3), RandomWalk()], never)
+    look_ahead([Background(level=0.3, most_foreground=0.5, enabled=False)], never)
+
+
+def test_a_level_stays_below_the_highest_score_and_without_maps_as_it_is() -> None:
+    flat = [ScoreMaps("a", np.ones((1, 4, 5), np.float32), [1], (32, 40))]
+    for maps, level in ((flat, 0.95), ([], 0.3), (_data_set(0)[10:], 0.3)):
+        link = Background(level=0.3, most_foreground=0.5)
+        link.look_ahead(maps)
+        assert link.alpha == pytest.approx(alpha_for_level(level))
 
 
 def test_walk_on_equal_features_spreads_a_map_evenly() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from tag2mask.tune.signals import agreement, edge_contrast, evidence, foreground
 BACKGROUND = {"class_path": "tag2mask.modules.Background", "init_args": {"alpha": None, "level": 0.3}}
 WALK = {"class_path": "tag2mask.modules.RandomWalk", "init_args": {"beta": 8.0}}
 CRF = {"class_path": "tag2mask.modules.DenseCRF", "init_args": {"params": "labels"}}
+
+MAPS = [ScoreMaps("a", np.linspace(0, 1, 101, dtype=np.float32).reshape(1, 1, -1) ** 3, [1], (8, 808))]
 
 LEFT = np.zeros((20, 40), np.uint8)
 LEFT[4:16, 4:16] = 1
@@ -81,18 +84,30 @@ def test_edges_and_share() -> None:
 
 def test_trials_change_one_thing_each() -> None:
     before = Trial("as it is", {"walk": [BACKGROUND, WALK], "pseudo_label": [BACKGROUND, CRF]})
-    levels = level_trials(before)
+    levels = level_trials(before, MAPS)
     assert [trial.name for trial in levels][:2] == ["level 0.16", "level 0.22"]
     assert all(links[0]["init_args"]["level"] == 0.16 for links in levels[0].links.values())
     assert before.links["walk"][0]["init_args"]["level"] == 0.3
-    betas = beta_trials(levels[0])
+    betas = beta_trials(levels[0], MAPS)
     assert [trial.name for trial in betas] == ["level 0.16, beta 4", "level 0.16, beta 16"]
-    crfs = {trial.name: trial for trial in crf_trials(before)}
+    crfs = {trial.name: trial for trial in crf_trials(before, MAPS)}
     assert list(crfs) == ["CRF cam", "CRF dsrg", "CRF deeplab", "no CRF"]
-    assert [link.enabled for link in crfs["no CRF"].refinements()] == [True, True, True, False]
-    assert crf_trials(crfs["no CRF"]) == []
+    assert [link.enabled for link in crfs["no CRF"].refinements(MAPS)] == [True, True, True, False]
+    assert crf_trials(crfs["no CRF"], MAPS) == []
     bare = Trial("as it is", {"pseudo_label": []})
-    assert level_trials(bare) == beta_trials(bare) == crf_trials(bare) == []
+    assert level_trials(bare, MAPS) == beta_trials(bare, MAPS) == crf_trials(bare, MAPS) == []
+
+
+def test_levels_begin_where_flat_maps_leave_background() -> None:
+    """Scores of 0.4 to 0.9: 60 % of them lie above 0.6. Levels that are tried are not bounded any more."""
+    bounded = deepcopy(BACKGROUND)
+    bounded["init_args"]["most_foreground"] = 0.5
+    before = Trial("as it is", {"walk": [bounded, WALK]})
+    flat = [ScoreMaps("a", np.linspace(0.4, 0.9, 101, dtype=np.float32).reshape(1, 1, -1), [1], (8, 808))]
+    levels = level_trials(before, flat)
+    assert [trial.name for trial in levels] == [f"level {0.48 + 0.08 * n:.2f}" for n in range(6)]
+    alphas = [trial.refinements(flat)[0].alpha for trial in (before, levels[1])]
+    assert alphas == pytest.approx([alpha_for_level(0.65), alpha_for_level(0.56)])
 
 
 @pytest.mark.parametrize("level", [0.1, 0.34, 0.7])
@@ -111,7 +126,7 @@ def test_level_of_an_alpha(level: float) -> None:
 )
 def test_refinements_that_are_not_built(class_path: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        Trial("", {"walk": [{"class_path": class_path}]}).refinements()
+        Trial("", {"walk": [{"class_path": class_path}]}).refinements([])
 
 
 def test_the_mean_of_the_signals_decides() -> None:
@@ -170,7 +185,8 @@ def test_from_a_run_to_settings(run: Path, capsys: pytest.CaptureFixture[str]) -
         BACKGROUND["class_path"], CRF["class_path"],
     ]  # fmt: skip
     page = (run / "tune" / "tune.html").read_text()
-    assert page.count("<h3>") == 3 and "level 0.16" in page and "http:" not in page and "https:" not in page
+    # scores that are spread evenly up to 1 leave too little background at the lower levels
+    assert page.count("<h3>") == 3 and "level 0.64" in page and "http:" not in page and "https:" not in page
 
 
 class Even:
@@ -218,7 +234,7 @@ def _even(pixels: Tensor) -> Tensor:
 
 
 def _links(links: Any) -> Any:
-    return Trial("", {"walk": links}).refinements()
+    return Trial("", {"walk": links}).refinements([])
 
 
 def test_a_run_without_labels(run: Path) -> None:

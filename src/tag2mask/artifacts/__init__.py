@@ -40,7 +40,7 @@ from tag2mask.artifacts.manifest import (
     require_step,
     write_manifest,
 )
-from tag2mask.artifacts.maps import load_maps, save_maps
+from tag2mask.artifacts.maps import example_maps, load_maps, save_maps
 from tag2mask.artifacts.names import (
     CAM_THRESHOLD,
     IMAGE_SCORES_NAME,
@@ -96,6 +96,7 @@ __all__ = [
     "config_name",
     "content_hash",
     "disk_trouble",
+    "example_maps",
     "find_kind",
     "git_commit",
     "is_offline",

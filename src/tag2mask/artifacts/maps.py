@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,12 @@ import numpy.typing as npt
 from tag2mask.artifacts.files import atomic_write_bytes, reading, safe_join
 from tag2mask.core.classes import ClassList
 from tag2mask.core.results import ScoreMaps
+from tag2mask.core.spread import spread
 
 MAPS_SUFFIX = ".npz"
 _KEYS = ("maps", "class_ids", "image_size")
+EXAMPLES = 200
+"""Images whose maps stand for a data set's."""
 _MOST_PIXELS = 1 << 30
 _OLD_SIZE = "photo_size"  # the last key in files of earlier runs
 
@@ -70,6 +73,20 @@ def load_maps(folder: str | Path, image_id: str, classes: ClassList) -> ScoreMap
             raise ValueError("a score is not finite, or the size is not that of an image")
     indices = classes.indices(ids.tolist(), str(path))
     return ScoreMaps(image_id, maps.astype(np.float32), indices, (int(size[0]), int(size[1])))
+
+
+def example_maps(folder: str | Path, image_ids: Sequence[str], classes: ClassList) -> list[ScoreMaps]:
+    """The maps of up to `EXAMPLES` images, spread evenly over a list: always the same ones of the same list.
+
+    Args:
+        folder: where the files lie.
+        image_ids: all images of the data set, in its order.
+        classes: as for `load_maps`.
+
+    Raises:
+        UserError: see `load_maps`.
+    """
+    return [load_maps(folder, image_id, classes) for image_id in spread(image_ids, EXAMPLES)]
 
 
 def _array(stored: Mapping[str, npt.NDArray[Any]], key: str) -> npt.NDArray[Any]:

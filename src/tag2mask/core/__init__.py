@@ -13,6 +13,7 @@ from tag2mask.core.results import (
     ScoreMaps,
     SubLabelsResult,
 )
+from tag2mask.core.spread import spread
 from tag2mask.core.threads import map_threads, thread_pool, usable_cpus
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "images_at_once",
     "keep_freed_memory",
     "map_threads",
+    "spread",
     "thread_pool",
     "training_alarms",
     "unknown_name",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from tag2mask.artifacts.maps import example_maps
 from tag2mask.artifacts.step_folder import StepFolder
+from tag2mask.core import ScoreMaps
 from tag2mask.data.base import ImageData
 from tag2mask.data.image_set import ImageSet
 from tag2mask.data.samples import WholeImages
@@ -34,6 +36,11 @@ class PseudoLabelData(ImageData):
         """Check the images, their tags, and that the maps are those of these images."""
         self.dataset.check(self.predict_split_name)
         self.require_results(self.maps_dir, "maps", self.dataset.ids(self.predict_split_name))
+
+    def example_maps(self) -> list[ScoreMaps]:
+        """Maps of some of the images, the same ones in every process (`tag2mask.artifacts.example_maps`)."""
+        ids = self.dataset.ids(self.predict_split_name)
+        return example_maps(self.maps_dir.out, ids, self.classes)
 
     def predict_images(self) -> WholeImages:
         """Whole images with tags and maps."""

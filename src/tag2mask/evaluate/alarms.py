@@ -81,8 +81,9 @@ def _overgrown(facts: LabelFacts) -> Alarm | None:
         return None
     text = f"foreground covers {100 * facts.foreground:.0f} % of the images: objects that large are rare"
     todo = (
-        "if the objects are smaller, a higher background level suits the maps: move the slider of the report "
-        "(tag2mask report RUN) until objects alone are covered; tag2mask tune RUN compares levels"
+        "if the objects are smaller, a higher background level suits the maps: most_foreground of "
+        "Background (set in the small budget) raises it by itself. The slider of the report (tag2mask report "
+        "RUN) shows which one covers the objects alone; tag2mask tune RUN compares levels"
     )
     return Alarm("overgrown", text, todo)
 

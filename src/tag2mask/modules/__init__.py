@@ -1,6 +1,7 @@
 """The steps as LightningModules: networks that train, and what makes a result for each image."""
 
 from tag2mask.modules.affinity import AffinityNet
+from tag2mask.modules.background import Background
 from tag2mask.modules.base import TrainableNetwork
 from tag2mask.modules.classifier import CamSpec, Classifier
 from tag2mask.modules.inference import InferenceSpec
@@ -8,7 +9,7 @@ from tag2mask.modules.loading import load_checkpoint, load_network
 from tag2mask.modules.optim import Optimization
 from tag2mask.modules.predictor import Predictor
 from tag2mask.modules.pseudo_label import AffinityLabelGenerator, PseudoLabelGenerator
-from tag2mask.modules.refinements import Background, DenseCRF, RandomWalk, Refinement
+from tag2mask.modules.refinements import DenseCRF, RandomWalk, Refinement
 from tag2mask.modules.segmentation import SegmentationModel
 from tag2mask.modules.segmentation_maps import SegmentationMaps, class_probabilities
 

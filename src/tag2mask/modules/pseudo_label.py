@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -16,7 +17,15 @@ from tag2mask.core import IGNORE, ImageSample, LabelsResult, ScoreMaps, UserErro
 from tag2mask.modules.affinity import AffinityNet
 from tag2mask.modules.loading import load_network
 from tag2mask.modules.predictor import Predictor
-from tag2mask.modules.refinements import ImageView, Refinement, label_map, refine, refine_batch, resized
+from tag2mask.modules.refinements import (
+    ImageView,
+    Refinement,
+    label_map,
+    look_ahead,
+    refine,
+    refine_batch,
+    resized,
+)
 
 
 class PseudoLabelGenerator(Predictor):
@@ -60,6 +69,10 @@ class PseudoLabelGenerator(Predictor):
         if step_dir is None:
             raise UserError("a random walk needs an AffinityNet: give model.init_args.affinity_from")
         return load_network(step_dir, AffinityNet)
+
+    def on_predict_start(self) -> None:
+        """Show the data set's maps to the links that want to see them before the first image."""
+        look_ahead(self.chain, partial(_example_maps, self))
 
     def predict_image(self, sample: ImageSample) -> ScoreMaps | LabelsResult:
         """Refined maps or labels of an image."""
@@ -119,11 +132,22 @@ class AffinityLabelGenerator(Predictor):
         self.chains = {"fg": foreground, "bg": background}
         self.threads = threads
 
+    def on_predict_start(self) -> None:
+        """See `PseudoLabelGenerator.on_predict_start`."""
+        links = [link for chain in self.chains.values() for link in chain]
+        look_ahead(links, partial(_example_maps, self))
+
     def predict_image(self, sample: ImageSample) -> LabelsResult:
         """The two label maps of one image."""
         image = ImageView(sample["image"])
         sides = {side: label_map(refine(sample["maps"], image, chain)) for side, chain in self.chains.items()}
         return LabelsResult(sample["id"], sides)
+
+
+def _example_maps(module: Predictor) -> list[ScoreMaps]:
+    """Maps of some of the images that a step is to refine."""
+    found: list[ScoreMaps] = module.trainer.datamodule.example_maps()  # type: ignore[attr-defined]
+    return found
 
 
 def _confidence(scores: ScoreMaps) -> npt.NDArray[np.float32]:

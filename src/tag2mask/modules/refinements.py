@@ -23,8 +23,6 @@ from tag2mask.ops import (
     AffinityGraph,
     CRFParams,
     affinity_graph,
-    alpha_for_level,
-    background_score,
     dense_crf,
     random_walk,
     random_walks,
@@ -75,9 +73,15 @@ class Refinement(ABC):
     """
 
     needs_affinity = False
+    looks_ahead = False
+    """Whether `look_ahead` is to be called before the first image."""
 
     def __init__(self, enabled: bool = True) -> None:
         self.enabled = enabled
+
+    def look_ahead(self, maps: Sequence[ScoreMaps]) -> None:
+        """See maps of the data set, as the chain gets them, before it refines any."""
+        raise NotImplementedError(f"{type(self).__name__} looks ahead, so it must write look_ahead")
 
     @abstractmethod
     def __call__(self, scores: ScoreMaps, image: ImageView) -> ScoreMaps:
@@ -88,37 +92,6 @@ class Refinement(ABC):
     ) -> list[ScoreMaps]:
         """Better maps of some images: one by one on threads, unless a link has a better way on a GPU."""
         return map_threads(lambda pair: self(*pair), list(zip(scores, images, strict=True)), threads)
-
-
-class Background(Refinement):
-    """Add a background map (1 - max_c cam_c) ** alpha (Ahn and Kwak, CVPR 2018, equation 2).
-
-    Maps that already have a background are left as they are.
-
-    Args:
-        alpha: the exponent; a larger one makes background scarcer.
-        level: in place of alpha: the CAM score at which background and class tie. It carries over
-            between backbones, whose maps are flatter or sharper.
-        enabled: see `Refinement`.
-    """
-
-    def __init__(self, alpha: float | None = None, level: float | None = None, enabled: bool = True) -> None:
-        super().__init__(enabled)
-        if (alpha is None) == (level is None):
-            raise UserError(f"a background needs either alpha or level, got alpha {alpha} and level {level}")
-        if level is not None and not 0 < level < 1:
-            raise UserError(f"a background level must lie between 0 and 1, got {level}")
-        if alpha is not None and not alpha > 0:
-            raise UserError(f"a background alpha must be above 0, got {alpha}")
-        self.alpha: float = alpha_for_level(level) if alpha is None else alpha  # type: ignore[arg-type]
-
-    def __call__(self, scores: ScoreMaps, image: ImageView) -> ScoreMaps:
-        """The maps with a background map in front, unless they have one."""
-        if 0 in scores.classes:
-            return scores
-        maps = torch.from_numpy(scores.maps)
-        background = background_score(maps, self.alpha)
-        return replace(scores, maps=torch.cat([background[None], maps]).numpy(), classes=[0, *scores.classes])
 
 
 class RandomWalk(Refinement):
@@ -212,6 +185,15 @@ class DenseCRF(Refinement):
         if self.unary == "labels":
             unary = unary_from_labels(_winners(unary), len(unary), self.probability)
         return replace(scores, maps=dense_crf(image.pixels, unary, self.params, self.engine))
+
+
+def look_ahead(chain: Iterable[Refinement], maps: Callable[[], Sequence[ScoreMaps]]) -> None:
+    """Show the data set's maps to the links that want to see them first; they are read only for these."""
+    waiting = [link for link in chain if link.enabled and link.looks_ahead]
+    if waiting:
+        examples = maps()
+        for link in waiting:
+            link.look_ahead(examples)
 
 
 def refine(scores: ScoreMaps, image: ImageView, chain: Iterable[Refinement]) -> ScoreMaps:

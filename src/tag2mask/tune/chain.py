@@ -10,14 +10,19 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tag2mask.core import UserError
+from tag2mask.core import ScoreMaps, UserError
 from tag2mask.core.plugins import is_trusted
-from tag2mask.modules.refinements import CRF_SETS, Refinement
+from tag2mask.modules.background import highest_scores
+from tag2mask.modules.refinements import CRF_SETS, Refinement, look_ahead
 from tag2mask.report.runs import Run, Step, read_config, read_runs
 
 _GENERATOR = "PseudoLabelGenerator"
-_LEVELS = (0.16, 0.22, 0.28, 0.34, 0.40, 0.48)
+_LEVELS = (0.16, 0.22, 0.28, 0.34, 0.40, 0.48, 0.56, 0.64, 0.72, 0.80, 0.88)
 """CAM scores from which on an object may begin: from generous labels to scarce ones."""
+_AT_ONCE = 6
+"""Levels that are tried."""
+_MOST_FOREGROUND = 0.6
+"""Share of the pixels above the first of them, unless they are the highest: larger labels raise an alarm."""
 _FACTORS = (0.5, 2.0)
 """Of the walk's present beta."""
 
@@ -37,13 +42,18 @@ class Trial:
     name: str
     links: Links
 
-    def refinements(self) -> list[Refinement]:
-        """The links, first one first.
+    def refinements(self, maps: Sequence[ScoreMaps]) -> list[Refinement]:
+        """The links, first one first, ready for the images of the data set.
+
+        Args:
+            maps: of images of the data set, for the links that want to see them.
 
         Raises:
             UserError: a class is of no registered package, or does not take its settings.
         """
-        return [_build(link) for links in self.links.values() for link in links]
+        links = [_build(link) for links in self.links.values() for link in links]
+        look_ahead(links, lambda: maps)
+        return links
 
     def settings(self) -> dict[str, dict[str, Any]]:
         """What to set in each step, as ``tag2mask run --settings`` takes it."""
@@ -114,16 +124,31 @@ def _input(run: Run, step: Step) -> Step:
     return found
 
 
-def level_trials(before: Trial) -> list[Trial]:
-    """Other background levels."""
+def level_trials(before: Trial, maps: Sequence[ScoreMaps]) -> list[Trial]:
+    """Other background levels, as many for all maps: flat ones need high levels.
+
+    Args:
+        before: what they replace the level of.
+        maps: of images of the data set.
+    """
+    scores = highest_scores(maps)
+    too_low = sum((scores > level).sum() > _MOST_FOREGROUND * scores.size for level in _LEVELS)
+    first = min(too_low, len(_LEVELS) - _AT_ONCE)
+    levels = _LEVELS[first : first + _AT_ONCE] if _has(before, "Background") else ()
     return [
-        changed(before, f"level {level:.2f}", "Background", {"alpha": None, "level": level})
-        for level in _LEVELS if _has(before, "Background") and level != present_level(before)
-    ]  # fmt: skip
+        changed(before, f"level {level:.2f}", "Background", fixed_level(level))
+        for level in levels
+        if level != present_level(before)
+    ]
 
 
-def beta_trials(before: Trial) -> list[Trial]:
-    """Other powers of the affinities."""
+def fixed_level(level: float | None = None, alpha: float | None = None) -> dict[str, float | None]:
+    """Arguments of a `Background` that keeps a level, or an alpha, whatever the maps are."""
+    return {"alpha": alpha, "level": level, "most_foreground": None}
+
+
+def beta_trials(before: Trial, maps: Sequence[ScoreMaps]) -> list[Trial]:
+    """Other powers of the affinities; the maps do not matter."""
     betas = [float(link["init_args"].get("beta", 8.0)) for link in _links(before, "RandomWalk")]
     return [
         changed(before, f"beta {beta:g}", "RandomWalk", {"beta": beta})
@@ -131,8 +156,8 @@ def beta_trials(before: Trial) -> list[Trial]:
     ]
 
 
-def crf_trials(before: Trial) -> list[Trial]:
-    """Other parameter sets of the CRF, and none."""
+def crf_trials(before: Trial, maps: Sequence[ScoreMaps]) -> list[Trial]:
+    """Other parameter sets of the CRF, and none; the maps do not matter."""
     present = [link["init_args"].get("params", "cam") for link in _links(before, "DenseCRF")]
     sets = [name for name in CRF_SETS if present and name not in present]
     none = [changed(before, "no CRF", "DenseCRF", {"enabled": False})] if present else []
@@ -175,11 +200,6 @@ def until(trial: Trial, kind: str) -> Trial | None:
             break
         del kept[step]
     return Trial(trial.name, kept) if found else None
-
-
-def spread(ids: Sequence[str], count: int) -> list[str]:
-    """Some ids, spread evenly over a list; all of them where there are no more."""
-    return list(dict.fromkeys(ids[(2 * k + 1) * len(ids) // (2 * count)] for k in range(count)))
 
 
 def _has(trial: Trial, kind: str) -> bool:

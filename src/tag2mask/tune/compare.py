@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from tag2mask.artifacts import load_maps
-from tag2mask.core import ScoreMaps, UserError
+from tag2mask.artifacts import example_maps, load_maps
+from tag2mask.core import ScoreMaps, UserError, spread
 from tag2mask.data import ImageSet
 from tag2mask.modules import AffinityNet, Classifier, DenseCRF
 from tag2mask.modules.loading import load_network
 from tag2mask.modules.refinements import ImageView, Refinement, label_map, refine
 from tag2mask.ops import multi_scale_cam, normalise_cams
-from tag2mask.tune.chain import Chain, Trial, beta_trials, crf_trials, level_trials, spread
+from tag2mask.tune.chain import Chain, Trial, beta_trials, crf_trials, level_trials
 from tag2mask.tune.signals import Labels, agreement, edge_contrast, evidence, foreground
 
 DECIDING = ("classifier", "edges")
@@ -96,7 +96,7 @@ def tune(chain: Chain, images: int, seen: Seen = lambda *_: None) -> Comparison:
     found.add(chain.trial(), bench.judge(chain.trial(), seen))
     for stage in STAGES:
         places = [found.chosen]
-        for trial in stage(found.trials[found.chosen]):
+        for trial in stage(found.trials[found.chosen], bench.examples):
             places.append(found.add(trial, bench.judge(trial, seen)))
         found.stages.append(places)
         found.chosen = places[int(np.argmax(found.scores(places)))]
@@ -121,11 +121,11 @@ class _Bench:
         self.classifier = load_network(chain.maps.folder, Classifier)
         folder = chain.labels.folder.parent / chain.affinity
         self.affinity = load_network(folder, AffinityNet) if chain.affinity else None
-        self.crf = next(
-            (link for link in chain.trial().refinements() if isinstance(link, DenseCRF)), DenseCRF()
-        )
         self.dataset = ImageSet.from_description(chain.maps.manifest.data)
         self.out = chain.maps.folder / "out"
+        self.examples = example_maps(self.out, chain.maps.manifest.image_ids, self.dataset.classes)
+        present = chain.trial().refinements(self.examples)
+        self.crf = next((link for link in present if isinstance(link, DenseCRF)), DenseCRF())
         tagged = [i for i in chain.maps.manifest.image_ids if self.dataset.tag_names(i)]
         if not tagged:
             raise UserError(f"no image of {chain.maps.folder} is tagged: there is nothing to choose by")
@@ -150,7 +150,7 @@ class _Bench:
 
     def judge(self, trial: Trial, seen: Seen) -> dict[str, float]:
         """The mean of each signal over the images."""
-        links = [link for link in trial.refinements() if link.enabled]
+        links = [link for link in trial.refinements(self.examples) if link.enabled]
         rows = []
         for view in tqdm(self.views, trial.name, disable=None):
             labels, signals = self._signals(view, links)

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tag2mask.artifacts import load_maps
-from tag2mask.core import UserError
+from tag2mask.artifacts import example_maps, load_maps
+from tag2mask.core import UserError, spread
 from tag2mask.core.tables import Table, percent
 from tag2mask.data import ImageSet
 from tag2mask.data.samples import to_chw
@@ -21,7 +21,7 @@ from tag2mask.metrics import Confusion
 from tag2mask.modules import AffinityNet
 from tag2mask.modules.loading import load_network
 from tag2mask.modules.refinements import ImageView, label_map, refine
-from tag2mask.tune.chain import Chain, Trial, changed, spread, until
+from tag2mask.tune.chain import Chain, Trial, changed, fixed_level, until
 
 WALK = "RandomWalk"
 
@@ -82,9 +82,8 @@ def walk_trials(
     base = until(chain.trial(), WALK)
     if base is None:
         raise UserError(f"the labels of {chain.labels.folder} were made without a random walk")
-    backgrounds: list[tuple[str, dict[str, Any]]] = []
-    backgrounds += [(f"alpha {a:g}", {"alpha": a, "level": None}) for a in alphas]
-    backgrounds += [(f"level {v:g}", {"alpha": None, "level": v}) for v in levels]
+    backgrounds = [(f"alpha {a:g}", fixed_level(alpha=a)) for a in alphas]
+    backgrounds += [(f"level {v:g}", fixed_level(v)) for v in levels]
     powers: Sequence[float | None] = betas or (None,)
     lengths: Sequence[int | None] = steps or (None,)
     walks = [_walk(b, t) for b, t in product(powers, lengths)] if betas or steps else []
@@ -133,7 +132,8 @@ class _Walks:
     def __init__(self, chain: Chain, trials: Sequence[Trial], dataset: ImageSet) -> None:
         self.dataset = dataset
         self.out = chain.maps.folder / "out"
-        self.links = [trial.refinements() for trial in trials]
+        examples = example_maps(self.out, chain.maps.manifest.image_ids, dataset.classes)
+        self.links = [trial.refinements(examples) for trial in trials]
         self.affinity = load_network(chain.labels.folder.parent / chain.affinity, AffinityNet)
         self._lock = threading.Lock()
 
