@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
@@ -192,6 +192,52 @@ def test_inputs_that_cannot_be(
     monkeypatch.setattr("sys.stdin", io.StringIO(listed))
     assert predict(word) == 2
     assert said in capsys.readouterr().err and not Path("out").exists()
+
+
+def test_all_unreadable_images_are_named_at_once(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (images / "broken.jpg").write_bytes(b"not a picture")
+    Image.fromarray(np.zeros((4, 5), np.uint16)).save(images / "deep" / "x_ray.png")
+    assert predict("images") == 2
+    error = capsys.readouterr().err
+    for text in ("2 things are wrong", "broken.jpg cannot be read", "x_ray.png has 16-bit"):
+        assert text in error
+    assert error.splitlines()[-1] == "mend them, or leave them out of the folder or list"
+    assert not Path("out").exists()
+
+
+def test_every_result_has_the_size_of_the_photo_as_viewers_show_it(images: Path) -> None:
+    rng = np.random.default_rng(0)
+    scene = Image.fromarray(rng.integers(0, 256, (6, 9, 3), dtype=np.uint8)).resize((60, 40))
+    turned = Image.Exif()
+    turned[0x0112] = 8
+    scene.save(images / "turned.jpg", exif=turned)
+    for name, mode in (("ink.jpg", "CMYK"), ("clear.png", "RGBA"), ("few.gif", "P"), ("gray.avif", "L")):
+        scene.convert(mode).save(images / name)
+    for name, box in (("dot.png", (0, 0, 1, 1)), ("row.png", (0, 0, 60, 1)), ("column.png", (0, 0, 1, 40))):
+        scene.crop(box).save(images / name)
+    scene.resize((900, 30)).save(images / "panorama.webp")
+    also = ("--overlay", "--scores", "--areas", "--labelme", "--coco", "polygons", "rle")
+    assert predict("images", *also) == 0
+    coco = [json.loads(Path(f"out/coco_{form}.json").read_text())["images"] for form in ("polygons", "rle")]
+    areas = list(csv.DictReader(io.StringIO(Path("out/areas.csv").read_text())))
+    found = [path for path in images.rglob("*") if path.is_file()]
+    assert len(found) == 11
+    for image in found:
+        name = image.relative_to(images).with_suffix("")
+        with Image.open(image) as opened:
+            width, height = ImageOps.exif_transpose(opened).size
+        assert load_labels(f"out/{name}.png").shape == (height, width)
+        with np.load(f"out/scores/{name}.npz") as file:
+            assert file["scores"].shape[1:] == (height, width)
+        with Image.open(f"out/overlay/{name}.jpg") as overlay:
+            assert overlay.width >= width and overlay.height >= height + 20
+        drawn = json.loads(Path(f"out/labelme/{name}.json").read_text())
+        assert (drawn["imageHeight"], drawn["imageWidth"]) == (height, width)
+        file_name = image.relative_to(images).as_posix()
+        for entries in coco:
+            (entry,) = [entry for entry in entries if entry["file_name"] == file_name]
+            assert (entry["height"], entry["width"]) == (height, width)
+        assert sum(int(row["pixels"]) for row in areas if row["image"] == file_name) == height * width
 
 
 @pytest.mark.parametrize("name", ["areas.csv", "coco_rle.json", "overlay/a.jpg", "labelme/a.json"])

@@ -23,9 +23,11 @@ from tag2mask.cli import main
 from tag2mask.core import ClassList, UserError
 from tag2mask.export import formats
 from tag2mask.export.check import CHECKED_SIZES, compare
-from tag2mask.export.network import WholeNetwork
+from tag2mask.export.network import WholeNetwork, trace
 from tag2mask.heads import HeadSpec
 from tag2mask.modules import InferenceSpec, SegmentationModel, load_checkpoint
+from tag2mask.recipes.rrm import JointModel
+from tag2mask.recipes.self_guided import SelfGuidedModel
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ClassList.voc(["cat", "dog"])
@@ -104,6 +106,27 @@ def test_onnx_of_a_size_that_was_not_checked(exported: tuple[Path, str]) -> None
         assert (labels[0] == segment(image)).mean() >= 0.999 and labels.dtype == np.uint8
 
 
+def test_an_architecture_of_smp_follows_the_size_of_the_image() -> None:
+    """It pads images to a multiple of 32."""
+    model = SegmentationModel(2, BackboneSpec("resnet18", "none"), head=HeadSpec("smp:unet")).eval()
+    network = trace(model).module()
+    for size in ((33, 600), (97, 33)):
+        image = torch.from_numpy(picture(*size).transpose(2, 0, 1).copy())
+        with torch.no_grad():
+            found, expected = network(image[None]), WholeNetwork(model)(image[None])
+        assert torch.allclose(found[0], expected[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [JointModel, SelfGuidedModel])
+def test_networks_of_recipes_are_exported_like_others(kind: type[SegmentationModel], tmp_path: Path) -> None:
+    """What they have beside the network for training stays in the weights only."""
+    model = kind(2, BackboneSpec("test_resnet", "none", 16), head=HeadSpec("deeplabv2")).eval()
+    model.classes = CLASSES
+    formats.save_weights(model, tmp_path / "model.safetensors", {})
+    found = compare(model, formats.run_weights(tmp_path / "model.safetensors"), "model.safetensors")
+    assert [agreement.equal for agreement in found] == [1, 1, 1]
+
+
 def test_torch_program_carries_the_facts(exported: tuple[Path, str]) -> None:
     texts = {"tag2mask": ""}
     torch.export.load(exported[0] / "export" / "model.pt2", extra_files=texts)
@@ -161,6 +184,20 @@ def test_what_cannot_be_exported(
 ) -> None:
     assert main(["export", str(exported[0]), "--step", "segmentatio"]) == 2
     assert "did you mean segmentation" in capsys.readouterr().err
+    for step, kind in (("cam", "maps"), ("unary_1", "segmentation")):
+        (tmp_path / "ial" / step).mkdir(parents=True)
+        made = Manifest(
+            step=step, kind=kind, recipe="ial", classes=CLASSES.to_dict(), checkpoint="checkpoints/last.ckpt"
+        )
+        write_manifest(tmp_path / "ial" / step, made)
+    assert main(["export", str(tmp_path / "ial"), "--step", "cam"]) == 2
+    assert "trained no segmentation network (it leaves maps): give the run folder" in capsys.readouterr().err
+    assert main(["export", str(tmp_path / "ial")]) == 2
+    error = capsys.readouterr().err
+    assert "run stage 3 first, or give the network of an earlier step by its folder" in error
+    assert error.rstrip().endswith(str(tmp_path / "ial" / "unary_1"))
+    assert main(["export", str(tmp_path / "ial"), "--step", "unary_1"]) == 2
+    assert "is not complete" in capsys.readouterr().err
     alone = shutil.copy(exported[0] / "segmentation/checkpoints/last.ckpt", tmp_path / "a.ckpt")
     assert main(["export", str(alone), "--format", "safetensors"]) == 2
     assert "--out" in capsys.readouterr().err
@@ -179,7 +216,9 @@ def test_a_network_that_torch_cannot_trace_is_one_message(
     run = make_run(tmp_path / "run")
     assert main(["export", str(run), "--format", "torch"]) == 2
     said = "model.pt2 cannot be made of this network (AssertionError: Guard failed: image.size()): leave"
-    assert said in capsys.readouterr().err and not list((run / "export").iterdir())
+    error = capsys.readouterr().err
+    assert said in error and "--format onnx safetensors; safetensors takes every network" in error
+    assert not list((run / "export").iterdir())
 
 
 def test_without_the_extra(

@@ -102,7 +102,7 @@ def test_every_import_is_a_declared_dependency(pyproject: dict[str, Any]) -> Non
     declared |= {
         "pydensecrf2",
         "tag2mask",
-        *(canonicalize_name(Requirement(r).name) for name in ("export", "figures") for r in extras[name]),
+        *(canonicalize_name(Requirement(r).name) for e in ("export", "figures", "heic") for r in extras[e]),
     }
     distributions = packages_distributions()
     missing = set()

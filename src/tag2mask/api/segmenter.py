@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
 
-from tag2mask.artifacts import VARIANTS, checkpoint_path, read_manifest
+from tag2mask.artifacts import VARIANTS, Manifest, checkpoint_path, read_manifest
 from tag2mask.artifacts.names import SINGLE_SCALE
 from tag2mask.core import ClassList, UserError, unknown_name
 from tag2mask.data.images import AnyImage, to_rgb
@@ -150,13 +150,34 @@ def checkpoint_file(given: Path) -> Path:
         return given
     if not given.is_dir():
         raise UserError(f"no checkpoint at {given}: give a run folder, its segmentation step or a .ckpt file")
-    for folder in (given, given / "segmentation", *sorted(p for p in given.iterdir() if p.is_dir())):
+    for folder in (given, given / "segmentation"):
         manifest = read_manifest(folder)
-        if manifest is not None and manifest.kind == "segmentation" and manifest.checkpoint:
+        if _is_network(manifest):
             if not manifest.commands.get("fit") or not manifest.commands["fit"].complete:
                 raise UserError(f"the training in {folder} is not complete: run stage 3 again, it goes on")
             return checkpoint_path(folder, manifest)
-    raise UserError(f"{given} holds no segmentation model: run stage 3 first")
+    raise _no_network(given)
+
+
+def _is_network(manifest: Manifest | None) -> TypeGuard[Manifest]:
+    return manifest is not None and manifest.kind == "segmentation" and bool(manifest.checkpoint)
+
+
+def _no_network(given: Path) -> UserError:
+    """Why a folder gives no network; those of earlier steps are never taken for that of the run."""
+    step = read_manifest(given)
+    if step is not None:
+        return UserError(
+            f"the step in {given} trained no segmentation network (it leaves {step.kind}): give the run "
+            "folder, or the folder of a step that trains one"
+        )
+    earlier = [folder for folder in sorted(given.iterdir()) if _is_network(read_manifest(folder))]
+    if earlier:
+        return UserError(
+            f"{given} has no trained step segmentation yet: run stage 3 first, or give the network of an "
+            f"earlier step by its folder: {', '.join(map(str, earlier))}"
+        )
+    return UserError(f"{given} holds no segmentation model: run stage 3 first")
 
 
 def _labels(values: Tensor, image: npt.NDArray[np.uint8]) -> LABELS:

@@ -244,16 +244,16 @@ def _data_set_class(path: str, own: bool) -> type[ImageSet]:
     return cls
 
 
-def problems_error(problems: Sequence[str]) -> UserError:
-    """One error for all that is wrong with a data set: the first few, and how many there are."""
+def problems_error(
+    problems: Sequence[str],
+    way_out: str = "mend them, or leave the images out: tag2mask data check --skip-bad",
+) -> UserError:
+    """One error for all that is wrong with some images: the first few, how many there are, and what to do."""
     if len(problems) == 1:
         return UserError(problems[0])
     lines = _said_once(problems[:_SHOWN])
     more = [f"... and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
-    return UserError(
-        "\n  ".join([f"{len(problems)} things are wrong:", *lines, *more])
-        + "\nmend them, or leave the images out: tag2mask data check --skip-bad"
-    )
+    return UserError("\n  ".join([f"{len(problems)} things are wrong:", *lines, *more]) + f"\n{way_out}")
 
 
 def _said_once(problems: Sequence[str]) -> list[str]:

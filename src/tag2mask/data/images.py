@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -19,21 +20,28 @@ if TYPE_CHECKING:
 AnyImage: TypeAlias = "str | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor"
 """What `to_rgb` takes."""
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+_HEIC_SUFFIXES = (".heic", ".heif")
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".avif", ".tif", ".tiff", *_HEIC_SUFFIXES
+)  # fmt: skip
 """File name endings that are taken for images."""
 
 _ORIENTATION = 0x0112
+_ORIENTATION_PLACES = {"exif", "xmp", "XML:com.adobe.xmp"}
+"""Where Pillow notes what may hold the orientation; asking for it decodes a PNG that has none of them."""
 _LAST_BYTES = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 
 
 def read_rgb(path: Path) -> npt.NDArray[np.uint8]:
     """Decode an image of any mode to RGB uint8 (H, W, 3), upright by its EXIF orientation.
 
+    Of animations and files of several pages it is the first picture.
+
     Raises:
         UserError: the file is missing, cannot be decoded, or has more than 8 bits for a value.
     """
     try:
-        with Image.open(path) as image:
+        with _open(path) as image:
             return _upright(image, path)
     except PICTURE_DAMAGE as error:
         raise _unreadable(path, error) from None
@@ -101,15 +109,40 @@ def check_mask(path: Path) -> tuple[int, int]:
 def _read_header(path: Path) -> tuple[tuple[int, int], str]:
     """(H, W) after the EXIF orientation, and Pillow's mode."""
     try:
-        with Image.open(path) as image:
+        with _open(path) as image:
             mode = image.mode
             width, height = image.size
             if not _ends_well(path, image.format):
                 image.load()
-            turned = "exif" in image.info and image.getexif().get(_ORIENTATION, 1) >= 5
+            told = image.info.keys() & _ORIENTATION_PLACES
+            turned = bool(told) and image.getexif().get(_ORIENTATION, 1) >= 5
     except PICTURE_DAMAGE as error:
         raise _unreadable(path, error) from None
     return ((width, height) if turned else (height, width)), mode
+
+
+def _open(path: Path) -> Image.Image:
+    """Pillow's picture of a file.
+
+    Raises:
+        UserError: it is a HEIC photo, and the package that reads them is not installed.
+    """
+    if path.suffix.lower() in _HEIC_SUFFIXES and path.is_file() and not _reads_heic():
+        raise UserError(
+            f"{path} is a HEIC photo: pip install 'tag2mask[heic]', which reads them, or save it as JPEG"
+        )
+    return Image.open(path)
+
+
+@cache
+def _reads_heic() -> bool:
+    """Teach Pillow to read HEIC, where the package for it is installed."""
+    try:
+        from pi_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
 
 
 def _upright(image: Image.Image, name: Path | str) -> npt.NDArray[np.uint8]:

@@ -103,7 +103,7 @@ def _write(model: SegmentationModel, formats: list[str], folder: Path, known: Ma
     for name in formats:
         file = FORMATS[name][0]
         print(f"writing {file} ...", flush=True)
-        with _exporting(file):
+        with _exporting(file, [other for other in FORMATS if other != name]):
             save[name](folder / file)
             agreements = compare(model, writers.RUNNERS[name](folder / file), file)
         for found in agreements:
@@ -114,7 +114,7 @@ def _write(model: SegmentationModel, formats: list[str], folder: Path, known: Ma
 
 
 @contextlib.contextmanager
-def _exporting(file: str) -> Iterator[None]:
+def _exporting(file: str, others: list[str]) -> Iterator[None]:
     """Turn what torch cannot trace into one message: its exporters raise errors of many kinds."""
     try:
         yield
@@ -124,7 +124,7 @@ def _exporting(file: str) -> Iterator[None]:
         why = str(error).strip().split("\n")[0][:200]
         raise UserError(
             f"{file} cannot be made of this network ({type(error).__name__}: {why}): leave this format out "
-            "with --format; safetensors takes every network"
+            f"with --format {' '.join(others)}; safetensors takes every network"
         ) from error
 
 

@@ -54,9 +54,13 @@ def trace(model: SegmentationModel) -> ExportedProgram:
     example = torch.zeros(1, 3, 96, 128, dtype=torch.uint8)
     side = Dim.DYNAMIC(min=SIDES[0], max=SIDES[1])
     with torch.no_grad(), _padding_in_integers():
-        return torch.export.export(
+        program = torch.export.export(
             network, (example,), dynamic_shapes={"image": {2: side, 3: side}}, strict=False
         )
+    # Torch notes what it found true of the example, such as maps of more than one row, though the result does
+    # not depend on it: a saved program would refuse small and narrow images for it.
+    program._guards_code = []
+    return program
 
 
 @contextlib.contextmanager

@@ -81,8 +81,7 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from tag2mask.api.segmenter import checkpoint_file, load
-    from tag2mask.data.images import read_size
-    from tag2mask.predict.inputs import find_jobs
+    from tag2mask.predict.inputs import find_jobs, require_readable
     from tag2mask.predict.results import Wanted, Writer
 
     keep_freed_memory()
@@ -92,8 +91,7 @@ def run(args: argparse.Namespace) -> int:
     jobs = find_jobs(args.images, args.out)
     folder = PredictionFolder(args.out, {job.name: job.image for job in jobs})
     folder.spare()
-    for job in jobs:
-        read_size(job.image)
+    require_readable(jobs)
     variant = MULTI_SCALE_CRF if args.crf else MULTI_SCALE if args.multi_scale else SINGLE_SCALE
     checkpoint = checkpoint_file(args.checkpoint)
     segment = load(checkpoint, device=args.device, variant=variant, max_side=args.max_side)

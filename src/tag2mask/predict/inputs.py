@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tag2mask.core import UserError
-from tag2mask.data.images import IMAGE_SUFFIXES
+from tag2mask.core import UserError, map_threads
+from tag2mask.data.image_set import problems_error
+from tag2mask.data.images import IMAGE_SUFFIXES, check_image
 
 STDIN = "-"
 """Stands for a list on standard input, one path on each line."""
@@ -58,6 +59,26 @@ def find_jobs(given: Sequence[str], out: Path) -> list[Job]:
             owner[name] = image
             jobs.append(Job(image, name))
     return jobs
+
+
+def require_readable(jobs: Sequence[Job]) -> None:
+    """Look at the header and the end of every image.
+
+    Raises:
+        UserError: what is wrong with all those that cannot be read.
+    """
+
+    def problem(job: Job) -> str:
+        try:
+            check_image(job.image)
+        except UserError as error:
+            return str(error)
+        return ""
+
+    # Threads, as opening files on network disks takes its time.
+    problems = [text for text in map_threads(problem, jobs, threads=8) if text]
+    if problems:
+        raise problems_error(problems, "mend them, or leave them out of the folder or list")
 
 
 def _found(word: str, out: Path) -> Iterator[tuple[Path, Path]]:
