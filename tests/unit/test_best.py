@@ -13,11 +13,11 @@ import torch
 
 from tag2mask.artifacts import Manifest, save_labels, write_manifest
 from tag2mask.artifacts.step_folder import StepFolder
-from tag2mask.core import ScoreMaps, UserError
+from tag2mask.core import ClassList, ScoreMaps, UserError
 from tag2mask.data import Shapes
 from tag2mask.data.transforms import AugmentSpec
 from tag2mask.pipeline import Choice, load_recipe, resolve
-from tag2mask.recipes.best import CrossFittedMaps, OtherFolds, fold_of, maps
+from tag2mask.recipes.best import AgreedLabelGenerator, CrossFittedMaps, OtherFolds, fold_of, maps
 from tests.step_files import LIBRARY
 
 IN_0, IN_1 = "img3", "img0"
@@ -91,7 +91,7 @@ def mixed(monkeypatch: pytest.MonkeyPatch) -> Any:
 
     def mix(image_id: str, before: ScoreMaps, **options: Any) -> ScoreMaps:
         folders = {str(fold): StepFolder(f"without_{fold}") for fold in range(2)}
-        module = CrossFittedMaps(**{"teachers": folders, "grid": 4, "background": 1.0, **options})
+        module = CrossFittedMaps(**{"teachers": folders, "grid": 4, **options})
         sample: Any = {"id": image_id, "image": torch.zeros(3, 18, 24, dtype=torch.uint8), "maps": before}
         return module.predict_image(sample)
 
@@ -121,23 +121,11 @@ def test_teacher_and_maps_are_averaged_as_shares(mixed: Any) -> None:
         np.testing.assert_allclose(found.maps[0], expected, atol=1e-6)
 
 
-def test_background_counts_less_where_the_tags_are_known(mixed: Any) -> None:
-    """The means are 0.8125 and 0.1875; half of the first is 0.40625 of 0.59375."""
-    found = mixed(IN_1, walked(IN_1), background=0.5)
-    np.testing.assert_allclose(found.maps[0], 0.40625 / 0.59375, atol=1e-6)
-    np.testing.assert_allclose(found.maps.sum(0), 1, atol=1e-6)
-    swapped = mixed(IN_1, walked(IN_1, (1, 0)), background=0.5)  # wherever background stands
-    np.testing.assert_allclose(swapped.maps.sum(0), 1, atol=1e-6)
-    assert swapped.maps[1].max() < mixed(IN_1, walked(IN_1, (1, 0))).maps[1].min()
-
-
 def test_wrong_values_are_refused(mixed: Any) -> None:
     with pytest.raises(UserError, match="no background"):
         mixed(IN_0, walked(IN_0, (1, 2)))
     with pytest.raises(UserError, match="weight"):
         mixed(IN_0, walked(IN_0), weight=1.5)
-    with pytest.raises(UserError, match="background must be a factor above 0, got 0"):
-        mixed(IN_0, walked(IN_0), background=0)
     with pytest.raises(UserError, match=r"teachers must be those of folds 0, 1.*got \['0', '2'\]"):
         mixed(IN_0, walked(IN_0), teachers={"0": StepFolder("without_0"), "2": StepFolder("without_1")})
 
@@ -146,13 +134,37 @@ def test_the_page_chains_rounds() -> None:
     recipe = load_recipe(LIBRARY, "best", rounds=2)
     read = {step.name: step.inputs for step in recipe.steps}
     labels, fold = "data.init_args.labels_dir", "data.init_args.fold"
-    assert {read[f"teacher_{k}_1"][labels] for k in range(2)} == {"pseudo_label"}
-    assert {read[f"teacher_{k}_2"][labels] for k in range(2)} == {"labels_1"}
+    assert {read[f"teacher_{k}_1"][labels] for k in range(4)} == {"pseudo_label"}
+    assert {read[f"teacher_{k}_2"][labels] for k in range(4)} == {"labels_1"}
     assert read["teacher_maps_2"] == {
         "data.init_args.maps_dir": "walk",
-        **{f"model.init_args.teachers.{k}": f"teacher_{k}_2" for k in range(2)},
+        **{f"model.init_args.teachers.{k}": f"teacher_{k}_2" for k in range(4)},
     }
-    assert read["labels_2"] == {"data.init_args.maps_dir": "teacher_maps_2"}
+    assert read["labels_2"] == {
+        "data.init_args.maps_dir": "teacher_maps_2", "model.init_args.agree_with": "pseudo_label",
+    }  # fmt: skip
     assert read["segmentation"][labels] == "labels_2"
-    for k in range(2):
+    for k in range(4):
         assert resolve(LIBRARY, recipe.step(f"teacher_{k}_1"), Choice("small"))[fold].value == k
+
+
+def test_labels_stay_where_the_earlier_step_says_the_same_or_nothing(tmp_path: Path) -> None:
+    """The maps say class 1 left and background right; ids 0, 8, 15 are background, class 1 and class 2."""
+    classes = ClassList(("cat", "person"), (8, 15))
+    earlier = np.array([[8, 15, 255, 0, 8, 255]], np.uint8)
+    save_labels(tmp_path / "out" / "a.png", earlier)
+    made = Manifest(step="labels", kind="labels", recipe="psa", classes=classes.to_dict())
+    made.image_ids, made.complete = ["a"], True
+    write_manifest(tmp_path, made)
+    foreground = np.array([[0.9, 0.9, 0.9, 0.1, 0.1, 0.1]], np.float32)
+    scores = ScoreMaps("a", np.stack([1 - foreground, foreground]), [0, 1], (1, 6))
+    sample: Any = {"id": "a", "image": torch.zeros(3, 1, 6, dtype=torch.uint8), "maps": scores}
+    agreed = AgreedLabelGenerator(StepFolder(tmp_path)).predict_image(sample)
+    assert agreed.labels[""].tolist() == [[1, 255, 1, 0, 255, 0]]
+    assert AgreedLabelGenerator().predict_image(sample).labels[""].tolist() == [[1, 1, 1, 0, 0, 0]]
+    # of a very large image, which is worked on at half its size, the cells' middles count
+    save_labels(tmp_path / "out" / "a.png", earlier.repeat(2, 0).repeat(2, 1))
+    halved = AgreedLabelGenerator(StepFolder(tmp_path)).predict_image(sample)
+    assert halved.labels[""].tolist() == agreed.labels[""].tolist()
+    with pytest.raises(UserError, match="missing"):
+        AgreedLabelGenerator(StepFolder(tmp_path / "missing"))

@@ -25,8 +25,6 @@ class CrossFittedMaps(Predictor):
     Args:
         teachers: fold ("0", "1", ...) -> folder of the step that trained a network on all other folds.
         weight: share of the teacher in the mean, 0..1; 1 leaves the maps so far out.
-        background: factor of the background's share in the mean. The tags are known to be there, so
-            background is less likely than to networks that had to guess which classes an image shows.
         grid: image pixels per cell of the stored maps.
         seen: ask teachers about images that they trained on instead, to see what the folds bring.
     """
@@ -37,15 +35,12 @@ class CrossFittedMaps(Predictor):
         self,
         teachers: dict[str, StepFolder],
         weight: float = 0.5,
-        background: float = 0.5,
         grid: int = 8,
         seen: bool = False,
     ) -> None:
         super().__init__()
         if not 0 <= weight <= 1:
             raise UserError(f"weight must lie in 0..1, got {weight}")
-        if background <= 0:
-            raise UserError(f"background must be a factor above 0, got {background}")
         if grid < 1:
             raise UserError(f"grid must be at least 1 pixel, got {grid}")
         if len(teachers) < 2 or set(teachers) != {str(fold) for fold in range(len(teachers))}:
@@ -56,7 +51,6 @@ class CrossFittedMaps(Predictor):
             {fold: load_network(folder, SegmentationModel) for fold, folder in teachers.items()}
         )
         self.weight = weight
-        self.background = background
         self.grid = grid
         self.seen = seen
 
@@ -71,8 +65,7 @@ class CrossFittedMaps(Predictor):
         found = teacher.probabilities(image, teacher.test.scales, teacher.test.flip)[list(scores.classes)]
         after = F.adaptive_avg_pool2d(found.float().cpu(), cells)
         mixed = (1 - self.weight) * _shares(before) + self.weight * _shares(after)
-        mixed[list(scores.classes).index(0)] *= self.background
-        return replace(scores, maps=_shares(mixed).numpy())
+        return replace(scores, maps=mixed.numpy())
 
     def _teacher(self, image_id: str) -> SegmentationModel:
         count = len(self.teachers)
