@@ -141,7 +141,7 @@ def test_the_page_chains_rounds() -> None:
         **{f"model.init_args.teachers.{k}": f"teacher_{k}_2" for k in range(4)},
     }
     assert read["labels_2"] == {
-        "data.init_args.maps_dir": "teacher_maps_2", "model.init_args.agree_with": "pseudo_label",
+        "data.init_args.maps_dir": "teacher_maps_2", "model.init_args.labels_dir": "pseudo_label",
     }  # fmt: skip
     assert read["segmentation"][labels] == "labels_2"
     for k in range(4):

@@ -16,6 +16,8 @@ from tag2mask.pipeline.steps import NETWORK_FROM, Recipe, Section, Step
 SPLIT = "val"
 SUFFIX = f"_{SPLIT}"
 """Behind the name of a step, that of its copy."""
+_RESULTS = "_dir"
+"""At the end of an option whose folder holds something for each image."""
 _SETTINGS = ("predict_split", "split")
 """What data modules call the split that they predict."""
 
@@ -50,7 +52,7 @@ def _copy(library: Library, recipe: Recipe, step: Step, copied: dict[str, str]) 
     if name in {other.name for other in recipe.steps}:
         raise UserError(f"{recipe.label} has a step {name} of its own: leave --val-labels out")
     inputs = {
-        option: copied.get(source, source) if option.startswith("data.") else source
+        option: copied.get(source, source) if option.endswith(_RESULTS) else source
         for option, source in step.inputs.items()
     }
     network = {NETWORK_FROM: step.name} if step.trains else {}

@@ -21,15 +21,15 @@ class AgreedLabelGenerator(PseudoLabelGenerator):
     right than what either says. Where the earlier step knows nothing, the new label stays.
 
     Args:
-        agree_with: folder of the step with the other labels; null keeps all labels.
+        labels_dir: folder of the step with the other labels; null keeps all labels.
         **refinement: arguments of `PseudoLabelGenerator`.
     """
 
-    def __init__(self, agree_with: StepFolder | None = None, **refinement: Any) -> None:
+    def __init__(self, labels_dir: StepFolder | None = None, **refinement: Any) -> None:
         super().__init__(**refinement)
-        self.others = agree_with
-        if agree_with is not None:
-            self.classes = ClassList.from_dict(agree_with.require(("labels",)).classes)
+        self.others = labels_dir
+        if labels_dir is not None:
+            self.classes = ClassList.from_dict(labels_dir.require(("labels",)).classes)
 
     def predict_image(self, sample: ImageSample) -> Any:
         """Labels of an image, 255 where the two sources differ."""
