@@ -164,7 +164,7 @@ def module(**more: Any) -> JointModel:
     torch.manual_seed(0)
     rule = RegionMining(foreground_alpha=2, background_alpha=3, background_score=0.1, crf_score=0.3)
     branch = ClassificationSpec(cam_scales=[1.0, 0.5], dropout=0.0)
-    return JointModel(num_classes=2, mining=rule, classification=branch, **{**LIGHT, **more})
+    return JointModel(num_classes=2, mining=rule, **{**LIGHT, "classification": branch, **more})
 
 
 def batch() -> dict[str, Any]:
@@ -234,6 +234,15 @@ def test_two_phases_of_the_rate() -> None:
     assert schedule.get_last_lr() == [0, 0]
     with pytest.raises(ValueError, match="first must lie in"):
         two_phase_schedule(optimizer, 4, 4, 1e-3)
+
+
+@pytest.mark.parametrize(("rate", "times"), [("new", 10), ("pretrained", 1)])
+def test_the_class_head_learns_with_the_rate_of_its_layers(rate: Any, times: float) -> None:
+    net = module(classification=ClassificationSpec(rate=rate))
+    optimizer = net.optimization.build_optimizer(net.pretrained_parts(), net.new_parts())
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert rates[id(net.class_head.classifier.weight)] == pytest.approx(times * net.optimization.lr)
+    assert set(rates) == {id(p) for p in net.parameters() if p.requires_grad}
 
 
 def test_classification_alone_comes_first_and_leaves_no_parameter_without_a_gradient() -> None:

@@ -53,6 +53,8 @@ class ClassificationSpec:
     Attributes:
         cam_scales: sizes of the crop for the maps; 1 must be among them.
         dropout: before the branch's classifier.
+        rate: of the branch's classifier: that of new layers, as in the published code, or that of
+            pretrained ones, which it is one of where it starts from a trained classifier.
 
     Raises:
         UserError: a value lies outside its range.
@@ -60,6 +62,7 @@ class ClassificationSpec:
 
     cam_scales: Sequence[float] = (1.0, 0.5, 1.5, 2.0)
     dropout: float = 0.5
+    rate: Literal["new", "pretrained"] = "new"
 
     def __post_init__(self) -> None:
         if 1.0 not in self.cam_scales or any(scale <= 0 for scale in self.cam_scales):
@@ -109,6 +112,7 @@ class JointModel(SegmentationModel):
         self.mining = mining
         self.cam_scales = tuple(float(scale) for scale in classification.cam_scales)
         self.energy_weight = energy.weight
+        self._class_head_is_new = classification.rate == "new"
         channels = self.backbone.taps["out"].channels
         self.class_head = CAMHead(channels, num_classes, classification.dropout)
         self.class_loss = nn.MultiLabelSoftMarginLoss()
@@ -126,9 +130,15 @@ class JointModel(SegmentationModel):
         """The features of both branches."""
         return self.network.backbone
 
+    def pretrained_parts(self) -> list[nn.Module]:
+        """The backbone, and the class head if it learns with its rate."""
+        parts = super().pretrained_parts()
+        return parts if self._class_head_is_new else [*parts, self.class_head]
+
     def new_parts(self) -> list[nn.Module]:
-        """Both heads."""
-        return [*super().new_parts(), self.class_head]
+        """The segmentation head, and the class head if it learns with its rate."""
+        parts = super().new_parts()
+        return [*parts, self.class_head] if self._class_head_is_new else parts
 
     def settings(self) -> dict[str, float]:
         """The mined ratio."""
