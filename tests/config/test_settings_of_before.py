@@ -57,6 +57,7 @@ SINCE = {
     "trainer.min_steps": "The small budget has a least number of steps: few images are shown several times",
     "model.init_args.robustness": "psa's network of the small budget spares unlikely labels",
     "model.init_args.absent": "background is unknown where a tag has no pixel, in the small budget",
+    "model.init_args.classification.rate": "rrm's trained classifier has the rate of pretrained layers",
     "trainer.precision": "stage 3 of the small budget computes in bfloat16 where the hardware has it",
 }
 """Settings that came since then, each with its line of the changelog."""
@@ -69,6 +70,8 @@ LONGER = {
 """DeepLab of the small budget, chosen anew on held-out train images; the rate is that of light backbones."""
 BOUND = {"trainer.max_epochs": 12, "trainer.check_val_every_n_epoch": 12}
 """Its upper bound: true masks have no mistakes that a long training would learn."""
+JOINT = {"trainer.max_epochs": (3, 10), "trainer.check_val_every_n_epoch": (3, 10)}
+"""rrm's joint network in the small budget: its energy acts only after the cross-entropy is fitted."""
 OTHER_NETWORK = {
     "model.init_args.start": "weights",
     "model.init_args.head.channels": None,
@@ -199,6 +202,8 @@ def test_settings_are_the_same(label: str) -> None:
             then |= {**LONGER, **(BOUND if recipe.label == "psa:supervised" else {})}
         if budget != "full" and (recipe.label, name) == ("rrm:vgg16", "segmentation"):
             then |= OTHER_NETWORK
+        if budget == "small" and name == "joint":
+            then |= {k: longer for k, (short, longer) in JOINT.items() if then[k] == short}
         if budget == "small" and name != "localise" and then.get(TESTED_AT) == 384:
             then[TESTED_AT] = 352
         if budget == "small":
