@@ -171,7 +171,8 @@ def _no_network(given: Path) -> UserError:
             f"the step in {given} trained no segmentation network (it leaves {step.kind}): give the run "
             "folder, or the folder of a step that trains one"
         )
-    earlier = [folder for folder in sorted(given.iterdir()) if _is_network(read_manifest(folder))]
+    folders = sorted(path for path in given.iterdir() if path.is_dir())
+    earlier = [folder for folder in folders if _is_network(read_manifest(folder))]
     if earlier:
         return UserError(
             f"{given} has no trained step segmentation yet: run stage 3 first, or give the network of an "

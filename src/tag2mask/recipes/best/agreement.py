@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -11,30 +11,44 @@ import numpy.typing as npt
 from tag2mask.artifacts import load_labels, safe_join
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import IGNORE, ClassList, ImageSample, LabelsResult
-from tag2mask.modules import PseudoLabelGenerator
+from tag2mask.modules import Predictor, PseudoLabelGenerator
+from tag2mask.modules.refinements import Refinement
 
 
-class AgreedLabelGenerator(PseudoLabelGenerator):
-    """`PseudoLabelGenerator` whose labels become unknown where those of an earlier step name another class.
+class AgreedLabelGenerator(Predictor):
+    """Labels of refined maps that become unknown where those of an earlier step name another class.
 
     Two sources with mistakes of their own are rarely wrong in the same way: what both say is more often
     right than what either says. Where the earlier step knows nothing, the new label stays.
 
     Args:
         labels_dir: folder of the step with the other labels; null keeps all labels.
-        **refinement: arguments of `PseudoLabelGenerator`.
+        refinements: see `PseudoLabelGenerator`.
+        absent: see `PseudoLabelGenerator`.
+        threads: images at once; null takes one for each usable CPU.
     """
 
-    def __init__(self, labels_dir: StepFolder | None = None, **refinement: Any) -> None:
-        super().__init__(**refinement)
+    kind = "labels"
+
+    def __init__(
+        self,
+        labels_dir: StepFolder | None = None,
+        refinements: list[Refinement] | None = None,
+        absent: Literal["background", "unknown"] = "background",
+        threads: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.labels = PseudoLabelGenerator(refinements, absent=absent)
+        self.threads = threads
         self.others = labels_dir
         if labels_dir is not None:
             self.classes = ClassList.from_dict(labels_dir.require(("labels",)).classes)
 
-    def predict_image(self, sample: ImageSample) -> Any:
+    def predict_image(self, sample: ImageSample) -> LabelsResult:
         """Labels of an image, 255 where the two sources differ."""
-        result = super().predict_image(sample)
-        if self.others is None or not isinstance(result, LabelsResult):
+        result = self.labels.predict_image(sample)
+        assert isinstance(result, LabelsResult)
+        if self.others is None:
             return result
         labels = result.labels[""]
         other = self._other(self.others, sample["id"], labels.shape)
