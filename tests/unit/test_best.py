@@ -13,11 +13,11 @@ import torch
 
 from tag2mask.artifacts import Manifest, save_labels, write_manifest
 from tag2mask.artifacts.step_folder import StepFolder
-from tag2mask.core import ClassList, ScoreMaps, UserError
+from tag2mask.core import ScoreMaps, UserError
 from tag2mask.data import Shapes
 from tag2mask.data.transforms import AugmentSpec
 from tag2mask.pipeline import Choice, load_recipe, resolve
-from tag2mask.recipes.best import AgreedLabelGenerator, CrossFittedMaps, OtherFolds, fold_of, maps
+from tag2mask.recipes.best import CrossFittedMaps, OtherFolds, fold_of, maps
 from tests.step_files import LIBRARY
 
 IN_0, IN_1 = "img3", "img0"
@@ -141,30 +141,8 @@ def test_the_page_chains_rounds() -> None:
         **{f"model.init_args.teachers.{k}": f"teacher_{k}_2" for k in range(4)},
     }
     assert read["labels_2"] == {
-        "data.init_args.maps_dir": "teacher_maps_2", "model.init_args.labels_dir": "pseudo_label",
+        "data.init_args.maps_dir": "teacher_maps_2", "model.init_args.agreement_dir": "pseudo_label",
     }  # fmt: skip
     assert read["segmentation"][labels] == "labels_2"
     for k in range(4):
         assert resolve(LIBRARY, recipe.step(f"teacher_{k}_1"), Choice("small"))[fold].value == k
-
-
-def test_labels_stay_where_the_earlier_step_says_the_same_or_nothing(tmp_path: Path) -> None:
-    """The maps say class 1 left and background right; ids 0, 8, 15 are background, class 1 and class 2."""
-    classes = ClassList(("cat", "person"), (8, 15))
-    earlier = np.array([[8, 15, 255, 0, 8, 255]], np.uint8)
-    save_labels(tmp_path / "out" / "a.png", earlier)
-    made = Manifest(step="labels", kind="labels", recipe="psa", classes=classes.to_dict())
-    made.image_ids, made.complete = ["a"], True
-    write_manifest(tmp_path, made)
-    foreground = np.array([[0.9, 0.9, 0.9, 0.1, 0.1, 0.1]], np.float32)
-    scores = ScoreMaps("a", np.stack([1 - foreground, foreground]), [0, 1], (1, 6))
-    sample: Any = {"id": "a", "image": torch.zeros(3, 1, 6, dtype=torch.uint8), "maps": scores}
-    agreed = AgreedLabelGenerator(StepFolder(tmp_path)).predict_image(sample)
-    assert agreed.labels[""].tolist() == [[1, 255, 1, 0, 255, 0]]
-    assert AgreedLabelGenerator().predict_image(sample).labels[""].tolist() == [[1, 1, 1, 0, 0, 0]]
-    # of a very large image, which is worked on at half its size, the cells' middles count
-    save_labels(tmp_path / "out" / "a.png", earlier.repeat(2, 0).repeat(2, 1))
-    halved = AgreedLabelGenerator(StepFolder(tmp_path)).predict_image(sample)
-    assert halved.labels[""].tolist() == agreed.labels[""].tolist()
-    with pytest.raises(UserError, match="missing"):
-        AgreedLabelGenerator(StepFolder(tmp_path / "missing"))

@@ -15,6 +15,7 @@ from torch import Tensor
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import IGNORE, ImageSample, LabelsResult, ScoreMaps, UserError, map_threads
 from tag2mask.modules.affinity import AffinityNet
+from tag2mask.modules.agreement import Agreement
 from tag2mask.modules.loading import load_network
 from tag2mask.modules.predictor import Predictor
 from tag2mask.modules.refinements import (
@@ -40,6 +41,8 @@ class PseudoLabelGenerator(Predictor):
         unknown: confidence below which a pixel is labelled 255 (unknown); 0 labels every pixel.
         absent: what becomes of an image's background where a class of its maps wins no pixel. background
             keeps it; unknown makes it 255: an object hides in it, which a network would learn to miss.
+        agreement_dir: folder of a step with labels of the same images: where they name another class, a
+            label becomes 255, see `Agreement`. Null keeps all labels.
         threads: images refined at once; null takes one for each usable CPU.
     """
 
@@ -50,6 +53,7 @@ class PseudoLabelGenerator(Predictor):
         affinity_from: StepFolder | None = None,
         unknown: float = 0.0,
         absent: Literal["background", "unknown"] = "background",
+        agreement_dir: StepFolder | None = None,
         threads: int | None = None,
     ) -> None:
         super().__init__()
@@ -59,6 +63,7 @@ class PseudoLabelGenerator(Predictor):
         self.kind = output
         self.unknown = unknown
         self.keeps_background = absent == "background"
+        self.agreement = None if agreement_dir is None else Agreement(agreement_dir)
         self.threads = threads
         self.affinity = self._load_affinity(affinity_from)
         self._network_lock = threading.Lock()
@@ -99,6 +104,8 @@ class PseudoLabelGenerator(Predictor):
         labels = label_map(scores, self.unknown)
         if not self.keeps_background and not set(scores.classes) - {0} <= set(np.unique(labels).tolist()):
             labels[labels == 0] = IGNORE
+        if self.agreement is not None:
+            labels = self.agreement(labels, scores.image_id)
         return LabelsResult(scores.image_id, {"": labels}, _confidence(scores))
 
     @torch.no_grad()

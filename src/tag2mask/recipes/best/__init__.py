@@ -1,7 +1,6 @@
-"""Cross-fitting: labels by networks that did not train on the images, where PSA's labels agree with them."""
+"""Cross-fitting: folds of the images, and maps by networks that did not train on them."""
 
-from tag2mask.recipes.best.agreement import AgreedLabelGenerator
 from tag2mask.recipes.best.folds import OtherFolds, fold_of
 from tag2mask.recipes.best.maps import CrossFittedMaps
 
-__all__ = ["AgreedLabelGenerator", "CrossFittedMaps", "OtherFolds", "fold_of"]
+__all__ = ["CrossFittedMaps", "OtherFolds", "fold_of"]
