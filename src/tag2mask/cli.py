@@ -101,12 +101,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         SystemExit: from argparse, for ``--help``, ``--version`` and unknown options.
     """
     args = _renamed(list(sys.argv[1:] if argv is None else argv))
-    if not args or args[0] not in all_commands():
+    if not args or args[0].startswith("-"):
         return _without_command(args)
     # imported here, because core brings numpy: `tag2mask --help` has to answer at once
-    from tag2mask.core.errors import UserError
+    from tag2mask.core.errors import UserError, unknown_name
 
     try:
+        if args[0] not in all_commands():
+            raise unknown_name("command", args[0], _listed(), "tag2mask --help explains them")
         if args[0] == "bench":
             return int(importlib.import_module("tag2mask.bench").run(args[1:]))
         return _step(args) if args[0] == "step" else _run(args)
@@ -212,8 +214,14 @@ def _without_command(args: list[str]) -> int:
 
 
 def _run(args: list[str]) -> int:
-    options = build_parser(args[0]).parse_args(args)
+    from tag2mask.core.commands import parse
+
+    options = parse(build_parser(args[0]), args)
     return int(options.handler(options) or 0)
+
+
+def _listed() -> list[str]:
+    return [name for name, command in all_commands().items() if command.help is not None]
 
 
 def _step(args: list[str]) -> int:

@@ -211,6 +211,13 @@ def test_classes_found_in_masks(tmp_path: Path, masks: Path) -> None:
         classes_in_masks(ground, ["a"])
 
 
+def test_predictions_bring_the_names_of_their_classes(preds: Path, masks: Path) -> None:
+    (preds / "classes.json").write_text(json.dumps({"background": 0, "ring": CLASSES.ids[0]}))
+    names = list(score_folder(preds, masks).per_class)
+    assert names[:2] == ["background", "ring"]
+    assert names[2] == f"class {CLASSES.ids[1]}"
+
+
 def test_class_names_on_the_command_line() -> None:
     assert parse_classes("voc") == ClassList.voc()
     assert parse_classes("dog, cat") == CLASSES

@@ -226,10 +226,10 @@ def test_masks_become_ids(root: Path, value: Any, dtype: Any, given: list[str]) 
     [
         (255, [], "hold no class, only 0"),
         (7, [], "ids that no class has: 7 in 5 masks"),
-        ((1, 2, 3), [], r"a\.png holds #010203, .*give --mask-value #010203=NAME"),
+        ((1, 2, 3), [], r"hold #010203 \(in 5\), .*give --mask-value #010203=NAME"),
         (255, ["--mask-value", "255=cta"], "unknown class 'cta'; did you mean cat"),
         (255, ["--mask-value", "red=cat"], "write VALUE=NAME"),
-        (9, ["--mask-value", "255=cat"], "holds 9, .*give --mask-value 9=NAME"),
+        (9, ["--mask-value", "255=cat"], r"hold 9 \(in 5\), .*give --mask-value 9=NAME"),
     ],
 )
 def test_masks_of_unknown_values(
@@ -238,6 +238,22 @@ def test_masks_of_unknown_values(
     (root / "t.csv").write_text("image,label\na,cat\nb,cat\nc,cat\nd,cat\ne,cat\n")
     write_masks(root, value)
     assert re.search(message, refused(root, *given, capsys=capsys))
+
+
+def test_one_bit_names_no_class_where_there_are_two(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "t.csv").write_text("image,label\na,cat\nb,dog\nc,cat\nd,dog\ne,cat\n")
+    write_masks(root, True, np.bool_)
+    assert "hold 1 (in 5), and it is not known" in refused(root, capsys=capsys)
+    (root / "t.csv").write_text("image,label\na,cat\nb,cat\nc,cat\nd,cat\ne,cat\n")
+    mask = imported(root).read_mask("a")
+    assert mask is not None and (mask[2:4] == 1).all()
+
+
+def test_all_unknown_values_are_named_at_once(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "t.csv").write_text("image,label\na,cat\nb,cat\nc,cat\nd,cat\ne,cat\n")
+    write_masks(root, 300, np.uint16)
+    Image.fromarray(np.full(SIZE, 77, np.uint16)).save(root / "masks" / "b.png")
+    assert "hold 300 (in 4), 77 (in 1), and" in refused(root, capsys=capsys)
 
 
 def test_masks_are_drawn_from_coco_outlines(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -349,6 +365,16 @@ def test_what_cannot_be_imported(
         (root / name).write_text(text)
     assert re.search(message, refused(root, capsys=capsys))
     assert not (root / "tag2mask").exists()
+
+
+def test_folders_that_are_no_classes(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "photos" / "t.csv").write_text("image,label\na,cat\n")
+    write_image(root / "more" / "a.jpg")
+    assert f"import {root / 'photos'}, or give" in refused(root, capsys=capsys)
+    (root / "photos" / "t.csv").unlink()
+    (root / "photos").rename(root / "train")
+    (root / "more").rename(root / "valid")
+    assert "holds train and valid, which are splits" in refused(root, capsys=capsys)
 
 
 def test_a_folder_with_nothing_to_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -69,6 +69,8 @@ def check(root: Path, *options: str) -> int:
         ("./sub/b", "sub/b.png", "sub__b"),
         ("Sub/b.jpg", "sub/b.jpg", "Sub__b"),
         ("images/a.jpg", "a.jpg", "a"),
+        ("{root.name}/images/sub/b.jpg", "sub/b.jpg", "sub__b"),
+        ("images/a.jpg", "images/a.jpg", "images__a"),
         ("{root}/images/sub/b.jpg", "sub/b.jpg", "sub__b"),
     ],
 )
@@ -106,6 +108,35 @@ def test_a_name_that_fits_two_files_is_refused(root: Path) -> None:
     write_image(root / "images" / "a.png")
     (root / "labels.csv").write_text("image,label\na,cat\n")
     with pytest.raises(UserError, match=r"a could be a\.jpg or a\.png"):
+        table(root).check("train")
+
+
+def test_two_names_of_one_file_are_refused(root: Path) -> None:
+    (root / "labels.csv").write_text("image,label\na.jpg,cat\nA.JPG,dog\n")
+    with pytest.raises(UserError, match=r"line 3: A\.JPG and a\.jpg \(line 2\) are one image"):
+        table(root).ids("train")
+    write_image(root / "images" / "A.JPEG")
+    (root / "images" / "A.JPEG").rename(root / "images" / "A.JPG")
+    assert set(table(root).ids("train") + table(root).ids("val")) == {"a", "A"}
+
+
+@pytest.mark.parametrize(
+    ("listed", "file", "hint"),
+    [
+        ("x.jpg", "x.jpeg", r" \(x\.jpeg is there\)"),
+        ("x.jpg", "sub/X.JPG", r" \(sub/X\.JPG is there\)"),
+        ("photos/x.jpg", "x.jpg", r" \(x\.jpg is there\)"),
+        ("y.jpg", "x.jpg", ""),
+    ],
+)
+def test_a_missing_image_names_the_one_that_may_be_meant(
+    root: Path, listed: str, file: str, hint: str
+) -> None:
+    path = root / "images" / file
+    write_image(path.with_name("some.png"))
+    path.with_name("some.png").rename(path)
+    (root / "labels.csv").write_text(f"image,label,split\na.jpg,cat,val\n{listed},cat,train\n")
+    with pytest.raises(UserError, match=f"does not exist{hint}: .*line 3"):
         table(root).check("train")
 
 
@@ -197,14 +228,16 @@ def write_masks(root: Path, values: dict[str, int], dtype: Any = np.uint8, colou
 RIGHT = {name: 2 if index % 2 else 1 for index, name in enumerate(NAMES)}
 
 
-def test_masks_beside_the_images_are_found(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("name", ["masks", "Masks"])
+def test_masks_beside_the_images_are_found(root: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     write_masks(root, RIGHT)
+    (root / "masks").rename(root / name)
     assert check(root) == 0
     out = capsys.readouterr().out
     assert "train 5 images, 1.00 tags each, 5 masks" in out and out.count("\n") == 1
     without = table(root, masks=None)
     assert [without.mask_path(i) for i in without.ids("train")] == [None] * 5
-    assert table(root).describe()["init_args"]["masks"] == str(root / "masks")
+    assert table(root).describe()["init_args"]["masks"] == str(root / name)
 
 
 @pytest.mark.parametrize(
@@ -250,6 +283,45 @@ def test_columns_that_are_not_read_are_told(root: Path, capsys: pytest.CaptureFi
     (root / "labels.csv").write_text("image,label,width,split\na.jpg,cat,9,train\nb.jpg,cat,9,val\n")
     assert check(root) == 0
     assert "labels.csv: columns that are not read: width" in capsys.readouterr().out
+
+
+def test_a_misspelt_split_is_told(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "labels.csv").write_text("image,labels,split\na.jpg,cat,train\nb.jpg,dog,trian\nc.jpg,cat,val\n")
+    assert check(root) == 0
+    assert "1 of the rows have the split 'trian' (did you mean train?)" in capsys.readouterr().out
+    (root / "labels.csv").write_text("image,labels,split\na.jpg,cat,train\n")
+    assert check(root) == 2
+    assert "unknown split 'val'; known: train. (in " in capsys.readouterr().err
+
+
+def test_classes_that_the_tags_do_not_tell_apart(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = 'a.jpg,"dog, brown",train\nb.jpg,cat,train\nc.jpg,cat,val\n'
+    (root / "labels.csv").write_text(f"image,labels,split\n{rows}")
+    assert check(root) == 0
+    out = capsys.readouterr().out
+    assert "'brown' and 'dog' are tags of the same train images (1), so nothing tells" in out
+    assert dataset_from_config("table", str(root)).classes.names == ("brown", "cat", "dog")
+    rows = rows.replace('"dog, brown"', '"[""dog, brown""]"')
+    (root / "labels.csv").write_text(f"image,labels,split\n{rows}")
+    assert check(root) == 0
+    out = capsys.readouterr().out
+    assert "2 classes: cat, 'dog, brown'; ok" in out and "same train images" not in out
+
+
+@pytest.mark.parametrize("given", ["", "labels.csv"])
+def test_a_folder_named_as_the_data_set(root: Path, given: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in (["data", "check"], ["run", "psa", "--dry-run"]):
+        assert main([*command, "--data", str(root / given)]) == 2
+        assert f"write --data table --data-root {root}, or" in capsys.readouterr().err
+
+
+def test_images_beside_the_table_are_left_to_the_import(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "images").rename(root / "photos")
+    assert check(root) == 2
+    error = capsys.readouterr().err
+    assert "images does not exist" in error and f"tag2mask data import {root} finds" in error
 
 
 # ------------------------------------------------------------------ broken files

@@ -53,6 +53,15 @@ LIGHT = {"a.jpg": ("traffic light", "dog"), "b.jpg": ("dog",)}
         '\ufeffImage;Labels\na.jpg;"cat;dog"\nb.jpg;dog\n',
         "image,labels\na.jpg,cat, dog\nb.jpg,dog\n",
         "image,labels,width\na.jpg,cat;dog,640\nb.jpg,dog,480\n",
+        "image,labels\na.jpg,\"('cat', 'dog')\"\nb.jpg,\"('dog',)\"\n",
+        "image,labels\na.jpg,\"{'cat', 'dog'}\"\nb.jpg,{'dog'}\n",
+        "image,cat,dog\na.jpg,Y,Y\nb.jpg,N,Y\n",
+        "image,cat,dog\na.jpg,1,1\nb.jpg,-1,1\n",
+        "sep=;\r\nimage;labels\r\na.jpg;cat,dog\r\nb.jpg;dog\r\n",
+        "image,labels\ra.jpg,cat;dog\rb.jpg,dog\r",
+        "image,labels\na.jpg,cat;dog\nb.jpg,dog\n,,\n;;\n\n",
+        "image,labels\n\u202aa.jpg,cat;\u200bdog\u00a0\nb.jpg,dog\ufeff\n",
+        'image,labels\na.jpg,"cat\ndog"\nb.jpg,dog\n',
     ],
 )
 def test_any_usual_form_is_read(tmp_path: Path, text: str) -> None:
@@ -127,6 +136,10 @@ def test_the_given_separator_is_taken(tmp_path: Path, separator: str, names: tup
         ("image,label,class\na.jpg,x,y\n", "several columns .*'label', 'class'.*tags_column"),
         ("image,colour,shape\na.jpg,red,round\n", "several columns .*'colour', 'shape'.*tags_column"),
         ("colour,shape\nred,round\n", "no column of images .*'colour', 'shape'"),
+        ("a,cat\nb,dog\n", "first line are 'a', 'cat'.*must hold headings"),
+        ('image,labels\na.jpg,"cat\nb.jpg,dog\nc.jpg,dog\n', "line 2: a quote begins here"),
+        ('image,labels\na.jpg,cat\nb,"cat\nc,dog\n', "line 3: a quote begins here"),
+        ('image,labels\na.jpg,"cat\nb.jpg,"dog"\nc.jpg,dog\n', "line 2: a quote begins here"),
         ("image\na.jpg\n", "no column of tags"),
         ("image,labels,width\na.jpg,cat,1,2\n", "line 2 has 4 cells but the first line only 3"),
         ("image,labels\na.jpg,cat;dog\na.jpg,bird\n", "line 3: a.jpg is listed twice"),
@@ -154,6 +167,22 @@ def test_other_encodings(tmp_path: Path) -> None:
     path.write_bytes("image,labels\ncafé.jpg,tasse\n".encode("latin-1"))
     with pytest.raises(UserError, match=r"t\.csv cannot be read as a CSV of tags .*UTF-8"):
         read_tag_table(path)
+    path.write_bytes("image,labels\na.jpg,cat\n".encode("utf-16-le"))
+    with pytest.raises(UserError, match=r"zero bytes.*UTF-16 without a byte order mark"):
+        read_tag_table(path)
+    path.write_bytes(b"PK\x03\x04")
+    with pytest.raises(UserError, match="a spreadsheet or another archive"):
+        read_tag_table(path)
+
+
+def test_a_table_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"folder .*none does not exist: check --data-root"):
+        read_tag_table(tmp_path / "none" / "labels.csv")
+    with pytest.raises(UserError, match=r"labels\.csv does not exist: write .*tag2mask data import"):
+        read_tag_table(tmp_path / "labels.csv")
+    (tmp_path / "tags.csv").touch()
+    with pytest.raises(UserError, match=r"does not exist, but tags\.csv does: .*--tags .*tags\.csv"):
+        read_tag_table(tmp_path / "labels.csv")
 
 
 def test_splits_in_other_words(tmp_path: Path) -> None:
@@ -178,7 +207,10 @@ def test_words_for_no_class_are_refused(word: str) -> None:
     [
         (("cat", "cats"), True),
         (("person", "persn"), True),
+        (("chair", "chiar"), True),
+        (("dog", "dgo"), True),
         (("cat", "cow"), False),
+        (("now", "own"), False),
         (("sub_class_1", "sub_class_2"), False),
         (("sheep", "ship"), False),
     ],

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from tag2mask.core.errors import UserError
 
 
 def add_command(
@@ -36,6 +39,35 @@ def add_command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         **more,
     )
+
+
+def parse(parser: argparse.ArgumentParser, args: Sequence[str]) -> argparse.Namespace:
+    """The options of a command line.
+
+    Raises:
+        UserError: an option that the command does not have, with the nearest ones that it has.
+    """
+    options, unknown = parser.parse_known_args(args)
+    if not unknown:
+        return options
+    chosen = _deepest(parser, args)
+    help_line = f"`{chosen.prog} --help` lists the options"
+    strange = next((word for word in unknown if word.startswith("-")), None)
+    if strange is None:
+        raise UserError(f"unexpected {' '.join(map(repr, unknown))}: {help_line}")
+    known = [text for action in chosen._actions for text in action.option_strings if text.startswith("--")]
+    near = difflib.get_close_matches(strange.partition("=")[0], known, n=2)
+    meant = f"did you mean {' or '.join(near)}? " if near else ""
+    raise UserError(f"{chosen.prog} has no option {strange}; {meant}{help_line}")
+
+
+def _deepest(parser: argparse.ArgumentParser, args: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser of the innermost command that the arguments name."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            name = next((word for word in args if word in action.choices), None)
+            return parser if name is None else _deepest(action.choices[name], args)
+    return parser
 
 
 def at_least(least: int) -> Callable[[str], int]:

@@ -67,6 +67,8 @@ class Library:
             return Path(name).resolve()
         found = [p for folder in self.folders if (p := folder / part / f"{name}.yaml").is_file()]
         if not found:
+            if part == "data" and (hint := own_data_hint(name)):
+                raise UserError(f"{asked_by}{hint}")
             error = unknown_name(_WHAT[part], name, self.names(part), _HINTS.get(part, ""))
             raise UserError(f"{asked_by}{error}")
         if len(found) > 1:
@@ -99,6 +101,18 @@ class Library:
                 raise UserError(f"{page.where('base')}: base must be the name of a {_WHAT[part]}")
             name = str(page.path.parent / base) if base.endswith(_YAML) else base
             origin = page.where("base")
+
+
+def own_data_hint(name: str) -> str:
+    """What to write instead of a folder or a file of tags as the data set; "" for other names."""
+    path = Path(name)
+    if path.is_dir() or path.suffix.lower() in (".csv", ".tsv", ".json"):
+        folder = path if path.is_dir() else path.parent
+        return (
+            f"--data takes the name of a data set or a YAML file, not {name}: for your own photos write "
+            f"--data table --data-root {folder}, or let tag2mask data import {folder} write the YAML file"
+        )
+    return ""
 
 
 def open_library() -> Library:

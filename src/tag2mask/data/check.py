@@ -64,6 +64,7 @@ def check_dataset(images: ImageSet, splits: Sequence[str], decode: bool = False)
     found.notes += similar_names(Counter(n for i in kept for n in images.tag_names(i)))
     found.notes += _missing_classes(images, found.ids)
     found.notes += _in_every_image(images, found.ids.get("train", []))
+    found.notes += _never_apart(images, found.ids.get("train", []))
     found.notes += images.notes(kept)
     try:
         found.notes += check_masks(images, kept)
@@ -179,6 +180,24 @@ def _in_every_image(images: ImageSet, image_ids: Sequence[str]) -> list[str]:
         "with images that do not show it. Add some (those that show none of the classes need no tag with "
         "untagged: negative)"
     ][: len(always)]
+
+
+def _never_apart(images: ImageSet, image_ids: Sequence[str]) -> list[str]:
+    """Classes that the tags do not tell from each other; perhaps one name with a separator in it."""
+    shown: dict[str, list[str]] = {name: [] for name in images.classes.names}
+    for image_id in image_ids:
+        for name in images.tag_names(image_id):
+            shown[name].append(image_id)
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for name, some in shown.items():
+        groups.setdefault(tuple(some), []).append(name)
+    return [
+        f"{' and '.join(map(repr, names))} are tags of the same train images ({len(some)}), so nothing tells "
+        "a classifier which is which: if they are one name, set another separator (none: one name in each "
+        "cell), else add images that show one of them"
+        for some, names in groups.items()
+        if some and len(names) > 1
+    ]
 
 
 def _undecodable(images: ImageSet, image_ids: Sequence[str], split: str) -> dict[str, str]:

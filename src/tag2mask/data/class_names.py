@@ -64,4 +64,12 @@ def _look_alike(a: str, b: str) -> bool:
         return True
     if re.sub(r"\d", "", a) == re.sub(r"\d", "", b):
         return False  # class_1 and class_2 are meant to differ
+    if sorted(a) == sorted(b):
+        return _are_swapped(a, b)
     return min(len(a), len(b)) >= 5 and difflib.SequenceMatcher(None, a, b).ratio() >= _ALIKE
+
+
+def _are_swapped(a: str, b: str) -> bool:
+    """Whether two words of the same letters differ by two neighbours that changed places."""
+    places = [i for i, (one, other) in enumerate(zip(a, b, strict=True)) if one != other]
+    return len(places) == 2 and places[1] == places[0] + 1

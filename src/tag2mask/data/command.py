@@ -10,7 +10,7 @@ from typing import Any
 from tag2mask.artifacts.files import require_own
 from tag2mask.core import UserError, unknown_name
 from tag2mask.core.commands import add_data_set
-from tag2mask.core.library import find_conf
+from tag2mask.core.library import find_conf, own_data_hint
 from tag2mask.core.pages import read_page
 from tag2mask.data.check import Found, check_dataset
 from tag2mask.data.config_file import write_config
@@ -88,6 +88,8 @@ def _read_config(data: str) -> Any:
         folder = find_conf() / "data"
         path = folder / f"{data}.yaml"
         if not path.is_file():
+            if hint := own_data_hint(data):
+                raise UserError(hint)
             raise unknown_name("data set", data, (p.stem for p in folder.glob("*.yaml")), f"(in {folder})")
     return read_page(path).plain
 
@@ -102,10 +104,14 @@ def _check(args: argparse.Namespace) -> int:
         print(f"note: {note}")
     names = dataset.classes.names
     parts = "; ".join(_summary(dataset, split, ids) for split, ids in found.ids.items())
-    print(f"{args.data}: {parts}; {len(names)} class{'es' * (len(names) > 1)}: {', '.join(names)}; ok")
+    print(f"{args.data}: {parts}; {len(names)} class{'es' * (len(names) > 1)}: {_listed(names)}; ok")
     if found.problems:
         _write_without(dataset, found, args.out)
     return 0
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(repr(name) if "," in name else name for name in names)
 
 
 def _sizes(args: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from tag2mask.artifacts.files import safe_join
@@ -28,20 +29,19 @@ class ImageFolder:
     listed, once, and its names are compared in Unicode's composed form and without case; a name without
     an ending also finds the one file that it is the stem of.
 
+    A name may begin with the last folders of the folder's own path (``my_photos/images/a.jpg``, as `ls` and
+    `find` print it), unless there is a sub-folder of that name.
+
     Args:
         folder: the folder; no name leads out of it.
         suffixes: endings that a name may leave out.
-        base: a folder around it that names may start from too, as the folder of the table they stand in.
     """
 
-    def __init__(
-        self, folder: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES, base: Path | None = None
-    ) -> None:
+    def __init__(self, folder: Path, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> None:
         self.folder = folder
         self._suffixes = tuple(suffixes)
         self._listed: dict[Path, dict[str, list[str]]] = {}
-        inner = None if base is None else _inside(folder, base)
-        self._prefix = f"{inner}/" if inner and not (folder / inner).exists() else None
+        self._parts = Path(os.path.abspath(folder)).parts
 
     def relative(self, name: str) -> str:
         """The name as a path below the folder, with slashes.
@@ -58,9 +58,7 @@ class ImageFolder:
                     "put the image there, or correct the data root"
                 )
             plain = inside
-        text = "/".join(part for part in plain.split("/") if part not in ("", "."))
-        if self._prefix is not None:
-            text = text.removeprefix(self._prefix)
+        text = "/".join(self._below([part for part in plain.split("/") if part not in ("", ".")]))
         safe_join(self.folder, text)
         return text
 
@@ -78,6 +76,34 @@ class ImageFolder:
         for folder in folders:
             parent = self._entry(parent, folder) or parent / folder
         return self._entry(parent, name, self._suffixes)
+
+    def elsewhere(self, relative: str) -> str | None:
+        """A file that a path below the folder may mean: of another ending, or in another sub-folder.
+
+        Returns:
+            its path below the folder; None if no file, or several, have the name.
+        """
+        wanted = _plain(file_stem(relative.rpartition("/")[2]))
+        fitting = self._by_stem.get(wanted, [])
+        return fitting[0] if len(fitting) == 1 else None
+
+    @cached_property
+    def _by_stem(self) -> dict[str, list[str]]:
+        """Names without case and ending -> paths below the folder of all images with it."""
+        paths: dict[str, list[str]] = {}
+        for parent, _, names in os.walk(self.folder):
+            for name in names:
+                if (stem := file_stem(name)) != name:
+                    path = (Path(parent) / name).relative_to(self.folder).as_posix()
+                    paths.setdefault(_plain(stem), []).append(path)
+        return paths
+
+    def _below(self, parts: list[str]) -> list[str]:
+        """The parts of a path without those that lead to the folder itself."""
+        for count in range(len(parts) - 1, 0, -1):
+            if tuple(parts[:count]) == self._parts[-count:] and not (self.folder / parts[0]).exists():
+                return parts[count:]
+        return parts
 
     def _entry(self, parent: Path, name: str, suffixes: Sequence[str] = ()) -> Path | None:
         if not suffixes and (parent / name).is_dir():
@@ -103,6 +129,13 @@ class ImageFolder:
                         names.setdefault(_plain(entry.name), []).append(entry.name)
             self._listed[folder] = names
         return self._listed[folder]
+
+
+def folder_named(parent: Path, name: str) -> Path | None:
+    """The folder of a name in another one, whatever its case; None if there is none."""
+    if not parent.is_dir() or (parent / name).is_dir():
+        return parent / name if parent.is_dir() else None
+    return next((p for p in sorted(parent.iterdir()) if p.name.lower() == name.lower() and p.is_dir()), None)
 
 
 def _inside(path: Path, folder: Path) -> str | None:

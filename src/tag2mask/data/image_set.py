@@ -174,10 +174,15 @@ class ImageSet(ABC):
         """Where the user has named an image, for messages."""
         return "the list of the split"
 
+    def _missing(self, image_id: str) -> UserError:
+        """The error for an image that does not exist."""
+        where = f"check the data root and {self._named_in(image_id)}"
+        return UserError(f"{self.image_path(image_id)} does not exist: {where}")
+
     def _check_files(self, image_id: str) -> None:
         image = self.image_path(image_id)
         if not image.exists():
-            raise UserError(f"{image} does not exist: check the data root and {self._named_in(image_id)}")
+            raise self._missing(image_id)
         size = check_image(image)
         mask = self.mask_path(image_id)
         if mask is not None:

@@ -17,27 +17,40 @@ _DOUBTFUL = ("/", "+", "&")
 """Characters that separate for some and are part of a name for others."""
 _COMBINED = 1.5
 """Different cells for each different word, from which cells with spaces are taken for lists of names."""
+_BLANK = r"[\s\u200b\u200e\u200f\u202a\u202c\u2060\ufeff]+"
+"""Spaces, and the marks of width zero and of direction that copied text brings along."""
+_BRACKETS = ("[]", "()", "{}")
 _QUOTED = re.compile(r'"([^"]*)"|\'([^\']*)\'')
 
 Names = Literal["one", "perhaps one", "many"]
 """What a cell of a column holds, as far as the other columns and the heading tell."""
 
 
+def bare(text: str) -> str:
+    """A text without spaces and invisible marks around it."""
+    return re.sub(f"^{_BLANK}|{_BLANK}$", "", text)
+
+
+def opens_list(cell: str) -> bool:
+    """Whether a cell begins as lists do that Python, JSON or a database wrote; names may begin with ``(``."""
+    text = bare(cell)
+    return text[:1] in ("[", "{") or text[:2] in ("('", '("', "()")
+
+
 def clean_name(text: str) -> str:
     """A class name without quotes and spaces around it, with single spaces, in Unicode's composed form."""
-    bare = text.strip().strip("\"'")
-    return " ".join(unicodedata.normalize("NFC", bare).split())
+    return " ".join(unicodedata.normalize("NFC", bare(bare(text).strip("\"'"))).split())
 
 
 def split_cell(cell: str, separator: str) -> tuple[str, ...]:
     """The distinct names of one cell, in their order.
 
     Args:
-        cell: the text, perhaps in brackets as Python and JSON write lists.
+        cell: the text, perhaps in brackets as programs write lists, tuples and sets.
         separator: one or more characters; ``""`` takes the whole cell for one name.
     """
-    text = cell.strip()
-    if text.startswith("[") and text.endswith("]"):
+    text = bare(cell)
+    if opens_list(text) and text[:1] + text[-1:] in _BRACKETS:
         text, separator = text[1:-1], ","
         if quoted := _QUOTED.findall(text):
             return tuple(dict.fromkeys(name for pair in quoted if (name := clean_name("".join(pair)))))
@@ -63,7 +76,7 @@ def find_separator(
     """
     if given is not None:
         return _WORDS.get(given, given)
-    plain = [cell for cell in cells if cell.strip() and not cell.strip().startswith("[")]
+    plain = [cell for cell in cells if bare(cell) and not opens_list(cell)]
     if known is not None:
         fitting = [s for s in ("", *_CLEAR, *_DOUBTFUL, " ") if _all_known(plain, s, known)]
         if fitting and len({_reading(plain, s) for s in fitting}) == 1:

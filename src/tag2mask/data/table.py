@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -13,14 +15,15 @@ from typing import Any, ClassVar
 
 from tag2mask.core import ClassList, UserError, unknown_name
 from tag2mask.data.class_names import require_distinct_names
-from tag2mask.data.image_folder import ImageFolder, file_stem
+from tag2mask.data.image_folder import ImageFolder, file_stem, folder_named
 from tag2mask.data.image_set import ImageSet, Untagged
-from tag2mask.data.tag_table import TableForm, TagRow, read_tag_table, unused_columns
+from tag2mask.data.tag_table import SPLITS, TableForm, TagRow, read_tag_table, unused_columns
 
 AUTO = "auto"
 _UNSAFE = re.compile(r"[^\w.+-]")
 _HASH_RANGE = 16**8
 _MASK_SUFFIXES = (".png",)
+SPLIT_NAMES = frozenset(SPLITS.values())
 
 
 class Table(ImageSet):
@@ -66,10 +69,10 @@ class Table(ImageSet):
             raise UserError(f"val_fraction must lie between 0 and 1, got {val_fraction}")
         base = Path(root or ".")
         self._csv = base / csv
-        self._images = ImageFolder(base / images, base=self._csv.parent)
+        self._images = ImageFolder(base / images)
         if masks == AUTO:
-            beside = (base / images).parent / "masks"
-            masks = str(beside.absolute()) if beside.is_dir() else None
+            beside = folder_named((base / images).parent, "masks")
+            masks = None if beside is None else str(beside.absolute())
         self._masks = None if masks is None else ImageFolder(base / masks, _MASK_SUFFIXES)
         self._class_names = classes
         self._val_fraction = val_fraction
@@ -103,9 +106,9 @@ class Table(ImageSet):
         """The ids of a split, in the order of the table."""
         ids = [image_id for image_id, row in self._rows.items() if row.split == split]
         if not ids:
-            raise unknown_name(
-                "split", split, {row.split for row in self._rows.values()}, f"(in {self._csv})"
-            )
+            others = {row.split for row in self._rows.values()}
+            way_out = f"(in {self._csv}): write {split} for some images, or leave the column out"
+            raise unknown_name("split", split, others, way_out)
         return self._kept(ids)
 
     def image_path(self, image_id: str) -> Path:
@@ -140,15 +143,18 @@ class Table(ImageSet):
         """
         for place in (self._images, self._masks):
             if place is not None and not place.folder.is_dir():
+                way = f"tag2mask data import {self._csv.parent} finds images that lie elsewhere in it"
                 raise UserError(
-                    f"the folder {place.folder} does not exist: check root, images and masks of the data set"
+                    f"the folder {place.folder} does not exist: check root, images and masks; {way}"
                 )
         return super().problems(image_ids, need_tags, seen)
 
     def notes(self, image_ids: Sequence[str]) -> list[str]:
-        """Columns that are not read, and masks that belong to no image."""
+        """Columns and splits that are not read, and masks that belong to no image."""
         unused = unused_columns(self._csv, self._form)
         notes = [f"{self._csv}: columns that are not read: {', '.join(unused)}"] if unused else []
+        splits = Counter(row.split for row in self._rows.values())
+        notes += [_other_split(self._csv, name, splits[name]) for name in sorted(set(splits) - SPLIT_NAMES)]
         if self._masks is not None and not any(self.mask_path(i) for i in image_ids):
             file = next((p.name for p in sorted(self._masks.folder.rglob("*.*"))), None)
             wanted = file_stem(self._row(image_ids[0]).image) + ".png"
@@ -158,6 +164,14 @@ class Table(ImageSet):
                     f"{wanted} is looked for"
                 )
         return notes
+
+    def _missing(self, image_id: str) -> UserError:
+        found = self._images.elsewhere(self._row(image_id).image)
+        there = f" ({found} is there)" if found else ""
+        return UserError(
+            f"{self.image_path(image_id)} does not exist{there}: check the data root and the names in the "
+            f"table, {self._named_in(image_id)}"
+        )
 
     def _named_in(self, image_id: str) -> str:
         return f"{self._csv}, line {self._row(image_id).line}"
@@ -174,6 +188,7 @@ class Table(ImageSet):
     def _rows(self) -> dict[str, TagRow]:
         """Image id -> row, with the split filled in."""
         rows: dict[str, TagRow] = {}
+        plain: dict[str, TagRow] = {}
         for row in read_tag_table(self._csv, self._form):
             self._require_known(row)
             try:
@@ -181,15 +196,20 @@ class Table(ImageSet):
                 image_id = image_id_of(row.image)
             except UserError as error:
                 raise UserError(f"{self._csv}, line {row.line}: {error}") from None
-            if image_id in rows:
+            other = plain.setdefault(image_id.casefold(), row)
+            if other is not row and (image_id in rows or self._are_one_file(row, other)):
                 raise UserError(
-                    f"{self._csv}, line {row.line}: {row.image} and {rows[image_id].image} "
-                    f"(line {rows[image_id].line}) would have the same id; rename one or keep one row"
+                    f"{self._csv}, line {row.line}: {row.image} and {other.image} (line {other.line}) are "
+                    "one image, or would have the same id; write one row for it, or rename one of two files"
                 )
             rows[image_id] = row
         if not rows:
-            raise UserError(f"{self._csv} has no rows")
+            raise UserError(f"{self._csv} has no rows below its headings: write one for each image")
         return self._with_splits(rows)
+
+    def _are_one_file(self, *rows: TagRow) -> bool:
+        """Whether rows whose images differ by case alone mean one file."""
+        return len({self._images.find(row.image) for row in rows}) == 1
 
     def _require_known(self, row: TagRow) -> None:
         for name in row.names:
@@ -207,6 +227,12 @@ class Table(ImageSet):
             )
         val = held_out(rows, self._val_fraction)
         return {i: replace(r, split="val" if i in val else "train") for i, r in rows.items()}
+
+
+def _other_split(path: Path, name: str, count: int) -> str:
+    near = difflib.get_close_matches(name.lower(), SPLITS, n=1)
+    meant = f" (did you mean {SPLITS[near[0]]}?)" if near else ""
+    return f"{path}: {count} of the rows have the split {name!r}{meant}; train, val and test are used"
 
 
 def held_out(image_ids: Collection[str], fraction: float) -> set[str]:

@@ -19,8 +19,8 @@ _SINGULAR = ("label", "tag", "class", "classname", "category", "categoryname", "
 _PLURAL = ("labels", "tags", "classes", "classnames", "categories", "targets")
 _SPLIT = ("split", "set", "subset", "partition")
 _NUMBERED = re.compile(rf"({'|'.join((*_SINGULAR, *_PLURAL))})\d+")
-_YES = frozenset(("1", "1.0", "true", "yes", "x"))
-_NO = frozenset(("0", "0.0", "false", "no", ""))
+_YES = frozenset(("1", "1.0", "true", "t", "yes", "y", "x"))
+_NO = frozenset(("0", "0.0", "-1", "-1.0", "false", "f", "no", "n", ""))
 
 Line = tuple[int, list[str]]
 """Number of a line in the file, and its cells."""
@@ -137,8 +137,8 @@ def _image_column(path: str, header: Sequence[str], plain: Sequence[str], lines:
     if len(by_cells) == 1:
         return by_cells[0]
     raise UserError(
-        f"{path} has no column of images (its columns are {_shown(header)}): "
-        "name it 'image' in the first line"
+        f"{path} has no column of images (the cells of its first line are {_shown(header)}): "
+        "the first line must hold headings, such as image,labels"
     )
 
 

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tag2mask.core import UserError
-from tag2mask.data.separators import clean_name, find_separator, split_cell
+from tag2mask.data.separators import bare, clean_name, find_separator, opens_list, split_cell
+from tag2mask.data.table_text import read_lines
 from tag2mask.data.tag_columns import (
     Columns,
     Line,
     find_columns,
     headless,
-    is_image_heading,
     is_image_name,
     is_yes,
 )
 
-_DELIMITERS = (",", ";", "\t", "|")
 SPLITS = {
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
 """Words for a split -> its name."""
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 @dataclass(frozen=True)
@@ -73,7 +69,7 @@ def read_tag_table(path: Path, form: TableForm | None = None) -> list[TagRow]:
         UserError: the file cannot be read as a table, or in more than one way; an image has two rows.
     """
     form = form or TableForm()
-    lines = _lines(path)
+    lines = read_lines(path)
     columns, body = _columns(path, lines, form)
     rows = _one_hot(columns, body) if columns.one_hot else _named(path, columns, body, form)
     return _merged(path, rows)
@@ -81,39 +77,7 @@ def read_tag_table(path: Path, form: TableForm | None = None) -> list[TagRow]:
 
 def unused_columns(path: Path, form: TableForm | None = None) -> tuple[str, ...]:
     """The headings of columns that `read_tag_table` does not look at."""
-    return _columns(path, _lines(path), form or TableForm())[0].unused
-
-
-def _lines(path: Path) -> list[Line]:
-    try:
-        data = path.read_bytes()
-        text = data.decode("utf-16" if data[:2] in _UTF16 else "utf-8-sig")
-        first = next((line for line in text.splitlines() if line.strip()), "")
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(first), skipinitialspace=True)
-        lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
-    except (OSError, UnicodeError, csv.Error) as error:
-        raise UserError(
-            f"{path} cannot be read as a CSV of tags ({error}): save it as CSV in UTF-8"
-        ) from None
-    if not lines:
-        raise UserError(f"{path} is empty: its first line must be like image,labels")
-    return lines
-
-
-def _delimiter(first: str) -> str:
-    """The character between columns, by the first line."""
-    fitting = [
-        sign
-        for sign in _DELIMITERS
-        if any(
-            is_image_heading(cell.strip('" ')) or is_image_name(cell.strip('" '))
-            for cell in first.split(sign)
-        )
-        and sign in first
-    ]
-    if fitting:
-        return fitting[0]
-    return max(_DELIMITERS, key=first.count)
+    return _columns(path, read_lines(path), form or TableForm())[0].unused
 
 
 def _columns(path: Path, lines: Sequence[Line], form: TableForm) -> tuple[Columns, Sequence[Line]]:
@@ -148,7 +112,7 @@ def _tag_cells(columns: Columns, line: Line) -> list[str]:
     beyond = line[1][len(columns.names) :] if columns.open_end else []
     cells = [*(_cell(line, i) for i in columns.tags), *beyond]
     # a list that was written without quotes around it
-    return [",".join(cells)] if cells[0].startswith("[") else cells
+    return [",".join(cells)] if opens_list(cells[0]) else cells
 
 
 def _row(columns: Columns, line: Line, names: tuple[str, ...]) -> TagRow:
@@ -157,7 +121,7 @@ def _row(columns: Columns, line: Line, names: tuple[str, ...]) -> TagRow:
 
 
 def _cell(line: Line, index: int) -> str:
-    return line[1][index].strip() if index < len(line[1]) else ""
+    return bare(line[1][index]) if index < len(line[1]) else ""
 
 
 def _merged(path: Path, rows: Sequence[TagRow]) -> list[TagRow]:

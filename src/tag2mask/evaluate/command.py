@@ -54,7 +54,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--classes",
         metavar="NAMES|voc",
         help="'voc', or names with commas between them: VOC's names keep VOC's ids, others have ids 1, 2, "
-        "... in this order (default: the ids in the true masks)",
+        "... in this order (default: the ids in the true masks, named as the model left them in PRED_DIR, "
+        "or as in VOC)",
     )
     score.add_argument(
         "--missing", choices=("error", "skip"), default="error", help="what to do about missing predictions"

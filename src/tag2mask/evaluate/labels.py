@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from tag2mask.artifacts import load_labels, safe_join
+from tag2mask.artifacts import load_labels, read_json, read_manifest, safe_join
+from tag2mask.artifacts.prediction_folder import CLASSES_NAME
 from tag2mask.core import IGNORE, VOC_NAMES, ClassList, Unknown, UserError
 from tag2mask.data import ImageSet
 from tag2mask.evaluate.loop import load_ahead
@@ -56,7 +57,9 @@ def score_folder(
         others, more = _predictions(_folder(known_in), list(found), missing)
         found, lost = {image_id: found[image_id] for image_id in others}, lost + more
     wanted = classes or (
-        truth.classes if isinstance(truth, ImageSet) else classes_in_masks(truth, list(found))
+        truth.classes
+        if isinstance(truth, ImageSet)
+        else classes_in_masks(truth, list(found), named_classes(Path(pred_dir)))
     )
     tally = LabelTally(wanted, unknown)
 
@@ -71,8 +74,27 @@ def score_folder(
     return tally.scores(split, missing=lost)
 
 
-def classes_in_masks(masks_dir: str | Path, ids: Sequence[str]) -> ClassList:
-    """The classes that occur in a folder's masks, with VOC's names where all ids are VOC's 1..20.
+def named_classes(pred_dir: Path) -> dict[int, str]:
+    """Mask id -> name, as ``tag2mask predict`` or a step of a run left it; empty if neither did."""
+    if isinstance(own := read_json(pred_dir / CLASSES_NAME), dict):
+        return {mask_id: str(name) for name, mask_id in own.items() if isinstance(mask_id, int)}
+    out = next((p for p in (pred_dir, pred_dir.parent) if p.name == "out"), None)
+    manifest = None if out is None else read_manifest(out.parent)
+    if manifest is None:
+        return {}
+    classes = manifest.class_list()
+    return dict(zip(classes.ids, classes.names, strict=True))
+
+
+def classes_in_masks(
+    masks_dir: str | Path, ids: Sequence[str], names: Mapping[int, str] | None = None
+) -> ClassList:
+    """The classes that occur in a folder's masks.
+
+    Args:
+        masks_dir: the folder.
+        ids: the images.
+        names: mask id -> name, where they are known; else VOC's where all ids are VOC's 1..20.
 
     Raises:
         UserError: a mask cannot be read, or there is nothing but background in all of them.
@@ -84,8 +106,8 @@ def classes_in_masks(masks_dir: str | Path, ids: Sequence[str]) -> ClassList:
     if not present:
         raise UserError(f"the {len(ids)} masks in {masks_dir} hold no class, only background: give --classes")
     voc = present[-1] <= len(VOC_NAMES)
-    names = [VOC_NAMES[i - 1] if voc else f"class {i}" for i in present]
-    return ClassList(tuple(names), tuple(present))
+    known = names or (dict(enumerate(VOC_NAMES, 1)) if voc else {})
+    return ClassList(tuple(known.get(i, f"class {i}") for i in present), tuple(present))
 
 
 def _ids(truth: str | Path | ImageSet, ids: Sequence[str] | None) -> list[str]:

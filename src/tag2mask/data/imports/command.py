@@ -12,7 +12,7 @@ from tag2mask.core import ClassList, UserError
 from tag2mask.data.check import Found, check_dataset, class_table
 from tag2mask.data.class_names import require_distinct_names
 from tag2mask.data.config_file import write_config
-from tag2mask.data.image_folder import file_stem
+from tag2mask.data.image_folder import file_stem, folder_named
 from tag2mask.data.image_set import ImageSet, problems_error
 from tag2mask.data.imports.coco_masks import draw_masks
 from tag2mask.data.imports.masks import parse_values, usable_masks
@@ -109,8 +109,7 @@ def _import(args: argparse.Namespace) -> int:
 def _mask_folder(root: Path, given: Path | None) -> Path | None:
     if given is not None and not given.is_dir():
         raise UserError(f"--masks {given} is not a folder")
-    places = [root / name for name in _MASKS]
-    return given or next((place for place in places if place.is_dir()), None)
+    return given or next((place for name in _MASKS if (place := folder_named(root, name))), None)
 
 
 def _write(job: _Job) -> tuple[ImageSet, Found]:
@@ -135,8 +134,9 @@ def _arguments(job: _Job) -> dict[str, Any]:
     args, classes = job.args, _classes(job.source, job.items)
     folder = common_folder(job.items)
     places = {item.image: item.image[len(folder) + 1 :] if folder else item.image for item in job.items}
-    separator = write_table(job.out / CSV_NAME, [replace(i, image=places[i.image]) for i in job.items])
+    # the table last: without a YAML file beside it, a second try would take it for the user's own
     masks = _masks(job, places, ClassList.from_names(classes))
+    separator = write_table(job.out / CSV_NAME, [replace(i, image=places[i.image]) for i in job.items])
     return {
         "root": str(job.out.absolute()),
         "images": str((job.index.root / folder).absolute()),
@@ -175,7 +175,8 @@ def _masks(job: _Job, places: dict[str, str], classes: ClassList) -> Path | None
         return out
     if job.masks is None:
         return None
-    used = usable_masks(job.masks, list(places.values()), out, parse_values(job.args.mask_value, classes))
+    values = parse_values(job.args.mask_value, classes)
+    used = usable_masks(job.masks, list(places.values()), out, values, classes)
     if used is None:
         example = file_stem(next(iter(places.values()))) + ".png"
         source.notes.append(f"{job.masks} has no mask named as an image, such as {example}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tag2mask.data.images import check_mask
 
 _SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
+_SHOWN = 8
 _WORDS = {"background": 0, "ignore": IGNORE}
 
 
@@ -42,7 +44,11 @@ def parse_values(pairs: Sequence[str], classes: ClassList) -> dict[int | tuple[i
 
 
 def usable_masks(
-    folder: Path, images: Sequence[str], out: Path, values: Mapping[int | tuple[int, ...], int]
+    folder: Path,
+    images: Sequence[str],
+    out: Path,
+    values: Mapping[int | tuple[int, ...], int],
+    classes: ClassList,
 ) -> Path | None:
     """The folder of masks for the data set: the given one, or that of its masks written as palette PNGs.
 
@@ -51,12 +57,13 @@ def usable_masks(
         images: paths of the images, as in the table.
         out: folder to write to, if the masks cannot be used as they are.
         values: value or colour -> mask id; empty takes values as ids, and colours of VOC's palette.
+        classes: the classes.
 
     Returns:
         `folder` or `out`; None if no mask is named as an image.
 
     Raises:
-        UserError: a mask cannot be read, or holds a value that has no meaning.
+        UserError: a mask cannot be read, or masks hold values that have no meaning.
     """
     index = ImageFolder(folder, _SUFFIXES)
     jobs = [(p, stem) for stem in map(file_stem, images) if (p := index.find(stem)) is not None]
@@ -66,13 +73,26 @@ def usable_masks(
         return folder
     with tqdm(total=len(jobs), desc="masks", unit="mask", disable=None) as bar:
 
-        def convert(job: tuple[Path, str]) -> None:
-            path, stem = job
-            save_labels(out / f"{stem}.png", _ids(path, values))
+        def convert(job: tuple[Path, str]) -> list[str]:
+            ids, strange = _ids(job[0], values, classes)
+            if not strange:
+                save_labels(out / f"{job[1]}.png", ids)
             bar.update()
+            return strange
 
-        map_threads(convert, jobs)
+        unknown = Counter(value for strange in map_threads(convert, jobs) for value in strange)
+    if unknown:
+        raise _unknown(folder, unknown)
     return out
+
+
+def _unknown(folder: Path, counts: Counter[str]) -> UserError:
+    shown = [f"{value} (in {count})" for value, count in sorted(counts.items())[:_SHOWN]]
+    more = ", ..." if len(counts) > _SHOWN else ""
+    return UserError(
+        f"the masks in {folder} hold {', '.join(shown)}{more}, and it is not known which classes these are: "
+        f"give --mask-value {min(counts)}=NAME, and again for each (NAME: a class, background or ignore)"
+    )
 
 
 def _is_label_map(path: Path) -> bool:
@@ -93,7 +113,10 @@ def _value(text: str, pair: str) -> int | tuple[int, ...]:
     raise UserError(f"--mask-value {pair}: write VALUE=NAME, where VALUE is a number or a colour as #ff0000")
 
 
-def _ids(path: Path, values: Mapping[int | tuple[int, ...], int]) -> npt.NDArray[np.uint8]:
+def _ids(
+    path: Path, values: Mapping[int | tuple[int, ...], int], classes: ClassList
+) -> tuple[npt.NDArray[np.uint8], list[str]]:
+    """The mask as ids, and its values or colours that have no meaning (0 in the ids)."""
     try:
         with Image.open(path) as image:
             mode = image.mode
@@ -106,10 +129,12 @@ def _ids(path: Path, values: Mapping[int | tuple[int, ...], int]) -> npt.NDArray
     elif plain.dtype.kind in "biu":
         codes = plain.astype(np.int64)
         table = {v: i for v, i in values.items() if isinstance(v, int)}
-        table = {0: 0, **table} if table else {v: v for v in range(256)}
+        # one bit says that something is there, and names a class only where there is one
+        named = () if mode == "1" and len(classes) > 1 else (*classes.ids, IGNORE)
+        table = {0: 0, **(table or {v: v for v in named})}
     else:
         raise UserError(f"{path} holds values of type {plain.dtype}, which are no class ids")
-    return _look_up(path, codes, table, plain.ndim == 3)
+    return _look_up(codes, table, plain.ndim == 3)
 
 
 def _colours(values: Mapping[int | tuple[int, ...], int]) -> dict[tuple[int, ...], int]:
@@ -126,15 +151,10 @@ def _colours(values: Mapping[int | tuple[int, ...], int]) -> dict[tuple[int, ...
 
 
 def _look_up(
-    path: Path, codes: npt.NDArray[np.int64], table: Mapping[int, int], coloured: bool
-) -> npt.NDArray[np.uint8]:
+    codes: npt.NDArray[np.int64], table: Mapping[int, int], coloured: bool
+) -> tuple[npt.NDArray[np.uint8], list[str]]:
     present = np.unique(codes)
     strange = [int(code) for code in present if int(code) not in table]
-    if strange:
-        shown = ", ".join(f"#{code:06x}" if coloured else str(code) for code in strange[:5])
-        raise UserError(
-            f"{path} holds {shown}{', ...' if len(strange) > 5 else ''}, and it is not known which class "
-            f"that is: give --mask-value {shown.partition(',')[0]}=NAME (a class, background or ignore)"
-        )
-    ids = np.array([table[int(code)] for code in present], np.uint8)
-    return ids[np.searchsorted(present, codes)]
+    ids = np.array([table.get(int(code), 0) for code in present], np.uint8)
+    shown = [f"#{code:06x}" if coloured else str(code) for code in strange]
+    return ids[np.searchsorted(present, codes)], shown

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from tag2mask.core import UserError, map_threads
 from tag2mask.data.imports.json_tags import read_json_tags
 from tag2mask.data.imports.source import ImageIndex, Item, Source
 from tag2mask.data.separators import clean_name
+from tag2mask.data.table_text import TABLE_SUFFIXES
 from tag2mask.data.tag_table import SPLITS, TableForm, read_tag_table
 from tag2mask.data.tags import read_objects
 
-TABLE_SUFFIXES = (".csv", ".tsv")
 JSON_SUFFIXES = (".json", ".jsonl")
 
 
@@ -110,6 +110,7 @@ def _folders(root: Path, index: ImageIndex) -> Source:
             f"{root} has neither a table of tags, nor JSON or XML files, nor a folder of images for each "
             "class: write a CSV image,labels, or say where it is with --annotations"
         )
+    _require_classes(root, tops, any(len(part) > 2 for part in parts))
     by_split = all(top.lower() in SPLITS for top in tops) and any(len(part) > 2 for part in parts)
     depth = 1 if by_split else 0
     items = [
@@ -125,3 +126,19 @@ def _folders(root: Path, index: ImageIndex) -> Source:
     left = len(parts) - len(items)
     notes = [f"{left} images lie in no folder of a class: left out"] if left else []
     return Source(f"a folder for each class in {root}", items, notes=notes)
+
+
+def _require_classes(root: Path, folders: Collection[str], deeper: bool) -> None:
+    """Refuse folders that are no classes: those with a table of their own, and splits with nothing below."""
+    for folder in sorted(folders):
+        tables = sorted(p for p in (root / folder).iterdir() if p.suffix.lower() in TABLE_SUFFIXES)
+        if tables:
+            raise UserError(
+                f"{root} is read as a folder for each class, but {tables[0]} looks like a table of tags: "
+                f"import {root / folder}, or give the table with --annotations {tables[0]}"
+            )
+    if not deeper and all(folder.lower() in SPLITS for folder in folders):
+        raise UserError(
+            f"{root} holds {' and '.join(sorted(folders))}, which are splits, and nothing says which classes "
+            "their images show: put them into a folder for each class below, or write a CSV image,labels"
+        )
