@@ -143,6 +143,11 @@ def test_images_are_never_written_over(
     assert _predict(images / "overlay" / "a.jpg", run_folder, images / out, "--overlay", "--overwrite") == 2
     shutil.move(images / "overlay" / "a.jpg", images / "a.jpg")
     assert capsys.readouterr().err.count("--out") == 3
+    drawn = images / "a.png"
+    shutil.copy(images / "gray.png", drawn)
+    assert _predict(images / "a.jpg", run_folder, images, "--overwrite") == 2
+    assert f"{drawn} lies beside its image" in capsys.readouterr().err
+    drawn.unlink()
     assert {path: path.read_bytes() for path in images.rglob("*") if path.is_file()} == before
 
 

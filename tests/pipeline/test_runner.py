@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import re
+import resource
 import shlex
 import signal
 import socket
@@ -24,6 +25,7 @@ from tag2mask.artifacts import note_sources
 from tag2mask.cli import build_parser
 from tag2mask.core import UserError
 from tag2mask.pipeline import Devices, Extras, Request, Settings, run_recipe, runner
+from tag2mask.pipeline.process import RunLock
 
 FAKE = Path(__file__).with_name("fake_tag2mask.py")
 PROGRAM = (sys.executable, str(FAKE))
@@ -450,6 +452,29 @@ def test_lock_where_the_file_system_has_none(
         bench.run()
     held.write_text(json.dumps({"pid": 999999999, "host": socket.gethostname()}))
     assert bench.run() == 0 and not held.exists()
+    held.write_text('{"pid": ')  # its writer has just begun, or the disk was full
+    with pytest.raises(UserError, match="in use by some other runner"):
+        bench.run()
+
+
+def test_a_disk_too_full_for_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(*args: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for lock in (fcntl.flock, none):
+        monkeypatch.setattr(fcntl, "flock", lock)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+        try:
+            with pytest.raises(UserError, match=r"cannot write .*\.lock(\.held)?: File too large; make room"):
+                RunLock(tmp_path).__enter__()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert not (tmp_path / ".lock.held").exists()
+    monkeypatch.undo()
+    with RunLock(tmp_path) as lock:
+        assert json.loads((tmp_path / ".lock").read_text())["pid"] == os.getpid()
+        assert lock.fd > 0
 
 
 def test_results_that_were_deleted_are_made_again(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:

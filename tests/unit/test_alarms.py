@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,16 +14,20 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pytorch_lightning.trainer.states import TrainerFn
 
 from tag2mask.artifacts import Manifest, read_alarms, save_labels, save_maps, write_manifest
-from tag2mask.core import IGNORE, Alarm, ClassList, ScoreMaps, UserError, training_alarms
+from tag2mask.callbacks import StopWhenNotFinite
+from tag2mask.core import IGNORE, Alarm, ClassList, NotFiniteError, ScoreMaps, UserError, training_alarms
 from tag2mask.data import Table
 from tag2mask.evaluate import score_step
 from tag2mask.evaluate.alarms import step_alarms
 from tag2mask.evaluate.facts import LabelFacts
 from tag2mask.metrics import AboveChance, ScoreSpread
 from tag2mask.modules.predictor import Predictor
+from tag2mask.ops import normalise_cams
 from tag2mask.pipeline.scorecard import alarm_line, status_line
+from tag2mask.step.messages import mistake_of
 
 CLASSES = ClassList.from_names(["cat", "dog"])
 
@@ -132,6 +138,25 @@ def test_scores_that_are_no_numbers_end_the_prediction() -> None:
         _Broken().predict_step([{"id": "a", "image": torch.zeros(3, 2, 2), "done": False}], 0)
 
 
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (TrainerFn.FITTING, r"after step 7 \(epoch 3\) .*\(cams holds NaN .*smaller .*lr$"),
+        (TrainerFn.PREDICTING, "output is not finite .*: predict with --trainer.precision 32, or train it"),
+    ],
+)
+def test_what_an_operator_refuses_is_told_as_a_training_that_diverged(command: str, message: str) -> None:
+    state = SimpleNamespace(fn=command)
+    trainer: Any = SimpleNamespace(state=state, global_step=7, current_epoch=2, precision="32-true")
+    with pytest.raises(NotFiniteError) as caught:
+        normalise_cams(torch.tensor([[[math.inf]]]))
+    StopWhenNotFinite().on_exception(trainer, _Broken(), caught.value)
+    assert re.search(message, mistake_of(caught.value))
+    bug = ValueError("holds NaN or infinity")
+    StopWhenNotFinite().on_exception(trainer, _Broken(), bug)
+    assert mistake_of(bug) == ""
+
+
 # --- in files, and on the terminal --------------------------------------------------------------
 
 
@@ -140,6 +165,8 @@ def table(tmp_path: Path) -> Table:
     rows = [f"{n}.jpg,{'cat' if n % 2 else 'dog'},train" for n in range(4)]
     (tmp_path / "labels.csv").write_text("\n".join(["image,labels,split", *rows]))
     (tmp_path / "images").mkdir()
+    for n in range(4):
+        (tmp_path / "images" / f"{n}.jpg").touch()  # nothing reads them
     return Table("images", "labels.csv", root=str(tmp_path))
 
 

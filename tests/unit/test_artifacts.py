@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import math
 import os
 import pickle
 from pathlib import Path
@@ -278,6 +279,8 @@ def test_manifest_hash_follows_the_content(tmp_path: Path) -> None:
         {"kind": "soup"},
         {"classes": {"names": ["a"]}},
         {"classes": {"names": [], "ids": []}},
+        {"classes": {"names": ["a"], "ids": [math.inf]}},
+        {"classes": {"names": "a", "ids": [1]}},
         {"commands": {"fit": {}}},
         {"commands": {"fit": 3}},
         {"image_ids": "a"},

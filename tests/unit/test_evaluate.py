@@ -420,6 +420,18 @@ def test_step_without_masks_is_not_scored(tmp_path: Path) -> None:
     assert step_line(score).startswith("not scored")
 
 
+def test_a_data_set_that_is_away_does_not_cost_a_score(tmp_path: Path) -> None:
+    dataset = make_voc(tmp_path / "voc", a=TRUTH_A)
+    step = make_step(tmp_path / "pseudo_label", "labels", dataset, ids=("a",))
+    write_labels(step / "out", a=PRED_A)
+    score = score_step(step)
+    (tmp_path / "voc").rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=r"manifest of .*pseudo_label names is not there .*a\.jpg"):
+        score_step(step)
+    assert json.loads((step / "score.json").read_text()) == score
+    assert json.loads((step / "image_scores.json").read_text()).keys() == {"a"}
+
+
 def test_step_with_a_checkpoint_only(tmp_path: Path) -> None:
     dataset = make_voc(tmp_path / "voc", a=TRUTH_A)
     step = make_step(tmp_path / "affinity", "checkpoint", dataset, ids=())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import builtins
+import errno
 import json
 import re
+import resource
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -219,6 +221,27 @@ def test_a_network_that_torch_cannot_trace_is_one_message(
     error = capsys.readouterr().err
     assert said in error and "--format onnx safetensors; safetensors takes every network" in error
     assert not list((run / "export").iterdir())
+
+
+def test_a_full_disk_is_no_fault_of_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run = make_run(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(formats, "savers", lambda *_: {"onnx": full})
+        assert main(["export", str(run), "--format", "onnx"]) == 2
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        assert main(["export", str(run), "--format", "safetensors"]) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    first, second = (line for line in capsys.readouterr().err.splitlines() if "error:" in line)
+    assert first.startswith("error: cannot write model.onnx: No space left on device; make room")
+    assert "model.safetensors: File too large; make room" in second
 
 
 def test_without_the_extra(

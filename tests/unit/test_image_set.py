@@ -16,6 +16,7 @@ from tag2mask.cli import main
 from tag2mask.core import VOC_NAMES, ClassList, UserError
 from tag2mask.data import VOC, ImageSet, Table
 from tag2mask.data.command import dataset_from_config
+from tag2mask.data.image_set import import_data_set
 
 SIZE = (6, 9)  # height, width
 
@@ -320,10 +321,21 @@ def test_description_makes_the_same_set(root: Path, monkeypatch: pytest.MonkeyPa
     assert again.classes.names == ("dog",)
 
 
-@pytest.mark.parametrize("path", ["VOC", "tag2mask.data.Nope", "no.such.Set", "pathlib.Path", ""])
+@pytest.mark.parametrize(
+    "path", ["VOC", "tag2mask.data.Nope", "no.such.Set", "pathlib.Path", "", "../../etc", "\0.a"]
+)
 def test_description_of_no_data_set(path: str) -> None:
     with pytest.raises(UserError, match="is not a data set"):
         ImageSet.from_description({"class_path": path, "init_args": {}})
+    if path:
+        with pytest.raises(UserError, match="is not a data set"):
+            import_data_set(path)
+
+
+def test_the_step_of_a_description_is_named() -> None:
+    for path in ("tag2mask.data.VOC", "tag2mask.data.Nope"):
+        with pytest.raises(UserError, match="manifest of runs/psa/cam: "):
+            ImageSet.from_description({"class_path": path, "init_args": {}}, origin=Path("runs/psa/cam"))
 
 
 def test_a_description_imports_other_packages_for_the_user_alone(

@@ -87,6 +87,21 @@ def test_what_a_step_held_before_is_left_out(run: Path) -> None:
     assert [step.name for step in read_runs([run])[0].steps] == ["labels", "a_model", "z_cam"]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "field"),
+    [
+        ("walk/score.json", {"curve": {"threshold": [0.1, {}], "miou": [0.1, 0.2]}}, "curve.threshold.1"),
+        ("walk/score.json", {"curve": {"threshold": [0.1], "miou": [1e308]}}, "curve.miou.0"),
+        ("walk/score.json", {"curve": {"threshold": [0.1, 0.2], "miou": [0.1]}}, "2 thresholds but 1"),
+        ("scorecard.json", {"paper": {"targets": [1, "a"]}}, "paper.targets"),
+    ],
+)
+def test_numbers_of_another_form_are_named(run: Path, name: str, content: dict[str, Any], field: str) -> None:
+    (run / name).write_text(json.dumps(content))
+    with pytest.raises(UserError, match=f"{name}.*{field}"):
+        read_runs([run])
+
+
 def test_runs_of_one_name_are_told_apart(tmp_path: Path, images: VOC) -> None:
     folders = [make_run(tmp_path / where / "psa", images) for where in ("x", "y")]
     assert [run.name for run in read_runs(folders)] == [str(folder) for folder in folders]

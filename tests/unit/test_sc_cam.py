@@ -69,6 +69,11 @@ def test_files_of_features_and_sub_categories(tmp_path: Path) -> None:
         load_sub_labels(tmp_path / "a.json", ClassList.voc(["dog"]))
     np.save(tmp_path / "b.npy", np.array([{}], dtype=object), allow_pickle=True)
     (tmp_path / "b.json").write_text('{"8": "x"}')
+    # numpy reads this header once more as that of an old file, and its tokenizer raises an error of its own
+    header = b"{'descr': '<f4', \x1c('\n"
+    (tmp_path / "c.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(UserError, match=r"cannot read features from .*c\.npy"):
+        load_features(tmp_path / "c.npy")
     for load, name in ((load_features, "b.npy"), (partial(load_sub_labels, classes=classes), "b.json")):
         with pytest.raises(UserError, match=r"cannot read .* delete it and run its step again"):
             load(tmp_path / name)

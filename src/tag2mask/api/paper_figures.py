@@ -152,7 +152,8 @@ def _place(run: Run, name: str) -> int:
 
 
 def _image(run: Run, image_id: str) -> RGB:
-    return ImageSet.from_description(run.steps[0].manifest.data).read_image(image_id)
+    step = run.steps[0]
+    return ImageSet.from_description(step.manifest.data, origin=step.folder).read_image(image_id)
 
 
 def _batch(image: RGB) -> torch.Tensor:

@@ -61,7 +61,7 @@ from tag2mask.artifacts.names import (
 )
 from tag2mask.artifacts.provenance import collect_versions, git_commit
 from tag2mask.artifacts.regions import load_regions, save_regions
-from tag2mask.artifacts.score import read_image_scores, read_metrics, read_score
+from tag2mask.artifacts.score import read_image_scores, read_metrics, read_score, read_scorecard
 from tag2mask.artifacts.sources import changed_sources, content_hash, note_sources
 from tag2mask.artifacts.tracking import is_offline, read_settings, refuse_secrets, wandb_identity
 
@@ -116,6 +116,7 @@ __all__ = [
     "read_manifest",
     "read_metrics",
     "read_score",
+    "read_scorecard",
     "read_settings",
     "refuse_secrets",
     "register_kind",

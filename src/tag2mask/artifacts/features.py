@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from tag2mask.artifacts.files import atomic_write_bytes, atomic_write_json, reading
 from tag2mask.core.classes import ClassList
+from tag2mask.core.errors import NotFiniteError
 
 
 def save_features(path: str | Path, features: npt.NDArray[np.float32]) -> None:
@@ -24,8 +25,10 @@ def save_features(path: str | Path, features: npt.NDArray[np.float32]) -> None:
     Raises:
         ValueError: another shape, or numbers that are not finite.
     """
-    if features.ndim != 1 or not np.isfinite(features).all():
-        raise ValueError(f"features must be finite (C,), got {features.shape}")
+    if features.ndim != 1:
+        raise ValueError(f"features must be (C,), got {features.shape}")
+    if not np.isfinite(features).all():
+        raise NotFiniteError("features holds NaN or infinity")
     buffer = io.BytesIO()
     np.save(buffer, features.astype(np.float32), allow_pickle=False)
     atomic_write_bytes(path, buffer.getvalue())

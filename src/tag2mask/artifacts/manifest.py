@@ -85,8 +85,8 @@ class Manifest(BaseModel):
     def _readable_classes(cls, classes: dict[str, Any]) -> dict[str, Any]:
         try:
             ClassList.from_dict(classes)
-        except (KeyError, TypeError, UserError) as error:
-            raise ValueError(f"no list of classes: {error!r}") from error
+        except UserError as error:
+            raise ValueError(str(error)) from error
         return classes
 
     @property

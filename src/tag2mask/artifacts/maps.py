@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from tag2mask.artifacts.files import atomic_write_bytes, reading, safe_join
 from tag2mask.core.classes import ClassList
+from tag2mask.core.errors import NotFiniteError
 from tag2mask.core.results import ScoreMaps
 from tag2mask.core.spread import spread
 
@@ -41,7 +42,9 @@ def save_maps(folder: str | Path, scores: ScoreMaps, classes: ClassList) -> None
         raise ValueError(f"class indices must lie in 0..{len(known) - 1}, got {list(scores.classes)}")
     half = scores.maps.astype(np.float16)
     if not np.isfinite(half).all():
-        raise ValueError(f"maps must be finite and below 65504, got {scores.maps.min()}..{scores.maps.max()}")
+        raise NotFiniteError(
+            f"maps must be finite and below 65504, got {scores.maps.min()}..{scores.maps.max()}"
+        )
     ids = np.array([known[index] for index in scores.classes], np.uint8)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, maps=half, class_ids=ids, image_size=np.array(scores.image_size, np.int32))

@@ -105,6 +105,8 @@ class PredictionFolder:
             self._require_free()
         same = record == asdict(maker)
         there = [name for name in self.names if self.labels(name).is_file()]
+        if record is None:
+            self._require_no_neighbours(there)
         if not same:
             self._require_only(there if overwrite else [])
         if same:
@@ -128,6 +130,16 @@ class PredictionFolder:
                 raise UserError(
                     f"{path} is there, but no {RECORD_NAME} that says that a prediction made it: choose "
                     "another folder as --out"
+                )
+
+    def _require_no_neighbours(self, names: Iterable[str]) -> None:
+        """Refuse to take PNGs that lie beside their images for label maps: they may be masks of the user."""
+        for name in names:
+            path = self.labels(name)
+            if os.path.realpath(path.parent) == os.path.realpath(self.images[name].parent):
+                raise UserError(
+                    f"{path} lies beside its image, and no {RECORD_NAME} says that a prediction made it: "
+                    "choose another folder as --out"
                 )
 
     def _remove_extras(self, names: Iterable[str]) -> None:

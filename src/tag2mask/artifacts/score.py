@@ -3,15 +3,41 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from tag2mask.artifacts.files import read_json
-from tag2mask.artifacts.names import IMAGE_SCORES_NAME, METRICS_NAME, SCORE_NAME
+from tag2mask.artifacts.names import IMAGE_SCORES_NAME, METRICS_NAME, SCORE_NAME, SCORECARD_NAME
 from tag2mask.core.errors import UserError
 
 _FORM = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+
+_Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Curve(BaseModel):
+    """Mean IoU over the background threshold."""
+
+    model_config = _FORM
+
+    threshold: list[_Share] = []
+    miou: list[_Share] = []
+
+    @model_validator(mode="after")
+    def _pairs(self) -> _Curve:
+        if len(self.threshold) != len(self.miou):
+            raise ValueError(f"{len(self.threshold)} thresholds but {len(self.miou)} values of miou")
+        return self
 
 
 class _Numbers(BaseModel):
@@ -25,6 +51,7 @@ class _Numbers(BaseModel):
     best_threshold: float | None = None
     precision: float | None = None
     coverage: float | None = None
+    curve: _Curve = _Curve()
     per_class: dict[str, float | None] = {}
     confusion: list[list[int]] | None = None
 
@@ -53,6 +80,31 @@ class _Metrics(BaseModel):
 
     model_config = _FORM
     __pydantic_extra__: dict[str, float]
+
+
+class _Paper(BaseModel):
+    model_config = _FORM
+
+    citation: str | None = None
+    targets: dict[str, Any] | None = None
+
+
+class _Card(BaseModel):
+    """What pages read of a scorecard; there is more."""
+
+    model_config = _FORM
+
+    title: str | None = None
+    paper: _Paper | None = None
+
+
+def read_scorecard(run_dir: str | Path) -> dict[str, Any]:
+    """The scorecard of a run, {} if there is none.
+
+    Raises:
+        UserError: the file is broken.
+    """
+    return _read(Path(run_dir) / SCORECARD_NAME, TypeAdapter(_Card)) or {}
 
 
 def read_score(step_dir: str | Path) -> dict[str, Any] | None:

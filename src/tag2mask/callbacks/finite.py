@@ -8,9 +8,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor
 
-from tag2mask.core import UserError
+from tag2mask.core import NotFiniteError, UserError
+from tag2mask.core.errors import DIVERGED_WAY_OUT
 
 
 class StopWhenNotFinite(pl.Callback):
@@ -41,6 +43,22 @@ class StopWhenNotFinite(pl.Callback):
         largest = float(torch.nn.utils.get_total_norm(tensors, norm_type=math.inf))
         if not math.isfinite(largest):
             raise UserError(_message(f"{_first_bad(pl_module)} is not finite", trainer))
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Say what it means that a function has refused the output of the network.
+
+        Weights that are finite still, but huge, give such an output: in a validation before the next step,
+        or in a prediction. The message becomes the cause of the error, where a step looks for one.
+        """
+        if isinstance(exception, NotFiniteError) and exception.__cause__ is None:
+            predicts = trainer.state.fn == TrainerFn.PREDICTING
+            exception.__cause__ = UserError(
+                f"the network's output is not finite ({exception}): {DIVERGED_WAY_OUT}"
+                if predicts
+                else _message(f"the network's output is not finite ({exception})", trainer)
+            )
 
 
 def _message(what: str, trainer: pl.Trainer) -> str:

@@ -4,7 +4,7 @@ from tag2mask.core.alarms import Alarm, training_alarms
 from tag2mask.core.batch import ImageSample, TrainBatch
 from tag2mask.core.batches import divisors, images_at_once
 from tag2mask.core.classes import IGNORE, VOC_NAMES, ClassList, Unknown
-from tag2mask.core.errors import UserError, unknown_name
+from tag2mask.core.errors import NotFiniteError, UserError, unknown_name
 from tag2mask.core.memory import keep_freed_memory
 from tag2mask.core.results import (
     FeaturesResult,
@@ -24,6 +24,7 @@ __all__ = [
     "FeaturesResult",
     "ImageSample",
     "LabelsResult",
+    "NotFiniteError",
     "RegionsResult",
     "ScoreMaps",
     "SubLabelsResult",

@@ -131,5 +131,19 @@ class ClassList:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> ClassList:
-        """The inverse of `to_dict`."""
-        return cls(tuple(plain["names"]), tuple(int(i) for i in plain["ids"]))
+        """The inverse of `to_dict`.
+
+        Raises:
+            UserError: it is no list of classes.
+        """
+        names: Any = plain.get("names")
+        ids: Any = plain.get("ids")
+        if not (_all_of(str, names) and _all_of(int, ids)):
+            raise UserError(f"no list of classes: names {names!r}, ids {ids!r}")
+        return cls(tuple(names), tuple(ids))
+
+
+def _all_of(kind: type, values: Any) -> bool:
+    """Whether these are values of a kind; True and False are no numbers."""
+    plain = isinstance(values, list | tuple)
+    return plain and all(isinstance(v, kind) and not isinstance(v, bool) for v in values)

@@ -6,6 +6,7 @@ import difflib
 import struct
 import zlib
 from collections.abc import Iterable
+from tokenize import TokenError
 from zipfile import BadZipFile
 
 STOPPED_CODE = 75
@@ -18,7 +19,7 @@ UNUSABLE_CODE = 3
 
 DAMAGE: tuple[type[Exception], ...] = (
     OSError, ValueError, LookupError, TypeError, EOFError, SyntaxError, RuntimeError, ArithmeticError,
-    MemoryError, BadZipFile, zlib.error, struct.error,
+    MemoryError, BadZipFile, TokenError, zlib.error, struct.error,
 )  # fmt: skip
 """What libraries raise when they read a damaged picture, archive or array."""
 
@@ -29,6 +30,16 @@ class UserError(Exception):
     The message is one sentence or two: what is wrong, which file or value, and what to do.
     Every command line prints it as ``error: ...`` without a traceback and exits with code 2.
     """
+
+
+DIVERGED_WAY_OUT = (
+    "predict with --trainer.precision 32, or train it again with a smaller model.init_args.optimization.lr"
+)
+"""What to do where a trained network gives numbers that are not finite."""
+
+
+class NotFiniteError(ValueError):
+    """NaN or infinity where a function needs numbers: mostly what a network gives whose training diverged."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> UserError:

@@ -201,25 +201,29 @@ class ImageSet(ABC):
         return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": self._init_args()}
 
     @staticmethod
-    def from_description(plain: Mapping[str, Any], own: bool = False) -> ImageSet:
+    def from_description(plain: Mapping[str, Any], own: bool = False, origin: str | Path = "") -> ImageSet:
         """The inverse of `describe`; the same form as in the YAML files.
 
         Args:
             plain: the description, of a manifest for example.
             own: the user wrote it, so any module may be imported for it. Otherwise only modules of tag2mask
                 and of registered packages are imported: a run folder of somebody else runs no other code.
+            origin: folder of the step whose manifest holds it, for messages.
 
         Raises:
             UserError: the class does not exist, may not be imported or is no data set, or its arguments
                 do not fit.
         """
         path = str(plain.get("class_path", ""))
-        cls = _data_set_class(path, own)
         given = plain.get("init_args", {})
         try:
+            cls = _data_set_class(path, own)
             return cls(**{cls.renamed.get(name, name): value for name, value in given.items()})
+        except UserError as error:
+            raise UserError(f"manifest of {origin}: {error}" if origin else str(error)) from None
         except (TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"data set {path}: an argument is of a wrong kind ({error})") from None
+            where = f"manifest of {origin}: " if origin else ""
+            raise UserError(f"{where}data set {path}: an argument is of a wrong kind ({error})") from None
 
 
 def import_data_set(path: str) -> type[ImageSet]:
@@ -242,7 +246,7 @@ def _data_set_class(path: str, own: bool) -> type[ImageSet]:
         )
     try:
         cls = getattr(import_module(module), name) if module else None
-    except (ImportError, AttributeError):
+    except (ImportError, AttributeError, TypeError, ValueError):  # the last two: '..' and other odd names
         cls = None
     if not (isinstance(cls, type) and issubclass(cls, ImageSet)):
         raise UserError(f"{path!r} is not a data set: class_path must name a subclass of {__name__}.ImageSet")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ def _not_scored(why: str) -> dict[str, Any]:
 def _score(
     folder: Path, manifest: Manifest, scorer: Scorer, facts: dict[str, Any], every_image: bool
 ) -> dict[str, Any]:
-    dataset = ImageSet.from_description(manifest.data)
+    dataset = ImageSet.from_description(manifest.data, origin=folder)
     listed = None if every_image else dataset.scored_ids(manifest.split)
     if dataset.classes != manifest.class_list():
         raise UserError(f"{folder} was made for other classes than its data set has now: run the step again")
@@ -99,12 +99,23 @@ def _score(
     wanted = set(manifest.image_ids if listed is None else listed)
     ids = [i for i in manifest.image_ids if i in wanted and dataset.mask_path(i) is not None]
     if not ids:
+        _require_images(folder, dataset, manifest.image_ids)
         return _not_scored("the data set has no masks for these images") | {"masks": 0} | facts
     for name in (SCORE_NAME, SCORE_SOURCES_NAME):  # a stopped call must not leave an old score
         (folder / name).unlink(missing_ok=True)
     note_sources(folder / SCORE_SOURCES_NAME, [path for i in ids if (path := dataset.mask_path(i))])
     scored = Scored(folder / "out", dataset, ids, manifest.split, threshold)
     return {"scored": True, **facts, **scorer(scored)}
+
+
+def _require_images(folder: Path, dataset: ImageSet, image_ids: Sequence[str]) -> None:
+    """Refuse a data set that is not where it was: its masks are not gone, and an old score stays."""
+    image = next((dataset.image_path(i) for i in image_ids), None)
+    if image is not None and not image.exists():
+        raise UserError(
+            f"the data set that the manifest of {folder} names is not there (no {image}): bring it back to "
+            "where it was, then score again"
+        )
 
 
 def _seen(

@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from tag2mask.artifacts import SCORECARD_NAME, read_json
+from tag2mask.artifacts import read_scorecard
 from tag2mask.core.tables import Table, percent
 from tag2mask.export.source import Source
 from tag2mask.report.runs import Run, read_config, read_runs
@@ -41,7 +41,7 @@ def model_card(source: Source, facts: Mapping[str, Any], files: Mapping[str, str
     tables = (
         [score_table(runs), alarm_table(runs), _per_class(source, runs[0]), _settings(runs)] if runs else []
     )
-    scorecard = (read_json(source.run / SCORECARD_NAME) if source.run else None) or {}
+    scorecard = read_scorecard(source.run) if source.run else {}
     training, weak = _training(source, runs)
     page = Environment(
         loader=PackageLoader("tag2mask.export"),

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tag2mask.artifacts import atomic_write_json, atomic_write_text, read_json
+from tag2mask.artifacts import atomic_write_json, atomic_write_text, disk_trouble, read_json
 from tag2mask.core import UserError
 from tag2mask.core.commands import add_command
 from tag2mask.core.tables import Table
@@ -118,8 +118,10 @@ def _exporting(file: str, others: list[str]) -> Iterator[None]:
     """Turn what torch cannot trace into one message: its exporters raise errors of many kinds."""
     try:
         yield
-    except (UserError, OSError):
+    except UserError:
         raise
+    except OSError as error:
+        raise UserError(f"cannot write {file}: {disk_trouble(error)}") from error
     except Exception as error:
         why = str(error).strip().split("\n")[0][:200]
         raise UserError(

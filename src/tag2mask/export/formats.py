@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch.export import ExportedProgram
 
+from tag2mask.artifacts import atomic_write_bytes
 from tag2mask.export.network import WholeNetwork, save_program, trace
 from tag2mask.export.onnx_file import Outputs, run_onnx, save_onnx
 from tag2mask.modules import SegmentationModel, load_checkpoint
@@ -42,7 +43,7 @@ def savers(model: SegmentationModel, texts: Mapping[str, str]) -> dict[str, Call
 def save_weights(model: SegmentationModel, path: Path, texts: Mapping[str, str]) -> None:
     """Write the weights, with all in the metadata that `load_checkpoint` needs to build the network."""
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    save_file(weights, path, metadata={**texts, **network_metadata(model)})
+    atomic_write_bytes(path, save(weights, metadata={**texts, **network_metadata(model)}))
 
 
 def run_program(path: Path) -> Runner:

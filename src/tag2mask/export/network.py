@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.nn import functional as F
 
+from tag2mask.artifacts import atomic_write_bytes
 from tag2mask.backbones.base import cells, scaled_side
 from tag2mask.modules import SegmentationModel
 
@@ -82,4 +84,6 @@ def _padding_in_integers() -> Iterator[None]:
 def save_program(program: ExportedProgram, path: Path, facts: dict[str, str]) -> None:
     """Write a ``.pt2`` file that `torch.export.load` reads, with texts beside the program."""
     extra: dict[str, Any] = dict(facts)
-    torch.export.save(program, path, extra_files=extra)
+    buffer = io.BytesIO()  # on a full disk torch's own writer ends the process with what no user can read
+    torch.export.save(program, buffer, extra_files=extra)
+    atomic_write_bytes(path, buffer.getbuffer())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tag2mask.core import IGNORE
+from tag2mask.core import IGNORE, NotFiniteError
 from tag2mask.losses.over_processes import over_processes
 from tag2mask.ops.engine import Engine
 from tag2mask.ops.pairs import Border, pair_distances, shifted, source_windows
@@ -92,7 +92,7 @@ def affinity_loss(
     kinds = pair_kinds(labels, radius, border)
     distances = pair_distances(features, radius, border, kinds > 0, engine)
     if not bool(distances.isfinite().all()):
-        raise ValueError("features holds NaN or infinity")
+        raise NotFiniteError("features holds NaN or infinity")
     sums, counts = over_processes(*_sums(distances, kinds))
     means = sums / (counts + EPS)
     loss = (means * means.new_tensor(_WEIGHTS)).sum()

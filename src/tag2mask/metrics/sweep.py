@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from tag2mask.core import IGNORE
+from tag2mask.core import IGNORE, NotFiniteError
 from tag2mask.metrics.confusion import Labels, as_labels, check_range, iou_per_class
 
 
@@ -76,7 +76,7 @@ class ThresholdSweep(Metric):
         if len(class_indices) > 0:
             score, winner = cams.to(device=device, dtype=torch.float32).flatten(1).max(0)
             if bool(score.isnan().any()):
-                raise ValueError("cams holds NaN")
+                raise NotFiniteError("cams holds NaN")
             classes = torch.tensor(class_indices, device=device)[winner]
             joint += classes * self.counts.shape[2] + torch.bucketize(score, self.levels)
         joint = joint[true != self.ignore_index]

@@ -53,7 +53,7 @@ def load_checkpoint(path: str | Path) -> TrainableNetwork:
         return network.restore(checkpoint)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    except (AttributeError, KeyError, TypeError, RuntimeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, RuntimeError, ValueError, ArithmeticError) as error:
         raise UserError(
             f"{path} does not hold a whole {network.__name__} of this version "
             f"({type(error).__name__}: {error}): delete it and run the step that trains it again"

@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 
 from tag2mask.artifacts import find_kind
 from tag2mask.core import ImageSample, ScoreMaps, UserError, map_threads
+from tag2mask.core.errors import DIVERGED_WAY_OUT
 from tag2mask.modules.working_size import enlarged, shrunk
 
 _log = logging.getLogger(__name__)
@@ -83,10 +84,7 @@ class Predictor(pl.LightningModule):
 
 def not_finite(image_id: str) -> UserError:
     """The error of a network that gives infinite scores, or none that are numbers."""
-    return UserError(
-        f"the network's scores of image {image_id} are not finite: predict with --trainer.precision 32, or "
-        "train it again with a smaller model.init_args.optimization.lr"
-    )
+    return UserError(f"the network's scores of image {image_id} are not finite: {DIVERGED_WAY_OUT}")
 
 
 def _require_finite(result: Any) -> None:

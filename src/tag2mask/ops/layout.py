@@ -9,6 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from tag2mask.core import NotFiniteError
+
 Array = npt.NDArray[Any]
 
 
@@ -48,7 +50,7 @@ def check_floats(**values: Tensor) -> None:
         if not tensor.is_floating_point():
             raise ValueError(f"{name} must be floating point, got {tensor.dtype}")
         if not bool(tensor.isfinite().all()):
-            raise ValueError(f"{name} holds NaN or infinity")
+            raise NotFiniteError(f"{name} holds NaN or infinity")
 
 
 def as_array(name: str, data: Tensor | Array) -> Array:

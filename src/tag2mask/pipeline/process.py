@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
-from typing import IO, NoReturn
+from typing import IO, Any, NoReturn
 
+from tag2mask.artifacts import disk_trouble
 from tag2mask.core.errors import UserError
 from tag2mask.pipeline.signals import PassedOn, Stopped, end_group
 
@@ -191,8 +192,12 @@ class RunLock:
                 self._hold_by_file()
             else:
                 self._refuse(self._holder(), "wait for it or stop it")
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
+        try:
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, json.dumps(_me()).encode(), 0)
+        except OSError as error:
+            self.__exit__(None, None, None)
+            raise UserError(f"cannot write {self._path}: {disk_trouble(error)}") from error
         return self
 
     def __exit__(
@@ -206,16 +211,19 @@ class RunLock:
 
     def _hold_by_file(self) -> None:
         """Hold the folder by a file that only one runner can make, where the file system has no locks."""
-        me = {"pid": os.getpid(), "host": socket.gethostname()}
         try:
-            with open(self._beside, "x", encoding="utf-8") as file:
-                json.dump(me, file)
+            self._beside.touch(exist_ok=False)
         except FileExistsError:
-            holder = json.loads(self._beside.read_text(encoding="utf-8") or "{}")
-            if holder.get("host") != me["host"] or _is_alive(holder.get("pid", 0)):
-                who = f"process {holder.get('pid', '?')} on {holder.get('host', 'some machine')}"
+            holder = _noted(self._beside.read_bytes())
+            if holder is None or holder["host"] != _me()["host"] or _is_alive(holder["pid"]):
+                who = "some other runner" if holder is None else _named(holder)
                 self._refuse(who, f"wait for it, or delete {self._beside} if it has ended")
-            self._beside.write_text(json.dumps(me), encoding="utf-8")
+        try:
+            self._beside.write_text(json.dumps(_me()), encoding="utf-8")
+        except OSError as error:
+            self._beside.unlink()
+            os.close(self._fd)
+            raise UserError(f"cannot write {self._beside}: {disk_trouble(error)}") from error
         self._by_file = True
         print(f"{self._path.parent} is on a file system without locks: {self._beside.name} stands for one")
 
@@ -224,11 +232,28 @@ class RunLock:
         raise UserError(f"{self._path.parent} is in use by {who} or a step that it started; {way}")
 
     def _holder(self) -> str:
-        try:
-            plain = json.loads(os.pread(self._fd, 4096, 0))
-            return f"process {plain['pid']} on {plain['host']}"
-        except (ValueError, KeyError, TypeError):
-            return "another runner"
+        holder = _noted(os.pread(self._fd, 4096, 0))
+        return "another runner" if holder is None else _named(holder)
+
+
+def _me() -> dict[str, Any]:
+    return {"pid": os.getpid(), "host": socket.gethostname()}
+
+
+def _noted(data: bytes) -> dict[str, Any] | None:
+    """What a runner has noted of itself in a lock; None where that is broken or not there yet."""
+    try:
+        plain = json.loads(data)
+    except ValueError:
+        return None
+    whole = (
+        isinstance(plain, dict) and isinstance(plain.get("pid"), int) and isinstance(plain.get("host"), str)
+    )
+    return plain if whole else None
+
+
+def _named(holder: dict[str, Any]) -> str:
+    return f"process {holder['pid']} on {holder['host']}"
 
 
 def _is_alive(pid: int) -> bool:

@@ -49,7 +49,7 @@ def sheets(runs: Sequence[Run]) -> list[Sheet]:
 
 def _pictures(step: Step) -> Iterator[Picture]:
     try:
-        dataset = ImageSet.from_description(step.manifest.data)
+        dataset = ImageSet.from_description(step.manifest.data, origin=step.folder)
         groups = _groups(step)
         for index, name in enumerate(dataset.classes.all_names):
             if index in groups:

@@ -67,7 +67,7 @@ def figure_row(
     Raises:
         UserError: a file is missing or broken.
     """
-    dataset = ImageSet.from_description(run.steps[0].manifest.data)
+    dataset = ImageSet.from_description(run.steps[0].manifest.data, origin=run.steps[0].folder)
     image = shrink(dataset.read_image(image_id), side)
     row = [Panel("image", image)]
     for name, caption in columns.items():

@@ -10,7 +10,6 @@ from typing import Any
 from tag2mask.artifacts import (
     CAM_THRESHOLD,
     RUN_NAME,
-    SCORECARD_NAME,
     Manifest,
     config_name,
     read_alarms,
@@ -19,6 +18,7 @@ from tag2mask.artifacts import (
     read_manifest,
     read_metrics,
     read_score,
+    read_scorecard,
 )
 from tag2mask.core import Alarm, UserError
 from tag2mask.core.pages import read_page
@@ -133,8 +133,7 @@ def _read_run(folder: Path, name: str) -> Run:
 
 def _paper(folder: Path) -> dict[str, float]:
     """The paper's numbers, which the runner leaves in the scorecard."""
-    paper = (read_json(folder / SCORECARD_NAME) or {}).get("paper") or {}
-    targets = paper.get("targets") or {} if isinstance(paper, dict) else {}
+    targets = (read_scorecard(folder).get("paper") or {}).get("targets") or {}
     return {name: float(value) for name, value in targets.items() if isinstance(value, int | float)}
 
 

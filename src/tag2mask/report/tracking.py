@@ -113,7 +113,7 @@ def _class_table(step: Step) -> Any:
 
 
 def _panels(run: Run, step: Step, count: int) -> Iterator[Any]:
-    dataset = ImageSet.from_description(step.manifest.data)
+    dataset = ImageSet.from_description(step.manifest.data, origin=step.folder)
     classes = step.manifest.class_list()
     names = {**dict(zip(classes.all_ids, classes.all_names, strict=True)), IGNORE: "unknown"}
     only = Run(run.name, run.folder, steps=[step])

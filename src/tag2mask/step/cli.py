@@ -151,7 +151,13 @@ class StepCLI(LightningCLI):
         )
         if self.subcommand == "predict":
             writer = PredictionWriter(identity.folder / "out", find_kind(identity.kind), identity.classes)
-            return [CudnnForCrops(), writer, StepRecorder(identity, writer), StopOnSignal()]
+            return [
+                CudnnForCrops(),
+                StopWhenNotFinite(),
+                writer,
+                StepRecorder(identity, writer),
+                StopOnSignal(),
+            ]
         callbacks: list[pl.Callback] = [
             CudnnForCrops(),
             StopWhenNotFinite(),

@@ -121,7 +121,7 @@ class _Bench:
         self.classifier = load_network(chain.maps.folder, Classifier)
         folder = chain.labels.folder.parent / chain.affinity
         self.affinity = load_network(folder, AffinityNet) if chain.affinity else None
-        self.dataset = ImageSet.from_description(chain.maps.manifest.data)
+        self.dataset = ImageSet.from_description(chain.maps.manifest.data, origin=chain.maps.folder)
         self.out = chain.maps.folder / "out"
         self.examples = example_maps(self.out, chain.maps.manifest.image_ids, self.dataset.classes)
         present = chain.trial().refinements(self.examples)

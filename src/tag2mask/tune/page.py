@@ -78,7 +78,7 @@ def build_page(chain: Chain, found: Comparison, pictures: Pictures, command: str
 
 
 def _rows(chain: Chain, found: Comparison, pictures: Pictures) -> Iterator[Row]:
-    dataset = ImageSet.from_description(chain.maps.manifest.data)
+    dataset = ImageSet.from_description(chain.maps.manifest.data, origin=chain.maps.folder)
     for image_id, labels in pictures.labels.items():
         image = shrink(dataset.read_image(image_id), SIDE)
         shown = [(name, _picture(image, dataset.classes.to_ids(labels[name]))) for name in _names(found)]

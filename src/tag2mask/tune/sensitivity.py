@@ -111,7 +111,7 @@ def score_walks(chain: Chain, trials: Sequence[Trial], images: int | None = None
         UserError: a map, mask or network is missing, or no image has a mask.
     """
     manifest = chain.maps.manifest
-    dataset = ImageSet.from_description(manifest.data)
+    dataset = ImageSet.from_description(manifest.data, origin=chain.maps.folder)
     listed = dataset.scored_ids(manifest.split)
     wanted = set(manifest.image_ids if listed is None else listed)
     ids = [i for i in manifest.image_ids if i in wanted and dataset.mask_path(i) is not None]

@@ -10,6 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from tag2mask.core import NotFiniteError
+
 Maps = TypeVar("Maps", Tensor, npt.NDArray[np.float32])
 
 EPS = 1e-5
@@ -100,4 +102,4 @@ def _check_maps(cams: Tensor | npt.NDArray[np.float32]) -> None:
         raise ValueError(f"cams must be (K, H, W), got {tuple(cams.shape)}")
     finite = cams.isfinite() if isinstance(cams, Tensor) else np.isfinite(cams)
     if not bool(finite.all()):
-        raise ValueError("cams holds NaN or infinity")
+        raise NotFiniteError("cams holds NaN or infinity")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from tag2mask.core import NotFiniteError
 from tag2mask.ops.layout import Array, as_array
 
 _BINS = 256
@@ -59,7 +60,7 @@ def _values(map: Tensor | Array) -> Array:
         raise ValueError(f"map must hold real numbers and not be empty, got {array.dtype} {array.shape}")
     values = array.astype(np.float32) if array.dtype == np.float16 else array
     if not np.isfinite(values).all():
-        raise ValueError("map holds NaN or infinity")
+        raise NotFiniteError("map holds NaN or infinity")
     return values.ravel()
 
 

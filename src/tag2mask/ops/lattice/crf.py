@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from tag2mask.core import IGNORE, UserError, unknown_name
+from tag2mask.core import IGNORE, NotFiniteError, UserError, unknown_name
 from tag2mask.ops.lattice.crf_params import CRF_CAM, CRFParams
 from tag2mask.ops.lattice.mean_field import mean_field
 from tag2mask.ops.lattice.permutohedral import Lattice, build_lattice
@@ -128,7 +128,7 @@ def _check(image: Pixels, scores: npt.NDArray[np.floating]) -> None:
     if not np.issubdtype(scores.dtype, np.floating):
         raise ValueError(f"scores must be floating point, got {scores.dtype}")
     if not np.isfinite(scores).all():
-        raise ValueError("scores holds NaN or infinity")
+        raise NotFiniteError("scores holds NaN or infinity")
 
 
 def _refine(image: Pixels, scores: npt.NDArray[np.floating], params: CRFParams, engine: str) -> Scores:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tag2mask.core import NotFiniteError
 from tag2mask.ops.pairs import Border, pair_distances
 
 
@@ -73,5 +74,5 @@ def affinity_graph(features: Tensor, radius: int = 5, border: Border = "all") ->
     with torch.no_grad():
         distances = pair_distances(features[None], radius, border)[0]
     if not bool(distances.isfinite().all()):
-        raise ValueError("features holds NaN or infinity")
+        raise NotFiniteError("features holds NaN or infinity")
     return AffinityGraph(distances, radius, border)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from tag2mask.core import NotFiniteError
 from tag2mask.ops.engine import Engine, use_kernels
 from tag2mask.ops.walk.chebyshev import power_coefficients
 from tag2mask.ops.walk.graph import AffinityGraph
@@ -118,7 +119,7 @@ def _state(graph: AffinityGraph, maps: Tensor) -> Tensor:
         raise ValueError(f"maps must be (K, {graph.size[0]}, {graph.size[1]}), got {tuple(maps.shape)}")
     state = maps.to(graph.distances)
     if not bool(state.isfinite().all()):
-        raise ValueError("maps holds NaN or infinity")
+        raise NotFiniteError("maps holds NaN or infinity")
     return state
 
 
