@@ -75,6 +75,7 @@ class SelfGuidedModel(SegmentationModel):
             the other new layers; identity makes each map its class's logit at first, so that logits
             have the size and the meaning that segmenting goes on from. With network_from, that network's
             weights count.
+        robustness: of the segment phase, see `SegmentationModel`.
     """
 
     without_start: ClassVar[Mapping[str, Any]] = {"network_from": None}
@@ -90,9 +91,10 @@ class SelfGuidedModel(SegmentationModel):
         network_from: StepFolder | None = None,
         affinity: AffinitySpec = AffinitySpec(),
         localisation_start: Literal["normal", "identity"] = "normal",
+        robustness: float = 0.0,
     ) -> None:
         _check_head(head)
-        super().__init__(num_classes, backbone, optimization, head, test=test)
+        super().__init__(num_classes, backbone, optimization, head, test=test, robustness=robustness)
         self.phase = phase
         self.affinity = affinity
         self.affinity_loss = ColourAffinityLoss(affinity.reading, affinity.norm, GRID)
