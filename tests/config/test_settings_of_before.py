@@ -55,7 +55,7 @@ CLASSES = {"tag2mask.modules.AffinityLearner": "tag2mask.modules.AffinityNet"}
 SINCE = {
     "model.init_args.reduction": "IAL's pairwise loss is summed over the pixels of a patch, as in SPN's code",
     "trainer.min_steps": "The small budget has a least number of steps: few images are shown several times",
-    "model.init_args.robustness": "psa's network of the small budget spares unlikely labels",
+    "model.init_args.robustness": "networks of the small budget that learn from labels spare unlikely ones",
     "model.init_args.absent": "background is unknown where a tag has no pixel, in the small budget",
     "model.init_args.classification.rate": "rrm's trained classifier has the rate of pretrained layers",
     "trainer.precision": "stage 3 of the small budget computes in bfloat16 where the hardware has it",
@@ -198,8 +198,8 @@ def test_settings_are_the_same(label: str) -> None:
         then, now = old_settings(plain), {k: v for k, v in now.items() if k not in SINCE}
         name = step.name.rstrip("_0123456789")
         then |= {k: value for (when, of, k), value in MEANT.items() if (when, of) == (budget, name)}
-        if budget == "small" and name in ("segmentation", "unary") and recipe.name != "self_guided":
-            then |= {**LONGER, **(BOUND if recipe.label == "psa:supervised" else {})}
+        if budget == "small" and name in ("segmentation", "segment", "unary"):
+            then |= {**LONGER, **(BOUND if recipe.label.endswith(":supervised") else {})}
         if budget != "full" and (recipe.label, name) == ("rrm:vgg16", "segmentation"):
             then |= OTHER_NETWORK
         if budget == "small" and name == "joint":
