@@ -264,3 +264,22 @@ def test_energy_of_images_without_any_mined_region_is_not_logged() -> None:
         module.validation_step([energy_sample(255)], 0)
         module.on_validation_epoch_end()
     assert set(seen) == {"val/energy_before", "val/energy_after_all_pixels"}
+
+
+def test_shared_gates_are_affinities_of_pixels_not_of_classes() -> None:
+    torch.manual_seed(0)
+    images, maps = torch.rand(1, 3, 32, 32) * 255, torch.rand(1, 3, 32, 32).softmax(1)
+    order = [2, 0, 1]
+    same = {}
+    for gates in ("shared", "each_channel"):
+        spec = PropagationSpec(channels=0, gates=gates, guide_channels=(8, 8, 8), gate_floor=1.0)
+        network = pairwise(propagation=spec).eval().network
+        with torch.no_grad():
+            refined, values = network(images, maps)
+            swapped, _ = network(images, maps[:, order])
+        # float32 rounding
+        same[gates] = torch.allclose(swapped, refined[:, order], atol=1e-5)
+        assert values.shape[3] == (1 if gates == "shared" else 3)
+        if gates == "shared":
+            assert 0 <= float(values.min()) and float(values.sum(2).max()) <= 1 + 1e-6
+    assert same == {"shared": True, "each_channel": False}

@@ -80,7 +80,7 @@ def sized_maps(run: Run, image_id: str, name: str, step: str = "joint") -> list[
 
 
 def learned_gates(
-    run: Run, image_id: str, channels: Sequence[int] = (0, 1, 2), step: str = "pairwise_1"
+    run: Run, image_id: str, channels: Sequence[int] | None = None, step: str = "pairwise_1"
 ) -> list[Panel]:
     """The image, and some channels of the first affinity that the pairwise network has learned.
 
@@ -91,15 +91,18 @@ def learned_gates(
     Args:
         run: a run of ``ial``.
         image_id: any image of its data set.
-        channels: channels of the maps that are propagated, from 0 on.
+        channels: channels of the maps that are propagated, from 0 on; None takes the first three. Where all
+            channels share their gates there is only one.
         step: the step that trained the pairwise network.
 
     Raises:
         UserError: the run has no such network, or it has no such channel, or the image cannot be read.
     """
     network, image = _network(run, step, PairwiseLearner).network, _image(run, image_id)
-    if not set(channels) <= set(range(network.channels)):
-        raise UserError(f"channels must lie in 0..{network.channels - 1} in {run.folder}, got {channels}")
+    count = network.gate_channels
+    channels = range(min(3, count)) if channels is None else channels
+    if not set(channels) <= set(range(count)):
+        raise UserError(f"channels must lie in 0..{count - 1} in {run.folder}, got {channels}")
     half = (max(1, image.shape[0] // 2), max(1, image.shape[1] // 2))
     gates = network.affinities(_batch(image), half)[0, 0, 1]
     return [_photo(image), *(_heat(f"channel {c}", image, gates[c].numpy()) for c in channels)]

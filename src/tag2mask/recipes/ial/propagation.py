@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,6 +18,8 @@ STRIDE = 2
 """Image pixels per cell of the maps that are propagated."""
 
 _LEAST = 1e-6
+_SHARED_START = 0.3
+"""Each of the three shared gates at the start: a place has nine tenths of its value from those before it."""
 
 
 def guide_taps(taps: Mapping[str, Tap], count: int = 3) -> list[str]:
@@ -75,7 +79,10 @@ class PropagationSpec:
 
     Attributes:
         channels: channels of the embedding that is propagated, 32 as published for SPN; 0 propagates the
-            probabilities themselves, with gates of K + 1 channels and nothing learned before or after.
+            probabilities themselves, with nothing learned before or after.
+        gates: each_channel has gates of its own, of any sign, as published. shared has one set in 0..1 for all
+            of them: affinities of two pixels whatever their class, which can only carry probabilities on.
+            Gates of a class also learn how often it is mined, and lose classes whose regions are seldom sure.
         guide_channels: widths of the guidance network, deep to shallow.
         gate_floor: least divisor of the gates, see `tag2mask.ops.normalise_gates`: 1e-4 makes sum |p|
             equal 1, as in SPN's published code; 1 keeps smaller gates as they are, which is all that
@@ -87,6 +94,7 @@ class PropagationSpec:
     """
 
     channels: int = 32
+    gates: Literal["each_channel", "shared"] = "each_channel"
     guide_channels: Sequence[int] = (512, 512, 256)
     gate_floor: float = 1e-4
     passes: int = 2
@@ -122,7 +130,11 @@ class PropagationNetwork(nn.Module):
         self.floor = spec.gate_floor
         self.passes = spec.passes
         self.backbone = backbone
-        self.guide = GuidanceNetwork(backbone, spec.guide_channels, 12 * self.channels)
+        self.shared = spec.gates == "shared"
+        self.gate_channels = 1 if self.shared else self.channels
+        self.guide = GuidanceNetwork(backbone, spec.guide_channels, 12 * self.gate_channels)
+        if self.shared:
+            nn.init.constant_(self.guide.gates.bias, math.log(_SHARED_START / (1 - _SHARED_START)))  # type: ignore[arg-type]
         backbone.use_only(self.guide.names)
         self.embed: nn.Module | None = None
         if channels:
@@ -147,15 +159,17 @@ class PropagationNetwork(nn.Module):
             maps: (B, K + 1, H, W) probabilities of the unary network.
 
         Returns:
-            logits (B, K + 1, H, W), and the gates (B, 4, 3, C, H/2, W/2) with sum |p| <= 1.
+            logits (B, K + 1, H, W), and the gates (B, 4, 3, C, H/2, W/2) with sum |p| <= 1; C is 1 where
+            they are shared.
         """
         size = (int(maps.shape[-2]), int(maps.shape[-1]))
         x = self.embed(maps) if self.embed is not None else _halve(maps)
         half = (int(x.shape[-2]), int(x.shape[-1]))
         gates = self.affinities(images, half)
         x = x.float()
+        of_all = gates.expand(-1, -1, -1, x.shape[1], -1, -1)
         for _ in range(self.passes):
-            x = spatial_propagation(x, gates, self.floor).amax(1)
+            x = spatial_propagation(x, of_all, self.floor).amax(1)
         x = _resize(x, size)
         logits: Tensor = self.read(x) if self.embed is not None else x.clamp(min=_LEAST).log()
         return logits, gates
@@ -163,7 +177,8 @@ class PropagationNetwork(nn.Module):
     def affinities(self, images: Tensor, size: tuple[int, int]) -> Tensor:
         """Gates (B, 4, 3, C, h, w) of images (B, 3, H, W), as `spatial_propagation` takes them, at a size."""
         raw = self.guide(self.backbone(images), size).float()
-        return normalise_gates(raw.view(len(raw), 4, 3, self.channels, *size), self.floor)
+        gates = raw.view(len(raw), 4, 3, self.gate_channels, *size)
+        return normalise_gates(gates.sigmoid() if self.shared else gates, self.floor)
 
 
 def _halve(maps: Tensor) -> Tensor:
