@@ -281,5 +281,5 @@ def test_shared_gates_are_affinities_of_pixels_not_of_classes() -> None:
         same[gates] = torch.allclose(swapped, refined[:, order], atol=1e-5)
         assert values.shape[3] == (1 if gates == "shared" else 3)
         if gates == "shared":
-            assert 0 <= float(values.min()) and float(values.sum(2).max()) <= 1 + 1e-6
+            assert float(values.min()) >= 0 and float(values.sum(2).max()) <= 1 + 1e-6
     assert same == {"shared": True, "each_channel": False}

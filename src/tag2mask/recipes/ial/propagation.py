@@ -80,7 +80,7 @@ class PropagationSpec:
     Attributes:
         channels: channels of the embedding that is propagated, 32 as published for SPN; 0 propagates the
             probabilities themselves, with nothing learned before or after.
-        gates: each_channel has gates of its own, of any sign, as published. shared has one set in 0..1 for all
+        gates: each_channel has its own, of any sign, as published; shared has one set in 0..1 for all
             of them: affinities of two pixels whatever their class, which can only carry probabilities on.
             Gates of a class also learn how often it is mined, and lose classes whose regions are seldom sure.
         guide_channels: widths of the guidance network, deep to shallow.
