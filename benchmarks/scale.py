@@ -13,7 +13,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from tag2mask.artifacts import (
     write_manifest,
 )
 from tag2mask.core import ClassList, ScoreMaps
-from tag2mask.core.tables import Table
+from tag2mask.core.tables import NOTHING, Table
 from tag2mask.data import Table as ImageTable
 from tag2mask.data.samples import WholeImages
 from tag2mask.evaluate import score_step
@@ -179,15 +179,14 @@ def parts(world: World) -> dict[str, Callable[[], object]]:
     }
 
 
-def measure(folder: Path, images: int) -> list[Cost]:
-    """The costs of every part with a number of images."""
-    costs = []
+def measure(folder: Path, images: int) -> Iterator[Cost]:
+    """The costs of every part with a number of images, each as it is known."""
     for name, part in parts(World(folder, images)).items():
         started = time.process_time()
         _, mb = peak_growth_mb(part)
-        costs.append(Cost(name, images, time.process_time() - started, mb))
-        print(f"{images} images: {name}: {costs[-1].seconds:.2f} s", file=sys.stderr, flush=True)
-    return costs
+        cost = Cost(name, images, time.process_time() - started, mb)
+        print(f"{images} images: {name}: {cost.seconds:.2f} s", file=sys.stderr, flush=True)
+        yield cost
 
 
 def exponent(first: Cost, last: Cost) -> float:
@@ -202,6 +201,7 @@ def table(costs: Sequence[Cost]) -> Table:
     for name in dict.fromkeys(cost.part for cost in costs):
         series = [cost for cost in costs if cost.part == name]
         cells = [f"{c.seconds:.2f} ({0 if c.mb is None else c.mb:.0f})" for c in series]
+        cells += [NOTHING] * (len(sizes) - len(cells))  # not measured yet
         growth = f"{exponent(*series[-2:]):.2f}" if len(series) > 1 else ""
         rows.append([name, *cells, growth])
     return Table(["CPU s (peak MB)", *(f"{size:,} images" for size in sizes), "exponent"], rows)
@@ -219,12 +219,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     costs: list[Cost] = []
     for images in options.images:
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-            costs += measure(Path(folder) / "world", images)
+            for cost in measure(Path(folder) / "world", images):
+                costs.append(cost)
+                if options.json:  # at once, for a run that is stopped
+                    source = "files of one kind are links to one another"
+                    found = {"costs": [asdict(cost) for cost in costs]}
+                    write(options.json, found, source, table(costs).markdown())
             shutil.rmtree(Path(folder) / "world")
     print(table(costs).text())
-    if options.json:
-        source = "files of one kind are links to one another"
-        write(options.json, {"costs": [asdict(cost) for cost in costs]}, source, table(costs).markdown())
     largest = max(options.images)
     steep = [
         series[-1].part

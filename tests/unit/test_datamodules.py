@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
+import signal
 import subprocess
 import sys
 import types
@@ -12,6 +15,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.cli import LightningCLI
+from torch.utils.data import DataLoader, Dataset
 
 from tag2mask.artifacts import Manifest, ResultFiles, save_labels, save_maps, write_manifest
 from tag2mask.core import ScoreMaps, UserError
@@ -26,6 +30,7 @@ from tag2mask.data import (
 from tag2mask.data.base import ImageData
 from tag2mask.data.samples import as_list
 from tag2mask.data.transforms import AugmentSpec
+from tag2mask.step.messages import outcome_of
 
 CROP = 48
 CLASSIFY: dict[str, Any] = {"augment": AugmentSpec(CROP, long_side=(256, 512)), "num_workers": 0}
@@ -344,6 +349,24 @@ def test_true_masks_must_be_there(shapes: Shapes, tmp_path: Path) -> None:
 
 
 # ------------------------------------------------------------------ Lightning
+
+
+class _Killed(Dataset[int]):
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> int:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("unreachable")
+
+
+def test_a_loader_process_that_was_killed_is_one_message() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        list(DataLoader(_Killed(), num_workers=1, multiprocessing_context="fork"))
+    code, message = outcome_of(caught.value)
+    assert code == 2 and re.match(r"error: DataLoader worker \(pid.* memory or /dev/shm ran out", message)
+    assert "num_workers the same command goes on" in message
+    assert outcome_of(RuntimeError("something else")) == (2, "")
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -38,11 +38,22 @@ def outcome_of(error: BaseException) -> tuple[int, str]:
         return 130, f"stopped; {GOES_ON}"
     if not isinstance(error, Exception):
         return 1, ""
-    mistake = mistake_of(error)
+    mistake = mistake_of(error) or _lost_worker(error)
     if not mistake and isinstance(error, OSError) and error.errno is not None:
         name = f"{error.filename}: " if error.filename else ""
         mistake = f"{name}{disk_trouble(error)}"
     return 2, f"error: {mistake}" if mistake else ""
+
+
+def _lost_worker(error: BaseException) -> str:
+    """What to do about a loader process that was killed, "" if the error is another one."""
+    text = str(error).strip()
+    if not isinstance(error, RuntimeError) or not text.startswith("DataLoader worker"):
+        return ""
+    return (
+        f"{text.splitlines()[0].rstrip('. ')}, mostly because memory or /dev/shm ran out: with a smaller "
+        f"--data.init_args.num_workers {GOES_ON}"
+    )
 
 
 def mistake_of(error: BaseException) -> str:
