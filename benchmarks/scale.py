@@ -49,6 +49,8 @@ from tag2mask.pipeline.tasks import list_tasks
 SIZES = (1_000, 10_000, 123_000)
 """Numbers of images; the last is that of COCO 2014 (train and val)."""
 CLASSES = tuple(f"class {number:02d}" for number in range(80))
+MOST_LINKS = 60_000
+"""Names that a file is given; ext4 allows 65,000."""
 STEEP = 1.35
 """An exponent above this is not linear any more: caches and noise stay below."""
 _SIDE, _VAL = 16, 3
@@ -112,8 +114,13 @@ class World:
 
     def _link(self, name: str, folder: Path, suffix: str, ids: Sequence[str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        for image_id in ids:
-            os.link(self.folder / name, folder / f"{image_id}{suffix}")
+        source = self.folder / name
+        for number, image_id in enumerate(ids):
+            target = folder / f"{image_id}{suffix}"
+            if number % MOST_LINKS:
+                os.link(source, target)
+            else:
+                source = Path(shutil.copy2(source, target))
 
     def finish(self) -> None:
         """Write every step as the runner and the stages would leave it."""
