@@ -217,7 +217,7 @@ def test_load_checkpoint_rebuilds_the_network_without_unpickling(fitted: Path) -
 
 def test_load_checkpoint_refuses_files_with_code(tmp_path: Path) -> None:
     torch.save({"tag2mask": print}, tmp_path / "evil.ckpt")
-    with pytest.raises(UserError, match="cannot be read as a checkpoint"):
+    with pytest.raises(UserError, match="as a checkpoint of plain tensors: give the folder of a run"):
         load_checkpoint(tmp_path / "evil.ckpt")
 
 

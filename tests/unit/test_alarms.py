@@ -16,13 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pytorch_lightning.trainer.states import TrainerFn
 
-from tag2mask.artifacts import Manifest, read_alarms, save_labels, save_maps, write_manifest
+from tag2mask.artifacts import Manifest, find_kind, read_alarms, save_labels, save_maps, write_manifest
 from tag2mask.callbacks import StopWhenNotFinite
 from tag2mask.core import IGNORE, Alarm, ClassList, NotFiniteError, ScoreMaps, UserError, training_alarms
 from tag2mask.data import Table
 from tag2mask.evaluate import score_step
 from tag2mask.evaluate.alarms import step_alarms
-from tag2mask.evaluate.facts import LabelFacts
+from tag2mask.evaluate.facts import LabelFacts, label_facts
 from tag2mask.metrics import AboveChance, ScoreSpread
 from tag2mask.modules.predictor import Predictor
 from tag2mask.ops import normalise_cams
@@ -180,6 +180,18 @@ def make_step(folder: Path, kind: str, table: Table) -> Path:
     return folder
 
 
+def test_the_extent_of_maps_without_background_is_not_that_of_labels(tmp_path: Path, table: Table) -> None:
+    """Later steps add a background, at a level of their own; what they leave is judged."""
+    for classes, expected in (([1], []), ([0, 1], ["overgrown"])):
+        maps = np.full((len(classes), 4, 5), 0.1, np.float32)
+        maps[-1, :, :4] = 0.9
+        for image_id in table.ids("train"):
+            save_maps(tmp_path / "out", ScoreMaps(image_id, maps, classes, (8, 10)), table.classes)
+        found = label_facts(tmp_path / "out", find_kind("maps"), table, table.ids("train"), 0.3)
+        assert found.foreground == pytest.approx(0.8)
+        assert names(step_alarms(found, {}, trained=False)) == expected
+
+
 def test_a_step_without_masks_has_alarms(tmp_path: Path, table: Table) -> None:
     step = make_step(tmp_path / "pseudo_label", "labels", table)
     for image_id in table.ids("train"):
@@ -197,8 +209,9 @@ def test_maps_have_a_label_at_their_threshold(tmp_path: Path, table: Table) -> N
         save_maps(step / "out", ScoreMaps(image_id, maps, [1 + number % 2], (4, 4)), table.classes)
     assert score_step(step)["labels"]["empty"] == 3  # at 0.3, which the step does not name
     (step / "metrics.json").write_text(json.dumps({"cam_threshold": 0.1, "train/steps": 5}))
-    assert score_step(step)["labels"]["empty"] == 0
-    assert names(read_alarms(step)) == ["no_background", "few_steps"]
+    score = score_step(step)
+    assert score["labels"]["empty"] == 0 and score["labels"]["full"] == 4
+    assert names(read_alarms(step)) == ["few_steps"]  # later steps cut maps without a background elsewhere
 
 
 def test_a_step_that_is_not_scored_has_those_of_its_training(tmp_path: Path) -> None:

@@ -119,6 +119,17 @@ def test_an_architecture_of_smp_follows_the_size_of_the_image() -> None:
         assert torch.allclose(found[0], expected[0], atol=1e-6)
 
 
+def test_the_least_image_gives_one_cell() -> None:
+    """Torch notes that the example gives more than one cell; the program has to forget it."""
+    model = SegmentationModel(2, BackboneSpec("test_resnet", "none", 32), head=HeadSpec("deeplabv2")).eval()
+    network = trace(model).module()
+    for size in ((32, 32), (32, 65)):
+        image = torch.from_numpy(picture(*size).transpose(2, 0, 1).copy())
+        with torch.no_grad():
+            found, expected = network(image[None]), WholeNetwork(model)(image[None])
+        assert torch.allclose(found[0], expected[0], atol=1e-6)
+
+
 @pytest.mark.parametrize("kind", [JointModel, SelfGuidedModel])
 def test_networks_of_recipes_are_exported_like_others(kind: type[SegmentationModel], tmp_path: Path) -> None:
     """What they have beside the network for training stays in the weights only."""

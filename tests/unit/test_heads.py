@@ -227,13 +227,20 @@ def test_an_unknown_head_is_named() -> None:
 # --- segmentation_models_pytorch ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("encoder", ["resnet18", "tu-mobilenetv2_100"])
-def test_smp_network_normalises_pads_and_crops(encoder: str) -> None:
-    model = SmpSegmenter("unet", encoder, "none", num_classes=3).eval()
+@pytest.mark.parametrize(
+    ("arch", "encoder", "size"),
+    [
+        ("unet", "resnet18", (64, 96)),
+        ("unet", "tu-mobilenetv2_100", (64, 96)),
+        ("pan", "resnet18", (128, 128)),  # it halves a map of stride 16 three times
+    ],
+)
+def test_smp_network_normalises_pads_and_crops(arch: str, encoder: str, size: tuple[int, int]) -> None:
+    model = SmpSegmenter(arch, encoder, "none", num_classes=3).eval()
     x = images(50, 70)
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     normal = (x / 255 - mean[:, None, None]) / std[:, None, None]
-    padded = torch.zeros(2, 3, 64, 96)
+    padded = torch.zeros(2, 3, *size)
     padded[..., :50, :70] = normal
     with torch.no_grad():
         expected = model.model(padded)[..., :50, :70]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from tag2mask.artifacts import VARIANTS, Manifest, checkpoint_path, read_manifest
+from tag2mask.artifacts import RUN_NAME, VARIANTS, Manifest, checkpoint_path, read_manifest
 from tag2mask.artifacts.names import SINGLE_SCALE
 from tag2mask.core import ClassList, UserError, unknown_name
 from tag2mask.data.images import AnyImage, to_rgb
@@ -178,6 +178,9 @@ def _no_network(given: Path) -> UserError:
             f"{given} has no trained step segmentation yet: run stage 3 first, or give the network of an "
             f"earlier step by its folder: {', '.join(map(str, earlier))}"
         )
+    runs = [str(folder) for folder in folders if (folder / RUN_NAME).is_file()]
+    if runs:
+        return UserError(f"{given} holds runs, and is none: give one of {', '.join(runs[:5])}")
     return UserError(f"{given} holds no segmentation model: run stage 3 first")
 
 

@@ -71,19 +71,19 @@ def _lost(facts: LabelFacts, todo: str) -> Alarm | None:
 
 
 def _full(facts: LabelFacts, todo: str) -> Alarm | None:
-    if facts.full <= MOST_FULL * facts.tagged:
+    if facts.cut or facts.full <= MOST_FULL * facts.tagged:
         return None
     return Alarm("no_background", f"{facts.full} of {facts.tagged} images have no background at all", todo)
 
 
 def _overgrown(facts: LabelFacts) -> Alarm | None:
-    if facts.full > MOST_FULL * facts.tagged or facts.foreground <= MOST_FOREGROUND:
+    if facts.cut or facts.full > MOST_FULL * facts.tagged or facts.foreground <= MOST_FOREGROUND:
         return None
     text = f"foreground covers {100 * facts.foreground:.0f} % of the images: objects that large are rare"
     todo = (
         "if the objects are smaller, a higher background level suits the maps: most_foreground of "
-        "Background (set in the small budget) raises it by itself. The slider of the report (tag2mask report "
-        "RUN) shows which one covers the objects alone; tag2mask tune RUN compares levels"
+        "Background (set in the budgets small and demo) raises it by itself. The slider of the report "
+        "(tag2mask report RUN) shows which one covers the objects alone; tag2mask tune RUN compares levels"
     )
     return Alarm("overgrown", text, todo)
 

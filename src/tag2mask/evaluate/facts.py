@@ -34,6 +34,8 @@ class LabelFacts:
         foreground: mean share of foreground among the known pixels.
         tags: class name -> images tagged with it.
         found: class name -> those of them that have a pixel of it.
+        cut: whether these are maps without a background, cut at a level that no later step takes: steps
+            that make labels of them add a background of their own, so the extent here is not the labels'.
     """
 
     images: int = 0
@@ -45,6 +47,7 @@ class LabelFacts:
     foreground: float = 0.0
     tags: Counter[str] = field(default_factory=Counter)
     found: Counter[str] = field(default_factory=Counter)
+    cut: bool = False
 
     def add(self, counts: Counts, names: Iterable[str] | None, classes: ClassList) -> None:
         """Count one image.
@@ -99,12 +102,15 @@ def label_facts(out: Path, kind: Kind, dataset: ImageSet, ids: Iterable[str], th
     """
     facts, classes = LabelFacts(), dataset.classes
 
-    def load(image_id: str) -> Counts:
-        indices = _indices(kind.load(out, image_id, classes), kind.scored_as or "", threshold)
-        return np.bincount(indices.ravel(), minlength=IGNORE + 1)
+    def load(image_id: str) -> tuple[Counts, bool]:
+        result = kind.load(out, image_id, classes)
+        indices = _indices(result, kind.scored_as or "", threshold)
+        cut = isinstance(result, ScoreMaps) and bool(result.classes) and 0 not in result.classes
+        return np.bincount(indices.ravel(), minlength=IGNORE + 1), cut
 
-    for image_id, counts in load_ahead(load, list(ids), "looking at labels"):
+    for image_id, (counts, cut) in load_ahead(load, list(ids), "looking at labels"):
         facts.add(counts, _tags(dataset.tag_names, image_id), classes)
+        facts.cut |= cut
     return facts
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.nn import functional as F
+from torch.utils._sympy.value_ranges import ValueRanges
 
 from tag2mask.artifacts import atomic_write_bytes
 from tag2mask.backbones.base import cells, scaled_side
@@ -62,6 +63,8 @@ def trace(model: SegmentationModel) -> ExportedProgram:
     # Torch notes what it found true of the example, such as maps of more than one row, though the result does
     # not depend on it: a saved program would refuse small and narrow images for it.
     program._guards_code = []
+    for side in program.range_constraints:
+        program.range_constraints[side] = ValueRanges(*SIDES)
     return program
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import segmentation_models_pytorch as smp
 import timm
-from torch import Tensor, nn, tensor
+from torch import Tensor, nn, sym_max, tensor
 from torch.nn import functional as F
 
 from tag2mask.backbones import load_into, load_state
@@ -15,6 +15,9 @@ from tag2mask.core import UserError, unknown_name
 
 _MULTIPLE = 32
 """Images are padded to a multiple of this, the deepest stride of the encoders."""
+
+_LEAST = {"pan": 128}
+"""Least side of an image, where that is more: PAN halves the map of stride 16 three times."""
 
 _CLASSIFIERS = ("fc", "last_linear", "classifier", "head", "conv_head", "bn2")
 
@@ -37,6 +40,7 @@ class SmpSegmenter(nn.Module):
         super().__init__()
         _check_names(arch, encoder)
         self.model = _create(arch, encoder, weights, num_classes + 1)
+        self._least = _LEAST.get(arch.lower(), _MULTIPLE)
         if weights not in ("imagenet", "none"):
             load_into(self.model.encoder, load_state(weights), weights, ignored=_CLASSIFIERS)
         stats = _statistics(encoder, weights)
@@ -68,9 +72,12 @@ class SmpSegmenter(nn.Module):
         mean = self.get_buffer("_mean")
         x = images.to(mean.dtype)
         x = ((x.flip(1) if self._bgr else x) - mean) / self.get_buffer("_std")
-        down, right = cells(height, _MULTIPLE) * _MULTIPLE, cells(width, _MULTIPLE) * _MULTIPLE
+        down, right = self._padded(height), self._padded(width)
         logits: Tensor = self.model(F.pad(x, (0, right - width, 0, down - height)))
         return logits[..., :height, :width]
+
+    def _padded(self, side: int) -> int:
+        return cast(int, sym_max(cells(side, _MULTIPLE) * _MULTIPLE, self._least))
 
 
 def _check_names(arch: str, encoder: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from importlib import import_module
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, TypeVar
 
 import torch
@@ -41,6 +42,12 @@ def load_checkpoint(path: str | Path) -> TrainableNetwork:
         checkpoint = _read(Path(path))
     except FileNotFoundError as error:
         raise UserError(f"no checkpoint at {path}: run the step that trains it first") from error
+    except UnpicklingError as error:
+        # torch's own message advises to run whatever code the file holds
+        raise UserError(
+            f"{path} cannot be read as a checkpoint of plain tensors: give the folder of a run, or a file "
+            "that tag2mask has made"
+        ) from error
     except Exception as error:
         raise UserError(f"{path} cannot be read as a checkpoint of plain tensors: {error}") from error
     facts = checkpoint.get(CHECKPOINT_KEY) if isinstance(checkpoint, dict) else None
