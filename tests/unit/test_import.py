@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -319,6 +320,21 @@ def test_names_with_separators_survive(root: Path) -> None:
     assert plain["data"]["init_args"]["dataset"]["init_args"]["separator"] == "|"
 
 
+def test_masks_are_not_written_over(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "tags.csv").write_text("image,label\na,cat\nb,cat\nc,dog\nd,dog\ne,dog\n")
+    (root / "masks").mkdir()
+    for stem in "abcde":
+        Image.new("L", SIZE[::-1], 255).save(root / "masks" / f"{stem}.png")
+    before = {path: path.read_bytes() for path in root.rglob("*.*")}
+    words = ("--mask-value", "255=cat", "--out", str(root))
+    assert "have to be converted, and would be written over" in refused(root, *words, capsys=capsys)
+    assert {path: path.read_bytes() for path in root.rglob("*.*")} == before
+    shutil.copytree(root / "masks", root / "raw")
+    raw = ("--masks", str(root / "raw"))
+    assert "masks is there already" in refused(root, *words, *raw, capsys=capsys)
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
 def test_the_page_escapes_everything(root: Path) -> None:
     name = '<script>alert("x")</script>'
     write_json(root / "t.json", {key: [name] for key in "abcde"})
@@ -337,6 +353,9 @@ def test_a_second_import_replaces_the_first_and_nothing_else(
     assert len(tags_of(imported(root))) == 3
     assert "labels.csv is there already" in refused(root, "--out", str(root), capsys=capsys)
     assert (root / "labels.csv").read_text() == before
+    (root / "labels.csv").rename(root / "tags.csv")
+    (root / "samples.html").write_text("mine")
+    assert "samples.html is there already" in refused(root, "--out", str(root), capsys=capsys)
     with (root / "tag2mask" / "labels.csv").open() as stream:
         assert next(csv.reader(stream)) == ["image", "labels"]
 

@@ -20,10 +20,17 @@ from tag2mask.data.imports.page import write_page
 from tag2mask.data.imports.readers import read_source
 from tag2mask.data.imports.resolve import Choices, common_folder, resolve
 from tag2mask.data.imports.source import ImageIndex, Item, Source
-from tag2mask.data.imports.write import CSV_NAME, MARK, YAML_NAME, require_free, write_table
+from tag2mask.data.imports.write import (
+    CSV_NAME,
+    MARK,
+    MASKS_NAME,
+    PAGE_NAME,
+    YAML_NAME,
+    require_free,
+    write_table,
+)
 from tag2mask.data.tag_table import TableForm
 
-PAGE_NAME = "samples.html"
 _OUT = "tag2mask"
 _MASKS = ("masks", "SegmentationClass")
 _NO_IMAGES = (*_MASKS, "SegmentationClassAug", "SegmentationObject")
@@ -95,8 +102,10 @@ def _import(args: argparse.Namespace) -> int:
             f"{root} is not a folder: give the folder with the images, and the file to --annotations"
         )
     out: Path = args.out or root / _OUT
-    require_free(out)
     masks = _mask_folder(root, args.masks)
+    # In the source's own folder masks are the user's; elsewhere those of a call that was stopped may lie.
+    others = args.draw_masks or (masks is not None and masks.resolve() != out.resolve() / MASKS_NAME)
+    require_free(out, masks=others and out.resolve() == root.resolve())
     index = ImageIndex(root, [out, *([masks] if masks else []), *(root / name for name in _NO_IMAGES)])
     source = read_source(root, args.annotations, index, TableForm(args.separator, args.tags_column))
     choices = Choices(args.untagged, args.negative, args.skip_bad, args.val_fraction)
@@ -167,7 +176,7 @@ def _classes(source: Source, items: list[Item]) -> tuple[str, ...]:
 
 def _masks(job: _Job, places: dict[str, str], classes: ClassList) -> Path | None:
     """The folder of masks: drawn, converted, or as it is; None if there are none."""
-    source, out = job.source, job.out / "masks"
+    source, out = job.source, job.out / MASKS_NAME
     if job.args.draw_masks:
         if not source.outlines:
             raise UserError(f"--draw-masks needs COCO's annotations, but this is {source.form}")

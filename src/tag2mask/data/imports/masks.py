@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -63,7 +64,7 @@ def usable_masks(
         `folder` or `out`; None if no mask is named as an image.
 
     Raises:
-        UserError: a mask cannot be read, or masks hold values that have no meaning.
+        UserError: a mask cannot be read, holds values that have no meaning, or would be written over.
     """
     index = ImageFolder(folder, _SUFFIXES)
     jobs = [(p, stem) for stem in map(file_stem, images) if (p := index.find(stem)) is not None]
@@ -71,6 +72,10 @@ def usable_masks(
         return None
     if not values and all(map_threads(lambda job: _is_label_map(job[0]), jobs)):
         return folder
+    if out.is_dir() and os.path.samefile(out, folder):
+        raise UserError(
+            f"the masks in {folder} have to be converted, and would be written over: give another --out"
+        )
     with tqdm(total=len(jobs), desc="masks", unit="mask", disable=None) as bar:
 
         def convert(job: tuple[Path, str]) -> list[str]:

@@ -11,21 +11,25 @@ from tag2mask.artifacts.files import atomic_write_text
 from tag2mask.core import UserError
 from tag2mask.data.imports.source import Item
 
-CSV_NAME, YAML_NAME = "labels.csv", "data.yaml"
+CSV_NAME, YAML_NAME, PAGE_NAME, MASKS_NAME = "labels.csv", "data.yaml", "samples.html", "masks"
 MARK = "Written by tag2mask data import"
 """Begins the comment in the first line of a configuration that a later import may replace."""
 _SEPARATORS = (";", "|", ",", "/")
 
 
-def require_free(out: Path) -> None:
+def require_free(out: Path, masks: bool) -> None:
     """Refuse a folder with files of these names that no import has written.
+
+    Args:
+        out: the folder.
+        masks: masks may be written there, too.
 
     Raises:
         UserError: something would be overwritten.
     """
     path = out / YAML_NAME
     ours = path.is_file() and path.read_text("utf-8", errors="replace").startswith(f"# {MARK}")
-    for name in (CSV_NAME, YAML_NAME):
+    for name in (CSV_NAME, YAML_NAME, PAGE_NAME, *([MASKS_NAME] if masks else [])):
         if (out / name).exists() and not ours:
             raise UserError(
                 f"{out / name} is there already, and no import has written it: give another --out"
