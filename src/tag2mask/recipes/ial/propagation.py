@@ -80,24 +80,24 @@ class PropagationSpec:
     Attributes:
         channels: channels of the embedding that is propagated, 32 as published for SPN; 0 propagates the
             probabilities themselves, with nothing learned before or after.
-        gates: each_channel has its own, of any sign, as published; shared has one set in 0..1 for all
-            of them: affinities of two pixels whatever their class, which can only carry probabilities on.
-            Gates of a class also learn how often it is mined, and lose classes whose regions are seldom sure.
         guide_channels: widths of the guidance network, deep to shallow.
         gate_floor: least divisor of the gates, see `tag2mask.ops.normalise_gates`: 1e-4 makes sum |p|
             equal 1, as in SPN's published code; 1 keeps smaller gates as they are, which is all that
             stability asks for.
         passes: propagations in a row with the same gates.
+        gates: each_channel has its own, of any sign, as published; shared has one set in 0..1 for all
+            of them: affinities of two pixels whatever their class, which can only carry probabilities on.
+            Gates of a class also learn how often it is mined, and lose classes whose regions are seldom sure.
 
     Raises:
         UserError: a value lies outside its range.
     """
 
     channels: int = 32
-    gates: Literal["each_channel", "shared"] = "each_channel"
     guide_channels: Sequence[int] = (512, 512, 256)
     gate_floor: float = 1e-4
     passes: int = 2
+    gates: Literal["each_channel", "shared"] = "each_channel"
 
     def __post_init__(self) -> None:
         if self.channels < 0:
