@@ -585,6 +585,9 @@ def test_folder_that_is_no_run(bench: Bench) -> None:
     (bench.run_dir / "run.json").write_text("{")
     with pytest.raises(UserError, match=r"cannot read .*run.json"):
         bench.run()
+    (bench.run_dir / "run.json").write_text('{"recipe": "psa", "data": ""}')
+    with pytest.raises(UserError, match=r"cannot read .*run.json: data is empty"):
+        bench.run()
 
 
 def test_settings_are_remembered(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:

@@ -228,6 +228,9 @@ def test_a_list_of_known_names_ends_before_the_hint() -> None:
         == "unknown page 'x'; known: a, b. List them."
     )
     assert str(unknown_name("page", "ab", ["abc"], "List.")) == "unknown page 'ab'; did you mean abc? List."
+    assert (
+        str(unknown_name("kind of step", 7, ["walk"])) == "unknown kind of step 7; known: walk"
+    )  # a key of YAML
 
 
 def test_unknown_backbone_of_a_page_has_its_line(conf: Conf) -> None:

@@ -42,12 +42,12 @@ class NotFiniteError(ValueError):
     """NaN or infinity where a function needs numbers: mostly what a network gives whose training diverged."""
 
 
-def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> UserError:
+def unknown_name(kind: str, name: object, known: Iterable[str], hint: str = "") -> UserError:
     """A `UserError` for a name that does not exist, with the nearest names that do.
 
     Args:
         kind: what the name should be, e.g. ``"backbone"``.
-        name: what the user gave.
+        name: what the user gave; YAML also reads numbers and dates as names.
         known: the names that exist.
         hint: an extra sentence on what to do.
 
@@ -55,7 +55,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str], hint: str = "") -> 
         the error, to be raised by the caller.
     """
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=3)
+    close = difflib.get_close_matches(str(name), names, n=3)
     shown = f"did you mean {', '.join(close)}?" if close else f"known: {', '.join(names[:12])}"
     if not close and len(names) > 12:
         shown += f" and {len(names) - 12} more"

@@ -106,6 +106,8 @@ class Library:
 def own_data_hint(name: str) -> str:
     """What to write instead of a folder or a file of tags as the data set; "" for other names."""
     path = Path(name)
+    if not name:
+        return ""
     if path.is_dir() or path.suffix.lower() in (".csv", ".tsv", ".json"):
         folder = path if path.is_dir() else path.parent
         return (

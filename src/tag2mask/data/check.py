@@ -106,17 +106,18 @@ def check_masks(images: ImageSet, image_ids: Sequence[str]) -> list[str]:
     tags = [images.tag_names(image_id) for image_id, _ in masked]
     counts = Counter(value for present in seen for value in present)
     known = images.mask_classes
-    _require_ids(masked[0][1].parent, counts, known, tags, seen)
+    _require_ids([path for _, path in masked], counts, known, tags, seen)
     return _mixed_up(images.classes, counts, tags, seen)
 
 
 def _require_ids(
-    folder: Path,
+    paths: Sequence[Path],
     counts: Counter[int],
     known: ClassList,
     tags: Sequence[Sequence[str]],
     seen: Sequence[frozenset[int]],
 ) -> None:
+    folder = paths[0].parent
     classes = ", ".join(f"{i} {n}" for n, i in zip(known.names, known.ids, strict=True))
     shown = ", ".join(f"{value} (in {count})" for value, count in sorted(counts.items()))
     if set(counts) <= {0, IGNORE}:
@@ -128,9 +129,10 @@ def _require_ids(
     strange = sorted(set(counts) - {0, IGNORE, *known.ids})
     if strange:
         value = strange[0]
+        example = next(path.name for path, present in zip(paths, seen, strict=True) if value in present)
         raise UserError(
             f"the masks in {folder} hold ids that no class has: {value} in {counts[value]} masks"
-            f"{_usual_tag(value, tags, seen)}; "
+            f"{_usual_tag(value, tags, seen)}, as in {example}; "
             f"they hold {shown}, and the classes are {classes}. Give classes in the order of the ids in the "
             f"data set's YAML, or convert the masks: tag2mask data import --mask-value {value}=NAME"
         )

@@ -112,6 +112,8 @@ def read_run(run_dir: Path) -> Settings | None:
         if not isinstance(plain, dict) or not isinstance(plain.get("recipe"), str):
             raise TypeError("it names no recipe")
         known = {f.name: plain[f.name] for f in fields(Settings) if f.name in plain}
+        if empty := [name for name, value in known.items() if value == "" and name != "variant"]:
+            raise TypeError(f"{empty[0]} is empty")
         # as JSON, because an object of Python would have to be one of Settings already
         return TypeAdapter(Settings).validate_json(json.dumps(known), strict=True)
     except FileNotFoundError:
