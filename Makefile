@@ -102,9 +102,10 @@ clean: ## remove caches and build outputs; runs and the virtual environment stay
 # Real images: ANIMALS is the voc-animals folder, or VOC 2012 with SBD's masks and DATA=voc-animals.
 ANIMALS         ?= ../shared/voc-animals
 ANIMALS_DATA    ?= voc
-ANIMALS_WEIGHTS ?= ../shared/weights/mobilenetv2_100.safetensors
+ANIMALS_BACKBONE ?= mobilenetv2_100
+ANIMALS_WEIGHTS ?= ../shared/weights/$(ANIMALS_BACKBONE).safetensors
 SEEDS           ?= 0 1 2
-ANIMALS_FLAGS   = --data $(ANIMALS_DATA) --data-root $(ANIMALS) --backbone mobilenetv2_100 \
+ANIMALS_FLAGS   = --data $(ANIMALS_DATA) --data-root $(ANIMALS) --backbone $(ANIMALS_BACKBONE) \
                   --weights $(ANIMALS_WEIGHTS) --budget small
 
 .PHONY: animals results bench bench-scaling bench-training
@@ -168,19 +169,31 @@ newcomer: ## what a new user does, in a fresh clone and environment, with second
 	tests/newcomer.sh $(ARGS)
 
 # Recipes beside each other on the real images; RECIPES and SEEDS choose, done runs are not made again.
-# FLAGS=--val-labels adds the maps and labels of val, whose scores then stand among the steps.
-FLAGS   ?=
-RECIPES ?= psa best sc_cam rrm ial self_guided psa:supervised
+# FLAGS=--val-labels adds the maps and labels of val, whose scores then stand among the steps. Another backbone:
+# make table TABLE=efficientnet ANIMALS_BACKBONE=tf_efficientnet_lite0 RECIPES="psa best psa:supervised"
+FLAGS     ?=
+RECIPES   ?= psa best sc_cam rrm ial self_guided psa:supervised
+TABLE     ?= recipes
+TABLE_OUT ?= benchmarks/results
+REUSED    ?= runs/$(TABLE)/*
+TRIAL     ?=
 
-.PHONY: table
+.PHONY: table trial
 table: setup ## chosen RECIPES and SEEDS on voc-animals, and one table over them (many hours on 2 cores)
 	for seed in $(SEEDS); do for recipe in $(RECIPES); do \
-	  others=$$(ls runs/animals-$$seed/run.json runs/table/*-$$seed/run.json 2>/dev/null | xargs -r dirname); \
-	  $(TAG2MASK) run $$recipe $(ANIMALS_FLAGS) --seed $$seed --run-dir runs/table/$$(echo $$recipe | tr : -)-$$seed \
+	  others=$$(ls runs/animals-$$seed/run.json $(REUSED)-$$seed/run.json 2>/dev/null | xargs -r dirname); \
+	  $(TAG2MASK) run $$recipe $(ANIMALS_FLAGS) --seed $$seed --run-dir runs/$(TABLE)/$$(echo $$recipe | tr : -)-$$seed \
 	    $(FLAGS) $${others:+--reuse} $$others || exit; \
 	done; done
-	$(BIN)/python -m benchmarks.recipe_table $(foreach s,$(SEEDS),$(foreach r,$(RECIPES),runs/table/$(subst :,-,$(r))-$(s))) \
-	  --name recipes-voc-animals --command "make table SEEDS='$(SEEDS)'"
+	$(BIN)/python -m benchmarks.recipe_table $(foreach s,$(SEEDS),$(foreach r,$(RECIPES),runs/$(TABLE)/$(subst :,-,$(r))-$(s))) \
+	  --out $(TABLE_OUT) --name $(notdir $(TABLE))-voc-animals \
+	  --command "make table TABLE=$(TABLE) SEEDS='$(SEEDS)' RECIPES='$(RECIPES)' ANIMALS_BACKBONE=$(ANIMALS_BACKBONE)"
+
+# Settings are chosen here, never on val. What a trial shares with those before it is not made again:
+# make trial TRIAL=rate-1e-4 RECIPES=psa FLAGS="--segmentation.model.init_args.optimization.lr 1e-4"
+trial: ## RECIPES with FLAGS on 500 train images of voc-animals, scored on the other 100; TRIAL names it
+	$(if $(TRIAL),,$(error name the trial: make trial TRIAL=rate-1e-4 RECIPES=psa FLAGS="--segmentation..."))
+	$(MAKE) table ANIMALS_DATA=voc-animals-holdout TABLE=trials/$(TRIAL) TABLE_OUT=runs/trials REUSED='runs/trials/*/*'
 
 # What may happen to a run and to its inputs. CASES, KILLS and FUZZ_SEED choose.
 CASES     ?= 400

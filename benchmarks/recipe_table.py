@@ -88,11 +88,16 @@ def _peak_mb(step: Path) -> float:
     return max((c.peak_memory_mb or 0.0 for c in commands), default=0.0)
 
 
-def markdown(rows: Mapping[str, Sequence[Row]], command: str) -> str:
+def about(card: Card) -> str:
+    """What the runs of a table have in common."""
+    return f"Data {card['data']}, backbone {card['backbone']}, budget {card['budget']}; mIoU in percent."
+
+
+def markdown(rows: Mapping[str, Sequence[Row]], command: str, head: str) -> str:
     """One line per recipe: mean, and half the range behind +- where there are several seeds."""
     lines = [[label, *(cell(runs, c) for c in COLUMNS), str(len(runs))] for label, runs in rows.items()]
     table = Table(["recipe", *COLUMNS.values(), "seeds"], lines).markdown()
-    return "\n".join([table, "", *_steps(rows), "", f"Printed by `{command}`.", ""])
+    return "\n".join([head, "", table, "", *_steps(rows), "", f"Printed by `{command}`.", ""])
 
 
 def _steps(rows: Mapping[str, Sequence[Row]]) -> list[str]:
@@ -141,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--command", default="make table", help="the command named below the table")
     args = parser.parse_args(argv)
     rows = collect(args.runs)
-    text = markdown(rows, args.command)
+    text = markdown(rows, args.command, about(read_card(args.runs[0])))
     keep(args.out, args.name, text, {"columns": COLUMNS, "rows": rows})
     return 0
 

@@ -67,12 +67,12 @@ def test_row_of_a_recipe_with_rounds_has_the_last_round(tmp_path: Path) -> None:
 
 def test_seeds_become_mean_and_half_range(tmp_path: Path) -> None:
     rows = recipe_table.collect([make_run(tmp_path / "a"), make_run(tmp_path / "b", gain=0.02)])
-    assert "| psa | 41.0 ± 1.0 | 61.0 ± 1.0 |" in recipe_table.markdown(rows, "make table")
+    assert "| psa | 41.0 ± 1.0 | 61.0 ± 1.0 |" in recipe_table.markdown(rows, "make table", "")
 
 
 def test_a_value_that_not_every_seed_has_says_so(tmp_path: Path) -> None:
     rows = {"psa": [{"cam": 40.0, "segmentation": 50.0}, {"cam": 42.0}]}
-    text = recipe_table.markdown(rows, "make table")
+    text = recipe_table.markdown(rows, "make table", "")
     assert "| psa | 41.0 ± 1.0 |" in text and "| 50.0 (1 of 2) |" in text
 
 
@@ -83,7 +83,14 @@ def test_every_step_of_every_recipe_is_listed(tmp_path: Path) -> None:
         "walk at its best threshold 63.0 ± 1.0, pseudo_label 66.0 ± 1.0, pseudo_label coverage 90.0 ± 0.0, "
         "segmentation 59.0 ± 1.0, segmentation with scales, flip and CRF 60.0 ± 1.0"
     )
-    assert f"- psa: {steps}\n" in recipe_table.markdown(rows, "make table")
+    assert f"- psa: {steps}\n" in recipe_table.markdown(rows, "make table", "")
+
+
+def test_the_table_names_its_data_backbone_and_budget(tmp_path: Path) -> None:
+    options = [str(make_run(tmp_path / "a")), "--name", "n", "--out", str(tmp_path / "out")]
+    assert recipe_table.main(options) == 0
+    first = (tmp_path / "out" / "n.md").read_text().splitlines()[0]
+    assert first == "Data voc, backbone b, budget small; mIoU in percent."
 
 
 def test_runs_of_different_data_make_no_table(tmp_path: Path) -> None:
