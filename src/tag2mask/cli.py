@@ -105,7 +105,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _without_command(args)
     # imported here, because core brings numpy: `tag2mask --help` has to answer at once
     from tag2mask.core.errors import UserError, unknown_name
+    from tag2mask.core.threads import limit_threads
 
+    limit_threads()
     try:
         if args[0] not in all_commands():
             raise unknown_name("command", args[0], _listed(), "tag2mask --help explains them")

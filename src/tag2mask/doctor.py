@@ -23,6 +23,7 @@ from tag2mask.core.commands import add_command
 from tag2mask.core.library import find_conf, open_library
 from tag2mask.core.plugins import plugin_packages
 from tag2mask.core.threads import usable_cpus
+from tag2mask.pipeline.machine import memory_mb
 
 HELP = """Print what works on this machine, one line for each thing, and what to do where something does not.
 An issue report needs this output. Nothing is downloaded or changed."""
@@ -163,19 +164,19 @@ def _cpu() -> Finding:
 
     count, given = usable_cpus(), os.environ.get("OMP_NUM_THREADS", "not set")
     text = f"{count} of {os.cpu_count()} usable, {torch.get_num_threads()} threads in torch"
-    return _ok(f"{text}, OMP_NUM_THREADS {given}{_memory()}")
-
-
-def _memory() -> str:
-    names = ("SC_PAGE_SIZE", "SC_PHYS_PAGES")
-    if not set(names) <= set(getattr(os, "sysconf_names", ())):  # Windows
-        return ""
-    page, pages = (os.sysconf(name) for name in names)
-    return f", {page * pages / 2**30:.0f} GB of memory"
+    memory = memory_mb()
+    held = f", {memory / 1024:.0f} GB of memory" if memory is not None else ""
+    return _ok(f"{text}, OMP_NUM_THREADS {given}{held}")
 
 
 def _crf() -> Finding:
-    return _ok(f"engine lattice, {_time_crf('lattice')} (later ones need no compilation)")
+    from tag2mask.ops.lattice.setup_kernels import build_kernel
+
+    text = f"engine lattice, {_time_crf('lattice')}"
+    if kept := build_kernel.stats.cache_path:
+        return _ok(f"{text} (later ones need no compilation: {kept})")
+    way = "set NUMBA_CACHE_DIR to a folder that you may write to"
+    return Finding("", "note", f"{text}, which every command compiles again: {way}")
 
 
 def _pydensecrf() -> Finding:

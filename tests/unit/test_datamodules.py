@@ -369,6 +369,13 @@ def test_a_loader_process_that_was_killed_is_one_message() -> None:
     assert outcome_of(RuntimeError("something else")) == (2, "")
 
 
+def test_loader_processes_without_shared_memory_are_one_message() -> None:
+    text = "unable to allocate shared memory(shm) for file </torch_1_2_3>: No space left on device (28)"
+    code, message = outcome_of(RuntimeError(f"Caught RuntimeError in DataLoader worker process 0.\n{text}"))
+    assert code == 2 and message.startswith("error: /dev/shm, where loader processes put images, is full: ")
+    assert "--shm-size" in message and "--data.init_args.num_workers" in message
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_seed_everything_makes_runs_repeat(shapes: Shapes, workers: int) -> None:
     def run(seed: int) -> list[torch.Tensor]:

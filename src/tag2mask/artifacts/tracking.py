@@ -46,9 +46,13 @@ def is_offline(asked: bool | None) -> bool:
     """Whether wandb shall work offline: as asked, else where there is neither a key nor a login."""
     if asked is not None:
         return asked
-    netrc = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
-    known = "WANDB_API_KEY" in os.environ or (netrc.is_file() and "wandb" in netrc.read_text())
-    return not known
+    if "WANDB_API_KEY" in os.environ:
+        return False
+    try:  # a container's user may have no home, or one that it may not look into
+        logins = Path(os.environ.get("NETRC") or os.path.expanduser("~/.netrc")).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return True
+    return "wandb" not in logins
 
 
 def refuse_secrets(options: Mapping[str, Any]) -> None:
@@ -68,7 +72,7 @@ def refuse_secrets(options: Mapping[str, Any]) -> None:
 
 def _kept_id(path: Path) -> str:
     if path.is_file():
-        return path.read_text().strip()
+        return path.read_text(encoding="utf-8").strip()
     fresh = uuid.uuid4().hex[:12]
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write_text(path, fresh + "\n")

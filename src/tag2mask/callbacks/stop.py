@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import pytorch_lightning as pl
 
@@ -26,15 +27,31 @@ class StopOnSignal(pl.Callback):
     """
 
     def __init__(self) -> None:
-        self._trainer: pl.Trainer | None = None
+        self._asked: list[StoppedBySignal] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the signals back from Lightning."""
-        stop_on_signals(trainer)
+        self._asked = stop_on_signals(trainer)
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Take the signals back from Lightning."""
-        stop_on_signals(trainer)
+        self._asked = stop_on_signals(trainer)
+
+    def on_train_batch_start(self, *_: Any, **__: Any) -> None:
+        """Stop, if a signal has come whose exception was lost."""
+        self._stop_again()
+
+    def on_validation_batch_start(self, *_: Any, **__: Any) -> None:
+        """Stop, if a signal has come whose exception was lost."""
+        self._stop_again()
+
+    def on_predict_batch_start(self, *_: Any, **__: Any) -> None:
+        """Stop, if a signal has come whose exception was lost."""
+        self._stop_again()
+
+    def _stop_again(self) -> None:
+        for error in self._asked:
+            raise error
 
 
 @contextmanager
@@ -50,14 +67,19 @@ def stopping_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def stop_on_signals(trainer: pl.Trainer | None = None) -> None:
+def stop_on_signals(trainer: pl.Trainer | None = None) -> list[StoppedBySignal]:
     """Let SIGTERM and SIGUSR1 raise `StoppedBySignal` in the main thread of this process.
 
     Args:
         trainer: its further processes get the signal, too.
+
+    Returns:
+        filled with what is raised. Who goes on working has to look there: Python drops what is raised while
+        a destructor or a call from C, such as one of numba's compiler, is at work.
     """
+    asked: list[StoppedBySignal] = []
     if threading.current_thread() is not threading.main_thread():
-        return
+        return asked
     owner = os.getpid()
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -69,7 +91,9 @@ def stop_on_signals(trainer: pl.Trainer | None = None) -> None:
             signal.signal(other, signal.SIG_IGN)  # what is said twice must not disturb the clearing up
         if trainer is not None and trainer.strategy.launcher is not None:
             trainer.strategy.launcher.kill(number)
-        raise StoppedBySignal(signal.Signals(number).name)
+        asked.append(StoppedBySignal(signal.Signals(number).name))
+        raise asked[0]
 
     for number in _SIGNALS:
         signal.signal(number, stop)
+    return asked

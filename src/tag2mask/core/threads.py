@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from tag2mask.core.errors import UserError
+from tag2mask.core.limits import cpu_limit
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -16,12 +18,21 @@ R = TypeVar("R")
 def usable_cpus() -> int:
     """The number of CPUs that this process may use, at least 1.
 
-    Slurm and containers bind a process to some of the machine's CPUs. Systems that cannot bind
-    processes (macOS, Windows) count all of them.
+    Slurm binds a process to some of the machine's CPUs, containers limit its time on them. Systems that
+    cannot bind processes (macOS, Windows) count all of them.
     """
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(count, math.ceil(cpu_limit() or count)))
+
+
+def limit_threads() -> None:
+    """Have PyTorch, here and in further processes, start no more threads than the process has time on CPUs.
+
+    By itself it counts the CPUs that it sees. To be called before it is imported; what the user says by
+    ``OMP_NUM_THREADS`` holds.
+    """
+    if cpu_limit() is not None:
+        os.environ.setdefault("OMP_NUM_THREADS", str(usable_cpus()))
 
 
 def thread_pool(threads: int | None = None) -> ThreadPoolExecutor:

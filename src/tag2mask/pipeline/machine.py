@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from tag2mask.core.limits import memory_limit
 from tag2mask.core.threads import usable_cpus
 from tag2mask.pipeline.costs import speed
 
-_CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _ASK = ("nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits")
 _MB = 2**20
 
@@ -23,7 +24,7 @@ class Machine:
     Attributes:
         cores: CPUs that a process may use.
         speed: of one core, beside that of the table of costs.
-        memory_mb: memory of the machine, or of the container; None where the system does not tell.
+        memory_mb: see `memory_mb`.
         disk_mb: free space where the run goes.
         gpu: name of the first GPU, "" where there is none.
         gpu_memory_mb: its memory.
@@ -42,16 +43,16 @@ def this_machine(folder: Path) -> Machine:
     there = next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
     name, memory = _gpu()
     disk = shutil.disk_usage(there).free / _MB
-    return Machine(usable_cpus(), speed(), _memory_mb(), disk, name, memory)
+    return Machine(usable_cpus(), speed(), memory_mb(), disk, name, memory)
 
 
-def _memory_mb() -> float | None:
+def memory_mb() -> float | None:
+    """Memory of the machine, or less where a container or a job gets less; None where nothing tells."""
     try:
         whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _MB
     except (ValueError, OSError, AttributeError):
         return None
-    limits = [Path(name).read_text(encoding="ascii").strip() for name in _CGROUPS if Path(name).is_file()]
-    return min([whole, *(int(limit) / _MB for limit in limits if limit.isdigit())])
+    return min(whole, (memory_limit() or math.inf) / _MB)
 
 
 def _gpu() -> tuple[str, float]:

@@ -16,6 +16,7 @@ _KNOWN_WARNINGS = (
     ".*is not supported by the model summary.*",  # it counts 4 bytes a weight, which is right
     ".*LeafSpec.*",
     ".*pin_memory.*",
+    ".*`srun` command is available on your system.*",  # `--launcher slurm` is our way to use it
     ".*intended to run from within Python.*",  # the words after `step SCRIPT` are ours to pass on
     ".*in eval mode at the start of training.*",  # frozen batch-norm, on purpose
     ".*No positive samples found in target.*",  # a class may be missing from a small split
@@ -46,14 +47,18 @@ def outcome_of(error: BaseException) -> tuple[int, str]:
 
 
 def _lost_worker(error: BaseException) -> str:
-    """What to do about a loader process that was killed, "" if the error is another one."""
+    """What to do about a loader process that got no memory, "" if the error is another one."""
     text = str(error).strip()
-    if not isinstance(error, RuntimeError) or not text.startswith("DataLoader worker"):
+    if not isinstance(error, RuntimeError):
         return ""
-    return (
-        f"{text.splitlines()[0].rstrip('. ')}, mostly because memory or /dev/shm ran out: with a smaller "
-        f"--data.init_args.num_workers {GOES_ON}"
-    )
+    if "unable to allocate shared memory" in text:
+        found = "/dev/shm, where loader processes put images, is full"
+    elif text.startswith("DataLoader worker"):
+        found = f"{text.splitlines()[0].rstrip('. ')}, mostly because memory or /dev/shm ran out"
+    else:
+        return ""
+    way = "with more of it (docker run --shm-size 8g) or a smaller --data.init_args.num_workers"
+    return f"{found}: {way} {GOES_ON}"
 
 
 def mistake_of(error: BaseException) -> str:

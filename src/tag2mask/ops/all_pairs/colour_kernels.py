@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from tag2mask.ops.compiled import compiled
 from tag2mask.ops.lattice.lanes import WIDTH, exp, load, store
 
 Floats = npt.NDArray[np.float32]
@@ -16,7 +16,7 @@ ROWS, RAW, LITERAL = 0, 1, 2
 _ORDER_FREE = {"reassoc"}
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_ORDER_FREE)
+@compiled(fastmath=_ORDER_FREE)
 def _distances(cells: Floats, p: int, out: Floats) -> None:
     """Euclidean distances of cell p to all cells; `cells` is (k, N)."""
     count = cells.shape[1]
@@ -31,7 +31,7 @@ def _distances(cells: Floats, p: int, out: Floats) -> None:
         out[q] = np.sqrt(out[q])
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def largest_distance(cells: Floats) -> np.float32:
     """The largest distance between two cells of (k, N)."""
     out = np.empty(cells.shape[1], np.float32)
@@ -42,7 +42,7 @@ def largest_distance(cells: Floats) -> np.float32:
     return largest
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _exponentials(distances: Floats, out: Floats) -> None:
     """exp(-distance); the buffers are longer than what counts, up to whole vectors."""
     for q in range(out.size):
@@ -51,7 +51,7 @@ def _exponentials(distances: Floats, out: Floats) -> None:
         store(out, start, exp(load(out, start)))
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_ORDER_FREE)
+@compiled(fastmath=_ORDER_FREE)
 def _compare(
     weights: Floats, similar: Floats, count: int, a: np.float32, b: np.float32, slope: Floats
 ) -> tuple[float, float]:
@@ -66,7 +66,7 @@ def _compare(
     return total, drift
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_ORDER_FREE)
+@compiled(fastmath=_ORDER_FREE)
 def _spread(cells: Floats, p: int, pull: Floats, grad: Floats) -> None:
     """Gradient by both ends of the pairs of cell p; `pull` is d loss / d distance / distance."""
     for c in range(cells.shape[0]):
@@ -78,7 +78,7 @@ def _spread(cells: Floats, p: int, pull: Floats, grad: Floats) -> None:
         grad[c, p] += own
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_ORDER_FREE, error_model="numpy")
+@compiled(fastmath=_ORDER_FREE, error_model="numpy")
 def pair_loss(cells: Floats, colours: Floats, largest: np.float32, reading: int, grad: Floats) -> float:
     """Loss of one image before the division by its number of rows or pairs, and its gradient.
 

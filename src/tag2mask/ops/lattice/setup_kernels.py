@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
+
+from tag2mask.ops.compiled import compiled
 
 _CHUNK = 128  # points that are placed together: small enough for the first-level cache
 _FIRST_TABLE = 1 << 17
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile at the first call, keep the code on disk, and release the interpreter lock while it runs.
+    """A function as `compiled` takes it.
 
     To compile fast, kernels use plain loops (assigning a row or `sum` cost a second each) and pass no bare
     integer to each other (numba compiles once more for each), unless a loop is to be unrolled.
     """
-    return numba.njit(nogil=True, cache=True)(function)
+    return compiled()(function)
 
 
 @kernel

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from tag2mask.ops.compiled import compiled
 
 Floats = npt.NDArray[np.floating[Any]]
 Mask = npt.NDArray[np.bool_]
@@ -14,7 +15,7 @@ Windows = npt.NDArray[np.int64]
 
 
 # Only the order of the sum is free: NaN, infinity and signs keep their meaning.
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc"})
+@compiled(fastmath={"reassoc"})
 def forward_kernel(x: Floats, wanted: Mask, windows: Windows, out: Floats, first: int, end: int) -> None:
     """Distances of the pairs of one image whose source lies in rows first..end-1.
 
@@ -44,7 +45,7 @@ def forward_kernel(x: Floats, wanted: Mask, windows: Windows, out: Floats, first
                     out[o, row, col] = total * scale
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def backward_kernel(x: Floats, grad: Floats, windows: Windows, out: Floats, first: int, end: int) -> None:
     """Gradients of one image by the features of rows first..end-1.
 
@@ -78,7 +79,7 @@ def backward_kernel(x: Floats, grad: Floats, windows: Windows, out: Floats, firs
                         _add_sign(total, here, x[row2, col2], weight)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def _add_sign(total: Floats, here: Floats, there: Floats, weight: float) -> None:
     zero = weight - weight
     for c in range(total.shape[0]):

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from tag2mask.ops.compiled import compiled
 
 Floats = npt.NDArray[np.floating[Any]]
 Orders = npt.NDArray[np.int64]
@@ -39,19 +40,19 @@ def scan_orders(height: int, width: int) -> Orders:
     )
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def _load(row: Floats, plane: Floats, start: int, step: int) -> None:
     for i in range(row.shape[0]):
         row[i] = plane[start + i * step]
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def _store(plane: Floats, start: int, step: int, row: Floats) -> None:
     for i in range(row.shape[0]):
         plane[start + i * step] = row[i]
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def _load_gates(rows: Floats, gates: Floats, c: int, start: int, step: int) -> None:
     """Three gates of a line; those whose neighbour lies outside the map become 0."""
     for k in range(3):
@@ -60,7 +61,7 @@ def _load_gates(rows: Floats, gates: Floats, c: int, start: int, step: int) -> N
     rows[2, rows.shape[1] - 1] = 0
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def forward_kernel(
     x: Floats, gates: Floats, least: np.floating[Any], orders: Orders, out: Floats, first: int, end: int
 ) -> None:
@@ -91,7 +92,7 @@ def forward_kernel(
                 before, now = now, before
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
+@compiled(fastmath={"contract"}, error_model="numpy")
 def _forward_line(gates: Floats, here: Floats, before: Floats, now: Floats, least: np.floating[Any]) -> None:
     one, two, three = gates[0], gates[1], gates[2]
     for i in range(here.shape[0]):
@@ -102,7 +103,7 @@ def _forward_line(gates: Floats, here: Floats, before: Floats, now: Floats, leas
         now[i + 1] = here[i] + rise / max(total, least)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def backward_kernel(
     x: Floats,
     gates: Floats,
@@ -153,7 +154,7 @@ def backward_kernel(
                     grad_x[c, place + i * step] += rest[i]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _receive(rest: Floats, handed: Floats) -> None:
     """Add what the places of the later line hand to their three neighbours on this one."""
     above, level, below = handed[0], handed[1], handed[2]
@@ -161,7 +162,7 @@ def _receive(rest: Floats, handed: Floats) -> None:
         rest[i] += above[i + 2] + level[i + 1] + below[i]
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract"}, error_model="numpy")
+@compiled(fastmath={"contract"}, error_model="numpy")
 def _backward_line(
     gates: Floats,
     here: Floats,
@@ -196,6 +197,6 @@ def _backward_line(
     slope3[here.shape[0] - 1] = 0
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def _signed(value: np.floating[Any], size: np.floating[Any]) -> np.floating[Any]:
     return size if value > 0 else (-size if value < 0 else size - size)

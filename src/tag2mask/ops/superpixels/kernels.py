@@ -5,15 +5,16 @@ No step may round differently from scikit-image: sums keep its order, and no ope
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from tag2mask.ops.compiled import compiled
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def blur_kernel(image: Floats, weights: Floats, rows: Integers, columns: Integers, out: Floats) -> None:
     """Symmetric filter along the columns, then along the rows.
 
@@ -46,7 +47,7 @@ def blur_kernel(image: Floats, weights: Floats, rows: Integers, columns: Integer
                 line[i] += (before[i] + after[i]) * weight
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def _extend(wide: Floats, columns: Integers, reach: int, channels: int) -> None:
     last = columns.shape[0] - reach
     for i in range(columns.shape[0]):
@@ -55,7 +56,7 @@ def _extend(wide: Floats, columns: Integers, reach: int, channels: int) -> None:
                 wide[i * channels + c] = wide[(reach + columns[i]) * channels + c]
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def edge_kernel(image: Floats, width: int, costs: Floats, edges: npt.NDArray[np.int32]) -> None:
     """Euclidean colour distances of neighbouring pixels: right, down, down right and down left.
 
@@ -78,13 +79,13 @@ def edge_kernel(image: Floats, width: int, costs: Floats, edges: npt.NDArray[np.
                 e += 1
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def partner_steps(width: int) -> tuple[int, int, int, int]:
     """How much later in row-major order the second pixel of each kind of edge lies."""
     return 1, width, width + 1, width - 1
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def merge_kernel(
     edges: npt.NDArray[np.int32],
     costs: Floats,
@@ -129,7 +130,7 @@ def merge_kernel(
     _number(parents, labels)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def _root(parents: npt.NDArray[np.int32], node: int) -> int:
     while parents[node] != node:
         parents[node] = parents[parents[node]]
@@ -137,7 +138,7 @@ def _root(parents: npt.NDArray[np.int32], node: int) -> int:
     return node
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@compiled(inline="always")
 def _join(parents: npt.NDArray[np.int32], sizes: Integers, one: int, two: int) -> int:
     root, other = min(one, two), max(one, two)
     parents[other] = root
@@ -145,7 +146,7 @@ def _join(parents: npt.NDArray[np.int32], sizes: Integers, one: int, two: int) -
     return root
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled()
 def _number(parents: npt.NDArray[np.int32], labels: Integers) -> None:
     count = 0
     for node in range(labels.shape[0]):

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from tag2mask.ops.compiled import compiled
 
 Floats = npt.NDArray[np.floating[Any]]
 
 _BLOCK = 1024
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract"})
+@compiled(fastmath={"contract"})
 def _gather(
     planes: Floats, shifts: npt.NDArray[np.int64], current: Floats, sums: Floats, start: int, size: int
 ) -> None:
@@ -26,14 +27,14 @@ def _gather(
             sums[i] += later[i] * after[i] + earlier[i] * before[i]
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract"})
+@compiled(fastmath={"contract"})
 def _accumulate(total: Floats, term: Floats, coefficient: np.floating[Any]) -> None:
     if coefficient != 0:
         for i in range(total.shape[0]):
             total[i] += coefficient * term[i]
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract"})
+@compiled(fastmath={"contract"})
 def _step(
     planes: Floats,
     shifts: npt.NDArray[np.int64],
@@ -55,7 +56,7 @@ def _step(
             previous[node] = factor * inverse[node] * sums[i] - previous[node]
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract"})
+@compiled(fastmath={"contract"})
 def walk_kernel(
     planes: Floats, shifts: npt.NDArray[np.int64], state: Floats, coefficients: Floats, total: Floats
 ) -> None:
