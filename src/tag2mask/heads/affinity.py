@@ -8,6 +8,7 @@ from torch import Tensor, cat, nn
 from torch.nn import functional as F
 
 from tag2mask.backbones import Backbone, Tap
+from tag2mask.ops.sizes import at_size
 
 GRID_STRIDE = 8
 """Image pixels per pixel of the affinity grid."""
@@ -91,7 +92,7 @@ class AffinityHead(nn.Module):
         height, width = features[self.grid_tap].shape[-2:]
         size = (-(-height // self.grid_ratio), -(-width // self.grid_ratio))
         joined = [
-            _resize(reduce(features[name]), size)
+            at_size(reduce(features[name]), size)
             for name, reduce in zip(self.names, self.reductions, strict=True)
         ]
         return F.elu(self.mix(cat(joined, 1)))
@@ -111,9 +112,3 @@ def _grid_source(taps: Mapping[str, Tap]) -> tuple[str, int]:
         raise ValueError(f"taps must include a stride that divides {GRID_STRIDE}, got {dict(taps)}")
     name, stride = max(fine, key=lambda item: item[1])
     return name, GRID_STRIDE // stride
-
-
-def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    if maps.shape[-2:] == size:
-        return maps
-    return F.interpolate(maps, size, mode="bilinear", align_corners=False)

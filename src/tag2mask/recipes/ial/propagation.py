@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from tag2mask.backbones import Backbone, Tap
 from tag2mask.core import UserError
 from tag2mask.ops import normalise_gates, spatial_propagation
+from tag2mask.ops.sizes import at_size
 
 STRIDE = 2
 """Image pixels per cell of the maps that are propagated."""
@@ -67,9 +68,9 @@ class GuidanceNetwork(nn.Module):
         for place, (conv, lateral) in enumerate(zip(self.convs, self.lateral, strict=True)):
             if place:
                 skip = lateral(features[self.names[place]])
-                x = _resize(x, (int(skip.shape[-2]), int(skip.shape[-1]))) + skip
+                x = at_size(x, (int(skip.shape[-2]), int(skip.shape[-1]))) + skip
             x = conv(x)
-        gates: Tensor = self.gates(F.elu(_resize(x, size)))
+        gates: Tensor = self.gates(F.elu(at_size(x, size)))
         return gates
 
 
@@ -170,7 +171,7 @@ class PropagationNetwork(nn.Module):
         of_all = gates.expand(-1, -1, -1, x.shape[1], -1, -1)
         for _ in range(self.passes):
             x = spatial_propagation(x, of_all, self.floor).amax(1)
-        x = _resize(x, size)
+        x = at_size(x, size)
         logits: Tensor = self.read(x) if self.embed is not None else x.clamp(min=_LEAST).log()
         return logits, gates
 
@@ -183,10 +184,4 @@ class PropagationNetwork(nn.Module):
 
 def _halve(maps: Tensor) -> Tensor:
     size = (max(1, maps.shape[-2] // STRIDE), max(1, maps.shape[-1] // STRIDE))
-    return _resize(maps, size)
-
-
-def _resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    if tuple(maps.shape[-2:]) == size:
-        return maps
-    return F.interpolate(maps, size, mode="bilinear", align_corners=False)
+    return at_size(maps, size)
