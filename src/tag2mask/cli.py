@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -108,6 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tag2mask.core.threads import limit_threads
 
     limit_threads()
+    _open_output()
     try:
         if args[0] not in all_commands():
             raise unknown_name("command", args[0], _listed(), "tag2mask --help explains them")
@@ -132,6 +134,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         name = f"{error.filename}: " if error.filename else ""
         print(f"error: {name}{disk_trouble(error)}", file=sys.stderr)
         return 2
+
+
+def _open_output() -> None:
+    """Let everything be printed: on terminals that are not in UTF-8, and where the output is closed."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _renamed(args: list[str]) -> list[str]:

@@ -55,6 +55,13 @@ def test_atomic_write_into_a_file_as_folder_is_a_user_error(tmp_path: Path) -> N
         artifacts.atomic_write_text(tmp_path / "file" / "x", "")
 
 
+def test_a_file_name_that_is_not_in_utf_8_is_a_user_error(tmp_path: Path) -> None:
+    name = os.fsdecode(b"F\xf6to.jpg")
+    with pytest.raises(UserError, match=r"table.csv: .* not in UTF-8, near 'F\\udcf6to.jpg,cat'; rename"):
+        artifacts.atomic_write_text(tmp_path / "table.csv", f"image,labels\n{name},cat\nother.jpg,dog\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_json_refuses_what_json_has_not(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"not JSON compliant|Out of range"):
         artifacts.atomic_write_json(tmp_path / "x.json", {"a": float("nan")})

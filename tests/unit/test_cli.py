@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
@@ -204,3 +205,13 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141
+
+
+@pytest.mark.parametrize("errors", ["strict", None])
+def test_everything_can_be_printed(errors: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    terminal = io.TextIOWrapper(written, "ascii", errors) if errors else None  # None: closed, as by >&-
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert cli.main(["recipes", "show", "unknown-→"]) == 2
+    print("Bär", flush=True)
+    assert written.getvalue() == (b"B\\xe4r\n" if errors else b"")

@@ -84,8 +84,21 @@ def remove_temporaries(folder: str | Path, deep: bool = True) -> None:
 
 
 def atomic_write_text(path: str | Path, text: str) -> None:
-    """`atomic_write_bytes` for text, in UTF-8."""
-    atomic_write_bytes(path, text.encode("utf-8"))
+    """`atomic_write_bytes` for text, in UTF-8.
+
+    Raises:
+        UserError: also if the text names a file whose name is not in UTF-8, as old archives leave them.
+    """
+    try:
+        data = text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        line = text.rfind("\n", 0, error.start) + 1
+        near = text[max(line, error.start - 30) : error.end + 10].partition("\n")[0]
+        shown = near.encode("ascii", "backslashreplace").decode()
+        raise UserError(
+            f"cannot write {path}: the name of a file is not in UTF-8, near '{shown}'; rename the file"
+        ) from error
+    atomic_write_bytes(path, data)
 
 
 def atomic_write_json(path: str | Path, obj: Any) -> None:

@@ -96,7 +96,11 @@ def run_child(words: Sequence[str], log: Path | None = None, keep_open: Sequence
         except FileNotFoundError as error:
             raise UserError(f"cannot start {words[0]}: there is no such program here") from error
         signals.pass_to(child)
-        _copy_output(child, file)
+        try:
+            _copy_output(child, file)
+        except BaseException:  # such as a pipe that nobody reads any more: no step outlives its runner
+            _end(child)
+            raise
         code = child.wait()
     if signals.received:
         raise Stopped(signals.received[0])
@@ -105,7 +109,16 @@ def run_child(words: Sequence[str], log: Path | None = None, keep_open: Sequence
 
 def _environment() -> dict[str, str]:
     width = str(shutil.get_terminal_size().columns)
-    return {"COLUMNS": width, **os.environ, "PYTHONUNBUFFERED": "1"}
+    # the log is in UTF-8, whatever the terminal is
+    return {"COLUMNS": width, **os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    end_group(child)
+    for pipe in (child.stdout, child.stderr):
+        if pipe is not None:
+            pipe.close()  # it would wait for us to read what it says at its end
+    child.wait()
 
 
 class _Stream:
