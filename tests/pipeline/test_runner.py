@@ -532,6 +532,46 @@ def test_missing_inputs_are_found_before_anything_starts(
     assert bench.calls() == []
 
 
+def test_a_given_folder_is_read_in_place_of_the_recipes(
+    bench: Bench, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    option, other = "data.init_args.labels_dir", tmp_path / "other" / "cam"
+    bench.run(run_dir=other.parent, stages=(1,))
+    given = {"extras": Extras(overrides={"model": {option: "other/cam"}}), "steps": ("model",)}
+    bench.calls()
+    # the recipe's own input, which nobody reads, need not be there
+    assert bench.run(**given) == 0
+    fit = next(words for words in bench.calls() if words[0] == "step")
+    assert fit.count(f"--{option}") == 1 and _option(fit, f"--{option}") == str(other)
+    bench.run(**given)
+    assert bench.started() == []
+    path = other / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"made": 0}))
+    capsys.readouterr()
+    bench.run(**given)
+    assert bench.started() == ALL[4:]
+    assert f"{option} has changed" in capsys.readouterr().out
+    with pytest.raises(UserError, match=rf"--model.{option}: .*nowhere holds no finished step"):
+        bench.run(extras=Extras(overrides={"model": {option: "nowhere"}}))
+    assert bench.started() == []
+
+
+@pytest.mark.parametrize(
+    "extras",
+    [
+        Extras(overrides={"label": {"model.init_args.affinity_from": None}}),
+        Extras(args=("--model.init_args.affinity_from", "null")),
+    ],
+)
+def test_an_input_that_is_set_to_null_is_not_read(bench: Bench, extras: Extras) -> None:
+    bench.run(stages=(1,))
+    bench.calls()
+    assert bench.run(steps=("label",), extras=extras) == 0
+    label = next(words for words in bench.calls() if words[0] == "step")
+    assert str(bench.run_dir / "learn") not in label
+    assert str(bench.run_dir / "cam") in label
+
+
 def test_stages_and_from(bench: Bench) -> None:
     bench.run(stages=(1, 2))
     assert bench.started() == ALL[:4]

@@ -23,6 +23,7 @@ from tag2mask.core.pages import Layer, Setting, nest, overlay
 from tag2mask.pipeline.arguments import check_registered, check_settings, settings_in
 from tag2mask.pipeline.devices import Devices, without_devices
 from tag2mask.pipeline.form import PARTS, part_settings
+from tag2mask.pipeline.given import folder_hashes, given_inputs, without
 from tag2mask.pipeline.resolve import Choice, budgets_of, resolve
 from tag2mask.pipeline.settings import Settings
 from tag2mask.pipeline.steps import Recipe, Step
@@ -58,11 +59,11 @@ class StepPlan:
     """How to start a step's commands.
 
     Attributes:
-        step: the step.
+        step: the step; of its inputs, those that the user does not set.
         folder: the step's folder in the run.
         recipe: the value of ``--recipe``.
         settings: the resolved settings, nested; they go into a file in the folder.
-        inputs: option -> folder of an earlier step.
+        inputs: option -> folder of an earlier step, or that the user gives.
         options: the remaining options.
         devices: devices of each command.
         parts: what decides on the result, as plain values: the source of the fingerprint.
@@ -132,7 +133,8 @@ def plan_steps(
 def _check(recipe: Recipe, steps: Iterable[Step], resolved: Mapping[str, Layer], extras: Extras) -> None:
     """Refuse what the classes of the steps, or the loading of their checkpoints, would refuse later."""
     asked = {step.name: overlay(resolved[step.name], _overrides(step, extras)) for step in recipe.steps}
-    for step in steps:
+    for whole in steps:
+        step = without(whole, given_inputs(whole, _asked(whole, extras)))
         check_settings(overlay(asked[step.name], settings_in(extras.args)), step.inputs)
         networks = {k: source for k, source in step.inputs.items() if recipe.step(source).trains}
         check_registered(step.name, asked[step.name], {k: (s, asked[s]) for k, s in networks.items()})
@@ -145,16 +147,19 @@ def _plan(
     for key in _DATASET.split("."):
         dataset = dataset.get(key, {})
     own, hashes = _run_settings(step, settings, dataset)
-    asked = _overrides(step, extras)
+    asked, every = _overrides(step, extras), _asked(step, extras)
+    given = given_inputs(step, every)
+    step, read = without(step, given), {option: folder for option, folder in given.items() if folder}
+    unread = {path: setting for path, setting in asked.items() if path not in read}
     devices = extras.devices.replaced(asked)
     # the identity of a step names files without their folders, and tells them by their content
     named = {k: Setting(Path(v.value).name, v.origin) if k in _paths(settings) else v for k, v in own.items()}
     root = {f"{_DATASET}.root": Setting(settings.data_root, "--data-root")} if settings.data_root else {}
     parts = {
         "script": step.script,
-        "settings": nest(overlay(resolved, named, without_devices(asked))),
+        "settings": nest(overlay(resolved, named, without_devices(unread))),
         "options": list(extras.args),
-        "files": hashes | _list_hashes(dataset, settings.data_root),
+        "files": hashes | _list_hashes(dataset, settings.data_root) | folder_hashes(given, every),
     }
     whole = overlay(resolved, root, own, asked)
     flags = [f"--{flag}" for flag in extras.flags]
@@ -163,7 +168,7 @@ def _plan(
         folder=run_dir / step.name,
         recipe=recipe.label,
         settings=nest(whole),
-        inputs={option: run_dir / source for option, source in step.inputs.items()},
+        inputs={option: run_dir / source for option, source in step.inputs.items()} | read,
         options=(*devices.words(), *(flags if step.trains else ()), *extras.args),
         devices=devices,
         parts=parts,
@@ -183,6 +188,11 @@ def _overrides(step: Step, extras: Extras) -> Layer:
             path: Setting(value, f"--{name}.{path}") for path, value in extras.overrides.get(name, {}).items()
         }
     return found
+
+
+def _asked(step: Step, extras: Extras) -> Layer:
+    """All that the user gives to a step: by its name, and behind ``--``."""
+    return overlay(_overrides(step, extras), settings_in(extras.args))
 
 
 def _run_settings(step: Step, settings: Settings, dataset: Mapping[str, Any]) -> tuple[Layer, dict[str, str]]:

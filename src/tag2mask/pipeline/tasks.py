@@ -111,7 +111,7 @@ def _prepare(request: Request, known: Settings | None, settings: Settings) -> Pr
     steps = choose_steps(recipe, request)
     # absolute, so that a step finds the same configuration however the folder is spelled next time
     plans = plan_steps(library, recipe, steps, settings, request.run_dir.resolve(), request.extras)
-    _require_inputs(recipe, settings, request, steps)
+    _require_inputs(recipe, settings, request, [plan.step for plan in plans.values()])
     check_runs(request.reuse)
     return Prepared(request, recipe, known, settings, plans)
 
@@ -198,7 +198,7 @@ def list_tasks(prepared: Prepared) -> list[Task]:
         plan = prepared.plans.get(step.name)
         if plan is None:
             continue
-        sources = step.inputs.values()
+        sources = plan.step.inputs.values()
         parents = {s: made[s] if s in made else manifest_hash(request.run_dir / s) for s in sources}
         decision = decide(plan, parents)
         if step.name in request.rerun and decision.action is not Action.NEW:
