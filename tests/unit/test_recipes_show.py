@@ -28,6 +28,11 @@ def test_each_setting_names_the_line_that_says_it(capsys: pytest.CaptureFixture[
     assert re.search(r"trainer\.max_epochs +6 +budgets/small\.yaml:\d+", out)
 
 
+def test_the_heading_names_the_setting_that_gets_each_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    heading = _show(capsys, "psa", "--step", "walk").splitlines()[0]
+    assert heading.endswith("reads cam (data.init_args.maps_dir), affinity (model.init_args.affinity_from)")
+
+
 def test_a_step_of_a_round_is_compared_with_the_step_that_it_repeats(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -123,7 +123,8 @@ def _resolved(library: Library, label: str, args: argparse.Namespace) -> tuple[R
 
 
 def _heading(step: Step) -> str:
-    reads = f", reads {', '.join(step.inputs.values())}" if step.inputs else ""
+    each = ", ".join(f"{source} ({option})" for option, source in step.inputs.items())
+    reads = f", reads {each}" if each else ""
     commands = " + ".join(step.commands)
     return f"{step.name}: stage {step.stage}, {step.script} {commands}, makes {step.kind}{reads}"
 
