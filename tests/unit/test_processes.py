@@ -1,14 +1,18 @@
-"""Child processes of the runner."""
+"""Child processes of the runner, and run folders that may not be written to."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import sys
 from pathlib import Path
 
 import pytest
 
-from tag2mask.pipeline.process import run_child
+from tag2mask.core import UserError
+from tag2mask.pipeline.process import RunLock, run_child
+from tag2mask.pipeline.state import copy_step
 
 TALK = """
 import os, pathlib, sys, time
@@ -36,3 +40,27 @@ def test_a_step_does_not_outlive_a_runner_whose_output_nobody_reads(
     with pytest.raises(ProcessLookupError):
         os.kill(int(note.read_text()), 0)
     assert log.read_text(encoding="utf-8") == "Bär\n"
+
+
+def test_a_run_of_somebody_else_is_refused_with_a_way_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, flags: int, mode: int) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(UserError, match=r"Permission denied; choose a folder .*; --reuse .* takes over"):
+        RunLock(tmp_path).__enter__()
+
+
+def test_the_copy_of_a_read_only_step_can_be_written_to(tmp_path: Path) -> None:
+    log = tmp_path / "kept" / "cam" / "log.txt"
+    log.parent.mkdir(parents=True)
+    log.write_text("done\n")
+    for path in (log, log.parent):
+        path.chmod(path.stat().st_mode & ~0o222)
+    (tmp_path / "mine").mkdir()
+    copy_step(log.parent, tmp_path / "mine" / "cam")
+    copies = [tmp_path / "mine" / "cam", tmp_path / "mine" / "cam" / "log.txt"]
+    assert all(path.stat().st_mode & stat.S_IWUSR for path in copies)
+    assert not log.stat().st_mode & stat.S_IWUSR

@@ -197,7 +197,9 @@ class RunLock:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
-            raise UserError(f"cannot write to {self._path.parent}: {error.strerror}") from error
+            run = self._path.parent
+            reuse = f"; --reuse {run} takes over what is done there" if run.is_dir() else ""
+            raise UserError(f"cannot write to {run}: {disk_trouble(error)}{reuse}") from error
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -236,11 +237,16 @@ def find_twin(
 
 
 def copy_step(source: Path, folder: Path) -> None:
-    """Copy a step's folder; a copy that is cut short leaves nothing that looks like a step."""
+    """Copy a step's folder; a copy that is cut short leaves nothing that looks like a step.
+
+    A run that is kept read-only can be copied, too: the copy can be written to.
+    """
     part = folder.with_name(f".{folder.name}.part")
     if part.exists():
         shutil.rmtree(part)
     shutil.copytree(source, part)
+    for path in (part, *part.rglob("*")):
+        path.chmod(path.stat().st_mode | stat.S_IWUSR)
     if folder.exists():  # the note of a start that never came, and its log
         shutil.rmtree(folder)
     part.rename(folder)
