@@ -162,8 +162,8 @@ results: setup ## print the table of the runs that `animals` made, and keep it u
 	  --command "make results SEEDS='$(SEEDS)'"
 
 .PHONY: tune-table newcomer
-tune-table: setup ## how well `tag2mask tune` chooses without masks, on a run that `animals` made (half an hour on a core)
-	$(BIN)/python -m benchmarks.tune_table runs/animals-$(firstword $(SEEDS)) --images 24 --name tune-voc-animals
+tune-table: setup ## what levels `tag2mask tune` chooses without masks, on the runs that `animals` made (five minutes on a core)
+	$(BIN)/python -m benchmarks.tune_table $(SEEDS:%=runs/animals-%) --images 24 --stages 1 --name tune-voc-animals
 
 newcomer: ## what a new user does, in a fresh clone and environment, with seconds for each command (tests/newcomer.sh)
 	tests/newcomer.sh $(ARGS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import errno
+import itertools
 import json
 import re
 import resource
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from timm.layers import padding
 
 import tag2mask
 from tag2mask.artifacts import CommandRecord, Manifest, write_manifest
@@ -25,7 +27,7 @@ from tag2mask.cli import main
 from tag2mask.core import ClassList, UserError
 from tag2mask.export import formats
 from tag2mask.export.check import CHECKED_SIZES, compare
-from tag2mask.export.network import WholeNetwork, trace
+from tag2mask.export.network import WholeNetwork, padding_in_integers, trace
 from tag2mask.heads import HeadSpec
 from tag2mask.modules import InferenceSpec, SegmentationModel, load_checkpoint
 from tag2mask.recipes.rrm import JointModel
@@ -295,6 +297,14 @@ def test_sides_are_rounded_as_python_does() -> None:
         for side in range(1, longer + 1):
             assert scaled_side(side, target, longer) == max(1, round(side * target / longer))
     assert [cells(side, 16) for side in (1, 16, 17)] == [1, 1, 2]
+
+
+def test_padding_of_tensorflow_networks_is_theirs_and_in_integers() -> None:
+    original = padding.get_same_padding
+    cases = list(itertools.product(range(1, 70), (1, 3, 5), (1, 2, 4), (1, 2)))
+    with padding_in_integers():
+        found = [padding.get_same_padding(*case) for case in cases]
+    assert found == [original(*case) for case in cases] and padding.get_same_padding is original
 
 
 def test_page_about_export(

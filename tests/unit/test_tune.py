@@ -23,9 +23,10 @@ from tag2mask.modules import Classifier
 from tag2mask.modules.refinements import ImageView, label_map, refine
 from tag2mask.ops import alpha_for_level
 from tag2mask.pipeline import Request, command
-from tag2mask.tune import Comparison, Trial, compare, read_chain, sensitivity
-from tag2mask.tune.chain import beta_trials, crf_trials, level_trials, present_level
+from tag2mask.tune import Trial, bench, choice, compare, read_chain, sensitivity
+from tag2mask.tune.compare import search
 from tag2mask.tune.signals import agreement, edge_contrast, evidence, foreground
+from tag2mask.tune.trials import beta_trials, change, crf_trials, level_trials, present_level
 
 BACKGROUND = {"class_path": "tag2mask.modules.Background", "init_args": {"alpha": None, "level": 0.3}}
 WALK = {"class_path": "tag2mask.modules.RandomWalk", "init_args": {"beta": 8.0}}
@@ -75,7 +76,7 @@ def test_agreement_of_labels() -> None:
 def test_edges_and_share() -> None:
     right = edge_contrast(square(), LEFT)
     assert right > 0.5 > edge_contrast(square(), np.roll(LEFT, 20, 1))
-    assert edge_contrast(square(), LEFT * 0) == -1
+    assert edge_contrast(square(), LEFT * 0) == 0
     assert foreground(LEFT) == pytest.approx(144 / 800)
 
 
@@ -113,7 +114,7 @@ def test_levels_begin_where_flat_maps_leave_background() -> None:
 @pytest.mark.parametrize("level", [0.1, 0.34, 0.7])
 def test_level_of_an_alpha(level: float) -> None:
     link = {"class_path": "tag2mask.modules.Background", "init_args": {"alpha": alpha_for_level(level)}}
-    assert present_level(Trial("", {"walk": [link]})) == pytest.approx(level, abs=1e-6)
+    assert present_level(Trial("", {"walk": [link]}), []) == pytest.approx(level, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -129,14 +130,44 @@ def test_refinements_that_are_not_built(class_path: str, message: str) -> None:
         Trial("", {"walk": [{"class_path": class_path}]}).refinements([])
 
 
-def test_the_mean_of_the_signals_decides() -> None:
-    trials = [Trial(str(n), {}) for n in range(3)]
-    signals = [dict.fromkeys(compare.SIGNALS, 0.5) for _ in trials]
-    signals[1] |= {"edges": 0.9, "classifier": 0.6}
-    signals[2] |= {"edges": 0.8, "views": 1.0}
-    scores = Comparison(trials, signals).scores([0, 1, 2])
-    assert scores[1] > scores[2] > scores[0] and sum(scores) == pytest.approx(0)
-    assert Comparison(trials, signals).tells and not Comparison(trials, [signals[0]] * 3).tells
+def rows(*scores: float) -> list[dict[str, float]]:
+    """Signals of some images that are worth these scores."""
+    return [dict.fromkeys(compare.SIGNALS, 0.0) | dict.fromkeys(choice.DECIDING, score) for score in scores]
+
+
+def test_what_is_there_stays_unless_another_setting_is_better_by_more_than_the_noise() -> None:
+    present = rows(0.1, 0.5, 0.9, 0.3)
+    mixed = rows(0.5, 0.4, 0.9, 0.3)  # better by 0.075 in the mean, because of one image
+    everywhere = rows(0.18, 0.59, 0.98, 0.39)  # by 0.085, in each image
+    assert choice.choose([present, mixed], [0, 1]) == 0
+    assert choice.choose([present, everywhere], [0, 1]) == 1
+    assert choice.choose([everywhere, mixed, present], [0, 1, 1]) == 0
+    assert choice.choose([rows(0.1), rows(0.9)], [0, 1]) == 0  # one image says nothing about others
+    found = choice.gain(everywhere, present)
+    assert (found.mean, found.error) == pytest.approx((0.085, np.std([8, 9, 8, 9], ddof=1) / 2 / 100))
+
+
+def test_the_smallest_change_is_taken_that_is_as_good_as_the_best() -> None:
+    present, little = rows(0.1, 0.2, 0.3), rows(0.11, 0.22, 0.33)
+    good, best = rows(0.5, 0.6, 0.72), rows(0.6, 0.6, 0.71)
+    assert choice.choose([present, little, good, best], [0, 0.1, 0.2, 0.3]) == 2
+    assert choice.choose([present, little, best, good], [0, 0.1, 0.2, 0.2]) == 2  # of equal ones the better
+
+
+def test_changes_are_measured_by_the_levels_that_hold_for_the_maps() -> None:
+    before = Trial("as it is", {"walk": [BACKGROUND, WALK]})
+    level, beta = level_trials(before, MAPS)[0], beta_trials(before, MAPS)[0]
+    assert [change(before, trial, MAPS) for trial in (before, level, beta)] == pytest.approx([0, 0.14, 1])
+
+
+def test_each_stage_goes_on_from_what_was_chosen_before() -> None:
+    start = Trial("as it is", {"walk": [BACKGROUND, WALK], "pseudo_label": [CRF]})
+    worth = {"level 0.28": 0.2, "level 0.28, beta 16": 0.3, "level 0.28, beta 16, CRF cam": 0.29}
+    found = search(start, lambda trial: rows(*(worth.get(trial.name, 0.1) + n / 10 for n in range(3))), MAPS)
+    assert found.trials[found.chosen].name == "level 0.28, beta 16" and len(found.trials) == 1 + 6 + 2 + 4
+    assert found.gains[0] is None and found.gains[-1] is not None and found.gains[-1].mean < 0
+    stays = search(start, lambda trial: rows(0.1, 0.2), MAPS)
+    assert stays.chosen == 0 and not stays.tells and found.tells
 
 
 # --- the command --------------------------------------------------------------------------------
@@ -168,7 +199,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         maps = np.random.default_rng(0).random((len(classes), 8, 8)).astype(np.float32)
         save_maps(folder / "cam" / "out", ScoreMaps(image_id, maps, classes, (64, 64)), dataset.classes)
     network = Classifier(len(dataset.classes), BackboneSpec("test_resnet", weights="none")).eval()
-    monkeypatch.setattr(compare, "load_network", lambda *_: network)
+    monkeypatch.setattr(bench, "load_network", lambda *_: network)
     return folder
 
 

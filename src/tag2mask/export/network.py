@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.utils._sympy.value_ranges import ValueRanges
 
 from tag2mask.artifacts import atomic_write_bytes
-from tag2mask.backbones.base import cells, scaled_side
+from tag2mask.backbones.base import scaled_side
 from tag2mask.modules import SegmentationModel
 
 SIDES = (32, 8192)
@@ -56,7 +56,7 @@ def trace(model: SegmentationModel) -> ExportedProgram:
     network = WholeNetwork(model.cpu()).eval().requires_grad_(False)
     example = torch.zeros(1, 3, 96, 128, dtype=torch.uint8)
     side = Dim.DYNAMIC(min=SIDES[0], max=SIDES[1])
-    with torch.no_grad(), _padding_in_integers():
+    with torch.no_grad(), padding_in_integers():
         program = torch.export.export(
             network, (example,), dynamic_shapes={"image": {2: side, 3: side}}, strict=False
         )
@@ -69,12 +69,14 @@ def trace(model: SegmentationModel) -> ExportedProgram:
 
 
 @contextlib.contextmanager
-def _padding_in_integers() -> Iterator[None]:
+def padding_in_integers() -> Iterator[None]:
     """Without the `math.ceil` in timm's padding of TensorFlow's networks, which no saved program can hold."""
 
     def padding(side: int, kernel_size: int, stride: int, dilation: int) -> int:
-        missing = (cells(side, stride) - 1) * stride + (kernel_size - 1) * dilation + 1 - side
-        return cast(int, torch.sym_max(missing, 0))
+        reach = (kernel_size - 1) * dilation
+        missing = reach - (side - 1) % stride
+        # A maximum in the size of every layer after it would keep torch busy with algebra for minutes.
+        return missing if reach >= stride - 1 else cast(int, torch.sym_max(missing, 0))
 
     original = timm_padding.get_same_padding
     setattr(timm_padding, "get_same_padding", padding)  # noqa: B010

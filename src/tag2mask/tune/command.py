@@ -10,14 +10,15 @@ from tag2mask.core.commands import add_command, add_run, at_least
 
 TUNE_HELP = """Choose background level, power of the walk and CRF of a run's pseudo-labels without masks.
 
-Some images are labelled again with other settings, from the maps that the run has kept. What decides:
+Some images are labelled again with other settings, from the maps that the run has kept. The run's own stay
+unless another is better by more than the noise; more images leave less of it. What decides:
   classifier    it finds the tag inside its label, no longer outside, and the label needs little area
   edges         the image's edges are stronger along the labels' outlines than elsewhere
 and what is only shown:
   views         labels from one image size agree with those from all sizes
   walk and CRF  labels before the CRF agree with those after it
   foreground    share of the pixels that have a class
-Look at the pictures before you believe it: docs/tuning.md says how well each ranks settings."""
+It sees levels that are too high, and hardly those that are too low: look at the pictures (docs/tuning.md)."""
 
 TUNE_EXAMPLES = """examples:
   tag2mask tune runs/mine                         writes runs/mine/tune/settings.yaml and tune.html

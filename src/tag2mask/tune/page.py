@@ -11,8 +11,9 @@ from tag2mask.core.html_pages import page_templates
 from tag2mask.core.tables import Table, percent
 from tag2mask.data import ImageSet
 from tag2mask.report.pictures import RGB, data_uri, label_picture, legend, resize_labels, shrink
-from tag2mask.tune.chain import Chain
-from tag2mask.tune.compare import DECIDING, SIGNALS, Comparison
+from tag2mask.tune.chain import Chain, Trial
+from tag2mask.tune.choice import CLEAR, DECIDING, Gain
+from tag2mask.tune.compare import SIGNALS, Comparison
 from tag2mask.tune.signals import Labels
 
 SHOWN, SIDE = 8, 240
@@ -25,10 +26,10 @@ class Pictures:
 
     labels: dict[str, dict[str, Labels]] = field(default_factory=dict)
 
-    def keep(self, trial: str, image_id: str, labels: Labels) -> None:
+    def keep(self, trial: Trial, image_id: str, labels: Labels) -> None:
         """Keep the labels of an image, if the page shows it."""
         if image_id in self.labels or len(self.labels) < SHOWN:
-            self.labels.setdefault(image_id, {})[trial] = labels
+            self.labels.setdefault(image_id, {})[trial.name] = labels
 
 
 @dataclass(frozen=True)
@@ -41,16 +42,27 @@ class Row:
 
 
 def signal_table(found: Comparison) -> Table:
-    """The signals of each trial; a mark at what was chosen."""
+    """The signals of each trial and what it gains; a mark at what was chosen."""
     rows = [
         [
             f"{'> ' if number == found.chosen else ''}{trial.name}",
             *(percent(signals[name]) for name in SIGNALS),
+            _gain_text(gained),
         ]
-        for number, (trial, signals) in enumerate(zip(found.trials, found.signals, strict=True))
+        for number, (trial, signals, gained) in enumerate(
+            zip(found.trials, found.signals, found.gains, strict=True)
+        )
     ]
-    note = f"Means over {len(found.images)} images, in percent. > is chosen; {' and '.join(DECIDING)} count."
-    return Table(["settings", *SIGNALS], rows, "Settings", note)
+    note = (
+        f"Means over {len(found.images)} images, in percent. > is chosen. gain: of the mean of "
+        f"{' and '.join(DECIDING)} over what was there before, ± its standard error. The smallest change is "
+        f"chosen that no other setting is better than by more than {CLEAR:g} standard errors."
+    )
+    return Table(["settings", *SIGNALS, "gain"], rows, "Settings", note)
+
+
+def _gain_text(gained: Gain | None) -> str:
+    return "" if gained is None else f"{100 * gained.mean:+.1f} ± {100 * gained.error:.1f}"
 
 
 def build_page(chain: Chain, found: Comparison, pictures: Pictures, command: str) -> str:

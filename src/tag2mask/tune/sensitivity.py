@@ -21,7 +21,8 @@ from tag2mask.metrics import Confusion
 from tag2mask.modules import AffinityNet
 from tag2mask.modules.loading import load_network
 from tag2mask.modules.refinements import ImageView, label_map, refine
-from tag2mask.tune.chain import Chain, Trial, changed, fixed_level, until
+from tag2mask.tune.chain import Chain, Trial
+from tag2mask.tune.trials import changed, fixed_level, until
 
 WALK = "RandomWalk"
 

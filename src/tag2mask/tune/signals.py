@@ -80,8 +80,8 @@ def edge_contrast(pixels: Tensor, labels: Labels) -> float:
         labels: uint8 (H, W).
 
     Returns:
-        (a - b) / (a + b) of the mean gradient a along the outlines and b of the image, in [-1, 1]; -1 where
-        the labels have no outline.
+        (a - b) / (a + b) of the mean gradient a along the outlines and b of the image, in [-1, 1]; 0 where
+        the labels have no outline, which says nothing.
     """
     gray = cv2.cvtColor(np.ascontiguousarray(pixels.permute(1, 2, 0).numpy()), cv2.COLOR_RGB2GRAY)
     smooth = cv2.GaussianBlur(gray.astype(np.float32), (0, 0), 1.5)
@@ -90,7 +90,7 @@ def edge_contrast(pixels: Tensor, labels: Labels) -> float:
     outline[:, 1:] |= labels[:, 1:] != labels[:, :-1]
     outline[1:] |= labels[1:] != labels[:-1]
     if not outline.any():
-        return -1.0
+        return 0.0
     along, around = float(gradient[outline].mean()), float(gradient.mean())
     return (along - around) / max(along + around, 1e-6)
 
