@@ -13,6 +13,8 @@ import torch
 import yaml
 from torch import Tensor
 
+from benchmarks import tune_table
+from benchmarks.tune_rows import described
 from tag2mask import cli
 from tag2mask.artifacts import Manifest, load_maps, save_maps, write_manifest
 from tag2mask.backbones import BackboneSpec
@@ -218,6 +220,23 @@ def test_from_a_run_to_settings(run: Path, capsys: pytest.CaptureFixture[str]) -
     page = (run / "tune" / "tune.html").read_text()
     # scores that are spread evenly up to 1 leave too little background at the lower levels
     assert page.count("<h3>") == 3 and "level 0.64" in page and "http:" not in page and "https:" not in page
+
+
+def test_the_table_beside_the_masks_goes_on_where_it_was(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work, ids = run / "kept", bench.tagged_images(read_chain(run))[:3]
+    first = tune_table.measure(run, ids, work, compare.STAGES[:1])
+    assert list(first.found) == ["as it is", "level 0.16", "level 0.48", "with masks"]
+    assert {described(found.trials[0]) for found in first.found.values()} == {
+        f"level {level}, CRF labels" for level in ("0.30", "0.16", "0.48")
+    }
+    best = first.judge.judged(first.best)
+    assert best.miou == max(first.judge.judged(trial).miou for trial in first.trials)
+    by_masks = first.found["with masks"]
+    assert by_masks.trials[by_masks.chosen].links == first.best.links
+    assert tune_table.lost(best, best) == "0.0 ± 0.0" and best.counts.shape[0] == len(ids)
+    monkeypatch.setattr(bench.Bench, "judge", None)
+    again = tune_table.measure(run, ids, work, compare.STAGES[:1])
+    assert tune_table.choices([again]).rows == tune_table.choices([first]).rows and len(again.trials) == 8
 
 
 class Even:
