@@ -102,6 +102,8 @@ MEANT = {
     ("small", "pairwise", "model.init_args.optimization.lr"): 0.00002,
 }
 """Settings that were changed since then: budget, step (of any round) and setting -> value."""
+SUB_CATEGORIES = {"trainer.max_epochs": 12, "data.init_args.augment.crop": 224}
+"""sc_cam's rounds in the small budget: the published crop, and twice the epochs of round 0."""
 TRAINER = {f"trainer.{k}": p.default for k, p in inspect.signature(Trainer).parameters.items()}
 """Lightning's own defaults."""
 GONE = {
@@ -213,6 +215,8 @@ def test_settings_are_the_same(label: str) -> None:
             then |= {**LONGER, **(BOUND if recipe.label.endswith(":supervised") else {})}
         if budget != "full" and (recipe.label, name) == ("rrm:vgg16", "segmentation"):
             then |= OTHER_NETWORK
+        if budget == "small" and plain["model"]["class_path"].endswith("SubCategoryClassifier"):
+            then |= SUB_CATEGORIES
         if budget == "small" and name == "joint":
             then |= {k: longer for k, (short, longer) in JOINT.items() if then[k] == short}
         if budget == "small" and name != "localise" and then.get(TESTED_AT) == 384:

@@ -23,9 +23,10 @@ def test_each_setting_names_the_line_that_says_it(capsys: pytest.CaptureFixture[
     assert found
     named = (find_conf() / found[1]).read_text(encoding="utf-8").splitlines()[int(found[2]) - 1]
     assert "sub_weight: 5.0" in named
-    # a light backbone brings its own optimiser, and the budget the length
+    # a light backbone brings its own optimiser, the budget the threshold, and the page the length
     assert re.search(r"optimization\.optimizer +torch\.optim\.AdamW +backbones/light\.yaml:\d+", out)
-    assert re.search(r"trainer\.max_epochs +6 +budgets/small\.yaml:\d+", out)
+    assert re.search(r"cam\.threshold +0\.3 +budgets/small\.yaml:\d+", out)
+    assert re.search(r"trainer\.max_epochs +12 +recipes/sc_cam\.yaml:\d+", out)
 
 
 def test_the_heading_names_the_setting_that_gets_each_folder(capsys: pytest.CaptureFixture[str]) -> None:
