@@ -190,10 +190,12 @@ table: setup ## chosen RECIPES and SEEDS on voc-animals, and one table over them
 	  --command "make table TABLE=$(TABLE) SEEDS='$(SEEDS)' RECIPES='$(RECIPES)' ANIMALS_BACKBONE=$(ANIMALS_BACKBONE)"
 
 # Settings are chosen here, never on val. What a trial shares with those before it is not made again:
-# make trial TRIAL=rate-1e-4 RECIPES=psa FLAGS="--segmentation.model.init_args.optimization.lr 1e-4"
-trial: ## RECIPES with FLAGS on 500 train images of voc-animals, scored on the other 100; TRIAL names it
-	$(if $(TRIAL),,$(error name the trial: make trial TRIAL=rate-1e-4 RECIPES=psa FLAGS="--segmentation..."))
-	$(MAKE) table ANIMALS_DATA=voc-animals-holdout TABLE=trials/$(TRIAL) TABLE_OUT=runs/trials REUSED='runs/trials/*/*'
+# make trial TRIAL=rate-1e-4 FLAGS="--segmentation.model.init_args.optimization.lr 1e-4"
+trial: RECIPES = psa
+trial: ## RECIPES (psa) with FLAGS on 500 train images of voc-animals, scored on the other 100; TRIAL names it
+	$(if $(TRIAL),,$(error name the trial: make trial TRIAL=rate-1e-4 FLAGS="--segmentation..."))
+	$(MAKE) table ANIMALS_DATA=voc-animals-holdout RECIPES='$(RECIPES)' TABLE=trials/$(TRIAL) TABLE_OUT=runs/trials \
+	  REUSED='runs/trials/*/*'
 
 # What may happen to a run and to its inputs. CASES, KILLS and FUZZ_SEED choose.
 CASES     ?= 400
