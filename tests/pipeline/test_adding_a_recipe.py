@@ -23,6 +23,7 @@ PAGE = (ROOT / "docs" / "adding_a_recipe.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"^`([^`\n]+\.\w+)`:\n\n```(?:python|yaml|toml)\n(.*?)^```$", PAGE, re.M | re.S))
 RECIPE, MODULE = "conf/recipes/equivariant.yaml", "src/tag2mask/recipes/equivariant/classifier.py"
 COMMANDS = "my_papers/my_papers/commands.py"
+LINK, LINKED = "my_papers/my_papers/guided.py", "my_papers/my_papers/conf/recipes/guided.yaml"
 
 
 class Project:
@@ -91,7 +92,7 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Project:
     project.write(f"{package}/conf/recipes/equivariant.yaml", page)
     project.write(f"{package}/__init__.py", '"""Recipes of my papers."""\n')
     project.write(f"{package}/equivariant.py", FILES[MODULE])
-    for name in ("my_papers/pyproject.toml", COMMANDS):
+    for name in ("my_papers/pyproject.toml", COMMANDS, LINK, LINKED):
         project.write(f"source/{name}", FILES[name])
     offline = ("--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check")
     project.run("pip", "install", "-q", *offline, "--target", str(folder), "source/my_papers")
@@ -111,6 +112,8 @@ def test_the_page_has_its_files() -> None:
         "src/tag2mask/recipes/equivariant/__init__.py",
         "tests/unit/test_equivariant.py",
         "my_papers/pyproject.toml",
+        LINK,
+        LINKED,
         COMMANDS,
     ]
     assert len(FILES[RECIPE].splitlines()) <= 40
@@ -145,6 +148,20 @@ def test_outside_the_whole_recipe_runs_and_its_networks_load(outside: Project, w
     assert config["model"]["init_args"]["start"] == "classifier"
     words = ("tag2mask", "run", "equivariant", "--run-dir", "runs/try")
     assert outside.run(*words).count("skipped (done before)") == 6
+
+
+def test_a_link_of_its_own_makes_labels(outside: Project, whole_run: str) -> None:
+    words = ("run", "guided", "--data", outside.data(), "--budget", "tiny", "--run-dir", "runs/guided")
+    maps = ("--step", "pseudo_label", "--pseudo_label.data.init_args.maps_dir", "runs/try/cam")
+    outside.run("tag2mask", *words, *maps)
+    config = yaml.safe_load((outside.folder / "runs/guided/pseudo_label/predict.yaml").read_text())
+    links = [link["class_path"] for link in config["model"]["init_args"]["refinements"]]
+    assert links == ["tag2mask.modules.Background", "my_papers.guided.GuidedFilter"]
+    assert len(list((outside.folder / "runs/guided/pseudo_label/out").glob("*.png"))) == 8
+    # the smaller budget that the page does not speak of has psa's links
+    refused = outside.start("tag2mask", *words[:4], "--budget", "demo", "--run-dir", "runs/never")
+    assert refused.returncode == 2
+    assert "is Background, GuidedFilter in recipes/guided.yaml:7, and Background, DenseCRF" in refused.stderr
 
 
 def test_a_page_by_its_path_and_a_package_that_is_not_registered(outside: Project, whole_run: str) -> None:

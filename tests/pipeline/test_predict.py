@@ -15,6 +15,7 @@ from PIL import Image
 
 import tag2mask
 from tag2mask.artifacts import CommandRecord, Manifest, load_labels, write_manifest
+from tag2mask.artifacts.prediction_folder import PredictionFolder
 from tag2mask.backbones import BackboneSpec
 from tag2mask.cli import main
 from tag2mask.core import ClassList, UserError
@@ -158,6 +159,31 @@ def test_results_below_the_images_are_not_taken_for_images(
     assert _predict(images, run_folder, images / "masks") == 0
     assert "3 were there already" in capsys.readouterr().out
     assert len(list((images / "masks").rglob("*.png"))) == 3
+
+
+def test_two_calls_for_one_folder_at_a_time(
+    run_folder: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second would take the half-written files of the first for those of a call that was killed."""
+    out = tmp_path / "out"
+    assert _predict(images, run_folder, out) == 0
+    half = out / ".a.png.half.tmp"
+    half.touch()
+    with PredictionFolder(out, {}).held():
+        assert _predict(images, run_folder, out) == 2
+        assert f"another prediction is writing to {out}" in capsys.readouterr().err
+        assert half.exists()
+    assert _predict(images, run_folder, out) == 0
+    assert not half.exists()
+
+
+def test_an_out_that_is_a_file(
+    run_folder: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").write_text("mine")
+    assert _predict(images, run_folder, tmp_path / "out") == 2
+    assert f"cannot make the folder {tmp_path / 'out'}" in capsys.readouterr().err
+    assert (tmp_path / "out").read_text() == "mine"
 
 
 def test_label_maps_of_two_models_do_not_mix(

@@ -17,7 +17,8 @@ from pycocotools.coco import COCO
 from tag2mask.api import segmenter
 from tag2mask.artifacts import load_labels
 from tag2mask.cli import main
-from tag2mask.core import ClassList
+from tag2mask.core import ClassList, UserError
+from tag2mask.predict.inputs import find_jobs, require_readable
 from tag2mask.predict.outlines import coco_run_lengths, regions
 from tag2mask.predict.overlay import overlay_jpeg
 
@@ -192,6 +193,32 @@ def test_inputs_that_cannot_be(
     monkeypatch.setattr("sys.stdin", io.StringIO(listed))
     assert predict(word) == 2
     assert said in capsys.readouterr().err and not Path("out").exists()
+
+
+def test_links_are_followed_and_those_to_nowhere_are_named(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "links"
+    folder.mkdir()
+    (folder / "all").symlink_to(images)
+    (folder / "round").symlink_to(folder)
+    found = {path.relative_to(images) for path in images.rglob("*.*") if path.suffix in (".jpg", ".png")}
+    jobs = find_jobs([str(folder)], tmp_path / "out")
+    assert {Path(job.file_name).relative_to("all") for job in jobs} == found
+    assert found
+    (folder / "lost.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    for given in (str(folder), str(folder / "*.jpg")):
+        with pytest.raises(UserError, match=r"lost.jpg is a link to a file that is not there"):
+            require_readable(find_jobs([given], tmp_path / "out"))
+
+
+def test_earlier_results_behind_a_link_are_no_images(images: Path, tmp_path: Path) -> None:
+    before = {job.name for job in find_jobs([str(images)], tmp_path / "out")}
+    Image.new("RGB", (4, 4)).save(images / "new.png")
+    (tmp_path / "out").mkdir()
+    (images / "new.png").rename(tmp_path / "out" / "new.png")
+    (images / "results").symlink_to(tmp_path / "out")
+    assert {job.name for job in find_jobs([str(images)], tmp_path / "out")} == before
 
 
 def test_all_unreadable_images_are_named_at_once(images: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -316,10 +316,13 @@ def test_page_about_export(
     """The example of docs/export.md runs as it stands there."""
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "psa").symlink_to(exported[0])
-    Image.fromarray(picture(60, 90)).save(tmp_path / "photo.jpg")
+    held_sideways = Image.Exif()
+    held_sideways[0x0112] = 6
+    Image.fromarray(picture(60, 90)).save(tmp_path / "photo.jpg", exif=held_sideways)
     monkeypatch.chdir(tmp_path)
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text(), flags=re.DOTALL)
-    exec(code, {})
+    exec(code, scope := dict[str, Any]())
+    assert scope["labels"].shape[1:] == tag2mask.load("runs/psa", device="cpu")("photo.jpg").shape == (90, 60)
     shares = re.findall(r"^(\w+) ([\d.]+) % of the photo$", capsys.readouterr().out, flags=re.MULTILINE)
     assert [name for name, _ in shares] == ["background", "cat", "dog"]
     assert sum(float(share) for _, share in shares) == pytest.approx(100, abs=0.2)

@@ -386,6 +386,18 @@ def test_what_cannot_be_imported(
     assert not (root / "tag2mask").exists()
 
 
+def test_folders_that_are_links(tmp_path: Path) -> None:
+    """Chosen classes of a large data set are often links; one to the folder around it has no end."""
+    for name in ("cat/a", "cat/b", "dog/c", "dog/d"):
+        write_image(tmp_path / "large" / f"{name}.jpg")
+    root = tmp_path / "chosen"
+    root.mkdir()
+    for name in ("cat", "dog"):
+        (root / name).symlink_to(tmp_path / "large" / name)
+    (tmp_path / "large" / "cat" / "round").symlink_to(root)
+    assert sorted(tags_of(imported(root)).values()) == [("cat",), ("cat",), ("dog",), ("dog",)]
+
+
 def test_folders_that_are_no_classes(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "photos" / "t.csv").write_text("image,label\na,cat\n")
     write_image(root / "more" / "a.jpg")

@@ -12,7 +12,7 @@ import yaml
 from PIL import Image
 
 from tag2mask.cli import main
-from tag2mask.core import UserError
+from tag2mask.core import ClassList, UserError
 from tag2mask.data import VOC, ImageSet, Table
 from tag2mask.data.check import check_dataset
 from tag2mask.data.command import dataset_from_config
@@ -49,6 +49,27 @@ def table(root: Path, **changes: Any) -> Table:
 
 def check(root: Path, *options: str) -> int:
     return main(["data", "check", "--data", "table", "--data-root", str(root), *options])
+
+
+def test_a_single_image_is_not_enough(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_image(tmp_path / "images" / "a.jpg")
+    (tmp_path / "labels.csv").write_text("image,labels\na.jpg,cat\n")
+    assert check(tmp_path) == 2
+    assert "has one image: train and val need at least one each" in capsys.readouterr().err
+
+
+def test_more_classes_than_label_files_have_ids(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tags = ";".join(f"class_{number:05}" for number in range(10_000))
+    (root / "labels.csv").write_text(f"image,labels\na.jpg,{tags}\nb.jpg,class_00000\n")
+    assert check(root) == 2
+    told = capsys.readouterr().err
+    assert "10000 classes (class_00000, class_00001, class_00002, ...) are too many" in told
+    assert "ids up to 254" in told
+    assert len(told) < 400, "one line, not a list of all classes"
+    with pytest.raises(UserError, match=r"ids must lie in 1\.\.254, got 255$"):
+        ClassList(("a", "b"), (1, 255))
+    with pytest.raises(UserError, match="class 'a' is named twice"):
+        ClassList(("a", "b", "a"), (1, 2, 3))
 
 
 # ------------------------------------------------------------------ names of files

@@ -244,6 +244,49 @@ def test_unknown_backbone_of_a_page_has_its_line(conf: Conf) -> None:
         conf.settings()
 
 
+def _chain(*names: str) -> dict[str, Any]:
+    return {
+        "model.init_args.links": [
+            {"class_path": f"a.{name}", "init_args": {"x": len(names)}} for name in names
+        ]
+    }
+
+
+@pytest.mark.parametrize(("ours", "told"), [(("Mine",), "Mine"), ((), "empty")])
+def test_a_budget_puts_no_other_method_into_a_chain(conf: Conf, ours: tuple[str, ...], told: str) -> None:
+    conf.write("budgets/tiny", {"learner": {"trainer.max_epochs": 1, **_chain("Walk", "CRF")}})
+    page = toy()
+    page["steps"]["one"] |= _chain("Other")
+    conf.write("recipes/toy", page)
+    conf.write("recipes/mine", {"base": "toy", "title": "mine", "steps": {"one": _chain(*ours)}})
+    message = (
+        rf"step one: model.init_args.links is {told} in recipes/mine.yaml:\d+, and Walk, CRF in the budget"
+    )
+    with pytest.raises(
+        UserError, match=message + r" \(budgets/tiny.yaml:\d+\).*under budgets.tiny of the step"
+    ):
+        conf.settings(name="mine", budget="tiny")
+    assert [link["class_path"] for link in conf.settings(name="mine")["model.init_args.links"]] == [
+        f"a.{name}" for name in ours
+    ]
+    both = {**_chain(*ours), "budgets": {"tiny": _chain("Mine", "CRF")}}
+    conf.write("recipes/mine", {"base": "toy", "title": "mine", "steps": {"one": both}})
+    assert conf.settings(name="mine", budget="tiny") | _chain("Mine", "CRF") == conf.settings(
+        name="mine", budget="tiny"
+    )
+
+
+def test_a_budget_sets_the_levels_of_the_same_chain(conf: Conf) -> None:
+    theirs = {"model.init_args.links": [{"class_path": "a.Walk", "init_args": {"x": 7}}]}
+    conf.write("budgets/tiny", {"learner": {"trainer.max_epochs": 1, **theirs}})
+    page = toy() | {"variants": {"none": {"title": "", "steps": {"one": {"model.init_args.links": None}}}}}
+    page["steps"]["one"] |= _chain("Walk")
+    conf.write("recipes/toy", page)
+    assert conf.settings(budget="tiny") | theirs == conf.settings(budget="tiny")
+    # a variant comes after the budget and says what it means
+    assert conf.settings(budget="tiny", variant="none")["model.init_args.links"] is None
+
+
 def test_budgets_are_those_that_say_how_long_each_step_trains(conf: Conf) -> None:
     conf.write("budgets/tiny", {"learner": {"trainer.max_steps": 1}})
     conf.write("budgets/other", {})

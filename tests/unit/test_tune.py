@@ -16,7 +16,14 @@ from torch import Tensor
 from benchmarks import tune_table
 from benchmarks.tune_rows import described
 from tag2mask import cli
-from tag2mask.artifacts import Manifest, load_maps, save_maps, write_manifest
+from tag2mask.artifacts import (
+    CommandRecord,
+    Manifest,
+    load_maps,
+    read_manifest,
+    save_maps,
+    write_manifest,
+)
 from tag2mask.backbones import BackboneSpec
 from tag2mask.core import ScoreMaps, UserError
 from tag2mask.data import Shapes
@@ -180,6 +187,7 @@ def write_step(folder: Path, kind: str, dataset: Shapes, split: str, **init_args
     manifest = Manifest(
         step=folder.name, kind=kind, recipe="psa", classes=dataset.classes.to_dict(),
         data=dataset.describe(), split=split, image_ids=dataset.ids(split), complete=True,
+        commands={"fit": CommandRecord(complete=True)} if folder.name == "cam" else {},
     )  # fmt: skip
     write_manifest(folder, manifest)
     maps = {"maps_dir": str(folder.with_name("cam"))}
@@ -220,6 +228,24 @@ def test_from_a_run_to_settings(run: Path, capsys: pytest.CaptureFixture[str]) -
     page = (run / "tune" / "tune.html").read_text()
     # scores that are spread evenly up to 1 leave too little background at the lower levels
     assert page.count("<h3>") == 3 and "level 0.64" in page and "http:" not in page and "https:" not in page
+
+
+def test_one_image_leaves_the_noise_open(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["tune", str(run), "--images", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "± ?" in printed and "chosen by 1 image(s) only" in printed
+    plain = json.loads((run / "tune" / "tune.json").read_text())
+    assert plain["chosen"] == "as it is" and plain["trials"][1]["gain"]["error"] is None
+
+
+def test_maps_of_another_step_than_a_classifier(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = read_manifest(run / "cam")
+    assert manifest is not None
+    manifest.commands.clear()
+    write_manifest(run / "cam", manifest)
+    assert cli.main(["tune", str(run)]) == 2
+    told = capsys.readouterr().err
+    assert f"come from {run / 'cam'}, no classifier" in told and "as psa and sc_cam do" in told
 
 
 def test_the_table_beside_the_masks_goes_on_where_it_was(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tag2mask.artifacts.files import atomic_write_json, read_json, remove_temporaries, safe_join
+from tag2mask.artifacts.files import (
+    atomic_write_json,
+    disk_trouble,
+    read_json,
+    remove_temporaries,
+    safe_join,
+)
 from tag2mask.artifacts.names import SOURCES_NAME
 from tag2mask.artifacts.sources import changed_sources, note_sources
 from tag2mask.core.errors import UserError
@@ -88,6 +97,31 @@ class PredictionFolder:
                         f"the result {path} would be written over an image that was given: "
                         "choose another folder as --out"
                     )
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the folder and keep other calls out of it: they would take half-written files for lost ones.
+
+        Raises:
+            UserError: another call is at work in it, or it cannot be made.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.path, os.O_RDONLY)
+        except OSError as error:
+            raise UserError(f"cannot make the folder {self.path}: {disk_trouble(error)}") from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno == errno.EWOULDBLOCK:  # anything else: a file system without locks
+                os.close(handle)
+                raise UserError(
+                    f"another prediction is writing to {self.path}: wait for it, or give another --out"
+                ) from error
+        try:
+            yield
+        finally:
+            os.close(handle)
 
     def begin(self, maker: Maker, classes: Mapping[str, int], overwrite: bool) -> list[str]:
         """Note what makes the label maps, and give the names that have none of this image yet.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,6 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tag2mask.core.errors import UserError, unknown_name
+
+LAST_ID = 254
+"""The largest id that a class can have."""
 
 IGNORE = 255
 """Mask value of pixels that are not scored and not trained on."""
@@ -43,12 +47,17 @@ class ClassList:
     def __post_init__(self) -> None:
         if not self.names:
             raise UserError("the class list is empty: name at least one class")
-        if len(set(self.names)) != len(self.names):
-            raise UserError(f"a class is named twice in {list(self.names)}")
+        if len(self.names) > LAST_ID:
+            raise UserError(
+                f"{len(self.names)} classes ({', '.join(self.names[:3])}, ...) are too many: label files "
+                f"hold ids up to {LAST_ID}; merge classes, leave rare ones out, or make several data sets"
+            )
+        if twice := [name for name, count in Counter(self.names).items() if count > 1]:
+            raise UserError(f"the class {twice[0]!r} is named twice: remove one, or give them two names")
         if len(self.ids) != len(self.names) or len(set(self.ids)) != len(self.ids):
             raise UserError(f"classes {list(self.names)} need one id each, got {list(self.ids)}")
-        if any(not 1 <= i <= 254 for i in self.ids):
-            raise UserError(f"class ids must lie in 1..254, got {list(self.ids)}")
+        if wrong := [i for i in self.ids if not 1 <= i <= LAST_ID]:
+            raise UserError(f"class ids must lie in 1..{LAST_ID}, got {wrong[0]}")
 
     def __len__(self) -> int:
         """The number of foreground classes K."""

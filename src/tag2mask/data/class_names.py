@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 
 from tag2mask.core import UserError
@@ -25,8 +26,9 @@ def require_distinct_names(names: Iterable[str], where: str) -> None:
     for name in sorted(names):
         if name.lower() in _NO_CLASS:
             raise UserError(
-                f"{where} has the tag {name!r}, which is no class: leave the cell empty, and set "
-                "untagged: negative in the data set's YAML for images that show none of the classes"
+                f"{where} has the tag {name!r}, which is no class: take it out; images that show none of the "
+                "classes have no tags, and need untagged: negative in the data set's YAML (tag2mask data "
+                f"import --negative {shlex.quote(name)} makes such a data set)"
             )
         other = seen.setdefault(_key(name), name)
         if other != name:

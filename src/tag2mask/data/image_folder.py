@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -20,6 +20,22 @@ def file_stem(name: str, suffixes: Sequence[str] = IMAGE_SUFFIXES) -> str:
     """A relative path without the ending of an image, if it has one: ``a/IMG.v2`` stays as it is."""
     stem, dot, ending = name.rpartition(".")
     return stem if dot and f".{ending.lower()}" in suffixes else name
+
+
+def walk_linked(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """`os.walk` that also enters links to folders, except those to a folder that holds the link.
+
+    Args:
+        root: the folder to begin with.
+    """
+    inside: dict[str, tuple[str, ...]] = {}  # folder -> the real folders around it, and its own
+    for folder, folders, files in os.walk(root, followlinks=True):
+        around, real = inside.get(os.path.dirname(folder), ()), os.path.realpath(folder)
+        if real in around:
+            folders.clear()
+            continue
+        inside[folder] = (*around, real)
+        yield Path(folder), folders, files
 
 
 class ImageFolder:
@@ -91,10 +107,10 @@ class ImageFolder:
     def _by_stem(self) -> dict[str, list[str]]:
         """Names without case and ending -> paths below the folder of all images with it."""
         paths: dict[str, list[str]] = {}
-        for parent, _, names in os.walk(self.folder):
+        for parent, _, names in walk_linked(self.folder):
             for name in names:
                 if (stem := file_stem(name)) != name:
-                    path = (Path(parent) / name).relative_to(self.folder).as_posix()
+                    path = (parent / name).relative_to(self.folder).as_posix()
                     paths.setdefault(_plain(stem), []).append(path)
         return paths
 

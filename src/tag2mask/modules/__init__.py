@@ -9,7 +9,7 @@ from tag2mask.modules.loading import load_checkpoint, load_network
 from tag2mask.modules.optim import Optimization
 from tag2mask.modules.predictor import Predictor
 from tag2mask.modules.pseudo_label import AffinityLabelGenerator, PseudoLabelGenerator
-from tag2mask.modules.refinements import DenseCRF, RandomWalk, Refinement
+from tag2mask.modules.refinements import DenseCRF, ImageView, RandomWalk, Refinement
 from tag2mask.modules.segmentation import SegmentationModel
 from tag2mask.modules.segmentation_maps import SegmentationMaps, class_probabilities
 
@@ -20,6 +20,7 @@ __all__ = [
     "CamSpec",
     "Classifier",
     "DenseCRF",
+    "ImageView",
     "InferenceSpec",
     "Optimization",
     "Predictor",

@@ -37,7 +37,8 @@ def resolve(library: Library, step: Step, choice: Choice) -> Layer:
     page says of that budget, data set, variant.
 
     Raises:
-        UserError: a file is missing or broken, or the budget does not say how long the step trains.
+        UserError: a file is missing or broken, the budget does not say how long the step trains, or it
+            would put other classes into a list than the page.
     """
     bases = [library.page(library.find("steps", name)) for name in step.bases]
     networks = _networks(library, step, choice)
@@ -48,7 +49,7 @@ def resolve(library: Library, step: Step, choice: Choice) -> Layer:
             f"step {step.name} has no budget {choice.budget!r}: its page must say trainer.max_epochs under "
             f"budgets.{choice.budget}; or use --budget {FULL}"
         )
-    return overlay(
+    total = overlay(
         *(part_settings(page, "", page.plain) for page in bases),
         *(layer for page in networks for layer in _kind_layers(page, step)),
         {_BACKBONE: Setting(names[-1], networks[-1].where(""))} if networks else {},
@@ -61,6 +62,8 @@ def resolve(library: Library, step: Step, choice: Choice) -> Layer:
         choice.data,
         *(s.settings for s in step.sections if s.when == "variant"),
     )
+    _check_links(step, choice.budget, overlay(*budget), total)
+    return total
 
 
 def budgets_of(library: Library, recipe: Recipe) -> list[str]:
@@ -126,6 +129,29 @@ def _kind_layers(page: Page, step: Step) -> list[Layer]:
             check_keys(page, kind, part, PARTS)
             layers.append(part_settings(page, kind, part))
     return layers
+
+
+def _check_links(step: Step, name: str, budget: Layer, total: Layer) -> None:
+    """Refuse a budget whose list has other classes than the page's: the run would be of another method."""
+    sections = [s for s in step.sections if s.when == "budgets"]
+    agreed = [setting for section in sections for setting in section.settings.values()]
+    for path, ours in overlay(*(s.settings for s in step.sections if s.when == "page")).items():
+        theirs = budget.get(path)
+        if theirs is None or theirs is not total.get(path) or theirs in agreed:
+            continue
+        if _classes(ours.value) != _classes(theirs.value):
+            raise UserError(
+                f"step {step.name}: {path} is {_classes(ours.value) or 'empty'} in {ours.origin}, and "
+                f"{_classes(theirs.value) or 'empty'} in the budget ({theirs.origin}), which would win: say "
+                f"under budgets.{name} of the step which classes it has there"
+            )
+
+
+def _classes(value: object) -> str:
+    """The classes that a list names, without their modules; "" for other values."""
+    entries = value if isinstance(value, list) else []
+    paths = [str(entry.get("class_path", "")) for entry in entries if isinstance(entry, Mapping)]
+    return ", ".join(path.rpartition(".")[2] for path in paths)
 
 
 def _says_length(layers: Sequence[Layer]) -> bool:

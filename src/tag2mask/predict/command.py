@@ -97,11 +97,12 @@ def run(args: argparse.Namespace) -> int:
     segment = load(checkpoint, device=args.device, variant=variant, max_side=args.max_side)
     classes = dict(zip(segment.classes.all_names, segment.classes.all_ids, strict=True))
     maker = Maker(sha256_file(checkpoint), variant, args.max_side)
-    todo = folder.begin(maker, classes, args.overwrite)
-    writer = Writer(folder, wanted, segment, todo)
-    for job in tqdm([job for job in jobs if writer.lacks(job)], desc="predicting", unit="image"):
-        writer.write(job)
-    writer.finish(jobs)
+    with folder.held():
+        todo = folder.begin(maker, classes, args.overwrite)
+        writer = Writer(folder, wanted, segment, todo)
+        for job in tqdm([job for job in jobs if writer.lacks(job)], desc="predicting", unit="image"):
+            writer.write(job)
+        writer.finish(jobs)
     skipped = f", {len(jobs) - len(todo)} were there already" if len(todo) < len(jobs) else ""
     print(f"{len(todo)} label maps ({variant}{skipped}){_also(folder, wanted)} in {args.out}")
     return 0

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tag2mask.core import UserError, map_threads
+from tag2mask.data.image_folder import walk_linked
 from tag2mask.data.image_set import problems_error
 from tag2mask.data.images import IMAGE_SUFFIXES, check_image
 
@@ -69,6 +70,8 @@ def require_readable(jobs: Sequence[Job]) -> None:
     """
 
     def problem(job: Job) -> str:
+        if not job.image.exists():
+            return f"{job.image} is a link to a file that is not there"
         try:
             check_image(job.image)
         except UserError as error:
@@ -123,8 +126,8 @@ def _matching(pattern: str, out: Path) -> Iterator[tuple[Path, Path]]:
 
 def _images_in(folder: Path, out: Path) -> list[Path]:
     _require_apart(folder, out)
-    inside = folder.resolve() in out.resolve().parents
-    found = _images(sorted(folder.rglob("*")), out if inside else None)
+    files = sorted(place / name for place, _, names in walk_linked(folder) for name in names)
+    found = _images(files, None if out.resolve() in folder.resolve().parents else out)
     if not found:
         raise UserError(f"{folder} holds no image ({', '.join(IMAGE_SUFFIXES)})")
     return found
@@ -136,8 +139,8 @@ def _require_apart(folder: Path, out: Path) -> None:
 
 
 def _images(paths: Sequence[Path], out: Path | None) -> list[Path]:
-    """The image files among some paths, without those below `out`."""
-    files = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()]
+    """The image files among some paths, also links to nowhere, without those below `out`."""
+    files = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()]
     if out is None:
         return files
     results = out.resolve()

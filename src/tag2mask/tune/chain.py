@@ -56,7 +56,7 @@ class Chain:
 
     Attributes:
         links: the refinements of each step, in order.
-        maps: the step whose maps the chain begins with; a classifier.
+        maps: the step whose maps the chain begins with; a classifier in most recipes.
         labels: the step that leaves the labels.
         affinity: name of the step that trained the AffinityNet, "" without a walk.
     """

@@ -33,6 +33,11 @@ class Gain:
         """Whether the difference is larger than what other images could have made of it."""
         return self.mean > CLEAR * self.error
 
+    def to_dict(self) -> dict[str, float | bool | None]:
+        """Plain form for JSON, which has no infinity: an unknown error is None."""
+        error = self.error if math.isfinite(self.error) else None
+        return {"mean": self.mean, "error": error, "clear": self.is_clear}
+
 
 def score(row: Row) -> float:
     """What an image's labels are worth: the mean of the deciding signals."""

@@ -26,6 +26,10 @@ TUNE_EXAMPLES = """examples:
   tag2mask run psa --run-dir runs/mine --settings runs/mine/tune/settings.yaml"""
 
 
+_FEW = 10
+"""Images below which the standard error of a gain is itself a guess (of 9 differences it is 25 % off)."""
+
+
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``tune`` to the commands of ``tag2mask``."""
     tune = add_command(
@@ -62,6 +66,10 @@ def run_tune(args: argparse.Namespace) -> int:
             f"Look at the maps (tag2mask report {shlex.quote(args.run)}), and give the classifier more images"
         )
         return 0
+    if len(found.images) < _FEW:
+        print(
+            f"chosen by {len(found.images)} image(s) only, which hardly tell better from chance: look at more"
+        )
     print(f"chosen: {found.trials[found.chosen].name}; pictures: {out / 'tune.html'}")
     print(f"next: {shlex.join(words)}")
     return 0

@@ -72,7 +72,7 @@ class Comparison:
             {
                 "name": trial.name,
                 "signals": signals,
-                "gain": found and {"mean": found.mean, "error": found.error, "clear": found.is_clear},
+                "gain": found and found.to_dict(),
                 "settings": trial.settings(),
             }
             for trial, signals, found in zip(self.trials, self.signals, self.gains, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -62,7 +63,10 @@ def signal_table(found: Comparison) -> Table:
 
 
 def _gain_text(gained: Gain | None) -> str:
-    return "" if gained is None else f"{100 * gained.mean:+.1f} ± {100 * gained.error:.1f}"
+    if gained is None:
+        return ""
+    error = f"{100 * gained.error:.1f}" if math.isfinite(gained.error) else "?"
+    return f"{100 * gained.mean:+.1f} ± {error}"
 
 
 def build_page(chain: Chain, found: Comparison, pictures: Pictures, command: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from PIL import Image
 
 from tag2mask.artifacts.labels import PICTURE_DAMAGE
 from tag2mask.core import UserError
-from tag2mask.data.image_folder import ImageFolder, file_stem
+from tag2mask.data.image_folder import ImageFolder, file_stem, walk_linked
 from tag2mask.data.tag_columns import is_image_name
 
 
@@ -94,8 +93,7 @@ class ImageIndex:
 
 def _walk(root: Path, without: set[Path]) -> list[str]:
     found = []
-    for folder, folders, files in os.walk(root):
-        here = Path(folder)
+    for here, folders, files in walk_linked(root):
         folders[:] = [f for f in folders if not f.startswith(".") and (here / f).resolve() not in without]
         found += [
             (here / f).relative_to(root).as_posix()
