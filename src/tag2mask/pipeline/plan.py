@@ -23,7 +23,7 @@ from tag2mask.core.pages import Layer, Setting, nest, overlay
 from tag2mask.pipeline.arguments import check_registered, check_settings, settings_in
 from tag2mask.pipeline.devices import Devices, without_devices
 from tag2mask.pipeline.form import PARTS, part_settings
-from tag2mask.pipeline.given import folder_hashes, given_inputs, without
+from tag2mask.pipeline.given import check_folders, folder_hashes, given_inputs, without
 from tag2mask.pipeline.resolve import Choice, budgets_of, resolve
 from tag2mask.pipeline.settings import Settings
 from tag2mask.pipeline.steps import Recipe, Step
@@ -134,7 +134,10 @@ def _check(recipe: Recipe, steps: Iterable[Step], resolved: Mapping[str, Layer],
     """Refuse what the classes of the steps, or the loading of their checkpoints, would refuse later."""
     asked = {step.name: overlay(resolved[step.name], _overrides(step, extras)) for step in recipe.steps}
     for whole in steps:
-        step = without(whole, given_inputs(whole, _asked(whole, extras)))
+        every = _asked(whole, extras)
+        given = given_inputs(whole, every)
+        check_folders(recipe, whole, given, every)
+        step = without(whole, given)
         check_settings(overlay(asked[step.name], settings_in(extras.args)), step.inputs)
         networks = {k: source for k, source in step.inputs.items() if recipe.step(source).trains}
         check_registered(step.name, asked[step.name], {k: (s, asked[s]) for k, s in networks.items()})
@@ -147,8 +150,7 @@ def _plan(
     for key in _DATASET.split("."):
         dataset = dataset.get(key, {})
     own, hashes = _run_settings(step, settings, dataset)
-    asked, every = _overrides(step, extras), _asked(step, extras)
-    given = given_inputs(step, every)
+    asked, given = _overrides(step, extras), given_inputs(step, _asked(step, extras))
     step, read = without(step, given), {option: folder for option, folder in given.items() if folder}
     unread = {path: setting for path, setting in asked.items() if path not in read}
     devices = extras.devices.replaced(asked)
@@ -159,7 +161,7 @@ def _plan(
         "script": step.script,
         "settings": nest(overlay(resolved, named, without_devices(unread))),
         "options": list(extras.args),
-        "files": hashes | _list_hashes(dataset, settings.data_root) | folder_hashes(given, every),
+        "files": hashes | _list_hashes(dataset, settings.data_root) | folder_hashes(given),
     }
     whole = overlay(resolved, root, own, asked)
     flags = [f"--{flag}" for flag in extras.flags]
@@ -185,7 +187,9 @@ def _overrides(step: Step, extras: Extras) -> Layer:
             if path.partition(".")[0] not in PARTS:
                 raise unknown_name(f"setting of {name}", path, PARTS, f"(in the option --{name}.{path})")
         found |= {
-            path: Setting(value, f"--{name}.{path}") for path, value in extras.overrides.get(name, {}).items()
+            path: Setting(value, f"--{name}.{path}")
+            for path, value in extras.overrides.get(name, {}).items()
+            if name == step.name or path != step.split_setting
         }
     return found
 
