@@ -324,13 +324,22 @@ def test_failing_step(
     assert bench.started() == ALL[1:]
 
 
-def test_crashing_step(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [
+        (signal.SIGKILL, 137, "failed with exit code 137, killed by signal 9"),
+        # a cluster may ask to stop before the step listens, and the job has to go into the queue again
+        (signal.SIGTERM, 75, "was stopped by a signal"),
+        (signal.SIGUSR1, 75, "was stopped by a signal"),
+    ],
+)
+def test_step_that_a_signal_ends(
+    number: int, code: int, said: str, bench: Bench, capfd: pytest.CaptureFixture[str]
 ) -> None:
     fake = bench.conf / "crash.py"
-    fake.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
-    assert run_recipe(bench.request(check=False), (sys.executable, str(fake))) == 137
-    assert "killed by signal 9" in capfd.readouterr().err
+    fake.write_text(f"import os\nos.kill(os.getpid(), {int(number)})\n")
+    assert run_recipe(bench.request(check=False), (sys.executable, str(fake))) == code
+    assert f"step cam (fit) {said}" in capfd.readouterr().err
 
 
 def test_step_that_does_not_keep_its_promise(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:

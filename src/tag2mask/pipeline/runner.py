@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -45,6 +46,9 @@ from tag2mask.pipeline.tasks import (
     prepare,
     require_batches,
 )
+
+_STOPPED_CODES = (STOPPED_CODE, 128 + signal.SIGTERM, 128 + signal.SIGUSR1)
+"""Of a step that a signal has stopped; the signal itself ends one that has not yet imported what it needs."""
 
 
 class StepFailed(Exception):
@@ -201,8 +205,8 @@ class _Runner:
         log = plan.folder / LOG_NAME
         code = self._start(self.commands.wrap(plan.words(command, fingerprint), plan.devices), log)
         what = f"step {plan.step.name} ({command})"
-        if code == STOPPED_CODE:
-            raise StepFailed(f"{what} was stopped by a signal", code)
+        if code in _STOPPED_CODES:
+            raise StepFailed(f"{what} was stopped by a signal", STOPPED_CODE)
         if code:
             killed = f", killed by signal {code - 128}" if code > 128 else ""
             raise StepFailed(f"{what} failed with exit code {code}{killed}; its log: {log}", code)
