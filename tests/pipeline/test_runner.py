@@ -510,6 +510,19 @@ def test_rerun_makes_a_step_and_its_readers_again(bench: Bench, capsys: pytest.C
     assert "--rerun cam --step cam --devices 1 --nodes 1 --launcher srun -- --x 1" in shown
 
 
+def test_rerun_holds_for_the_first_start_of_a_job(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else a job that its time limit stops would begin again and again with nothing."""
+    assert bench.run() == 0
+    again = {"rerun": ("cam",), "steps": ("cam",), "launcher": "srun", "dry_run": True}
+    bench.run(**again)
+    assert "to be made again: asked for by --rerun" in capsys.readouterr().out
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    bench.run(**again)
+    assert "skipped (done before)" in capsys.readouterr().out
+
+
 def test_srun_without_slurm_is_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match="no srun on this machine"):
@@ -523,8 +536,25 @@ def test_lock_file_of_a_dead_runner(bench: Bench) -> None:
     assert bench.run(stages=(1,)) == 0
     with open(bench.run_dir / ".lock") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with pytest.raises(UserError, match="in use"):
+        with pytest.raises(UserError, match=r"stop it$"):
             bench.run()
+        # a file server that does not know yet that the other machine has died, or never will
+        (bench.run_dir / ".lock").write_text('{"pid": 12, "host": "elsewhere"}')
+        with pytest.raises(UserError, match=r"process 12 on elsewhere.* gone for good, delete .*/\.lock$"):
+            bench.run()
+        (bench.run_dir / ".lock").unlink()
+        assert bench.run(stages=(1,)) == 0
+
+
+def test_a_folder_that_cannot_be_locked_is_not_said_to_be_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(fcntl, "flock", broken)
+    with pytest.raises(UserError, match=r"cannot lock .*: Input/output error; choose a --run-dir"):
+        RunLock(tmp_path).__enter__()
 
 
 def test_missing_inputs_are_found_before_anything_starts(

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NoReturn
@@ -202,11 +202,15 @@ class RunLock:
             raise UserError(f"cannot write to {run}: {disk_trouble(error)}{reuse}") from error
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):  # the latter on shares of Windows
+            self._refuse_locked()
         except OSError as error:
-            if error.errno in _NO_LOCKS:
-                self._hold_by_file()
-            else:
-                self._refuse(self._holder(), "wait for it or stop it")
+            if error.errno not in _NO_LOCKS:
+                os.close(self._fd)
+                raise UserError(
+                    f"cannot lock {self._path}: {error.strerror}; choose a --run-dir on another file system"
+                ) from error
+            self._hold_by_file()
         try:
             os.ftruncate(self._fd, 0)
             os.pwrite(self._fd, json.dumps(_me()).encode(), 0)
@@ -246,9 +250,16 @@ class RunLock:
         os.close(self._fd)
         raise UserError(f"{self._path.parent} is in use by {who} or a step that it started; {way}")
 
-    def _holder(self) -> str:
-        holder = _noted(os.pread(self._fd, 4096, 0))
-        return "another runner" if holder is None else _named(holder)
+    def _refuse_locked(self) -> NoReturn:
+        holder, way = None, "wait for it or stop it"
+        with suppress(PermissionError):
+            holder = _noted(os.pread(self._fd, 4096, 0))
+        if holder is None:
+            self._refuse("another runner", way)
+        if holder["host"] != _me()["host"]:
+            # a file server may keep the lock of a machine that has died, for minutes or for good
+            way += f"; if that machine is gone for good, delete {self._path}"
+        self._refuse(_named(holder), way)
 
 
 def _me() -> dict[str, Any]:

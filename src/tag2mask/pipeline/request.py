@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tag2mask.artifacts import RUN_NAME
@@ -49,6 +50,17 @@ class Request:
     dry_run: bool = False
     reuse: tuple[Path, ...] = ()
     allow_empty: bool = False
+
+
+def after_requeue(request: Request) -> Request:
+    """The request without ``--rerun``, in a job that Slurm has put back into its queue.
+
+    Such a job goes on with what it has made anew before it was stopped.
+    """
+    if not request.rerun or request.launcher != "srun" or os.environ.get("SLURM_RESTART_COUNT", "0") == "0":
+        return request
+    print(f"this job was requeued: --rerun {' '.join(request.rerun)} held for its first start")
+    return replace(request, rerun=())
 
 
 def run_words(

@@ -26,7 +26,7 @@ from tag2mask.core.tables import duration
 from tag2mask.pipeline import launchers
 from tag2mask.pipeline.plan import StepPlan
 from tag2mask.pipeline.process import RunLock, run_child
-from tag2mask.pipeline.request import Request, resume_words
+from tag2mask.pipeline.request import Request, after_requeue, resume_words
 from tag2mask.pipeline.run_commands import RunCommands
 from tag2mask.pipeline.scorecard import (
     alarm_line,
@@ -77,6 +77,7 @@ def run_recipe(request: Request, program: Sequence[str] = launchers.PROGRAM) -> 
     Raises:
         UserError: something cannot work; nothing was started or overwritten then.
     """
+    request = after_requeue(request)
     prepared = prepare(request)
     if request.launcher == "slurm":
         print(submit_run(prepared, program))
