@@ -25,7 +25,7 @@ from tag2mask.artifacts import note_sources
 from tag2mask.cli import build_parser
 from tag2mask.core import UserError
 from tag2mask.pipeline import Devices, Extras, Request, Settings, run_recipe, runner
-from tag2mask.pipeline.process import RunLock
+from tag2mask.pipeline.lock import RunLock
 
 FAKE = Path(__file__).with_name("fake_tag2mask.py")
 PROGRAM = (sys.executable, str(FAKE))

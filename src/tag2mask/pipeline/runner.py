@@ -24,8 +24,9 @@ from tag2mask.core.alarms import Alarm
 from tag2mask.core.errors import STOPPED_CODE, UNUSABLE_CODE, UserError
 from tag2mask.core.tables import duration
 from tag2mask.pipeline import launchers
+from tag2mask.pipeline.lock import RunLock
 from tag2mask.pipeline.plan import StepPlan
-from tag2mask.pipeline.process import RunLock, run_child
+from tag2mask.pipeline.process import run_child
 from tag2mask.pipeline.request import Request, after_requeue, resume_words
 from tag2mask.pipeline.run_commands import RunCommands
 from tag2mask.pipeline.scorecard import (
