@@ -147,7 +147,8 @@ def test_killed_fit_ends_as_one_that_was_not(script: str, tiny_voc: Path, tmp_pa
     assert main(script, _words("fit", config, whole)) == 0
     assert _start(script, _words("fit", config, killed), signal.SIGKILL).returncode == -signal.SIGKILL
     assert not read_manifest(killed).commands["fit"].complete  # type: ignore[union-attr]
-    assert main(script, _words("fit", config, killed)) == 0
+    # as on a machine with less shared memory: loader processes change no batch
+    assert main(script, _words("fit", config, killed, data__init_args__num_workers="0")) == 0
     first, second = _weights(whole), _weights(killed)
     assert first.keys() == second.keys()
     assert [name for name in first if not torch.equal(first[name], second[name])] == []

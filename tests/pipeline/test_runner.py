@@ -275,13 +275,19 @@ def test_parent_made_again_by_hand(bench: Bench, capsys: pytest.CaptureFixture[s
     assert "started by hand or with settings that are not on record" in capsys.readouterr().out
 
 
-def test_options_are_part_of_the_fingerprint_but_devices_are_not(
+def test_options_are_part_of_the_fingerprint_but_those_for_a_machine_are_not(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bench.run(stages=(1,))
     bench.calls()
-    bench.run(stages=(1,), extras=Extras(devices=Devices(4), logger="csv"))
-    assert bench.started() == []
+    workers = "data.init_args.num_workers"
+    for extras in (
+        Extras(devices=Devices(4), logger="csv"),
+        Extras(overrides={"cam": {workers: 0}}),
+        Extras(args=(f"--{workers}", "0")),
+    ):
+        bench.run(stages=(1,), extras=extras)
+        assert bench.started() == []
     bench.run(stages=(1,), extras=Extras(args=("--trainer.max_epochs", "2")))
     assert bench.started() == ALL[:2]
     assert "options none -> --trainer.max_epochs 2" in capsys.readouterr().out

@@ -21,7 +21,7 @@ from tag2mask.core.errors import unknown_name
 from tag2mask.core.library import Library
 from tag2mask.core.pages import Layer, Setting, nest, overlay
 from tag2mask.pipeline.arguments import check_registered, check_settings, settings_in
-from tag2mask.pipeline.devices import Devices, without_devices
+from tag2mask.pipeline.devices import Devices, deciding, deciding_words
 from tag2mask.pipeline.form import PARTS, part_settings
 from tag2mask.pipeline.given import check_folders, folder_hashes, given_inputs, without
 from tag2mask.pipeline.resolve import Choice, budgets_of, resolve
@@ -159,8 +159,8 @@ def _plan(
     root = {f"{_DATASET}.root": Setting(settings.data_root, "--data-root")} if settings.data_root else {}
     parts = {
         "script": step.script,
-        "settings": nest(overlay(resolved, named, without_devices(unread))),
-        "options": list(extras.args),
+        "settings": nest(overlay(resolved, named, deciding(unread))),
+        "options": deciding_words(extras.args),
         "files": hashes | _list_hashes(dataset, settings.data_root) | folder_hashes(given),
     }
     whole = overlay(resolved, root, own, asked)
