@@ -374,6 +374,24 @@ def test_failing_check_score_and_report(
     assert (bench.run_dir / "scorecard.json").exists()
 
 
+def test_the_command_that_goes_on_says_what_the_folder_does_not_remember(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def way_on() -> str:
+        line = next(ln for ln in capfd.readouterr().err.splitlines() if ln.startswith("go on with: "))
+        return line.partition(f"--run-dir {bench.run_dir}")[2].strip()
+
+    assert bench.run(asked={"seed": 5}) == 0
+    # stopped before its first step, the call has left nothing in the folder
+    monkeypatch.setenv("FAKE_FAIL", "data")
+    assert bench.run(asked={"seed": 6, "data": None}, rerun=("cam",)) == 2
+    assert way_on() == "--seed 6 --rerun cam"
+    # later the seed is remembered, and a step that was begun anew goes on
+    monkeypatch.setenv("FAKE_FAIL", "cam:fit")
+    assert bench.run(asked={"seed": 6}, rerun=("cam", "label")) == 2
+    assert way_on() == "--rerun label"
+
+
 def _run_in_background(bench: Bench, **environment: str) -> subprocess.Popen[str]:
     # Shells start background jobs with Ctrl-C ignored, which every child would inherit.
     code = (
