@@ -146,20 +146,16 @@ def _check(recipe: Recipe, steps: Iterable[Step], resolved: Mapping[str, Layer],
 def _plan(
     resolved: Layer, recipe: Recipe, step: Step, settings: Settings, run_dir: Path, extras: Extras
 ) -> StepPlan:
-    dataset = nest({k: v for k, v in resolved.items() if k.startswith(f"{_DATASET}.")})
-    for key in _DATASET.split("."):
-        dataset = dataset.get(key, {})
+    dataset = _dataset_of(resolved)
     own, hashes = _run_settings(step, settings, dataset)
     asked, given = _overrides(step, extras), given_inputs(step, _asked(step, extras))
     step, read = without(step, given), {option: folder for option, folder in given.items() if folder}
     unread = {path: setting for path, setting in asked.items() if path not in read}
     devices = extras.devices.replaced(asked)
-    # the identity of a step names files without their folders, and tells them by their content
-    named = {k: Setting(Path(v.value).name, v.origin) if k in _paths(settings) else v for k, v in own.items()}
     root = {f"{_DATASET}.root": Setting(settings.data_root, "--data-root")} if settings.data_root else {}
     parts = {
         "script": step.script,
-        "settings": nest(overlay(resolved, named, deciding(unread))),
+        "settings": nest(overlay(resolved, _named(own, settings), deciding(unread))),
         "options": deciding_words(extras.args),
         "files": hashes | _list_hashes(dataset, settings.data_root) | folder_hashes(given),
     }
@@ -176,6 +172,19 @@ def _plan(
         parts=parts,
         origins={path: setting.origin for path, setting in whole.items()},
     )
+
+
+def _dataset_of(resolved: Layer) -> dict[str, Any]:
+    plain = nest({k: v for k, v in resolved.items() if k.startswith(f"{_DATASET}.")})
+    for key in _DATASET.split("."):
+        plain = plain.get(key, {})
+    return plain
+
+
+def _named(own: Layer, settings: Settings) -> Layer:
+    """Settings with files by their names alone: a step's identity tells them by their content."""
+    paths = _paths(settings)
+    return {k: Setting(Path(v.value).name, v.origin) if k in paths else v for k, v in own.items()}
 
 
 def _overrides(step: Step, extras: Extras) -> Layer:
