@@ -198,6 +198,21 @@ def test_diverging_training_stops_in_its_step(
     assert main("classifier", _words("fit", config, step)) == 0
 
 
+def test_a_prediction_that_was_stopped_counts_its_time(
+    tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, step = _light(tiny_voc, tmp_path), tmp_path / "cam"
+    assert main("classifier", _words("fit", config, step, trainer__max_epochs="1")) == 0
+    words = _words("predict", config, step, trainer__max_epochs="1")
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "predict_step", lambda *_: signal.raise_signal(signal.SIGTERM))
+        assert main("classifier", words) == 75
+    begun = read_manifest(step).commands["predict"]  # type: ignore[union-attr]
+    assert begun.seconds > 0 and not begun.complete
+    assert main("classifier", words) == 0
+    assert read_manifest(step).commands["predict"].seconds > begun.seconds  # type: ignore[union-attr]
+
+
 def test_network_that_diverged_predicts_nothing(
     tiny_voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -245,6 +260,8 @@ def test_broken_checkpoint_is_passed_over_for_the_one_before(
         patch.setattr(Classifier, "on_train_epoch_start", cut)
         with pytest.raises(RuntimeError, match="power cut"):
             main("classifier", _words("fit", config, step, trainer__max_epochs="3"))
+    begun = read_manifest(step).commands["fit"]  # type: ignore[union-attr]
+    assert begun.seconds > 0 and not begun.complete
     last = step / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:1000])
     stray = step / "checkpoints" / ".last.ckpt.k2j3h4g5.tmp"
@@ -254,6 +271,7 @@ def test_broken_checkpoint_is_passed_over_for_the_one_before(
     assert main("classifier", _words("fit", config, step, trainer__max_epochs="3")) == 0
     assert f"{last} is broken and passed over" in capsys.readouterr().out
     assert epochs == [1, 2]
+    assert read_manifest(step).commands["fit"].seconds > begun.seconds  # type: ignore[union-attr]
     assert [p.name for p in (step / "checkpoints").iterdir()] == ["last.ckpt"]
     # of a finished training only this one is the result
     last.write_bytes(last.read_bytes()[:1000])
