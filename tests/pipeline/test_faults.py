@@ -147,7 +147,8 @@ def test_killed_fit_ends_as_one_that_was_not(script: str, tiny_voc: Path, tmp_pa
     assert main(script, _words("fit", config, whole)) == 0
     assert _start(script, _words("fit", config, killed), signal.SIGKILL).returncode == -signal.SIGKILL
     assert not read_manifest(killed).commands["fit"].complete  # type: ignore[union-attr]
-    assert main(script, _words("fit", config, killed)) == 0
+    # as on a machine with less shared memory: loader processes change no batch
+    assert main(script, _words("fit", config, killed, data__init_args__num_workers="0")) == 0
     first, second = _weights(whole), _weights(killed)
     assert first.keys() == second.keys()
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
@@ -197,6 +198,21 @@ def test_diverging_training_stops_in_its_step(
     assert main("classifier", _words("fit", config, step)) == 0
 
 
+def test_a_prediction_that_was_stopped_counts_its_time(
+    tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, step = _light(tiny_voc, tmp_path), tmp_path / "cam"
+    assert main("classifier", _words("fit", config, step, trainer__max_epochs="1")) == 0
+    words = _words("predict", config, step, trainer__max_epochs="1")
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "predict_step", lambda *_: signal.raise_signal(signal.SIGTERM))
+        assert main("classifier", words) == 75
+    begun = read_manifest(step).commands["predict"]  # type: ignore[union-attr]
+    assert begun.seconds > 0 and not begun.complete
+    assert main("classifier", words) == 0
+    assert read_manifest(step).commands["predict"].seconds > begun.seconds  # type: ignore[union-attr]
+
+
 def test_network_that_diverged_predicts_nothing(
     tiny_voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -244,6 +260,8 @@ def test_broken_checkpoint_is_passed_over_for_the_one_before(
         patch.setattr(Classifier, "on_train_epoch_start", cut)
         with pytest.raises(RuntimeError, match="power cut"):
             main("classifier", _words("fit", config, step, trainer__max_epochs="3"))
+    begun = read_manifest(step).commands["fit"]  # type: ignore[union-attr]
+    assert begun.seconds > 0 and not begun.complete
     last = step / "checkpoints" / "last.ckpt"
     last.write_bytes(last.read_bytes()[:1000])
     stray = step / "checkpoints" / ".last.ckpt.k2j3h4g5.tmp"
@@ -253,6 +271,7 @@ def test_broken_checkpoint_is_passed_over_for_the_one_before(
     assert main("classifier", _words("fit", config, step, trainer__max_epochs="3")) == 0
     assert f"{last} is broken and passed over" in capsys.readouterr().out
     assert epochs == [1, 2]
+    assert read_manifest(step).commands["fit"].seconds > begun.seconds  # type: ignore[union-attr]
     assert [p.name for p in (step / "checkpoints").iterdir()] == ["last.ckpt"]
     # of a finished training only this one is the result
     last.write_bytes(last.read_bytes()[:1000])

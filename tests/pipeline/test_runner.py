@@ -25,7 +25,7 @@ from tag2mask.artifacts import note_sources
 from tag2mask.cli import build_parser
 from tag2mask.core import UserError
 from tag2mask.pipeline import Devices, Extras, Request, Settings, run_recipe, runner
-from tag2mask.pipeline.process import RunLock
+from tag2mask.pipeline.lock import RunLock
 
 FAKE = Path(__file__).with_name("fake_tag2mask.py")
 PROGRAM = (sys.executable, str(FAKE))
@@ -275,13 +275,19 @@ def test_parent_made_again_by_hand(bench: Bench, capsys: pytest.CaptureFixture[s
     assert "started by hand or with settings that are not on record" in capsys.readouterr().out
 
 
-def test_options_are_part_of_the_fingerprint_but_devices_are_not(
+def test_options_are_part_of_the_fingerprint_but_those_for_a_machine_are_not(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bench.run(stages=(1,))
     bench.calls()
-    bench.run(stages=(1,), extras=Extras(devices=Devices(4), logger="csv"))
-    assert bench.started() == []
+    workers = "data.init_args.num_workers"
+    for extras in (
+        Extras(devices=Devices(4), logger="csv"),
+        Extras(overrides={"cam": {workers: 0}}),
+        Extras(args=(f"--{workers}", "0")),
+    ):
+        bench.run(stages=(1,), extras=extras)
+        assert bench.started() == []
     bench.run(stages=(1,), extras=Extras(args=("--trainer.max_epochs", "2")))
     assert bench.started() == ALL[:2]
     assert "options none -> --trainer.max_epochs 2" in capsys.readouterr().out
@@ -324,13 +330,22 @@ def test_failing_step(
     assert bench.started() == ALL[1:]
 
 
-def test_crashing_step(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [
+        (signal.SIGKILL, 137, "failed with exit code 137, killed by signal 9"),
+        # a cluster may ask to stop before the step listens, and the job has to go into the queue again
+        (signal.SIGTERM, 75, "was stopped by a signal"),
+        (signal.SIGUSR1, 75, "was stopped by a signal"),
+    ],
+)
+def test_step_that_a_signal_ends(
+    number: int, code: int, said: str, bench: Bench, capfd: pytest.CaptureFixture[str]
 ) -> None:
     fake = bench.conf / "crash.py"
-    fake.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
-    assert run_recipe(bench.request(check=False), (sys.executable, str(fake))) == 137
-    assert "killed by signal 9" in capfd.readouterr().err
+    fake.write_text(f"import os\nos.kill(os.getpid(), {int(number)})\n")
+    assert run_recipe(bench.request(check=False), (sys.executable, str(fake))) == code
+    assert f"step cam (fit) {said}" in capfd.readouterr().err
 
 
 def test_step_that_does_not_keep_its_promise(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
@@ -357,6 +372,24 @@ def test_failing_check_score_and_report(
     assert bench.run() == 1
     assert "the report could not be written" in capfd.readouterr().err
     assert (bench.run_dir / "scorecard.json").exists()
+
+
+def test_the_command_that_goes_on_says_what_the_folder_does_not_remember(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def way_on() -> str:
+        line = next(ln for ln in capfd.readouterr().err.splitlines() if ln.startswith("go on with: "))
+        return line.partition(f"--run-dir {bench.run_dir}")[2].strip()
+
+    assert bench.run(asked={"seed": 5}) == 0
+    # stopped before its first step, the call has left nothing in the folder
+    monkeypatch.setenv("FAKE_FAIL", "data")
+    assert bench.run(asked={"seed": 6, "data": None}, rerun=("cam",)) == 2
+    assert way_on() == "--seed 6 --rerun cam"
+    # later the seed is remembered, and a step that was begun anew goes on
+    monkeypatch.setenv("FAKE_FAIL", "cam:fit")
+    assert bench.run(asked={"seed": 6}, rerun=("cam", "label")) == 2
+    assert way_on() == "--rerun label"
 
 
 def _run_in_background(bench: Bench, **environment: str) -> subprocess.Popen[str]:
@@ -501,6 +534,19 @@ def test_rerun_makes_a_step_and_its_readers_again(bench: Bench, capsys: pytest.C
     assert "--rerun cam --step cam --devices 1 --nodes 1 --launcher srun -- --x 1" in shown
 
 
+def test_rerun_holds_for_the_first_start_of_a_job(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Else a job that its time limit stops would begin again and again with nothing."""
+    assert bench.run() == 0
+    again = {"rerun": ("cam",), "steps": ("cam",), "launcher": "srun", "dry_run": True}
+    bench.run(**again)
+    assert "to be made again: asked for by --rerun" in capsys.readouterr().out
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    bench.run(**again)
+    assert "skipped (done before)" in capsys.readouterr().out
+
+
 def test_srun_without_slurm_is_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match="no srun on this machine"):
@@ -514,8 +560,25 @@ def test_lock_file_of_a_dead_runner(bench: Bench) -> None:
     assert bench.run(stages=(1,)) == 0
     with open(bench.run_dir / ".lock") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        with pytest.raises(UserError, match="in use"):
+        with pytest.raises(UserError, match=r"stop it$"):
             bench.run()
+        # a file server that does not know yet that the other machine has died, or never will
+        (bench.run_dir / ".lock").write_text('{"pid": 12, "host": "elsewhere"}')
+        with pytest.raises(UserError, match=r"process 12 on elsewhere.* gone for good, delete .*/\.lock$"):
+            bench.run()
+        (bench.run_dir / ".lock").unlink()
+        assert bench.run(stages=(1,)) == 0
+
+
+def test_a_folder_that_cannot_be_locked_is_not_said_to_be_in_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(fcntl, "flock", broken)
+    with pytest.raises(UserError, match=r"cannot lock .*: Input/output error; choose a --run-dir"):
+        RunLock(tmp_path).__enter__()
 
 
 def test_missing_inputs_are_found_before_anything_starts(

@@ -107,6 +107,24 @@ def test_jobs_wait_for_the_one_before(
         assert (f"--dependency=afterok:{number} " in call) == (number > 0)
 
 
+def test_jobs_that_have_failed_are_not_waited_for(tmp_path: Path, calls: Path) -> None:
+    def submit_stage(number: int) -> str:
+        assert run_recipe(request_of(tmp_path, stages=(number,), extras=Extras()), PROGRAM) == 0
+        return calls.read_text().splitlines()[-1]
+
+    for stage in (1, 2, 3):
+        submit_stage(stage)
+    program(tmp_path / "bin", "squeue", "#!/bin/sh\nprintf '6\\n90\\n'\n")
+    assert "--dependency=afterok:6 " in submit_stage(1)  # one runner at a time in a run folder
+    program(tmp_path / "bin", "squeue", "#!/bin/sh\nprintf '90\\n'\n")
+    with pytest.raises(UserError, match="step affinity_labels reads cam, which is not complete"):
+        submit_stage(2)
+    assert "--dependency" not in submit_stage(1)
+    program(tmp_path / "bin", "squeue", "#!/bin/sh\nprintf '8\\n90\\n'\n")
+    with pytest.raises(UserError, match=r"not over: cam: job 8; .* scancel 8"):
+        submit_stage(1)
+
+
 def test_refused_jobs_and_settings(tmp_path: Path, calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REFUSE", "affinity_labels")
     with pytest.raises(UserError, match=r"bad partition.*--cluster.*submitted before: cam: job 1"):

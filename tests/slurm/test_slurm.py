@@ -6,18 +6,18 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from tag2mask.artifacts import read_manifest
+from tests.slurm.jobs import PATIENCE, call, require_well, wait
 
 SETUP = Path(__file__).with_name("setup.sh")
 STAGES = os.environ.get("SLURM_TEST_STAGES", "").split()
-PATIENCE = 3600
 CLUSTER = """
 network: {cpus-per-task: 1}
 generator: {devices: 1, nodes: 1, cpus-per-task: 1}
@@ -54,12 +54,6 @@ def environment(slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(p for p in sys.path if p))
 
 
-def call(*words: object) -> str:
-    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
-    return done.stdout
-
-
 def submit(run: Path, root: Path) -> dict[str, str]:
     """Submit the chosen stages; step -> number of its job."""
     (run.parent / "two.yaml").write_text(CLUSTER)
@@ -81,14 +75,7 @@ def submit(run: Path, root: Path) -> dict[str, str]:
     return {step: job for step, _, job in (line.partition(": job ") for line in said.splitlines())}
 
 
-def wait(until: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not until():
-        assert time.monotonic() < deadline, f"{what}: not after {PATIENCE} s\n{call('squeue')}"
-        time.sleep(0.05)
-
-
-def finish(jobs: dict[str, str]) -> None:
+def finish(jobs: dict[str, str], run: Path) -> None:
     """Wait for all jobs; those in the queue again start at once, not after Slurm's two minutes."""
 
     def done() -> bool:
@@ -97,7 +84,12 @@ def finish(jobs: dict[str, str]) -> None:
             subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=False)
         return not left
 
-    wait(done, f"jobs {jobs}")
+    wait(done, f"jobs {jobs}", jobs, run)
+    require_well(jobs, run)
+
+
+def _has(folder: Path, sign: str) -> bool:
+    return any(folder.glob(sign))
 
 
 def is_complete(run: Path, command: str) -> bool:
@@ -108,13 +100,14 @@ def is_complete(run: Path, command: str) -> bool:
 @pytest.mark.usefixtures("environment")
 def test_requeued_jobs_end_with_the_files_of_an_undisturbed_run(tiny_voc: Path, tmp_path: Path) -> None:
     quiet, disturbed = tmp_path / "quiet", tmp_path / "disturbed"
-    finish(submit(quiet, tiny_voc))
+    finish(submit(quiet, tiny_voc), quiet)
     jobs = submit(disturbed, tiny_voc)
     for command, sign in (("fit", "checkpoints/last.ckpt"), ("predict", "out/*.npz")):
-        wait(lambda sign=sign: any((disturbed / "cam").glob(sign)), f"the middle of {command}")  # type: ignore[misc]
+        found = partial(_has, disturbed / "cam", sign)
+        wait(found, f"the middle of {command}", jobs, disturbed)
         call("scontrol", "requeue", jobs["cam"])
         assert not is_complete(disturbed, command), f"{command} had ended before it was disturbed"
-    finish(jobs)
+    finish(jobs, disturbed)
     printed = "".join(p.read_text() for p in (disturbed / "slurm").glob("cam-*.txt"))
     assert "going on from" in printed and "goes on where it stopped" in printed
     steps = [path.parent.name for path in quiet.glob("*/manifest.json")]

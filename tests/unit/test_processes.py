@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tag2mask.core import UserError
-from tag2mask.pipeline.process import RunLock, run_child
+from tag2mask.pipeline.lock import RunLock
+from tag2mask.pipeline.process import run_child
 from tag2mask.pipeline.state import copy_step
 
 TALK = """

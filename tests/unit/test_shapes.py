@@ -3,6 +3,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -42,13 +43,18 @@ def test_is_a_whole_set_in_voc_layout(shapes: Shapes) -> None:
     assert not [p for p in shapes.root.parent.iterdir() if p != shapes.root]
 
 
-def test_what_a_killed_process_has_left_is_cleared_away(tmp_path: Path) -> None:
+@pytest.mark.parametrize("skew", [0, -3600, 3600])
+def test_what_a_killed_process_has_left_is_cleared_away(
+    skew: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + skew)  # beside the clock of a shared file system
     names = (".shapes.abandon_", ".shapes.running_", ".shapes.just_now", ".shapes.mine", ".other.abandon_")
     abandoned, running, new, *others = drafts = [tmp_path / name for name in names]
     for draft in drafts:
         (draft / "JPEGImages").mkdir(parents=True)
         if draft != new:
-            os.utime(draft, (0, 0))
+            os.utime(draft, (now - 120, now - 120))
     with open_folder(running) as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         assert Shapes(str(tmp_path / "shapes"), train=1, val=1).make()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ from tag2mask.artifacts import CommandRecord, Manifest, write_manifest
 from tag2mask.cli import main
 from tag2mask.core import UserError
 from tag2mask.core.library import Library, open_library
-from tag2mask.pipeline import Choice, Recipe, Settings, load_recipe, recipe_of, resolve
+from tag2mask.pipeline import Choice, Extras, Recipe, Settings, load_recipe, recipe_of, resolve
+from tag2mask.pipeline.plan import plan_steps
 
 LIBRARY = open_library()
 NETWORK = "network-from"
@@ -108,6 +111,74 @@ def test_it_is_remembered_and_settings_of_a_step_hold_for_its_copy(
 def _dry_run(capsys: pytest.CaptureFixture[str], words: list[str]) -> str:
     assert main([*words, "--dry-run", "--no-check"]) == 0
     return capsys.readouterr().out
+
+
+def step_of(split: str, folder: Path, complete: bool = True) -> Path:
+    done = CommandRecord(complete=complete)
+    labels = {"names": ["cat"], "ids": [8], "ignore": 255}
+    manifest = Manifest(
+        step=folder.name, kind="maps", recipe="psa", classes=labels, split=split, image_ids=["a"],
+        commands={"predict": done}, complete=complete,
+    )  # fmt: skip
+    write_manifest(folder, manifest)
+    return folder
+
+
+def test_a_folder_of_train_that_is_given_to_a_step_is_refused_for_its_copy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train, val = step_of("train", tmp_path / "walk"), step_of("val", tmp_path / "walk_val")
+    words = ["run", "psa", "--data", "shapes", "--budget", "tiny", "--run-dir", str(tmp_path / "run")]
+    words += ["--val-labels", "--pseudo_label.data.init_args.maps_dir", str(train)]
+    assert main([*words, "--dry-run", "--no-check"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    way = "--pseudo_label_val.data.init_args.maps_dir"
+    assert f"{train} holds results of train, and step pseudo_label_val" in line and way in line
+    assert not (tmp_path / "run").exists()
+    # both ways out that the message names
+    read = _inputs(_dry_run(capsys, [*words, way, str(val)]), "maps_dir")
+    assert read["pseudo_label"] == str(train) and read["pseudo_label_val"] == str(val)
+    assert set(_inputs(_dry_run(capsys, [*words, "--step", "pseudo_label"]), "maps_dir")) == {"pseudo_label"}
+
+
+def test_networks_that_are_given_to_a_step_hold_for_its_copy_and_its_split_does_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = step_of("", tmp_path / "affinity")
+    words = ["run", "psa", "--data", "shapes", "--budget", "tiny", "--run-dir", str(tmp_path / "run")]
+    words += ["--val-labels", "--walk.model.init_args.affinity_from", str(network)]
+    read = _inputs(_dry_run(capsys, words), "affinity_from")
+    assert read["walk"] == read["walk_val"] == str(network)
+    split = "data.init_args.predict_split"
+    settings = Settings("psa", data="shapes", budget="tiny", val_labels=True)
+    extras = Extras(overrides={"cam": {split: "test"}})
+    plans = plan_steps(LIBRARY, with_val("psa"), with_val("psa").steps, settings, tmp_path, extras)
+    assert [plans[s].settings["data"]["init_args"]["predict_split"] for s in ("cam", "cam_val")] == [
+        "test", "val",
+    ]  # fmt: skip
+
+
+def test_a_given_folder_that_is_not_complete_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    half = step_of("train", tmp_path / "walk", complete=False)
+    words = ["run", "psa", "--data", "shapes", "--budget", "tiny", "--run-dir", str(tmp_path / "run")]
+    words += ["--pseudo_label.data.init_args.maps_dir", str(half), "--dry-run", "--no-check"]
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert f"--pseudo_label.data.init_args.maps_dir: the step in {half} is not complete" in err
+
+
+def _inputs(printed: str, option: str) -> dict[str, str]:
+    """Step -> what a dry run gives it for an input, of the steps that have that input."""
+    calls = [shlex.split(line) for line in printed.splitlines() if " step " in line]
+    pairs = [dict(pairwise(words)) for words in calls]
+    return {
+        Path(words["--step-dir"]).name: value
+        for words in pairs
+        for name, value in words.items()
+        if name.endswith(f".{option}")
+    }
 
 
 def test_another_kind_of_network_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,6 +28,7 @@ from tag2mask.artifacts import (
     remove_temporaries,
     write_manifest,
 )
+from tag2mask.callbacks.stop import StoppedBySignal
 from tag2mask.callbacks.writer import PredictionWriter
 from tag2mask.core import ClassList, UserError
 from tag2mask.core.alarms import STEPS_METRIC
@@ -89,12 +90,14 @@ class StepRecorder(pl.Callback):
         self.identity = identity
         self.writer = writer
         self._start = 0.0
+        self._earlier = 0.0
         self._healed: Manifest | None = None
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Mark the command as begun, and clear away what a killed process has left."""
         self._start = time.monotonic()
         before = read_manifest(self.identity.folder)
+        self._earlier = self._time_before(before)
         self._healed = before if before is not None and self._has_made(before) else None
         if trainer.is_global_zero:
             remove_temporaries(self.identity.folder)
@@ -103,8 +106,16 @@ class StepRecorder(pl.Callback):
         trainer.strategy.barrier("tag2mask_begun")  # no process writes before that
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note the metrics beside the checkpoint: a training killed after its last epoch keeps them."""
+        """Note metrics and time beside the checkpoint: a training killed after its last epoch keeps them."""
         self._note_metrics(trainer)
+        self._note_time(trainer)
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Note the time of a command that was asked to stop."""
+        if isinstance(exception, KeyboardInterrupt | StoppedBySignal):
+            self._note_time(trainer)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the last metrics and mark the fit as complete."""
@@ -160,6 +171,12 @@ class StepRecorder(pl.Callback):
             known = {k: v for k, v in values.items() if math.isfinite(v)}
             self._write_metrics({**known, STEPS_METRIC: float(trainer.global_step)})
 
+    def _note_time(self, trainer: pl.Trainer) -> None:
+        manifest = read_manifest(self.identity.folder) if trainer.is_global_zero else None
+        if manifest is not None and self.identity.command in manifest.commands:
+            manifest.commands[self.identity.command].seconds = self._seconds()
+            write_manifest(self.identity.folder, manifest)
+
     def _write_metrics(self, values: Mapping[str, float]) -> None:
         path = self.identity.folder / METRICS_NAME
         atomic_write_json(path, {**(read_json(path) or {}), **values})
@@ -168,7 +185,7 @@ class StepRecorder(pl.Callback):
         me = self.identity
         before = read_manifest(me.folder)
         commands = dict(before.commands) if before else {}
-        commands[me.command] = self._record(commands.get(me.command), complete)
+        commands[me.command] = self._record(complete)
         predicts = me.command == "predict"
         return Manifest(
             step=me.folder.name,
@@ -187,16 +204,21 @@ class StepRecorder(pl.Callback):
             complete=complete and (predicts or me.kind == "checkpoint"),
         )
 
-    def _record(self, before: CommandRecord | None, complete: bool) -> CommandRecord:
-        spent = time.monotonic() - self._start if complete else 0.0
-        same = before is not None and before.config_hash == self.identity.config_hash
-        # A resumed command adds to the time of its first half, up to when that half last wrote.
-        earlier = before.seconds if before is not None and same and not before.complete else 0.0
+    def _time_before(self, before: Manifest | None) -> float:
+        """Seconds of the halves of this command that were stopped, up to when each last noted its time."""
+        record = before.commands.get(self.identity.command) if before else None
+        same = record is not None and record.config_hash == self.identity.config_hash
+        return record.seconds if record is not None and same and not record.complete else 0.0
+
+    def _seconds(self) -> float:
+        return round(self._earlier + time.monotonic() - self._start, 2)
+
+    def _record(self, complete: bool) -> CommandRecord:
         return CommandRecord(
             complete=complete,
             fingerprint=self.identity.fingerprint,
             config_hash=self.identity.config_hash,
-            seconds=round(earlier + spent, 2),
+            seconds=self._seconds(),
             peak_memory_mb=round(peak_memory_mb(), 1) if complete else 0.0,
         )
 

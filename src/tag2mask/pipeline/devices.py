@@ -12,6 +12,8 @@ from tag2mask.core.pages import Layer
 
 DEVICES = "trainer.devices"
 NODES = "trainer.num_nodes"
+_NO_RESULT = (DEVICES, NODES, "data.init_args.num_workers")
+"""Settings that suit a step to a machine and change no result."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Devices:
         return (self.each or 1) * (self.nodes or 1)
 
     def words(self) -> list[str]:
-        """The options of a stage."""
+        """The options of a step."""
         words = [f"--{DEVICES}", str(self.each)] if self.each else []
         return words + ([f"--{NODES}", str(self.nodes)] if self.nodes else [])
 
@@ -37,9 +39,26 @@ class Devices:
         return Devices(_count(DEVICES, each) or self.each, _count(NODES, nodes) or self.nodes)
 
 
-def without_devices(settings: Layer) -> Layer:
-    """Settings without those that do not change a result."""
-    return {path: setting for path, setting in settings.items() if path not in (DEVICES, NODES)}
+def deciding(settings: Layer) -> Layer:
+    """The settings that decide on a result: without those that suit a step to a machine."""
+    return {path: setting for path, setting in settings.items() if path not in _NO_RESULT}
+
+
+def deciding_words(words: Sequence[str]) -> list[str]:
+    """The same of options of a LightningCLI.
+
+    Example:
+        >>> deciding_words(["--trainer.devices", "2", "--seed_everything", "1", "--trainer.num_nodes=2"])
+        ['--seed_everything', '1']
+    """
+    kept, rest = list[str](), iter(words)
+    for word in rest:
+        option, equals, _ = word.partition("=")
+        if option.removeprefix("--") not in _NO_RESULT:
+            kept.append(word)
+        elif not equals:
+            next(rest, None)
+    return kept
 
 
 def check_batches(trained: Mapping[str, tuple[Mapping[str, Any], Devices]]) -> None:

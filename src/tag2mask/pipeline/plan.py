@@ -21,9 +21,9 @@ from tag2mask.core.errors import unknown_name
 from tag2mask.core.library import Library
 from tag2mask.core.pages import Layer, Setting, nest, overlay
 from tag2mask.pipeline.arguments import check_registered, check_settings, settings_in
-from tag2mask.pipeline.devices import Devices, without_devices
+from tag2mask.pipeline.devices import Devices, deciding, deciding_words
 from tag2mask.pipeline.form import PARTS, part_settings
-from tag2mask.pipeline.given import folder_hashes, given_inputs, without
+from tag2mask.pipeline.given import check_folders, folder_hashes, given_inputs, without
 from tag2mask.pipeline.resolve import Choice, budgets_of, resolve
 from tag2mask.pipeline.settings import Settings
 from tag2mask.pipeline.steps import Recipe, Step
@@ -134,7 +134,10 @@ def _check(recipe: Recipe, steps: Iterable[Step], resolved: Mapping[str, Layer],
     """Refuse what the classes of the steps, or the loading of their checkpoints, would refuse later."""
     asked = {step.name: overlay(resolved[step.name], _overrides(step, extras)) for step in recipe.steps}
     for whole in steps:
-        step = without(whole, given_inputs(whole, _asked(whole, extras)))
+        every = _asked(whole, extras)
+        given = given_inputs(whole, every)
+        check_folders(recipe, whole, given, every)
+        step = without(whole, given)
         check_settings(overlay(asked[step.name], settings_in(extras.args)), step.inputs)
         networks = {k: source for k, source in step.inputs.items() if recipe.step(source).trains}
         check_registered(step.name, asked[step.name], {k: (s, asked[s]) for k, s in networks.items()})
@@ -143,23 +146,18 @@ def _check(recipe: Recipe, steps: Iterable[Step], resolved: Mapping[str, Layer],
 def _plan(
     resolved: Layer, recipe: Recipe, step: Step, settings: Settings, run_dir: Path, extras: Extras
 ) -> StepPlan:
-    dataset = nest({k: v for k, v in resolved.items() if k.startswith(f"{_DATASET}.")})
-    for key in _DATASET.split("."):
-        dataset = dataset.get(key, {})
+    dataset = _dataset_of(resolved)
     own, hashes = _run_settings(step, settings, dataset)
-    asked, every = _overrides(step, extras), _asked(step, extras)
-    given = given_inputs(step, every)
+    asked, given = _overrides(step, extras), given_inputs(step, _asked(step, extras))
     step, read = without(step, given), {option: folder for option, folder in given.items() if folder}
     unread = {path: setting for path, setting in asked.items() if path not in read}
     devices = extras.devices.replaced(asked)
-    # the identity of a step names files without their folders, and tells them by their content
-    named = {k: Setting(Path(v.value).name, v.origin) if k in _paths(settings) else v for k, v in own.items()}
     root = {f"{_DATASET}.root": Setting(settings.data_root, "--data-root")} if settings.data_root else {}
     parts = {
         "script": step.script,
-        "settings": nest(overlay(resolved, named, without_devices(unread))),
-        "options": list(extras.args),
-        "files": hashes | _list_hashes(dataset, settings.data_root) | folder_hashes(given, every),
+        "settings": nest(overlay(resolved, _named(own, settings), deciding(unread))),
+        "options": deciding_words(extras.args),
+        "files": hashes | _list_hashes(dataset, settings.data_root) | folder_hashes(given),
     }
     whole = overlay(resolved, root, own, asked)
     flags = [f"--{flag}" for flag in extras.flags]
@@ -176,6 +174,19 @@ def _plan(
     )
 
 
+def _dataset_of(resolved: Layer) -> dict[str, Any]:
+    plain = nest({k: v for k, v in resolved.items() if k.startswith(f"{_DATASET}.")})
+    for key in _DATASET.split("."):
+        plain = plain.get(key, {})
+    return plain
+
+
+def _named(own: Layer, settings: Settings) -> Layer:
+    """Settings with files by their names alone: a step's identity tells them by their content."""
+    paths = _paths(settings)
+    return {k: Setting(Path(v.value).name, v.origin) if k in paths else v for k, v in own.items()}
+
+
 def _overrides(step: Step, extras: Extras) -> Layer:
     found: Layer = {}
     if extras.precision and step.has_network:
@@ -185,7 +196,9 @@ def _overrides(step: Step, extras: Extras) -> Layer:
             if path.partition(".")[0] not in PARTS:
                 raise unknown_name(f"setting of {name}", path, PARTS, f"(in the option --{name}.{path})")
         found |= {
-            path: Setting(value, f"--{name}.{path}") for path, value in extras.overrides.get(name, {}).items()
+            path: Setting(value, f"--{name}.{path}")
+            for path, value in extras.overrides.get(name, {}).items()
+            if name == step.name or path != step.split_setting
         }
     return found
 

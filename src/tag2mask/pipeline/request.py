@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tag2mask.artifacts import RUN_NAME
 from tag2mask.pipeline.plan import Extras
 from tag2mask.pipeline.settings import Settings
 from tag2mask.pipeline.slurm import DEFAULT as DEFAULT_CLUSTER
@@ -51,6 +51,17 @@ class Request:
     allow_empty: bool = False
 
 
+def after_requeue(request: Request) -> Request:
+    """The request without ``--rerun``, in a job that Slurm has put back into its queue.
+
+    Such a job goes on with what it has made anew before it was stopped.
+    """
+    if not request.rerun or request.launcher != "srun" or os.environ.get("SLURM_RESTART_COUNT", "0") == "0":
+        return request
+    print(f"this job was requeued: --rerun {' '.join(request.rerun)} held for its first start")
+    return replace(request, rerun=())
+
+
 def run_words(
     settings: Settings, run_dir: Path, stages: Sequence[int], request: Request | None = None
 ) -> list[str]:
@@ -72,15 +83,20 @@ def run_words(
         words += ["--stage", *map(str, stages)]
     if request is None:
         return words
-    return [*words, *(["--rerun", *request.rerun] if request.rerun else []), *_call_words(request)]
+    return [*words, *_call_words(request)]
 
 
-def resume_words(request: Request) -> list[str]:
-    """The command line of ``tag2mask run`` that continues a stopped run; its folder remembers the rest."""
+def resume_words(request: Request, begun: bool) -> list[str]:
+    """The command line of ``tag2mask run`` that continues a stopped run.
+
+    Args:
+        request: the call that was stopped.
+        begun: whether it got as far as its first step; from then on the folder remembers its settings.
+    """
     asked = request.asked
-    words = ["tag2mask", "run", asked.label, "--run-dir", str(request.run_dir)]
-    if not (request.run_dir / RUN_NAME).is_file():
+    if not begun:
         return run_words(asked, request.run_dir, request.stages, request)
+    words = ["tag2mask", "run", asked.label, "--run-dir", str(request.run_dir)]
     if request.stages:
         words += ["--stage", *map(str, request.stages)]
     return words + _call_words(request)
@@ -88,7 +104,8 @@ def resume_words(request: Request) -> list[str]:
 
 def _call_words(request: Request) -> list[str]:
     extras = request.extras
-    words = ["--from", request.from_step] if request.from_step else []
+    words = ["--rerun", *request.rerun] if request.rerun else []
+    words += ["--from", request.from_step] if request.from_step else []
     words += ["--step", *request.steps] if request.steps else []
     words += ["--devices", str(extras.devices.each)] if extras.devices.each else []
     words += ["--nodes", str(extras.devices.nodes)] if extras.devices.nodes else []

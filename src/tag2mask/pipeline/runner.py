@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -23,9 +24,10 @@ from tag2mask.core.alarms import Alarm
 from tag2mask.core.errors import STOPPED_CODE, UNUSABLE_CODE, UserError
 from tag2mask.core.tables import duration
 from tag2mask.pipeline import launchers
+from tag2mask.pipeline.lock import RunLock
 from tag2mask.pipeline.plan import StepPlan
-from tag2mask.pipeline.process import RunLock, run_child
-from tag2mask.pipeline.request import Request, resume_words
+from tag2mask.pipeline.process import run_child
+from tag2mask.pipeline.request import Request, after_requeue, resume_words
 from tag2mask.pipeline.run_commands import RunCommands
 from tag2mask.pipeline.scorecard import (
     alarm_line,
@@ -45,6 +47,9 @@ from tag2mask.pipeline.tasks import (
     prepare,
     require_batches,
 )
+
+_STOPPED_CODES = (STOPPED_CODE, 128 + signal.SIGTERM, 128 + signal.SIGUSR1)
+"""Of a step that a signal has stopped; the signal itself ends one that has not yet imported what it needs."""
 
 
 class StepFailed(Exception):
@@ -67,12 +72,14 @@ def run_recipe(request: Request, program: Sequence[str] = launchers.PROGRAM) -> 
         program: how ``tag2mask`` is called for the processes that are started.
 
     Returns:
-        exit code: 0 done; that of a process that failed; 1 when only the report failed; 3 when the result
-        of a step is of no use for the next ones; 130 after Ctrl-C.
+        exit code: 0 done; that of a process that failed; 1 when only the report, or what brings the scores to
+        Weights & Biases, failed; 3 when the result of a step is of no use for the next ones; 75 after SIGTERM
+        or SIGUSR1, 129 after SIGHUP, 130 after Ctrl-C.
 
     Raises:
         UserError: something cannot work; nothing was started or overwritten then.
     """
+    request = after_requeue(request)
     prepared = prepare(request)
     if request.launcher == "slurm":
         print(submit_run(prepared, program))
@@ -90,14 +97,15 @@ def run_recipe(request: Request, program: Sequence[str] = launchers.PROGRAM) -> 
         for folder in (request.run_dir, *(plan.folder for plan in prepared.plans.values())):
             # Not below: a step clears away its own results' when it is started again.
             remove_temporaries(folder, deep=False)
+        runner = _Runner(prepared, commands, lock.fd)
         try:
             with StopAtSignal():
-                return _Runner(prepared, commands, lock.fd).run()
+                return runner.run()
         except StepFailed as error:
-            print(f"{error}\ngo on with: {shlex.join(resume_words(request))}", file=sys.stderr)
+            print(f"{error}\ngo on with: {runner.way_on()}", file=sys.stderr)
             return error.code
         except (Stopped, KeyboardInterrupt) as error:
-            print(f"stopped; go on with: {shlex.join(resume_words(request))}", file=sys.stderr)
+            print(f"stopped; go on with: {runner.way_on()}", file=sys.stderr)
             return error.code if isinstance(error, Stopped) else 130
 
 
@@ -109,7 +117,8 @@ class _Runner:
         self.run_dir = prepared.request.run_dir
         self.commands = commands
         self.lock_fd = lock_fd
-        self.checked = not prepared.request.check
+        self.begun = False
+        self.rerun = list(prepared.request.rerun)
         self.tasks: list[Task] = []
 
     def run(self) -> int:
@@ -122,6 +131,11 @@ class _Runner:
             if any(alarm.unusable for alarm in alarms) and not self.prepared.request.allow_empty:
                 return self._finish() or self._refuse_to_go_on(task.plan.step.name)
         return self._finish()
+
+    def way_on(self, **changes: bool) -> str:
+        """The command that goes on from here, with other values for some of the request."""
+        request = replace(self.prepared.request, rerun=tuple(self.rerun), **changes)
+        return shlex.join(resume_words(request, self.begun))
 
     def _finish(self) -> int:
         """Print the table, write the report, and name the alarms last."""
@@ -147,29 +161,31 @@ class _Runner:
         return 0
 
     def _refuse_to_go_on(self, step: str) -> int:
-        words = resume_words(replace(self.prepared.request, allow_empty=True))
-        way = f"go on all the same with: {shlex.join(words)}"
+        way = f"go on all the same with: {self.way_on(allow_empty=True)}"
         print(f"stopped after {step}, whose result is of no use; {way}", file=sys.stderr)
         return UNUSABLE_CODE
 
     def _start(self, words: Sequence[str], log: Path | None = None) -> int:
         return run_child(words, log, keep_open=[self.lock_fd])
 
-    def _check_once(self) -> None:
-        if not self.checked:
+    def _begin(self) -> None:
+        """Before the first step: check data set, disk and memory, and remember the settings."""
+        if self.begun:
+            return
+        if self.prepared.request.check:
             code = self._start(self.commands.check())
             if code:
                 raise StepFailed("the data check failed; nothing was started", code)
             found = self.commands.forecast(self.tasks)
             print(found.line(), flush=True)
             found.require_fit()
-            self.checked = True
         write_run(self.run_dir, self.prepared.settings)
+        self.begun = True
 
     def _do(self, task: Task) -> list[Alarm]:
         started, text = time.monotonic(), task.text
         if task.decision.action is not Action.SKIP:
-            self._check_once()
+            self._begin()
             if task.twin is not None:
                 copy_step(task.twin, task.plan.folder)
                 text = f"copied from {task.twin}"
@@ -190,6 +206,7 @@ class _Runner:
         plan = task.plan
         if task.decision.action is Action.AGAIN:
             print(f"the old results are kept in {_set_aside(plan.folder)}", flush=True)
+        self.rerun = [name for name in self.rerun if name != plan.step.name]
         parents = {name: manifest_hash(self.run_dir / name) for name in plan.step.inputs.values()}
         for command in task.commands:
             self._command(plan, command, parents)
@@ -201,8 +218,8 @@ class _Runner:
         log = plan.folder / LOG_NAME
         code = self._start(self.commands.wrap(plan.words(command, fingerprint), plan.devices), log)
         what = f"step {plan.step.name} ({command})"
-        if code == STOPPED_CODE:
-            raise StepFailed(f"{what} was stopped by a signal", code)
+        if code in _STOPPED_CODES:
+            raise StepFailed(f"{what} was stopped by a signal", STOPPED_CODE)
         if code:
             killed = f", killed by signal {code - 128}" if code > 128 else ""
             raise StepFailed(f"{what} failed with exit code {code}{killed}; its log: {log}", code)

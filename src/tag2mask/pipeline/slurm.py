@@ -186,6 +186,16 @@ def submitted(run_dir: Path) -> dict[str, str]:
     return jobs
 
 
+def queued() -> set[str] | None:
+    """Numbers of the jobs that wait or run; None where Slurm cannot be asked."""
+    try:
+        words = ["squeue", "--noheader", "--format=%i"]
+        done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return set(done.stdout.split())
+
+
 def files_of(jobs: Sequence[Job], texts: Sequence[str], folder: Path, after: str | None) -> dict[Path, str]:
     """Batch files, the settings of their steps, and the script that submits the jobs: path -> text."""
     files: dict[Path, str] = {}

@@ -46,6 +46,7 @@ class Step:
         turn: the round that it belongs to.
         fixed: inputs that its round sets, which no variant changes.
         copy_of: the step whose network or settings it repeats on val, "" for a step of a page.
+        split_setting: the setting by which a copy is one on val, which it does not take from its step.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Step:
     turn: Round = OUTSIDE
     fixed: frozenset[str] = frozenset()
     copy_of: str = ""
+    split_setting: str = ""
 
     @property
     def score(self) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from tag2mask.core.errors import UserError
 from tag2mask.core.library import open_library
 from tag2mask.pipeline import slurm
 from tag2mask.pipeline.devices import DEVICES, NODES, check_batches
@@ -23,7 +24,8 @@ def submit_run(prepared: Prepared, program: Sequence[str]) -> str:
         what is to be printed.
 
     Raises:
-        UserError: there is no Slurm here, it refused a job, or a batch cannot be shared out.
+        UserError: there is no Slurm here, it refused a job, a step's job is in the queue already, or a batch
+            cannot be shared out.
     """
     files = submission(prepared, program)
     folder = prepared.request.run_dir.resolve() / slurm.FOLDER
@@ -32,6 +34,7 @@ def submit_run(prepared: Prepared, program: Sequence[str]) -> str:
     if len(files) == 1:
         return "nothing to submit: all chosen steps are done"
     require_slurm("sbatch")
+    _refuse_twice(prepared.request.run_dir, [path.stem for path in files if path.suffix == ".sbatch"])
     write_run(prepared.request.run_dir, prepared.settings)
     return slurm.submit(files, folder)
 
@@ -52,6 +55,18 @@ def submission(prepared: Prepared, program: Sequence[str]) -> dict[Path, str]:
         words = [*program, *run_words(prepared.settings, run_dir, (), own)[1:]]
         texts.append(slurm.batch_text(job, prepared.recipe.label, folder, request.sbatch_args, words))
     return slurm.files_of(jobs, texts, folder, _after(prepared))
+
+
+def _refuse_twice(run_dir: Path, steps: Sequence[str]) -> None:
+    """Refuse a second job for a step: it would find the run folder in use, and fail."""
+    jobs, here = slurm.submitted(run_dir), slurm.queued() or set()
+    busy = {step: jobs[step] for step in steps if jobs.get(step) in here}
+    if busy:
+        named = ", ".join(f"{step}: job {number}" for step, number in busy.items())
+        raise UserError(
+            f"submitted before, and not over: {named}; wait for them, or give the command again after "
+            f"scancel {' '.join(busy.values())}"
+        )
 
 
 def _is_open(task: Task) -> bool:

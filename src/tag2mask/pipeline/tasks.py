@@ -16,7 +16,7 @@ from tag2mask.pipeline.recipe import load_recipe
 from tag2mask.pipeline.request import Request, run_words
 from tag2mask.pipeline.resolve import check_sections
 from tag2mask.pipeline.settings import Settings, check_dataset, merge, normalise, read_run
-from tag2mask.pipeline.slurm import submitted
+from tag2mask.pipeline.slurm import queued, submitted
 from tag2mask.pipeline.state import Action, Decision, check_runs, decide, find_twin, is_complete
 from tag2mask.pipeline.steps import Recipe, Step
 from tag2mask.pipeline.val_copies import with_val_copies
@@ -178,12 +178,18 @@ def _require_inputs(recipe: Recipe, settings: Settings, request: Request, steps:
 
 
 def coming(request: Request, recipe: Recipe) -> list[str]:
-    """Steps that are not complete, but were submitted to Slurm before; in the order of their jobs."""
-    if request.launcher != "slurm":
+    """Steps that are not complete, but whose jobs wait or run; in the order of their jobs."""
+    jobs = submitted(request.run_dir) if request.launcher == "slurm" else {}
+    if not jobs:
         return []
-    known = {step.name: step for step in recipe.steps}
-    names = [name for name in submitted(request.run_dir) if name in known]
-    return [name for name in names if not is_complete(request.run_dir / name, known[name])]
+    known, here = {step.name: step for step in recipe.steps}, queued()
+    return [
+        name
+        for name, number in jobs.items()
+        if name in known
+        and (here is None or number in here)
+        and not is_complete(request.run_dir / name, known[name])
+    ]
 
 
 def list_tasks(prepared: Prepared) -> list[Task]:

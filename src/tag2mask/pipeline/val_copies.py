@@ -56,7 +56,8 @@ def _copy(library: Library, recipe: Recipe, step: Step, copied: dict[str, str]) 
         for option, source in step.inputs.items()
     }
     network = {NETWORK_FROM: step.name} if step.trains else {}
-    split = {f"data.init_args.{_split_setting(library, step)}": Setting(SPLIT, "--val-labels")}
+    setting = f"data.init_args.{_split_setting(library, step)}"
+    split = {setting: Setting(SPLIT, "--val-labels")}
     return replace(
         step,
         name=name,
@@ -64,6 +65,7 @@ def _copy(library: Library, recipe: Recipe, step: Step, copied: dict[str, str]) 
         inputs=inputs | network,
         sections=(*step.sections, Section("variant", "", split)),
         copy_of=step.name,
+        split_setting=setting,
     )
 
 

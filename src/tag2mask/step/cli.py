@@ -149,36 +149,21 @@ class StepCLI(LightningCLI):
         identity = step_identity(
             str(self.subcommand), self.options, self.config_dump, self.model, self.datamodule
         )
+        both: list[pl.Callback] = [CudnnForCrops(), StopWhenNotFinite()]
         if self.subcommand == "predict":
             writer = PredictionWriter(identity.folder / "out", find_kind(identity.kind), identity.classes)
-            return [
-                CudnnForCrops(),
-                StopWhenNotFinite(),
-                writer,
-                StepRecorder(identity, writer),
-                StopOnSignal(),
-            ]
-        callbacks: list[pl.Callback] = [
-            CudnnForCrops(),
-            StopWhenNotFinite(),
-            CamPanels(),
-            StepRecorder(identity),
-        ]
-        callbacks += [RandomState(), StopOnSignal(), Throughput(), LastCheckpoint(identity.folder)]
-        callbacks += chosen_speed(self.options)
-        if self.options.trainer.log_every_n_steps is None:
-            callbacks.append(LogSteps())
-        if self.options.select_by != "last":
-            callbacks.append(
-                ModelCheckpoint(
-                    identity.folder / "checkpoints",
-                    "best",
-                    monitor=self.options.select_by,
-                    mode="max",
-                    enable_version_counter=False,
-                )
-            )
-        return callbacks
+            return [*both, writer, StepRecorder(identity, writer), StopOnSignal()]
+        fit = [CamPanels(), StepRecorder(identity), RandomState(), StopOnSignal(), Throughput()]
+        fit += [LastCheckpoint(identity.folder), *chosen_speed(self.options)]
+        fit += [LogSteps()] if self.options.trainer.log_every_n_steps is None else []
+        return [*both, *fit, *self._best_checkpoint(identity.folder)]
+
+    def _best_checkpoint(self, folder: Path) -> list[pl.Callback]:
+        monitor = self.options.select_by
+        if monitor == "last":
+            return []
+        place = folder / "checkpoints"
+        return [ModelCheckpoint(place, "best", monitor=monitor, mode="max", enable_version_counter=False)]
 
     def before_fit(self) -> None:
         """Save the configuration and go on from the last checkpoint of an interrupted fit.
@@ -220,7 +205,10 @@ class StepCLI(LightningCLI):
         if manifest is None or not manifest.commands.get("fit") or not manifest.commands["fit"].complete:
             raise UserError(f"{step_dir} holds no finished fit: run fit first, or give --ckpt_path FILE")
         if manifest.kind != self.model.kind or manifest.class_list() != self.datamodule.classes:
-            raise UserError(f"{step_dir} holds a network of another kind or for other classes than this step")
+            raise UserError(
+                f"{step_dir} holds a network of another kind or for other classes than this step: "
+                "name a step of the same kind and data set with --network-from"
+            )
         return checkpoint_path(step_dir, manifest)
 
     def _earlier_record(self) -> Any:

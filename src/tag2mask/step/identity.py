@@ -66,6 +66,8 @@ def config_hash(config: Mapping[str, Any]) -> str:
     kept = copy.deepcopy({k: v for k, v in config.items() if k not in without})
     for key in _NOT_IDENTITY_TRAINER:
         kept.get("trainer", {}).pop(key, None)
+    # batches and their crops follow from the seed alone, whatever number of processes loads them
+    kept.get("data", {}).get("init_args", {}).pop("num_workers", None)
     return sha256_json(kept)
 
 
