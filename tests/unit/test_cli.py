@@ -149,6 +149,15 @@ def test_step_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.count("usage: tag2mask step SCRIPT") == 2
 
 
+def test_a_mistake_in_the_options_of_a_step_is_a_few_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["step", "pseudo_labels", "predict", "--step-dir", "x", "--foo", "3"])
+    assert stop.value.code == 2
+    told = capsys.readouterr().err.splitlines()
+    assert told[-1] == "error: unrecognized arguments: --foo 3"
+    assert told[0].startswith("usage: tag2mask step pseudo_labels predict ") and len(told) == 3
+
+
 @pytest.mark.parametrize("command", sorted(set(cli.COMMANDS) - {"step"}))
 def test_every_command_has_help(command: str, capfd: pytest.CaptureFixture[str]) -> None:
     try:

@@ -58,6 +58,30 @@ def test_a_single_image_is_not_enough(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "has one image: train and val need at least one each" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("argument", "text", "message"),
+    [
+        ("classes", "[1, 2]", r"classes holds 1, read as int and not as text: write it in quotes"),
+        ("classes", "[yes, no]", r"classes holds True, read as bool"),
+        ("classes", "cat", r"classes must be a list, got 'cat': write \[cat\]"),
+        ("skip", "[7]", r"skip holds 7, read as int"),
+    ],
+)
+def test_names_that_yaml_does_not_read_as_text(root: Path, argument: str, text: str, message: str) -> None:
+    """Numbers compared with texts ended in a traceback as classes, and were ignored as images to skip."""
+    plain = yaml.safe_load(text)
+    with pytest.raises(UserError, match=message):
+        table(root, **{argument: plain})
+    with pytest.raises(UserError, match=message):
+        VOC(str(root), **{argument: plain})
+
+
+def test_numbers_as_tags_are_names(root: Path) -> None:
+    (root / "labels.csv").write_text("image,labels\na.jpg,1;2\nb.jpg,2\nc.jpg,10\n")
+    assert table(root).classes.names == ("1", "10", "2")
+    assert table(root, classes=["1", "2", "10"]).tag_names("a") == ("1", "2")
+
+
 def test_more_classes_than_label_files_have_ids(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tags = ";".join(f"class_{number:05}" for number in range(10_000))
     (root / "labels.csv").write_text(f"image,labels\na.jpg,{tags}\nb.jpg,class_00000\n")

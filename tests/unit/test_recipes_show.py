@@ -49,6 +49,11 @@ def test_what_is_equal_and_what_only_one_has(capsys: pytest.CaptureFixture[str])
     assert "walk: only in psa" in lines
 
 
+def test_a_step_that_reads_another_one_differs(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = _show(capsys, "psa:no_walk", "--step", "pseudo_label", "--diff", "psa").splitlines()
+    assert lines == ["pseudo_label:", "  data.init_args.maps_dir: cam (input) | psa: walk (input)"]
+
+
 def test_the_file_for_a_step_holds_the_same_settings(capsys: pytest.CaptureFixture[str]) -> None:
     plain = yaml.safe_load(_show(capsys, "psa", "--budget", "small", "--step", "cam", "--yaml"))
     assert plain["model"]["init_args"]["backbone"]["name"] == "mobilenetv2_100"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from tag2mask.core import UserError
 
@@ -14,6 +14,26 @@ _MOST_NAMES = 300
 """Every pair of names is compared; with more names than these the search takes longer than it helps."""
 _ALIKE = 0.85
 """Ratio of `difflib.SequenceMatcher` from which two names are taken for one with a typing error."""
+
+
+def require_texts(values: Sequence[object] | None, name: str) -> None:
+    """Refuse what YAML does not read as a list of texts: ``[1, no]`` is a number and a false.
+
+    Args:
+        values: as read.
+        name: the argument, for the message.
+
+    Raises:
+        UserError: a value is no text, or there is one text in place of a list.
+    """
+    if isinstance(values, str):
+        raise UserError(f"{name} must be a list, got {values!r}: write [{values}]")
+    for value in values or ():
+        if not isinstance(value, str):
+            kind = type(value).__name__
+            raise UserError(
+                f'{name} holds {value!r}, read as {kind} and not as text: write it in quotes, as "1" or "no"'
+            )
 
 
 def require_distinct_names(names: Iterable[str], where: str) -> None:

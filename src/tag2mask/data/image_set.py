@@ -15,6 +15,7 @@ import numpy.typing as npt
 from tag2mask.artifacts.labels import load_labels
 from tag2mask.core import ClassList, UserError, map_threads
 from tag2mask.core.plugins import is_trusted
+from tag2mask.data.class_names import require_texts
 from tag2mask.data.images import check_image, check_mask, read_rgb, read_size
 
 Untagged = Literal["error", "negative"]
@@ -41,6 +42,7 @@ class ImageSet(ABC):
         if untagged not in ("error", "negative"):
             raise UserError(f"untagged must be error or negative, got {untagged!r}")
         self.untagged = untagged
+        require_texts(skip, "skip")
         self.skip = frozenset(skip or ())
         self._checked: dict[str, None] = {}
 

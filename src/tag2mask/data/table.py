@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tag2mask.core import ClassList, UserError, unknown_name
-from tag2mask.data.class_names import require_distinct_names
+from tag2mask.data.class_names import require_distinct_names, require_texts
 from tag2mask.data.image_folder import ImageFolder, file_stem, folder_named
 from tag2mask.data.image_set import ImageSet, Untagged
 from tag2mask.data.tag_table import SPLITS, TableForm, TagRow, read_tag_table, unused_columns
@@ -67,6 +67,7 @@ class Table(ImageSet):
         super().__init__(untagged, skip)
         if not 0 < val_fraction < 1:
             raise UserError(f"val_fraction must lie between 0 and 1, got {val_fraction}")
+        require_texts(classes, "classes")
         base = Path(root or ".")
         self._csv = base / csv
         self._images = ImageFolder(base / images)

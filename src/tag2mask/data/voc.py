@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from tag2mask.core import ClassList, UserError, unknown_name
+from tag2mask.data.class_names import require_texts
 from tag2mask.data.id_lists import read_ids
 from tag2mask.data.image_folder import ImageFolder
 from tag2mask.data.image_set import ImageSet, Untagged
@@ -56,6 +57,7 @@ class VOC(ImageSet):
         skip: Sequence[str] | None = None,
     ) -> None:
         super().__init__(untagged, skip)
+        require_texts(classes, "classes")
         self.root = Path(root)
         self._tags_path = tags
         self._class_names = classes

@@ -10,7 +10,7 @@ from typing import Any
 from tag2mask.core.commands import add_command, add_data, add_recipe
 from tag2mask.core.errors import UserError, unknown_name
 from tag2mask.core.library import FULL, Library, open_library
-from tag2mask.core.pages import Layer, nest, setting_text
+from tag2mask.core.pages import Layer, Setting, nest, setting_text
 from tag2mask.pipeline.arguments import check_settings
 from tag2mask.pipeline.form import part_settings
 from tag2mask.pipeline.plan import yaml_text
@@ -87,7 +87,8 @@ def _show(args: argparse.Namespace) -> int:
     recipe, steps = _resolved(library, args.recipe, args)
     if args.diff:
         other, others = _resolved(library, args.diff, args)
-        print("\n".join(differences(recipe.label, steps, other.label, others)))
+        ours, theirs = _with_inputs(recipe, steps), _with_inputs(other, others)
+        print("\n".join(differences(recipe.label, ours, other.label, theirs)))
         return 0
     if args.yaml:
         if len(steps) != 1:
@@ -137,6 +138,14 @@ def _lines(settings: Layer) -> list[str]:
         f"  {path:<{left}}  {values[path]:<{right}}  {settings[path].origin}"
         for path in sorted(values, key=lambda p: p.split("."))
     ]
+
+
+def _with_inputs(recipe: Recipe, steps: Mapping[str, Layer]) -> dict[str, Layer]:
+    """The settings of each step, and for each input the step that it reads."""
+    return {
+        name: settings | {path: Setting(read, "input") for path, read in recipe.step(name).inputs.items()}
+        for name, settings in steps.items()
+    }
 
 
 def differences(name: str, ours: Mapping[str, Layer], other: str, theirs: Mapping[str, Layer]) -> list[str]:

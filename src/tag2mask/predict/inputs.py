@@ -70,8 +70,8 @@ def require_readable(jobs: Sequence[Job]) -> None:
     """
 
     def problem(job: Job) -> str:
-        if not job.image.exists():
-            return f"{job.image} is a link to a file that is not there"
+        if job.image.is_symlink() and not job.image.exists():
+            return f"{job.image} is a link to a file that is not there: mend or remove it"
         try:
             check_image(job.image)
         except UserError as error:

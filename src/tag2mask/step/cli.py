@@ -12,7 +12,7 @@ import torch
 from jsonargparse import Namespace
 from lightning_fabric.plugins import CheckpointIO
 from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
-from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.cli import LightningArgumentParser
 from pytorch_lightning.plugins import LayerSync
 
 from tag2mask.artifacts import (
@@ -50,6 +50,7 @@ from tag2mask.step.identity import config_hash, step_identity
 from tag2mask.step.messages import hide_known_warnings, outcome_of, show_notes
 from tag2mask.step.speed import chosen_speed
 from tag2mask.step.sync import SyncedNorms
+from tag2mask.step.usage import ShortUsageCLI
 from tag2mask.step.words import nulls_of_objects
 
 _CSV_LOGGER = {
@@ -59,7 +60,7 @@ _CSV_LOGGER = {
 """Beside every other logger, for the curves of the report; the step's folder is put before ``save_dir``."""
 
 
-class StepCLI(LightningCLI):
+class StepCLI(ShortUsageCLI):
     """LightningCLI with a step's folder: configuration, checkpoints, results and manifest go there.
 
     Args:
@@ -68,6 +69,7 @@ class StepCLI(LightningCLI):
     """
 
     def __init__(self, script: str, args: Sequence[str]) -> None:
+        self.script = script
         super().__init__(
             TrainableNetwork if script in TRAINING_SCRIPTS else Predictor,
             ImageData,
