@@ -132,9 +132,11 @@ class _Runner:
                 return self._finish() or self._refuse_to_go_on(task.plan.step.name)
         return self._finish()
 
-    def way_on(self, **changes: bool) -> str:
-        """The command that goes on from here, with other values for some of the request."""
-        request = replace(self.prepared.request, rerun=tuple(self.rerun), **changes)
+    def way_on(self, allow_empty: bool = False) -> str:
+        """The command that goes on from here, also after results of no use where that is wanted."""
+        asked = self.prepared.request
+        allowed = allow_empty or asked.allow_empty
+        request = replace(asked, rerun=tuple(self.rerun), allow_empty=allowed)
         return shlex.join(resume_words(request, self.begun))
 
     def _finish(self) -> int:
