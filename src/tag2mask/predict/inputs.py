@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -144,8 +145,9 @@ def _images(paths: Sequence[Path], out: Path | None) -> list[Path]:
     files = [path for path in named if path.is_file() or _leads_nowhere(path)]
     if out is None:
         return files
-    results = out.resolve()
-    return [file for file in files if results not in file.resolve().parents]
+    # unlike Path.resolve, realpath bears a link to itself
+    results = os.path.realpath(out)
+    return [file for file in files if not Path(os.path.realpath(file)).is_relative_to(results)]
 
 
 def _leads_nowhere(path: Path) -> bool:
