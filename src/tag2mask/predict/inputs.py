@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ def require_readable(jobs: Sequence[Job]) -> None:
     """
 
     def problem(job: Job) -> str:
-        if job.image.is_symlink() and not job.image.exists():
+        if _leads_nowhere(job.image):
             return f"{job.image} is a link to a file that is not there: mend or remove it"
         try:
             check_image(job.image)
@@ -140,8 +141,14 @@ def _require_apart(folder: Path, out: Path) -> None:
 
 def _images(paths: Sequence[Path], out: Path | None) -> list[Path]:
     """The image files among some paths, also links to nowhere, without those below `out`."""
-    files = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()]
+    named = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
+    files = [path for path in named if path.is_file() or _leads_nowhere(path)]
     if out is None:
         return files
-    results = out.resolve()
-    return [file for file in files if results not in file.resolve().parents]
+    # unlike Path.resolve, realpath bears a link to itself
+    results = os.path.realpath(out)
+    return [file for file in files if not Path(os.path.realpath(file)).is_relative_to(results)]
+
+
+def _leads_nowhere(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
