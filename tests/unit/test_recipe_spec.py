@@ -111,6 +111,12 @@ def test_psa_variants() -> None:
     # a variant may say what a budget changes: true masks have no mistakes that a long training would learn
     assert resolve(LIBRARY, bound, Choice("small"))["trainer.max_epochs"].value == 12
     assert "trainer.max_epochs" not in resolve(LIBRARY, bound, Choice())
+    # smaller crops and, where the budget has few epochs, more of them: as long as before
+    crops = load_recipe(LIBRARY, "psa", "crops_224").step("cam")
+    for budget, epochs in (("full", 15), ("small", 12)):
+        settings = resolve(LIBRARY, crops, Choice(budget))
+        assert settings["data.init_args.augment.crop"].value == 224
+        assert settings["trainer.max_epochs"].value == epochs
 
 
 def test_a_variant_has_the_papers_numbers_for_itself() -> None:
