@@ -55,7 +55,7 @@ def test_a_single_image_is_not_enough(tmp_path: Path, capsys: pytest.CaptureFixt
     write_image(tmp_path / "images" / "a.jpg")
     (tmp_path / "labels.csv").write_text("image,labels\na.jpg,cat\n")
     assert check(tmp_path) == 2
-    assert "has one image: train and val need at least one each" in capsys.readouterr().err
+    assert "out and give two images or more" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

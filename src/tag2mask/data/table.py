@@ -106,11 +106,12 @@ class Table(ImageSet):
     def ids(self, split: str) -> list[str]:
         """The ids of a split, in the order of the table."""
         ids = [image_id for image_id, row in self._rows.items() if row.split == split]
-        if not ids and len(self._rows) == 1:
-            raise UserError(f"{self._csv} has one image: train and val need at least one each; add images")
         if not ids:
             others = {row.split for row in self._rows.values()}
-            way_out = f"(in {self._csv}): write {split} for some images, or leave the column out"
+            way_out = (
+                f"(in {self._csv}): write {split} for some images in the column split, or leave that column "
+                "out and give two images or more"
+            )
             raise unknown_name("split", split, others, way_out)
         return self._kept(ids)
 
