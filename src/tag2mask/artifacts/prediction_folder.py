@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -113,7 +112,8 @@ class PredictionFolder:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno == errno.EWOULDBLOCK:  # anything else: a file system without locks
+            # PermissionError is a share of Windows; anything else a file system without locks
+            if isinstance(error, BlockingIOError | PermissionError):
                 os.close(handle)
                 raise UserError(
                     f"another prediction is writing to {self.path}: wait for it, or give another --out"

@@ -107,7 +107,7 @@ class RunLock:
 
     def _refuse_locked(self) -> NoReturn:
         holder, way = None, "wait for it or stop it"
-        with suppress(PermissionError):
+        with suppress(PermissionError):  # a share of Windows keeps a locked file from being read, too
             holder = _noted(os.pread(self._fd, 4096, 0))
         if holder is None:
             self._refuse("another runner", way)
