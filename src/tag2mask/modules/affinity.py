@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -21,9 +20,16 @@ from tag2mask.ops import affinity_labels, pool_labels
 class PairNetwork(TrainableNetwork):
     """Base of the networks that tell which neighbouring cells belong together; random walks read them."""
 
-    @abstractmethod
     def cues(self, images: Tensor) -> Tensor:
-        """What a walk makes its affinities of: a map (B, ..., h, w) of images (B, 3, H, W), RGB 0..255."""
+        """What a walk makes its affinities of; a subclass says it.
+
+        Args:
+            images: (B, 3, H, W) RGB 0..255.
+
+        Returns:
+            (B, ..., h, w).
+        """
+        raise NotImplementedError(f"{type(self).__name__} must write cues")
 
 
 class AffinityNet(PairNetwork):
