@@ -112,6 +112,32 @@ def test_boundary_loss_on_a_line_by_hand(engine: str) -> None:
     assert [int(parts[f"{kind}_pairs"]) for kind in ("bg", "fg", "neg")] == [1, 0, 2]
 
 
+def test_boundary_loss_is_that_of_every_pair_by_itself() -> None:
+    generator = torch.Generator().manual_seed(3)
+    boundaries = torch.rand(2, 8, 9, generator=generator, dtype=torch.float64)
+    labels = torch.randint(0, 3, (2, 8, 9), generator=generator)
+    labels[:, 2] = 255
+    terms: dict[str, list[float]] = {"bg": [], "fg": [], "neg": []}
+    for image in range(2):
+        for o, (dy, dx, top, bottom, left, right) in enumerate(source_windows(8, 9, 3, "psa").tolist()):
+            highest = _slow_maxima(boundaries[image : image + 1], 3, "psa")[0, o]
+            for i in range(top, bottom):
+                for j in range(left, right):
+                    one, other = int(labels[image, i, j]), int(labels[image, i + dy, j + dx])
+                    affinity = 1 - float(highest[i, j])
+                    if 255 in (one, other):
+                        continue
+                    if one != other:
+                        terms["neg"].append(-math.log(1 + 1e-5 - affinity))
+                    else:
+                        terms["fg" if one else "bg"].append(-math.log(affinity + 1e-5))
+    means = {kind: sum(values) / (len(values) + 1e-5) for kind, values in terms.items()}
+    loss, parts = boundary_loss(boundaries, labels, 3, "psa")
+    # sums in another order; the slow maxima are float32
+    assert {kind: float(parts[kind]) for kind in means} == pytest.approx(means, rel=1e-6)
+    assert float(loss) == pytest.approx(means["bg"] / 4 + means["fg"] / 4 + means["neg"] / 2, rel=1e-6)
+
+
 def test_boundary_loss_puts_the_boundary_between_the_classes() -> None:
     labels = torch.zeros(1, 12, 12, dtype=torch.int64)
     labels[:, :, 6:] = 1
