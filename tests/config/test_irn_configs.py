@@ -26,13 +26,18 @@ def test_the_published_training() -> None:
     assert affinity["model.init_args.radius"] == 10
 
 
-def test_the_walk_ends_without_a_crf_in_every_budget() -> None:
-    for budget in ("full", "small", "tiny"):
-        walk = settings("walk", Choice(budget))["model.init_args.refinements"]
-        names = [link["class_path"].rpartition(".")[2] for link in walk]
-        assert names == ["BoundaryWalk", "Background"]
-        assert walk[0]["init_args"] == {"beta": 10, "steps": 256, "radius": 5}
-        assert settings("pseudo_label", Choice(budget))["model.init_args.refinements"] is None
+def links(step: str, budget: str) -> list[tuple[str, dict[str, Any]]]:
+    found = settings(step, Choice(budget))["model.init_args.refinements"] or []
+    return [(link["class_path"].rpartition(".")[2], link["init_args"]) for link in found]
+
+
+def test_the_published_walk_ends_without_a_crf() -> None:
+    for budget in ("full", "tiny", "demo"):
+        walk, background = links("walk", budget)
+        assert walk == ("BoundaryWalk", {"beta": 10, "steps": 256, "radius": 5})
+        assert background == ("Background", {"alpha": None, "level": 0.25})
+        assert links("pseudo_label", budget) == []
+    assert [name for name, _ in links("pseudo_label", "small")] == ["DenseCRF"]
 
 
 def test_maps_of_a_run_of_psa_can_be_reused() -> None:
