@@ -307,14 +307,14 @@ def test_reasons_and_problems_are_escaped(run: Path, images: VOC) -> None:
 
 
 def test_an_advice_for_many_steps_is_given_once_as_it_is_typed(tmp_path: Path, run: Path) -> None:
-    alarm = Alarm("empty_labels", "nothing is there", "tag2mask tune RUN compares")
+    alarm = Alarm("empty_labels", "nothing is there", "tag2mask report RUN shows")
     for step in ("walk", "labels"):
         path = run / step / "score.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), "alarms": [alarm.to_dict()]}))
     found = read_runs([run])
-    assert summarise(found[0]).next.count(f"walk, labels: tag2mask tune {run.name} compares.") == 1
-    assert [row[2] for row in alarm_table(found).rows] == [f"tag2mask tune {run.name} compares"] * 2
-    assert alarm_table(found, folders=True).rows[0][2] == f"tag2mask tune {run} compares"
+    assert summarise(found[0]).next.count(f"walk, labels: tag2mask report {run.name} shows.") == 1
+    assert [row[2] for row in alarm_table(found).rows] == [f"tag2mask report {run.name} shows"] * 2
+    assert alarm_table(found, folders=True).rows[0][2] == f"tag2mask report {run} shows"
 
 
 def test_classes_of_the_network_are_told_where_labels_of_val_come_after_it(run: Path, images: VOC) -> None:

@@ -67,7 +67,7 @@ def _advice(run: Run, raised: Sequence[tuple[str, Alarm]]) -> list[str]:
     """What the alarms advise, each advice once with the steps that it is about."""
     steps: dict[str, dict[str, None]] = {}
     for step, alarm in raised:
-        steps.setdefault(alarm.advice(run.folder.name), {})[step] = None
+        steps.setdefault(run.advice(alarm, run.folder.name), {})[step] = None
     return [f"{', '.join(names)}: {advice}." for advice, names in steps.items()]
 
 
