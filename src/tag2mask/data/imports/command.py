@@ -145,7 +145,7 @@ def _arguments(job: _Job) -> dict[str, Any]:
     places = {item.image: item.image[len(folder) + 1 :] if folder else item.image for item in job.items}
     # the table last: without a YAML file beside it, a second try would take it for the user's own
     masks = _masks(job, places, ClassList.from_names(classes))
-    separator = write_table(job.out / CSV_NAME, [replace(i, image=places[i.image]) for i in job.items])
+    form = write_table(job.out / CSV_NAME, [replace(i, image=places[i.image]) for i in job.items])
     return {
         "root": str(job.out.absolute()),
         "images": str((job.index.root / folder).absolute()),
@@ -153,7 +153,7 @@ def _arguments(job: _Job) -> dict[str, Any]:
         "masks": None if masks is None else str(masks.absolute()),
         "classes": list(classes),
         "val_fraction": args.val_fraction,
-        "separator": separator,
+        **form,
         "untagged": "negative" if args.negative or args.untagged == "negative" else "error",
     }
 
