@@ -66,7 +66,7 @@ def training_alarms(metrics: Mapping[str, Any]) -> list[Alarm]:
         found.append(
             Alarm(
                 "few_steps",
-                f"trained for {steps:.0f} steps of the optimiser only",
+                f"trained for {steps:.0f} step{'s' * (steps != 1)} of the optimiser only",
                 "train longer: --trainer.min_steps 200 behind -- shows few images several times an epoch "
                 "(the small budget has 60 for a classifier, 120 for other networks)",
             )

@@ -167,9 +167,14 @@ def _always_next(run: Run, scored: Sequence[Step]) -> Iterator[str]:
     if budget not in (None, "", "full"):
         yield f"The budget {budget} is shorter than the paper's schedule, which is --budget full."
     network = next((s for s in reversed(run.steps) if s.manifest.kind == "segmentation"), None)
-    if network is not None and network.manifest.complete:
+    if network is not None and network.manifest.complete and not _finds_nothing(network):
         command = f"tag2mask predict PHOTOS --checkpoint {run.folder.name} --out predictions"
         yield f"The network is ready: {command}"
+
+
+def _finds_nothing(network: Step) -> bool:
+    labels = (network.score or {}).get("labels") or {}
+    return bool(labels.get("tagged")) and labels.get("empty") == labels["tagged"]
 
 
 def _miou(step: Step) -> float | None:
