@@ -101,8 +101,8 @@ def test_the_command_says_how_the_files_agree(exported: tuple[Path, str]) -> Non
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"root": None, "images": "/home/anna/pets/images"}, "Data set: Table, folder VOC2012."),
-        ({"root": "/home/anna/pets", "images": "/home/anna/pets/images"}, "Data set: Table, folder pets."),
+        ({"root": None, "images": "/somewhere/anna/pets/images"}, "Data set: Table, folder VOC2012."),
+        ({"root": "/somewhere/anna/pets", "images": "/somewhere/anna/pets/images"}, "Data set: Table, folder pets."),
     ],
 )
 def test_the_card_names_the_folder_of_a_table(tmp_path: Path, arguments: dict[str, Any], said: str) -> None:

@@ -184,6 +184,18 @@ def test_images_that_are_missing_or_broken(root: Path, capsys: pytest.CaptureFix
     assert "2 images are not in" in out and "1 images cannot be read" in out and "2 images in" in out
 
 
+@pytest.mark.parametrize("broken", ["b", "bc"])
+def test_the_way_out_of_broken_images_is_the_imports_own(
+    root: Path, broken: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "t.csv").write_text("image,label\na,cat\nb,cat\nc,dog\nd,dog\n")
+    for name in broken:
+        (root / "photos" / f"{name}.jpg").write_bytes(b"no image")
+    err = refused(root, capsys=capsys).strip()
+    assert err.endswith("out with --skip-bad") and "data check" not in err
+    assert len(tags_of(imported(root, "--skip-bad"))) == 4 - len(broken)
+
+
 # ------------------------------------------------------------------ masks
 
 

@@ -128,8 +128,10 @@ def _write(job: _Job) -> tuple[ImageSet, Found]:
     others = sorted({item.split for item in job.items} - {"", *_SPLITS})
     found = check_dataset(images, [*_SPLITS, *others])
     wrong = [*found.errors, *(() if job.args.skip_bad else found.problems.values())]
+    if len(wrong) == len(found.problems) == 1:
+        raise UserError(f"{wrong[0]}, or leave it out with --skip-bad")
     if wrong:
-        raise problems_error(wrong)
+        raise problems_error(wrong, "mend them, or leave broken images out with --skip-bad")
     if found.problems:
         arguments["skip"] = sorted(found.problems)
         left_out = f"{len(found.problems)} images cannot be read: left out (skip in {YAML_NAME})"
