@@ -143,7 +143,7 @@ def _tested_once(settings: Mapping[str, Any], images: ImageSizes) -> float:
 def _msc(settings: Mapping[str, Any]) -> float:
     """Pixels at all sizes that a pass puts through the network (`msc_scales`), over those of the image."""
     scales = get(settings, "model.init_args.head.msc_scales", None) or ()
-    return 1.0 + sum(scale**2 for scale in scales)
+    return 1.0 + float(sum(scale**2 for scale in scales))
 
 
 def _tested(settings: Mapping[str, Any], images: ImageSizes) -> float:
