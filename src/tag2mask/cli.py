@@ -55,6 +55,7 @@ COMMANDS: dict[str, _Command] = {
     "export": _Command("tag2mask.export.command", "write a trained model as ONNX and other files"),
     "score": _Command("tag2mask.evaluate.command", "score a folder of label PNGs against true masks"),
     "score-step": _Command("tag2mask.evaluate.command", None),
+    "import-classes": _Command("tag2mask.pipeline.own_classes", None),
     "submit-voc": _Command("tag2mask.evaluate.submission", "write an archive for VOC's test server"),
     "report": _Command("tag2mask.report.command", "write runs up as one HTML page"),
     "tune": _Command("tag2mask.tune.command", "choose settings of pseudo-labels without masks"),

@@ -15,6 +15,7 @@ import yaml
 
 from tag2mask import load
 from tag2mask.artifacts import read_manifest
+from tag2mask.artifacts.label_chain import is_tunable
 from tag2mask.data import Shapes
 from tag2mask.pipeline import Choice, Recipe, Step, load_recipe
 from tag2mask.step import main
@@ -76,6 +77,10 @@ def test_every_step_is_made_and_scored_and_then_nothing(tiny: TinyRun) -> None:
         if step.score:
             assert 0 <= card["steps"][step.name]["miou"] <= 1
     assert set(tiny.recipe.paper["targets"]) <= {s.name for s in load_recipe(LIBRARY, tiny.recipe.name).steps}
+
+
+def test_what_is_said_of_tune_is_what_it_does(tiny: TinyRun) -> None:
+    assert is_tunable(tiny.folder) == (one_process.main(["tune", str(tiny.folder), "--images", "2"]) == 0)
 
 
 def test_the_model_predicts_without_tags(tiny: TinyRun) -> None:

@@ -109,6 +109,11 @@ def test_images_of_every_kind_are_the_same_pixels(tmp_path: Path) -> None:
     assert to_rgb(image.convert("L")).shape == (7, 5, 3)
 
 
+def test_a_path_where_nothing_is_belongs_to_no_data_set(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"photo.jpg does not exist: give the path of an image file$"):
+        to_rgb(tmp_path / "photo.jpg")
+
+
 @pytest.mark.parametrize(
     "image",
     [

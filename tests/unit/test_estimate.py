@@ -84,6 +84,15 @@ def test_the_papers_networks_have_estimates_too(recipe: str) -> None:
     assert [step for step, estimate in found.items() if estimate.seconds is None] == []
 
 
+def test_further_sizes_of_a_network_count_in_training_and_test() -> None:
+    """MSC puts 1 + 0.5 ** 2 + 0.75 ** 2 times the pixels through the network; loading stays, 1 % here."""
+    plain = Extras(overrides={"segmentation": {"model.init_args.head.msc_scales": None}})
+    asked: dict[str, Any] = {"recipe": "sc_cam", "budget": "full", "backbone": None}
+    msc, once = (estimates(extras=extras, **asked)["segmentation"] for extras in (None, plain))
+    assert _seconds(msc) / _seconds(once) == pytest.approx(1.8125, rel=0.01)
+    assert (msc.memory_mb or 0) > 1.6 * (once.memory_mb or 0)
+
+
 def test_maps_mined_without_a_crf_take_less() -> None:
     found = estimates(recipe="rrm", variant="mined_labels")
     crfs = 600 * 0.181 * 2 * CRF["cam"]

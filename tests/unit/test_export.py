@@ -25,9 +25,13 @@ from tag2mask.backbones import BackboneSpec
 from tag2mask.backbones.base import cells, scaled_side
 from tag2mask.cli import main
 from tag2mask.core import ClassList, UserError
+from tag2mask.core.tables import Table as Checks
 from tag2mask.export import formats
+from tag2mask.export.card import model_card
 from tag2mask.export.check import CHECKED_SIZES, compare
 from tag2mask.export.network import WholeNetwork, padding_in_integers, trace
+from tag2mask.export.source import facts as known_facts
+from tag2mask.export.source import find_source
 from tag2mask.heads import HeadSpec
 from tag2mask.modules import InferenceSpec, SegmentationModel, load_checkpoint
 from tag2mask.recipes.rrm import JointModel
@@ -92,6 +96,25 @@ def test_the_command_says_how_the_files_agree(exported: tuple[Path, str]) -> Non
     record = json.loads((run / "export" / "export.json").read_text())
     assert record["files"] == ["model.onnx", "model.pt2", "model.safetensors"] and len(record["checks"]) == 9
     assert len(list((run / "export").iterdir())) == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"root": None, "images": "/somewhere/anna/pets/images"}, "Data set: Table, folder VOC2012."),
+        ({"root": "/somewhere/anna/pets", "images": "/somewhere/anna/pets/images"}, "Data set: Table, folder pets."),
+    ],
+)
+def test_the_card_names_the_folder_of_a_table(tmp_path: Path, arguments: dict[str, Any], said: str) -> None:
+    """A table's manifest has its folders written out, and no root: the run knows it."""
+    run = make_run(tmp_path / "run")
+    source = find_source(run, None)
+    assert source.manifest is not None
+    source.manifest.data = {"class_path": "tag2mask.data.table.Table", "init_args": arguments}
+    card = model_card(source, known_facts(source, CLASSES), {}, Checks(["file"], []))
+    assert said in card and "anna" not in card
+    (run / "run.json").write_text("{}")
+    assert "folder ." not in model_card(source, known_facts(source, CLASSES), {}, Checks(["file"], []))
 
 
 def test_onnx_of_a_size_that_was_not_checked(exported: tuple[Path, str]) -> None:

@@ -184,6 +184,18 @@ def test_images_that_are_missing_or_broken(root: Path, capsys: pytest.CaptureFix
     assert "2 images are not in" in out and "1 images cannot be read" in out and "2 images in" in out
 
 
+@pytest.mark.parametrize("broken", ["b", "bc"])
+def test_the_way_out_of_broken_images_is_the_imports_own(
+    root: Path, broken: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "t.csv").write_text("image,label\na,cat\nb,cat\nc,dog\nd,dog\n")
+    for name in broken:
+        (root / "photos" / f"{name}.jpg").write_bytes(b"no image")
+    err = refused(root, capsys=capsys).strip()
+    assert err.endswith("out with --skip-bad") and "data check" not in err
+    assert len(tags_of(imported(root, "--skip-bad"))) == 4 - len(broken)
+
+
 # ------------------------------------------------------------------ masks
 
 
@@ -372,7 +384,9 @@ def test_a_second_import_replaces_the_first_and_nothing_else(
         ({"t.json": "[" * 100000}, "cannot be read as JSON"),
         ({"t.json": '[{"labels": ["cat"]}]'}, "entry 1 names no image"),
         ({"t.json": '[{"image": "a"}]'}, "the entry of a has no tags"),
-        ({"t.json": '{"a": [1, 2]}'}, "are .1, 2., not a list of names"),
+        ({"t.json": '{"a": [1.5, 2]}'}, "are .1.5, 2., not a list of names"),
+        ({"t.json": '{"a": [true, false]}'}, "are .True, False., not a list of names"),
+        ({"t.json": '{"a": [0, 1], "b": [1, 0]}'}, "all tags are 0, 1, which name no class"),
         ({"t.json": '{"images": [{"id": 1}], "annotations": [], "categories": []}'}, "not COCO's form"),
         ({"t.json": "3"}, "no form that can be read"),
     ],
@@ -384,6 +398,33 @@ def test_what_cannot_be_imported(
         (root / name).write_text(text)
     assert re.search(message, refused(root, capsys=capsys))
     assert not (root / "tag2mask").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": [0, 10], "b": [7], "c": 10}',
+        '[{"image": "a", "labels": [0, 10]}, {"image": "b", "labels": 7}, {"image": "c", "labels": ["10"]}]',
+        "image,labels\na,0;10\nb,7\nc,10\n",
+    ],
+)
+def test_numbers_are_names_in_json_as_in_a_csv(
+    root: Path, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / ("t.csv" if text.startswith("image") else "t.json")).write_text(text)
+    capsys.readouterr()
+    images = imported(root)
+    assert images.classes.names == ("0", "10", "7")
+    assert tags_of(images) == {"a": ("0", "10"), "b": ("7",), "c": ("10",)}
+    assert "the tags are numbers, taken as names of classes: 0, 10, 7" in capsys.readouterr().out
+
+
+def test_names_may_be_0_and_1_where_nothing_else_is_meant(root: Path, tmp_path: Path) -> None:
+    (root / "t.json").write_text('{"a": ["0"], "b": ["1"], "c": ["1"]}')
+    assert tags_of(imported(root)) == {"a": ("0",), "b": ("1",), "c": ("1",)}
+    for name in ("0/a", "0/b", "1/c", "1/d"):
+        write_image(tmp_path / "folders" / f"{name}.jpg")
+    assert sorted(tags_of(imported(tmp_path / "folders")).values()) == [("0",), ("0",), ("1",), ("1",)]
 
 
 def test_folders_that_are_links(tmp_path: Path) -> None:

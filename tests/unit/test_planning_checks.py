@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tag2mask.cli import main
+from tag2mask.pipeline import own_classes, runner
 
 OWN = """import torch
 raise RuntimeError("the runner imports no class")
@@ -42,7 +43,9 @@ class Folder:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    """With classes that are not imported, which is slow: for what their source tells."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runner, "require_imports", lambda *_: None)
     return Folder(tmp_path)
 
 
@@ -158,3 +161,67 @@ def test_options_of_a_wrong_type(
 ) -> None:
     folder.write("  cam: {}\n")
     assert refused(folder, capsys, *words, budget="full") == message
+
+
+# --- classes that cannot be imported -------------------------------------------------------------
+
+
+class Imported(Folder):
+    """A package whose class is imported, in a process that is started for it."""
+
+    def __init__(self, path: Path, source: str) -> None:
+        super().__init__(path)
+        self.module = path / f"nets_{path.name}.py"  # sources that were read once are not read again
+        self.module.write_text(source)
+        # a step of the recipe's end: all others would be made before it
+        self.write(f"  segmentation: {{data.class_path: {self.module.stem}.Mine}}\n")
+
+
+TAKES_ALL = "Mine = dict\n"  # no class whose settings the source tells
+BROKEN = {
+    "import no_such_library\n": "ModuleNotFoundError: No module named 'no_such_library' (PLACE:1)",
+    "from json import dumbs\n": "ImportError: cannot import name 'dumbs' from 'json' ",
+    "from other_nets import x\n": "SyntaxError: '(' was never closed (other_nets.py, line 1)",
+    "raise RuntimeError('no card')\n": "RuntimeError: no card (PLACE:1)",
+    "import sys\nsys.exit('no card')\n": "SystemExit: no card (PLACE:2)",
+    "def __getattr__(name):\n    raise AttributeError(name + '?')\n": "AttributeError: Mine? (PLACE:2)",
+}
+"""Source before the class -> what is said of it."""
+
+
+@pytest.mark.parametrize("source", BROKEN)
+@pytest.mark.parametrize("words", [(), ("--dry-run",), ("--launcher", "slurm")])
+def test_a_broken_import_of_the_last_step_is_found_before_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], source: str,
+    words: tuple[str, ...],
+) -> None:  # fmt: skip
+    if words and "json" not in source:
+        pytest.skip("the ways to start a run differ in nothing else")
+    monkeypatch.chdir(tmp_path)
+    body = "" if "__getattr__" in source else TAKES_ALL
+    folder = Imported(tmp_path, source + body)
+    (tmp_path / "other_nets.py").write_text("x = (\n")
+    message = refused(folder, capsys, *words)
+    start = f"{folder.page}:4: {folder.module.stem}.Mine cannot be imported: {BROKEN[source]}"
+    assert message.startswith(start.replace("PLACE", str(folder.module)))
+    assert message.endswith("mend the module or install what it needs")
+
+
+def test_only_classes_of_others_in_steps_that_are_made_are_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Imported(tmp_path, "raise RuntimeError('not imported')\n" + TAKES_ALL)
+    assert folder.run("--dry-run", "--stage", "1") == 0
+    monkeypatch.setattr(own_classes, "subprocess", None)  # nothing is started for tag2mask's own
+    folder.write("  cam: {}\n")
+    assert folder.run("--dry-run") == 0
+
+
+def test_what_can_be_imported_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Imported(tmp_path, TAKES_ALL)
+    assert folder.run("--dry-run") == 0
+    # the last dot may stand between a class and one within it
+    assert main(["import-classes", "json.decoder.JSONDecoder.decode", "mine.yaml:4"]) == 0
+    assert main(["import-classes", "json.decoder.JSONDecoder.nothing", "mine.yaml:4"]) == 2

@@ -15,7 +15,8 @@ from tag2mask.core.library import Library, dataset_config, find_conf, open_libra
 from tag2mask.core.pages import Setting, nest, overlay, read_page
 from tag2mask.heads import HeadSpec
 from tag2mask.pipeline import Choice, load_recipe, resolve
-from tag2mask.pipeline.resolve import budgets_of, check_sections
+from tag2mask.pipeline.resolve import budgets_of, check_sections, refused_budgets, require_budget
+from tag2mask.pipeline.show import describe
 
 LIBRARY = open_library()
 KIND = {
@@ -291,6 +292,23 @@ def test_a_budget_sets_the_levels_of_the_same_chain(conf: Conf) -> None:
     assert conf.settings(budget="tiny") | theirs == conf.settings(budget="tiny")
     # a variant comes after the budget and says what it means
     assert conf.settings(budget="tiny", variant="none")["model.init_args.links"] is None
+
+
+def test_a_budget_that_exchanges_the_chain_is_not_listed_as_one_that_works(conf: Conf) -> None:
+    conf.write("budgets/tiny", {"learner": {"trainer.max_epochs": 1, **_chain("Walk")}})
+    conf.write("budgets/short", {"learner": {"trainer.max_epochs": 1}})
+    page = toy()
+    page["steps"]["one"] |= _chain("Mine")
+    conf.write("recipes/toy", page)
+    (refused,) = refused_budgets(conf.library, conf.load()).values()
+    with pytest.raises(UserError) as caught:
+        conf.settings(budget="tiny")
+    assert str(caught.value) == refused and "is Mine in " in refused
+    told = describe(conf.library, conf.load())
+    assert "  budgets: full, short\n" in told and f"  budget tiny is refused: {refused}" in told
+    with pytest.raises(UserError, match="'tin'; known: full, short"):
+        require_budget(conf.library, conf.load(), "tin")
+    require_budget(conf.library, conf.load(), "tiny")  # resolving it tells why not
 
 
 def test_budgets_are_those_that_say_how_long_each_step_trains(conf: Conf) -> None:

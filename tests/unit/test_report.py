@@ -56,19 +56,23 @@ class _Page(HTMLParser):
         self.words: list[str] = []
         self.scripts: list[str] = []
         self._open: list[str] = []
+        self._goes_on = False
         self.feed(page)
         self.close()
         assert self._open == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "img", "input"):
+        self._goes_on = tag == "wbr"
+        if tag not in ("meta", "img", "input", "wbr"):
             self._open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
         assert self._open.pop() == tag
 
     def handle_data(self, data: str) -> None:
+        if self._goes_on:  # a word that may break here
+            data, self._goes_on = self.words.pop() + data, False
         (self.scripts if self._open[-1:] == ["script"] else self.words).append(data)
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
@@ -307,14 +311,14 @@ def test_reasons_and_problems_are_escaped(run: Path, images: VOC) -> None:
 
 
 def test_an_advice_for_many_steps_is_given_once_as_it_is_typed(tmp_path: Path, run: Path) -> None:
-    alarm = Alarm("empty_labels", "nothing is there", "tag2mask tune RUN compares")
+    alarm = Alarm("empty_labels", "nothing is there", "tag2mask report RUN shows")
     for step in ("walk", "labels"):
         path = run / step / "score.json"
         path.write_text(json.dumps({**json.loads(path.read_text()), "alarms": [alarm.to_dict()]}))
     found = read_runs([run])
-    assert summarise(found[0]).next.count(f"walk, labels: tag2mask tune {run.name} compares.") == 1
-    assert [row[2] for row in alarm_table(found).rows] == [f"tag2mask tune {run.name} compares"] * 2
-    assert alarm_table(found, folders=True).rows[0][2] == f"tag2mask tune {run} compares"
+    assert summarise(found[0]).next.count(f"walk, labels: tag2mask report {run.name} shows.") == 1
+    assert [row[2] for row in alarm_table(found).rows] == [f"tag2mask report {run.name} shows"] * 2
+    assert alarm_table(found, folders=True).rows[0][2] == f"tag2mask report {run} shows"
 
 
 def test_classes_of_the_network_are_told_where_labels_of_val_come_after_it(run: Path, images: VOC) -> None:
@@ -334,6 +338,24 @@ def test_run_without_masks(tmp_path: Path) -> None:
     words = _Page(build_page(read_runs([run]))).words
     assert not {"not scored", "truth", "Scores", "Confusion"} & set(words)
     assert any("These images have no masks" in word for word in words)
+
+
+def test_a_network_that_finds_nothing_is_not_called_ready(run: Path) -> None:
+    assert any("network is ready" in line for line in summarise(read_runs([run])[0]).next)
+    path = run / "a_model" / "score.json"
+    score = json.loads(path.read_text())
+    path.write_text(json.dumps({**score, "labels": {"tagged": 3, "empty": 3}}))
+    assert not any("network is ready" in line for line in summarise(read_runs([run])[0]).next)
+    path.write_text(json.dumps({**score, "labels": {"tagged": 3, "empty": 2}}))
+    assert any("network is ready" in line for line in summarise(read_runs([run])[0]).next)
+
+
+def test_the_page_names_the_recipe_of_the_last_step(run: Path) -> None:
+    """The first steps may be copies of another recipe's, as those of `best` on a run of `psa`."""
+    manifest = read_runs([run])[0].step("a_model").manifest  # type: ignore[union-attr]
+    manifest.recipe = "best"
+    write_manifest(run / "a_model", manifest)
+    assert any(word.startswith("best; ") for word in _Page(build_page(read_runs([run]), images=0)).words)
 
 
 def test_unfinished_run_with_missing_and_broken_files(run: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from tag2mask.core.tables import Table
 from tag2mask.report import build_page, read_runs
 from tag2mask.report.pictures import data_uri, hex_colour, legend
 from tag2mask.tune.page import Row
-from tests.report_runs import CAT, DOG, SIZE, make_images, make_run
+from tests.report_runs import CAT, DOG, SIZE, add_step, make_images, make_run, numbers
 
 CHROMIUM = next(
     (p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None
@@ -152,6 +153,29 @@ def assert_readable(page: Any, width: int, scheme: str) -> None:
     )
     assert wide == [] and page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate(CONTRAST) >= 4.5  # level AA of the Web Content Accessibility Guidelines
+
+
+def test_classes_of_a_run_of_many_steps_stay_words(browser: Any, tmp_path: Path) -> None:
+    """Twelve scored steps, as `best` has: the names were broken letter by letter to make room."""
+    data = make_images(tmp_path / "images")
+    run = make_run(tmp_path / "run", data)
+    for number in range(8):
+        add_step(run, f"teacher_maps_{number}", "labels", data, parent="walk", score=numbers(0.5))
+    address = tmp_path / "page.html"
+    address.write_text(build_page(read_runs([run]), images=0), encoding="utf-8")
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(address.as_uri())
+    height = "names => names.map(name => name.clientHeight / parseFloat(getComputedStyle(name).lineHeight))"
+    lines = page.locator(".bars").first.locator("tbody th").evaluate_all(height)
+    assert max(lines) < 3  # one line, beside a bar and its number
+    widths = (
+        page.locator(".bars").first.locator(".bar").evaluate_all("bars => bars.map(bar => bar.clientWidth)")
+    )
+    assert max(widths) < 1.25 * min(widths)  # lengths are compared between columns
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.locator(".option").evaluate_all("words => words.every(w => w.getClientRects().length == 1)")
+    page.close()
 
 
 def test_images_are_chosen_by_class_and_put_in_order(page: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,14 @@ from tag2mask.artifacts import (
 from tag2mask.backbones import BackboneSpec
 from tag2mask.core import ScoreMaps, UserError
 from tag2mask.data import Shapes
+from tag2mask.evaluate.alarms import step_alarms
+from tag2mask.evaluate.facts import LabelFacts
 from tag2mask.metrics import Confusion
 from tag2mask.modules import Classifier
 from tag2mask.modules.refinements import ImageView, label_map, refine
 from tag2mask.ops import alpha_for_level
 from tag2mask.pipeline import Request, command
+from tag2mask.report import read_runs
 from tag2mask.tune import Trial, bench, choice, compare, read_chain, sensitivity
 from tag2mask.tune.compare import search
 from tag2mask.tune.signals import agreement, edge_contrast, evidence, foreground
@@ -238,11 +242,45 @@ def test_one_image_leaves_the_noise_open(run: Path, capsys: pytest.CaptureFixtur
     assert plain["chosen"] == "as it is" and plain["trials"][1]["gain"]["error"] is None
 
 
-def test_maps_of_another_step_than_a_classifier(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def untrained(run: Path) -> None:
     manifest = read_manifest(run / "cam")
     assert manifest is not None
     manifest.commands.clear()
     write_manifest(run / "cam", manifest)
+
+
+def changed_config(run: Path, step: str, old: str, new: str) -> None:
+    path = run / step / "predict.yaml"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+
+
+SPOILT: dict[str, Callable[[Path], object]] = {
+    "maps of no classifier": untrained,
+    "no labels yet": lambda run: (run / "pseudo_label" / "manifest.json").unlink(),
+    "labels of another generator": lambda run: changed_config(run, "pseudo_label", ".Pseudo", ".SelfGuided"),
+    "a link that is not built": lambda run: changed_config(run, "pseudo_label", "tag2mask", "my_links"),
+    "a classifier that is not built": lambda run: changed_config(run, "cam", "tag2mask", "my_nets"),
+}
+
+
+@pytest.mark.parametrize("what", ["nothing", *SPOILT])
+def test_alarms_advise_what_the_command_does(
+    run: Path, what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The advice is asked before, the command itself tells whether it was right."""
+    if what in SPOILT:
+        SPOILT[what](run)
+    label_facts = LabelFacts(images=4, tagged=4, empty=3)
+    (alarm,) = step_alarms(label_facts, {}, trained=False)
+    advice = read_runs([run])[0].advice(alarm, run)
+    works = cli.main(["tune", str(run), "--images", "2"]) == 0
+    assert works == (what == "nothing") == (f"tag2mask tune {run}" in advice)
+    assert works or "docs/troubleshooting.md" in advice
+
+
+def test_maps_of_another_step_than_a_classifier(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    untrained(run)
     assert cli.main(["tune", str(run)]) == 2
     told = capsys.readouterr().err
     assert f"come from {run / 'cam'}, no classifier" in told and "as psa and sc_cam do" in told

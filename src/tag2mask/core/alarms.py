@@ -30,20 +30,28 @@ class Alarm:
         text: what was seen, with numbers.
         todo: what to do next; RUN stands for the run's folder in commands.
         unusable: whether nothing that reads this result can come to anything.
+        tuned: what to do instead where `tag2mask tune` works on the run; "" for the same.
     """
 
     name: str
     text: str
     todo: str
     unusable: bool = False
+    tuned: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain form for JSON."""
         return asdict(self)
 
-    def advice(self, run: str | PurePath) -> str:
-        """What to do next, with commands as they are typed for a run's folder."""
-        return re.sub(r"\bRUN\b", lambda _: shlex.quote(str(run)), self.todo)
+    def advice(self, run: str | PurePath, tunes: bool) -> str:
+        """What to do next, with commands as they are typed for a run's folder.
+
+        Args:
+            run: the folder.
+            tunes: whether `tag2mask tune` works on it.
+        """
+        words = self.tuned if tunes and self.tuned else self.todo
+        return re.sub(r"\bRUN\b", lambda _: shlex.quote(str(run)), words)
 
 
 def training_alarms(metrics: Mapping[str, Any]) -> list[Alarm]:
@@ -58,7 +66,7 @@ def training_alarms(metrics: Mapping[str, Any]) -> list[Alarm]:
         found.append(
             Alarm(
                 "few_steps",
-                f"trained for {steps:.0f} steps of the optimiser only",
+                f"trained for {steps:.0f} step{'s' * (steps != 1)} of the optimiser only",
                 "train longer: --trainer.min_steps 200 behind -- shows few images several times an epoch "
                 "(the small budget has 60 for a classifier, 120 for other networks)",
             )

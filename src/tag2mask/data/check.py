@@ -13,7 +13,7 @@ from tqdm import tqdm
 from tag2mask.artifacts.labels import load_labels
 from tag2mask.core import IGNORE, ClassList, UserError, map_threads
 from tag2mask.core.tables import Table
-from tag2mask.data.class_names import similar_names
+from tag2mask.data.class_names import numbered_names, similar_names
 from tag2mask.data.image_set import ImageSet
 
 _FEW = 0.5
@@ -61,7 +61,8 @@ def check_dataset(images: ImageSet, splits: Sequence[str], decode: bool = False)
     kept = [image_id for ids in found.ids.values() for image_id in ids]
     if not kept:
         return found
-    found.notes += similar_names(Counter(n for i in kept for n in images.tag_names(i)))
+    counts = Counter(n for i in kept for n in images.tag_names(i))
+    found.notes += [*similar_names(counts), *numbered_names(counts)]
     found.notes += _missing_classes(images, found.ids)
     found.notes += _in_every_image(images, found.ids.get("train", []))
     found.notes += _never_apart(images, found.ids.get("train", []))

@@ -76,6 +76,15 @@ def similar_names(counts: Mapping[str, int]) -> list[str]:
     ]
 
 
+def numbered_names(names: Iterable[str]) -> list[str]:
+    """A sentence on classes that have numbers for names, which may be places in a list of names."""
+    known = sorted(set(names))
+    if not known or not all(name.isdecimal() for name in known):
+        return []
+    shown = ", ".join(known[:5]) + (", ..." if len(known) > 5 else "")
+    return [f"the tags are numbers, taken as names of classes: {shown}; if they stand for names, write those"]
+
+
 def _key(name: str) -> str:
     return re.sub(r"[\s_-]+", "", name).casefold()
 

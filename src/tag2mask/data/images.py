@@ -59,7 +59,10 @@ def to_rgb(image: AnyImage) -> npt.NDArray[np.uint8]:
         ValueError: an array or tensor has another shape or type.
     """
     if isinstance(image, str | os.PathLike):
-        return read_rgb(Path(image))
+        path = Path(image)
+        if not path.exists():
+            raise UserError(f"{path} does not exist: give the path of an image file")
+        return read_rgb(path)
     if isinstance(image, Image.Image):
         return _upright(image, "the image")
     if not isinstance(image, np.ndarray):

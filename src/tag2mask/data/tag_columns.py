@@ -190,9 +190,15 @@ def _is_one_hot(cells: Iterable[str]) -> bool:
     return bool(values & _YES) and values <= _YES | _NO
 
 
-def _refuse_numbers(path: str, heading: str, cells: Iterable[str]) -> None:
+def are_zeros_and_ones(cells: Iterable[str]) -> bool:
+    """Whether cells hold only what says that a class is there or not, and no name."""
     values = {cell.strip().lower() for cell in cells} - {""}
-    if values and values <= (_YES | _NO) - {"x"}:
+    return bool(values) and values <= (_YES | _NO) - {"x"}
+
+
+def _refuse_numbers(path: str, heading: str, cells: Sequence[str]) -> None:
+    if are_zeros_and_ones(cells):
+        values = {cell.strip().lower() for cell in cells} - {""}
         raise UserError(
             f"the column {heading!r} of {path} holds only {', '.join(sorted(values))}, which name no class: "
             "if they say whether a class is there, make it the heading (image,defect); "

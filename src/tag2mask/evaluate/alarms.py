@@ -21,7 +21,11 @@ MOST_MARKED = 0.5
 """Share of the images without any class in which a network finds one."""
 FEWEST = 3
 """Images that a class needs before it counts as lost: a network may miss it in one or two."""
-_LEVELS = "tag2mask tune RUN compares background levels and thresholds without masks"
+_TUNED = "tag2mask tune RUN compares background levels and thresholds without masks"
+_SETTINGS = (
+    "look at the pictures (tag2mask report RUN), and change the settings that decide about these labels: "
+    "docs/troubleshooting.md names them for each recipe"
+)
 _NETWORK = "look at the labels that it learnt from (tag2mask report RUN), and train longer"
 
 
@@ -33,11 +37,10 @@ def step_alarms(facts: LabelFacts, metrics: Mapping[str, Any], trained: bool) ->
         metrics: what its network has logged.
         trained: whether a network labels the images without their tags; else they are labels to train on.
     """
-    todo = _NETWORK if trained else _LEVELS
     found = [
         _empty(facts, trained),
-        _lost(facts, todo),
-        _full(facts, todo),
+        _lost(facts, trained),
+        _full(facts, trained),
         _overgrown(facts),
         _marked(facts),
     ]
@@ -56,10 +59,15 @@ def _empty(facts: LabelFacts, trained: bool) -> Alarm | None:
         of = f"{facts.tagged}" if facts.empty == facts.tagged else f"{facts.empty} of {facts.tagged}"
         return Alarm("empty_predictions", f"the network {every} {of} images that are tagged", _NETWORK)
     text = f"{facts.empty} of {facts.tagged} labels have no foreground, although the images are tagged"
-    return Alarm("empty_labels", text, _LEVELS, unusable=facts.empty == facts.tagged)
+    return _about("empty_labels", text, trained, unusable=facts.empty == facts.tagged)
 
 
-def _lost(facts: LabelFacts, todo: str) -> Alarm | None:
+def _about(name: str, text: str, trained: bool, unusable: bool = False) -> Alarm:
+    """An alarm that other labels may silence: these, or those that a network learnt from."""
+    return Alarm(name, text, _NETWORK) if trained else Alarm(name, text, _SETTINGS, unusable, _TUNED)
+
+
+def _lost(facts: LabelFacts, trained: bool) -> Alarm | None:
     lost = [n for n, count in facts.tags.items() if count >= FEWEST and not facts.found[n]]
     if not lost or facts.empty == facts.tagged:
         return None
@@ -67,25 +75,26 @@ def _lost(facts: LabelFacts, todo: str) -> Alarm | None:
     more = f" and {len(lost) - 5} more classes" if len(lost) > 5 else ""
     kept = sum(1 for name in facts.tags if facts.found[name])
     only = f"; only {kept} of {len(facts.tags)} classes are left" if kept < len(facts.tags) else ""
-    return Alarm("lost_classes", f"no pixel anywhere of {some}{more}{only}", todo)
+    return _about("lost_classes", f"no pixel anywhere of {some}{more}{only}", trained)
 
 
-def _full(facts: LabelFacts, todo: str) -> Alarm | None:
+def _full(facts: LabelFacts, trained: bool) -> Alarm | None:
     if facts.cut or facts.full <= MOST_FULL * facts.tagged:
         return None
-    return Alarm("no_background", f"{facts.full} of {facts.tagged} images have no background at all", todo)
+    text = f"{facts.full} of {facts.tagged} images have no background at all"
+    return _about("no_background", text, trained)
 
 
 def _overgrown(facts: LabelFacts) -> Alarm | None:
     if facts.cut or facts.full > MOST_FULL * facts.tagged or facts.foreground <= MOST_FOREGROUND:
         return None
     text = f"foreground covers {100 * facts.foreground:.0f} % of the images: objects that large are rare"
-    todo = (
+    tuned = (
         "if the objects are smaller, a higher background level suits the maps: most_foreground of "
         "Background (set in the budgets small and demo) raises it by itself. The slider of the report "
         "(tag2mask report RUN) shows which one covers the objects alone; tag2mask tune RUN compares levels"
     )
-    return Alarm("overgrown", text, todo)
+    return Alarm("overgrown", text, f"if the objects are smaller, {_SETTINGS}", tuned=tuned)
 
 
 def _marked(facts: LabelFacts) -> Alarm | None:

@@ -68,7 +68,9 @@ def _training(source: Source, runs: list[Run]) -> tuple[list[str], bool]:
     if source.manifest is None or not runs:
         return ["Nothing is known of the training: the checkpoint lay outside a run."], True
     data = source.manifest.data
-    folder = _last((data.get("init_args") or {}).get("root") or "")
+    given = data.get("init_args") or {}
+    # a table's own root is not kept: its folders are written out
+    folder = _last(given.get("root") or runs[0].settings.get("data_root") or given.get("images") or "")
     step = runs[0].step(source.manifest.step)
     settings = ((read_config(step).get("data") or {}).get("init_args") or {}) if step else {}
     labels, weak = "the tags of the images", True
@@ -77,7 +79,8 @@ def _training(source: Source, runs: list[Run]) -> tuple[list[str], bool]:
     elif settings.get("labels_dir"):
         labels = f"label maps that the step {_plain(_last(settings['labels_dir']))} made from tags"
     name = _plain(str(data.get("class_path", "")).rpartition(".")[2])
-    return [f"Data set: {name}, folder {_plain(folder)}.", f"It was trained on {labels}."], weak
+    where = f", folder {_plain(folder)}" if folder else ""
+    return [f"Data set: {name}{where}.", f"It was trained on {labels}."], weak
 
 
 def _per_class(source: Source, run: Run) -> Table:

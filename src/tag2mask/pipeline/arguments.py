@@ -49,7 +49,7 @@ def check_settings(settings: Layer, inputs: Mapping[str, str] | None = None) -> 
         UserError: with the origin of the setting and the near name.
     """
     given = {k: Setting(v, f"inputs of the step, {v}") for k, v in (inputs or {}).items()}
-    every = dict(_with_items({**given, **settings}))
+    every = dict(with_items({**given, **settings}))
     for path, setting in every.items():
         if path.endswith(".class_path") and isinstance(setting.value, str):
             prefix = f"{path.removesuffix('.class_path')}.init_args"
@@ -116,14 +116,14 @@ def settings_in(words: Sequence[str]) -> Layer:
     return found
 
 
-def _with_items(settings: Layer) -> Iterator[tuple[str, Setting]]:
+def with_items(settings: Layer) -> Iterator[tuple[str, Setting]]:
     """The settings, and those in the entries of their lists as ``path[0].name``."""
     for path, (value, origin) in settings.items():
         yield path, Setting(value, origin)
         for place, item in enumerate(value if isinstance(value, list) else ()):
             if isinstance(item, Mapping):
                 inner = {f"{path}[{place}].{k}": Setting(v, origin) for k, v in flatten(item)}
-                yield from _with_items(inner)
+                yield from with_items(inner)
 
 
 def _check_class(class_path: str, origin: str, path: str) -> None:

@@ -24,7 +24,7 @@ from tag2mask.pipeline.arguments import check_registered, check_settings, settin
 from tag2mask.pipeline.devices import Devices, deciding, deciding_words
 from tag2mask.pipeline.form import PARTS, part_settings
 from tag2mask.pipeline.given import check_folders, folder_hashes, given_inputs, without
-from tag2mask.pipeline.resolve import Choice, budgets_of, resolve
+from tag2mask.pipeline.resolve import Choice, require_budget, resolve
 from tag2mask.pipeline.settings import Settings
 from tag2mask.pipeline.steps import Recipe, Step
 
@@ -117,9 +117,7 @@ def plan_steps(
     Raises:
         UserError: a configuration, budget or step does not exist.
     """
-    budgets = budgets_of(library, recipe)
-    if settings.budget not in budgets:
-        raise unknown_name(f"budget of {recipe.name}", str(settings.budget), budgets)
+    require_budget(library, recipe, str(settings.budget))
     page = library.page(library.find("data", settings.data or ""))
     data = part_settings(page, "", page.plain)
     choice = Choice(settings.budget or "", settings.backbone or "", data)

@@ -75,6 +75,30 @@ def budgets_of(library: Library, recipe: Recipe) -> list[str]:
     ]  # fmt: skip
 
 
+def refused_budgets(library: Library, recipe: Recipe) -> dict[str, str]:
+    """Those of `budgets_of` with which a step of a recipe is refused, and why."""
+    found = {}
+    for budget in budgets_of(library, recipe):
+        try:
+            for step in recipe.steps:
+                resolve(library, step, Choice(budget))
+        except UserError as error:
+            found[budget] = str(error)
+    return found
+
+
+def require_budget(library: Library, recipe: Recipe, name: str) -> None:
+    """Refuse a budget that does not exist, or under which a step does not say how long it trains.
+
+    Raises:
+        UserError: with those that work.
+    """
+    budgets = budgets_of(library, recipe)
+    if name not in budgets:
+        refused = refused_budgets(library, recipe)
+        raise unknown_name(f"budget of {recipe.name}", name, [b for b in budgets if b not in refused])
+
+
 def check_sections(library: Library, recipe: Recipe) -> None:
     """Refuse sections for budgets, backbones and kinds of step that do not exist.
 

@@ -20,11 +20,13 @@ from tag2mask.artifacts import (
     read_score,
     remove_temporaries,
 )
+from tag2mask.artifacts.label_chain import is_tunable
 from tag2mask.core.alarms import Alarm
 from tag2mask.core.errors import STOPPED_CODE, UNUSABLE_CODE, UserError
 from tag2mask.core.tables import duration
 from tag2mask.pipeline import launchers
 from tag2mask.pipeline.lock import RunLock
+from tag2mask.pipeline.own_classes import require_imports
 from tag2mask.pipeline.plan import StepPlan
 from tag2mask.pipeline.process import run_child
 from tag2mask.pipeline.request import Request, after_requeue, resume_words
@@ -81,6 +83,7 @@ def run_recipe(request: Request, program: Sequence[str] = launchers.PROGRAM) -> 
     """
     request = after_requeue(request)
     prepared = prepare(request)
+    require_imports(prepared, program)
     if request.launcher == "slurm":
         print(submit_run(prepared, program))
         return 0
@@ -199,7 +202,8 @@ class _Runner:
             text = f"done in {duration(time.monotonic() - started)}"
         update_scorecard(self.run_dir, self.prepared.recipe, self.prepared.settings)
         alarms = read_alarms(task.plan.folder)
-        warnings = [f"{alarm.text}; {alarm.advice(self.run_dir)}" for alarm in alarms]
+        tunes = any(alarm.tuned for alarm in alarms) and is_tunable(self.run_dir)
+        warnings = [f"{alarm.text}; {alarm.advice(self.run_dir, tunes)}" for alarm in alarms]
         warnings += [line for line in [self.commands.outside(task)] if line]
         print(self.commands.status(task, text, score, warnings), flush=True)
         return alarms

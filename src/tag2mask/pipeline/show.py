@@ -8,14 +8,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from tag2mask.core.commands import add_command, add_data, add_recipe
-from tag2mask.core.errors import UserError, unknown_name
+from tag2mask.core.errors import UserError
 from tag2mask.core.library import FULL, Library, open_library
 from tag2mask.core.pages import Layer, Setting, nest, setting_text
 from tag2mask.pipeline.arguments import check_settings
 from tag2mask.pipeline.form import part_settings
 from tag2mask.pipeline.plan import yaml_text
 from tag2mask.pipeline.recipe import load_recipe
-from tag2mask.pipeline.resolve import Choice, budgets_of, check_sections, resolve
+from tag2mask.pipeline.resolve import (
+    Choice,
+    budgets_of,
+    check_sections,
+    refused_budgets,
+    require_budget,
+    resolve,
+)
 from tag2mask.pipeline.steps import Recipe, Step, split_label
 
 _ROUND = re.compile(r"_\d+$")
@@ -66,7 +73,9 @@ def describe(library: Library, recipe: Recipe) -> str:
         paper = f"  paper: {targets[step.name]} mIoU" if step.name in targets else ""
         lines.append(f"  stage {step.stage}  {step.name:<16} {' + '.join(step.commands):<14}{reads}{paper}")
     lines += _variant_lines(recipe)
-    lines.append(f"  budgets: {', '.join(budgets_of(library, recipe))}")
+    refused = refused_budgets(library, recipe)
+    lines.append(f"  budgets: {', '.join(b for b in budgets_of(library, recipe) if b not in refused)}")
+    lines += [f"  budget {budget} is refused: {why}" for budget, why in refused.items()]
     if citation := recipe.paper.get("citation"):
         lines.append(f"  {' '.join(str(citation).split())}")
     return "\n".join(lines)
@@ -104,9 +113,7 @@ def _resolved(library: Library, label: str, args: argparse.Namespace) -> tuple[R
     name, variant = split_label(label)
     recipe = load_recipe(library, name, variant, args.rounds, args.budget)
     check_sections(library, recipe)
-    budgets = budgets_of(library, recipe)
-    if args.budget not in budgets:
-        raise unknown_name(f"budget of {recipe.name}", args.budget, budgets)
+    require_budget(library, recipe, args.budget)
     data: Layer = {}
     if args.data:
         page = library.page(library.find("data", args.data))

@@ -72,13 +72,16 @@ def training(plan: StepPlan) -> Work:
 
 
 def train_pixels(settings: Mapping[str, Any], images: ImageSizes) -> float | None:
-    """Pixels of an image that a training step sees: of its crop, its patches, or all; None where unknown."""
+    """Pixels of an image that a training step puts through the network, at all sizes of an MSC.
+
+    Those of its crop, its patches, or all; None where unknown.
+    """
     if patches := get(settings, "data.init_args.patches", None):
         return float(patches["count"] * patches["size"] ** 2)
     if "RegionClassifier" in class_names(settings.get("model", {})):
         return worked(images, None)
     crop = get(settings, "data.init_args.augment.crop", None)
-    return float(crop**2) if isinstance(crop, int) else None
+    return _msc(settings) * crop**2 if isinstance(crop, int) else None
 
 
 def train_images(settings: Mapping[str, Any], images: ImageSizes) -> int:
@@ -98,7 +101,7 @@ def validated(settings: Mapping[str, Any], images: ImageSizes) -> float:
     side = side or get(settings, "model.init_args.test.long_side", None)
     energy = get(settings, "data.init_args.energy_images", None)
     count = images.counts.get("val", 0) if energy is None else min(energy, images.counts.get("train", 0))
-    return float(times * count * worked(images, side) / _MB)
+    return float(times * count * _msc(settings) * worked(images, side) / _MB)
 
 
 def worked(images: ImageSizes, long_side: int | None) -> float:
@@ -138,7 +141,13 @@ def _mirrored(settings: Mapping[str, Any], images: ImageSizes) -> float:
 
 
 def _tested_once(settings: Mapping[str, Any], images: ImageSizes) -> float:
-    return worked(images, get(settings, "model.init_args.test.long_side", None)) / _MB
+    return _msc(settings) * worked(images, get(settings, "model.init_args.test.long_side", None)) / _MB
+
+
+def _msc(settings: Mapping[str, Any]) -> float:
+    """Pixels at all sizes that a pass puts through the network (`msc_scales`), over those of the image."""
+    scales = get(settings, "model.init_args.head.msc_scales", None) or ()
+    return 1.0 + float(sum(scale**2 for scale in scales))
 
 
 def _tested(settings: Mapping[str, Any], images: ImageSizes) -> float:

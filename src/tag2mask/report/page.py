@@ -120,6 +120,7 @@ def _choices(runs: Sequence[Run], gallery: Sequence[Sequence[Row]]) -> Choices:
 
 
 def _subtitle(runs: Sequence[Run]) -> str:
-    recipes = dict.fromkeys(run.steps[0].manifest.recipe or "steps started by hand" for run in runs)
+    # the last step tells: the first ones may be copies of another recipe's
+    recipes = dict.fromkeys(run.steps[-1].manifest.recipe or "steps started by hand" for run in runs)
     classes = len(runs[0].steps[0].manifest.classes["names"])
     return f"{', '.join(recipes)}; {classes} class{'es' * (classes > 1)} and background"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,16 @@ from tag2mask.artifacts import (
     CAM_THRESHOLD,
     RUN_NAME,
     Manifest,
-    config_name,
     read_alarms,
     read_image_scores,
     read_json,
-    read_manifest,
     read_metrics,
     read_score,
     read_scorecard,
 )
-from tag2mask.core import Alarm, UserError
-from tag2mask.core.pages import read_page
+from tag2mask.artifacts.label_chain import is_tunable
+from tag2mask.artifacts.run_folder import read_configuration, read_manifests
+from tag2mask.core import Alarm
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,15 @@ class Run:
     steps: list[Step] = field(default_factory=list)
     paper: dict[str, float] = field(default_factory=dict)
 
+    @cached_property
+    def tunable(self) -> bool:
+        """Whether `tag2mask tune` works on it."""
+        return is_tunable(self.folder)
+
+    def advice(self, alarm: Alarm, name: str | Path) -> str:
+        """What to do about an alarm, with commands in which the run is called by a name."""
+        return alarm.advice(name, tunes=bool(alarm.tuned) and self.tunable)
+
     def step(self, name: str) -> Step | None:
         """The step of that name, or None."""
         return next((step for step in self.steps if step.name == name), None)
@@ -109,42 +118,18 @@ def read_config(step: Step) -> dict[str, Any]:
     Raises:
         UserError: it is not valid YAML.
     """
-    for command in ("fit", "predict"):
-        path = step.folder / config_name(command)
-        if path.is_file():
-            return read_page(path).plain
-    return {}
+    return read_configuration(step.folder)
 
 
 def _read_run(folder: Path, name: str) -> Run:
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder: give the folder of a run")
-    steps = []
-    for inner in sorted(path for path in folder.iterdir() if path.is_dir()):
-        if inner.name.endswith(".previous"):  # what a step held before it was made again
-            continue
-        manifest = read_manifest(inner)
-        if manifest is not None:
-            steps.append(Step(inner.name, inner, manifest, read_score(inner)))
-    if not steps:
-        raise UserError(f"{folder} holds no step of a run (no folder in it has a manifest.json)")
-    return Run(name, folder, read_json(folder / RUN_NAME) or {}, _in_order(steps), _paper(folder))
+    steps = [
+        Step(step, folder / step, manifest, read_score(folder / step))
+        for step, manifest in read_manifests(folder).items()
+    ]
+    return Run(name, folder, read_json(folder / RUN_NAME) or {}, steps, _paper(folder))
 
 
 def _paper(folder: Path) -> dict[str, float]:
     """The paper's numbers, which the runner leaves in the scorecard."""
     targets = (read_scorecard(folder).get("paper") or {}).get("targets") or {}
     return {name: float(value) for name, value in targets.items() if isinstance(value, int | float)}
-
-
-def _in_order(steps: list[Step]) -> list[Step]:
-    ordered: list[Step] = []
-    waiting = list(steps)
-    while waiting:
-        names = {step.name for step in waiting}
-        ready = [step for step in waiting if not names & (set(step.manifest.parents) - {step.name})]
-        # manifests written by hand may name each other: then the order of names has to do
-        chosen = ready[0] if ready else waiting[0]
-        ordered.append(chosen)
-        waiting.remove(chosen)
-    return ordered

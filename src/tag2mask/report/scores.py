@@ -48,7 +48,7 @@ def alarm_table(runs: Sequence[Run], folders: bool = False) -> Table:
         folders: name the runs' folders in commands as they were given; else their names alone.
     """
     rows = [
-        [title_of(step, run, runs), alarm.text, alarm.advice(run.folder if folders else run.name)]
+        [title_of(step, run, runs), alarm.text, run.advice(alarm, run.folder if folders else run.name)]
         for run in runs
         for step in run.steps
         for alarm in step.alarms

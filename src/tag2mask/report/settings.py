@@ -72,7 +72,7 @@ def _config_cells(run: Run) -> Iterator[tuple[str, str]]:
         said = [
             backbone.get("name", ""),
             f"weights {Path(backbone['weights']).name}" if "weights" in backbone else "",
-            f"{epochs} epochs" if isinstance(epochs, int) and epochs > 0 else "",
+            f"{epochs} epoch{'s' * (epochs != 1)}" if isinstance(epochs, int) and epochs > 0 else "",
             f"{steps} steps" if isinstance(steps, int) and steps > 0 else "",
             f"seed {config['seed_everything']}" if type(config.get("seed_everything")) is int else "",
         ]

@@ -67,7 +67,7 @@ def _advice(run: Run, raised: Sequence[tuple[str, Alarm]]) -> list[str]:
     """What the alarms advise, each advice once with the steps that it is about."""
     steps: dict[str, dict[str, None]] = {}
     for step, alarm in raised:
-        steps.setdefault(alarm.advice(run.folder.name), {})[step] = None
+        steps.setdefault(run.advice(alarm, run.folder.name), {})[step] = None
     return [f"{', '.join(names)}: {advice}." for advice, names in steps.items()]
 
 
@@ -167,9 +167,14 @@ def _always_next(run: Run, scored: Sequence[Step]) -> Iterator[str]:
     if budget not in (None, "", "full"):
         yield f"The budget {budget} is shorter than the paper's schedule, which is --budget full."
     network = next((s for s in reversed(run.steps) if s.manifest.kind == "segmentation"), None)
-    if network is not None and network.manifest.complete:
+    if network is not None and network.manifest.complete and not _finds_nothing(network):
         command = f"tag2mask predict PHOTOS --checkpoint {run.folder.name} --out predictions"
         yield f"The network is ready: {command}"
+
+
+def _finds_nothing(network: Step) -> bool:
+    labels = (network.score or {}).get("labels") or {}
+    return bool(labels.get("tagged")) and labels.get("empty") == labels["tagged"]
 
 
 def _miou(step: Step) -> float | None:

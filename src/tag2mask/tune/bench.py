@@ -75,7 +75,8 @@ class Bench:
     """
 
     def __init__(self, chain: Chain, images: Sequence[str], seen: Seen = lambda *_: None) -> None:
-        self.classifier = _classifier(chain)
+        chain.made.require_tunable()
+        self.classifier = load_network(chain.maps.folder, Classifier)
         folder = chain.labels.folder.parent / chain.affinity
         self.affinity = load_network(folder, PairNetwork) if chain.affinity else None
         self.dataset = ImageSet.from_description(chain.maps.manifest.data, origin=chain.maps.folder)
@@ -140,15 +141,6 @@ class Bench:
             "walk and CRF": agreement(walked, smooth),
             "foreground": foreground(labels),
         }
-
-
-def _classifier(chain: Chain) -> Classifier:
-    if "fit" not in chain.maps.manifest.commands:
-        raise UserError(
-            f"the labels in {chain.labels.folder} come from {chain.maps.folder}, no classifier: settings "
-            "are compared for recipes that make labels from class activation maps, as psa and sc_cam do"
-        )
-    return load_network(chain.maps.folder, Classifier)
 
 
 def _settings_before_crf(trial: Trial) -> list[dict[str, Any]]:

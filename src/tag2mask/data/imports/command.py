@@ -128,8 +128,10 @@ def _write(job: _Job) -> tuple[ImageSet, Found]:
     others = sorted({item.split for item in job.items} - {"", *_SPLITS})
     found = check_dataset(images, [*_SPLITS, *others])
     wrong = [*found.errors, *(() if job.args.skip_bad else found.problems.values())]
+    if len(wrong) == len(found.problems) == 1:
+        raise UserError(f"{wrong[0]}, or leave it out with --skip-bad")
     if wrong:
-        raise problems_error(wrong)
+        raise problems_error(wrong, "mend them, or leave broken images out with --skip-bad")
     if found.problems:
         arguments["skip"] = sorted(found.problems)
         left_out = f"{len(found.problems)} images cannot be read: left out (skip in {YAML_NAME})"
@@ -145,7 +147,7 @@ def _arguments(job: _Job) -> dict[str, Any]:
     places = {item.image: item.image[len(folder) + 1 :] if folder else item.image for item in job.items}
     # the table last: without a YAML file beside it, a second try would take it for the user's own
     masks = _masks(job, places, ClassList.from_names(classes))
-    separator = write_table(job.out / CSV_NAME, [replace(i, image=places[i.image]) for i in job.items])
+    form = write_table(job.out / CSV_NAME, [replace(i, image=places[i.image]) for i in job.items])
     return {
         "root": str(job.out.absolute()),
         "images": str((job.index.root / folder).absolute()),
@@ -153,7 +155,7 @@ def _arguments(job: _Job) -> dict[str, Any]:
         "masks": None if masks is None else str(masks.absolute()),
         "classes": list(classes),
         "val_fraction": args.val_fraction,
-        "separator": separator,
+        **form,
         "untagged": "negative" if args.negative or args.untagged == "negative" else "error",
     }
 

@@ -10,7 +10,7 @@ from typing import Any
 from tag2mask.core import UserError
 from tag2mask.data.imports.source import Item, Source
 from tag2mask.data.separators import clean_name, find_separator, split_cell
-from tag2mask.data.tag_columns import is_image_heading, is_split_heading, is_tag_heading
+from tag2mask.data.tag_columns import are_zeros_and_ones, is_image_heading, is_split_heading, is_tag_heading
 from tag2mask.data.tag_table import SPLITS, TableForm
 
 _COCO = ("images", "annotations", "categories")
@@ -80,6 +80,7 @@ def _plain_items(path: Path, content: Any, split: str, form: TableForm) -> list[
     entries = [
         (image, tags, SPLITS.get(own.lower(), own) or split) for image, tags, own in _entries(path, content)
     ]
+    _refuse_zeros_and_ones(path, [tags for _, tags, _ in entries])
     cells = [tags for _, tags, _ in entries if isinstance(tags, str)]
     separator = find_separator(cells, form.separator, form.known, str(path)) if cells else ""
     return [
@@ -117,12 +118,30 @@ def _tags_and_split(path: Path, image: str, entry: Mapping[str, Any]) -> tuple[A
     return tags, split
 
 
+def _refuse_zeros_and_ones(path: Path, every: Sequence[Any]) -> None:
+    """Refuse ``[0, 1, 0]``, which says of each class whether it is there; in quotes they are names."""
+    tags = [tag for tags in every for tag in (tags if isinstance(tags, list) else [tags])]
+    if all(_is_number(tag) for tag in tags) and are_zeros_and_ones([str(tag) for tag in tags]):
+        values = ", ".join(sorted({str(tag) for tag in tags}))
+        raise UserError(
+            f"{path}: all tags are {values}, which name no class: if they "
+            'say whether a class is there, write the names of those that are; as names write "0" and "1"'
+        )
+
+
 def _names(path: Path, image: str, tags: Any, separator: str) -> tuple[str, ...]:
     if isinstance(tags, str):
         return split_cell(tags, separator)
-    if isinstance(tags, list) and all(isinstance(name, str) for name in tags):
-        return tuple(dict.fromkeys(cleaned for name in tags if (cleaned := clean_name(name))))
+    # a number is its text, as in a CSV
+    tags = [tags] if _is_number(tags) else tags
+    if isinstance(tags, list) and all(isinstance(name, str) or _is_number(name) for name in tags):
+        return tuple(dict.fromkeys(cleaned for name in tags if (cleaned := clean_name(str(name)))))
     raise UserError(f"{path}: the tags of {image} are {tags!r}, not a list of names")
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a tag is a whole number; JSON's true and false are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _split_of(path: Path) -> str:

@@ -10,10 +10,12 @@ from pathlib import Path
 from tag2mask.artifacts.files import atomic_write_text
 from tag2mask.core import UserError
 from tag2mask.data.imports.source import Item
+from tag2mask.data.tag_columns import are_zeros_and_ones
 
 CSV_NAME, YAML_NAME, PAGE_NAME, MASKS_NAME = "labels.csv", "data.yaml", "samples.html", "masks"
 MARK = "Written by tag2mask data import"
 """Begins the comment in the first line of a configuration that a later import may replace."""
+_TAGS = "labels"
 _SEPARATORS = (";", "|", ",", "/")
 
 
@@ -36,8 +38,8 @@ def require_free(out: Path, masks: bool) -> None:
             )
 
 
-def write_table(path: Path, items: Sequence[Item]) -> str:
-    """Write the CSV; return the separator between names.
+def write_table(path: Path, items: Sequence[Item]) -> dict[str, str]:
+    """Write the CSV; return the arguments of `Table` that say how to read it.
 
     Raises:
         UserError: the names hold every character that could separate them.
@@ -51,8 +53,9 @@ def write_table(path: Path, items: Sequence[Item]) -> str:
     with_split = any(item.split for item in items)
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["image", "labels", *(["split"] if with_split else [])])
+    writer.writerow(["image", _TAGS, *(["split"] if with_split else [])])
     for item in items:
         writer.writerow([item.image, separator.join(item.names), *([item.split] if with_split else [])])
     atomic_write_text(path, stream.getvalue())
-    return separator
+    # a column that is named is not asked whether its 0 and 1 are names
+    return {"separator": separator} | ({"tags_column": _TAGS} if are_zeros_and_ones(names) else {})
