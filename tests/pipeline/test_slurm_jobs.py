@@ -16,7 +16,7 @@ from tag2mask.cli import build_parser
 from tag2mask.core import UserError
 from tag2mask.core.library import open_library
 from tag2mask.pipeline import Devices, Extras, Request, Settings, prepare, run_recipe
-from tag2mask.pipeline.slurm import batch_text, cluster_page, job_of
+from tag2mask.pipeline.slurm import Job, batch_text, cluster_page, job_of
 from tag2mask.pipeline.submission import submission
 
 PROGRAM = ("python", "-m", "tag2mask")
@@ -149,20 +149,40 @@ def test_several_machines_need_slurm(capsys: pytest.CaptureFixture[str]) -> None
         args.handler(args)
 
 
-@pytest.mark.parametrize(("code", "requeued"), [(75, True), (1, False)])
-def test_a_stopped_job_goes_back_into_the_queue(tmp_path: Path, code: int, requeued: bool) -> None:
-    """The batch file as Slurm runs it: the signal before the time limit reaches the shell only."""
+@pytest.fixture(scope="module")
+def cam_job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    plan = prepare(request_of(tmp_path_factory.mktemp("cam"))).plans["cam"]
+    return job_of(cluster_page(open_library(), "slurm"), plan)
+
+
+@pytest.mark.parametrize(
+    ("code", "state", "requeued"),
+    [
+        (75, "RUNNING None", True),
+        (75, "COMPLETING TimeLimit", True),  # an epoch was longer than the two minutes before the limit
+        (75, "", True),  # the controller does not answer
+        (75, "COMPLETING None", False),  # scancel: it came back into the queue
+        (75, "PENDING BeginTime", False),  # scontrol requeue by hand
+        (1, "RUNNING None", False),
+    ],
+)
+def test_a_stopped_job_goes_back_into_the_queue(
+    cam_job: Job, tmp_path: Path, code: int, state: str, requeued: bool
+) -> None:
+    """The batch file as Slurm runs it: the signal before the time limit reaches the shell only.
+
+    The states are what Slurm 22.05 says.
+    """
     notes, started = tmp_path / "notes", tmp_path / "started"
     program(tmp_path / "bin", "scontrol", f'#!/bin/sh\necho "$@" > {notes}\n')
+    program(tmp_path / "bin", "squeue", f"#!/bin/sh\necho {state}\n")
     program(
         tmp_path / "bin",
         "work",
         f"#!/bin/bash\ntrap 'exit {code}' USR1\ntouch {started}\nwhile :; do sleep 0.02; done\n",
     )
-    plan = prepare(request_of(tmp_path)).plans["cam"]
-    job = job_of(cluster_page(open_library(), "slurm"), plan)
     path = tmp_path / "cam.sbatch"
-    path.write_text(batch_text(job, "psa", tmp_path, (), ("work",)))
+    path.write_text(batch_text(cam_job, "psa", tmp_path, (), ("work",)))
     environment = {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
     shell = subprocess.Popen(["bash", str(path)], env=environment, cwd=tmp_path)
     deadline = time.monotonic() + 60

@@ -140,7 +140,11 @@ def _script(command: Sequence[str]) -> list[str]:
         "# a signal ends wait, too; a second wait gives the command's own code",
         "while [ $code -gt 128 ] && kill -0 $runner 2>/dev/null; do wait $runner; code=$?; done",
         "wait $runner; code=$?",
-        f"[ $code = {STOPPED_CODE} ] && scontrol requeue $SLURM_JOB_ID",
+        f"[ $code = {STOPPED_CODE} ] || exit $code",
+        "# one that was cancelled stays so, and Slurm itself requeues one that it, or you, preempt",
+        "case \"$(squeue --noheader --jobs=$SLURM_JOB_ID --format='%T %r')\" in",
+        "  '' | RUNNING* | *TimeLimit) scontrol requeue $SLURM_JOB_ID;;",
+        "esac",
         "exit $code",
     ]
 
