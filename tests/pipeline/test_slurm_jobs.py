@@ -35,10 +35,11 @@ def program(folder: Path, name: str, text: str) -> None:
 
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What a fake sbatch was called with; it gives jobs the numbers 1, 2, ..."""
+    """What a fake sbatch was called with; it gives jobs the numbers 1, 2, ..., of which no squeue knows."""
     path = tmp_path / "calls"
     path.touch()
     program(tmp_path / "bin", "sbatch", SBATCH.format(calls=path))
+    program(tmp_path / "bin", "squeue", "#!/bin/sh\nexit 1\n")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     return path
 
@@ -141,6 +142,27 @@ def test_refused_jobs_and_settings(tmp_path: Path, calls: Path, monkeypatch: pyt
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     with pytest.raises(UserError, match="no sbatch on this machine"):
         run_recipe(request_of(tmp_path), PROGRAM)
+
+
+def test_options_reach_slurm_as_they_are_written(cam_job: Job, tmp_path: Path) -> None:
+    """Slurm 22.05 reads quotes as a shell does, and a doubled % as one: tried on a real one."""
+    page = tmp_path / "mine.yaml"
+    page.write_text(
+        "all: {time: 8:00:00, exclusive: false, requeue: true, comment: '{a} 50%'}\n"
+        "network: {gres: 'gpu:{devices}'}\n"
+    )
+    job = job_of(cluster_page(open_library(), str(page)), cam_job.plan)
+    text = batch_text(job, "psa", tmp_path / "my run 50%j", ("--qos=a b",), ("work",))
+    words = [
+        shlex.split(line.removeprefix("#SBATCH ")) for line in text.splitlines() if line.startswith("#SBATCH")
+    ]
+    # 8:00:00 is hours, not the 28800 (minutes, for Slurm) of YAML 1.1
+    expected = ["--time=8:00:00", "--requeue", "--comment={a} 50%", "--gres=gpu:2", "--qos=a b"]
+    assert words[-5:] == [[word] for word in expected]
+    assert [f"--output={tmp_path}/my run 50%%j/cam-%j.txt"] in words
+    page.write_text("all:\n  exclude: [n1, n2]\n")
+    with pytest.raises(UserError, match=r"mine.yaml:2: exclude must be one value"):
+        cluster_page(open_library(), str(page))
 
 
 def test_several_machines_need_slurm(capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,7 +53,7 @@ def cluster_page(library: Library, name: str) -> Page:
         name: name in ``conf/cluster``, or the path of a file.
 
     Raises:
-        UserError: there is none, or it has parts for no kind of step.
+        UserError: there is none, it has parts for no kind of step, or an option that is no single value.
     """
     page = library.page(library.find("cluster", name))
     known = (_EVERY, *library.names("steps"))
@@ -64,6 +64,12 @@ def cluster_page(library: Library, name: str) -> Page:
             raise UserError(
                 f"{page.where(kind)}: {kind} must be options of sbatch, such as {{time: '8:00:00'}}"
             )
+        for key, value in part.items():
+            if isinstance(value, list | dict):
+                raise UserError(
+                    f"{page.where(f'{kind}.{key}')}: {key} must be one value, as it is written for sbatch, "
+                    f"got {value!r}"
+                )
     return page
 
 
@@ -71,7 +77,7 @@ def job_of(page: Page, plan: StepPlan) -> Job:
     """What a cluster gives to the job of a step: the parts of its kinds, the most general first.
 
     ``devices`` and ``nodes`` of a part are for steps that gain nothing from more; ``{devices}`` in an option
-    stands for the devices on each node.
+    stands for the devices on each node; null and false take an option away.
 
     Raises:
         UserError: ``devices`` or ``nodes`` is no number.
@@ -89,9 +95,9 @@ def job_of(page: Page, plan: StepPlan) -> Job:
         most[key] = value
     devices = Devices(most["devices"], most["nodes"])
     options = {
-        key: value.format(devices=devices.each) if isinstance(value, str) else value
+        key: value.replace("{devices}", str(devices.each)) if isinstance(value, str) else value
         for key, value in found.items()
-        if value is not None
+        if value is not None and value is not False
     }
     return Job(plan, devices, options)
 
@@ -113,16 +119,15 @@ def batch_text(job: Job, label: str, folder: Path, more: Sequence[str], command:
         f"--job-name=tag2mask-{label.replace(':', '-')}-{job.name}",
         f"--nodes={job.devices.nodes}",
         f"--ntasks-per-node={job.devices.each}",
-        f"--output={folder}/{job.name}-%j.txt",
+        f"--output={str(folder).replace('%', '%%')}/{job.name}-%j.txt",
         "--open-mode=append",
         "--requeue",
         f"--signal={_SIGNAL}",
         *(f"--{key}" if value is True else f"--{key}={value}" for key, value in job.options.items()),
         *more,
     ]
-    return (
-        "\n".join(["#!/bin/bash", *(f"#SBATCH {option}" for option in options), "", *_script(command)]) + "\n"
-    )
+    lines = [f"#SBATCH {shlex.quote(option)}" for option in options]
+    return "\n".join(["#!/bin/bash", *lines, "", *_script(command)]) + "\n"
 
 
 def _script(command: Sequence[str]) -> list[str]:
