@@ -16,7 +16,8 @@ from tag2mask.cli import build_parser
 from tag2mask.core import UserError
 from tag2mask.core.library import open_library
 from tag2mask.pipeline import Devices, Extras, Request, Settings, prepare, run_recipe
-from tag2mask.pipeline.slurm import Job, batch_text, cluster_page, job_of
+from tag2mask.pipeline.batch_file import batch_text
+from tag2mask.pipeline.slurm import Job, cluster_page, job_of
 from tag2mask.pipeline.submission import submission
 
 PROGRAM = ("python", "-m", "tag2mask")
@@ -177,6 +178,41 @@ def cam_job(tmp_path_factory: pytest.TempPathFactory) -> Job:
     return job_of(cluster_page(open_library(), "slurm"), plan)
 
 
+def stop(
+    job: Job, folder: Path, code: int, state: str, work: str = "", restarts: int = 0
+) -> tuple[bool, str]:
+    """Run the batch file as Slurm runs it, and signal its shell alone, as before the time limit.
+
+    Args:
+        job: the job.
+        folder: an empty folder.
+        code: exit code of the command when it is stopped.
+        state: what Slurm says of the job then.
+        work: what the command does before.
+        restarts: how often the job was requeued before.
+
+    Returns:
+        whether it put itself back into the queue, and what it printed.
+    """
+    notes, started, path = folder / "notes", folder / "started", folder / "cam.sbatch"
+    program(folder / "bin", "scontrol", f'#!/bin/sh\necho "$@" > {notes}\n')
+    program(folder / "bin", "squeue", f"#!/bin/sh\necho {state}\n")
+    loop = f"trap 'exit {code}' USR1\n{work}\ntouch {started}\nwhile :; do sleep 0.02; done\n"
+    program(folder / "bin", "work", f"#!/bin/bash\n{loop}")
+    path.write_text(batch_text(job, "psa", folder, (), ("work",)))
+    environment = {**os.environ, "PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
+    environment["SLURM_RESTART_COUNT"] = str(restarts)
+    shell = subprocess.Popen(["bash", path], env=environment, cwd=folder, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not started.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    shell.send_signal(signal.SIGUSR1)
+    said = shell.communicate(timeout=60)[1]
+    assert shell.returncode == code
+    assert not notes.exists() or notes.read_text() == "requeue 7\n"
+    return notes.exists(), said
+
+
 @pytest.mark.parametrize(
     ("code", "state", "requeued"),
     [
@@ -191,27 +227,19 @@ def cam_job(tmp_path_factory: pytest.TempPathFactory) -> Job:
 def test_a_stopped_job_goes_back_into_the_queue(
     cam_job: Job, tmp_path: Path, code: int, state: str, requeued: bool
 ) -> None:
-    """The batch file as Slurm runs it: the signal before the time limit reaches the shell only.
+    """The states are what Slurm 22.05 says."""
+    assert stop(cam_job, tmp_path, code, state)[0] == requeued
 
-    The states are what Slurm 22.05 says.
-    """
-    notes, started = tmp_path / "notes", tmp_path / "started"
-    program(tmp_path / "bin", "scontrol", f'#!/bin/sh\necho "$@" > {notes}\n')
-    program(tmp_path / "bin", "squeue", f"#!/bin/sh\necho {state}\n")
-    program(
-        tmp_path / "bin",
-        "work",
-        f"#!/bin/bash\ntrap 'exit {code}' USR1\ntouch {started}\nwhile :; do sleep 0.02; done\n",
-    )
-    path = tmp_path / "cam.sbatch"
-    path.write_text(batch_text(cam_job, "psa", tmp_path, (), ("work",)))
-    environment = {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
-    shell = subprocess.Popen(["bash", str(path)], env=environment, cwd=tmp_path)
-    deadline = time.monotonic() + 60
-    while not started.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    shell.send_signal(signal.SIGUSR1)
-    assert shell.wait(timeout=60) == code
-    assert notes.exists() == requeued
-    if requeued:
-        assert notes.read_text() == "requeue 7\n"
+
+def test_a_job_whose_time_limit_is_too_short_does_not_come_back_for_ever(
+    cam_job: Job, tmp_path: Path
+) -> None:
+    out = cam_job.plan.folder / "out"
+    folders = [tmp_path / name for name in ("first", "idle", "working")]
+    for folder in folders:
+        folder.mkdir()
+    assert stop(cam_job, folders[0], 75, "RUNNING None")[0]  # it may have downloaded weights first
+    requeued, said = stop(cam_job, folders[1], 75, "RUNNING None", restarts=1)
+    assert not requeued and "not requeued" in said and "time limit" in said
+    work = f"mkdir -p '{out}' && touch '{out}/a.npz'"
+    assert stop(cam_job, folders[2], 75, "RUNNING None", work, restarts=1) == (True, "")

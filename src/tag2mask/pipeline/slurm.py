@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tag2mask.artifacts import atomic_write_text
-from tag2mask.core.errors import STOPPED_CODE, UserError, unknown_name
+from tag2mask.core.errors import UserError, unknown_name
 from tag2mask.core.library import Library
 from tag2mask.core.pages import Page
 from tag2mask.pipeline.devices import Devices
@@ -22,8 +22,6 @@ JOBS_NAME = "jobs.txt"
 DEFAULT = "slurm"
 """The cluster where none is named."""
 _EVERY = "all"
-_SIGNAL = "B:USR1@120"
-"""Seconds before its time limit at which a job is told: a step needs that long to end its batch or image."""
 
 
 class Job(NamedTuple):
@@ -100,58 +98,6 @@ def job_of(page: Page, plan: StepPlan) -> Job:
         if value is not None and value is not False
     }
     return Job(plan, devices, options)
-
-
-def batch_text(job: Job, label: str, folder: Path, more: Sequence[str], command: Sequence[str]) -> str:
-    """The batch file of a step.
-
-    A step that is stopped before its end (by the time limit or by a preemption) puts its job back into the
-    queue; it then goes on from its last epoch or image.
-
-    Args:
-        job: the step, and what it is given.
-        label: name of the recipe, for the job's name.
-        folder: where the job's output goes.
-        more: further options, as they are written for sbatch.
-        command: the runner's command line for this step, with the launcher ``srun``.
-    """
-    options = [
-        f"--job-name=tag2mask-{label.replace(':', '-')}-{job.name}",
-        f"--nodes={job.devices.nodes}",
-        f"--ntasks-per-node={job.devices.each}",
-        f"--output={str(folder).replace('%', '%%')}/{job.name}-%j.txt",
-        "--open-mode=append",
-        "--requeue",
-        f"--signal={_SIGNAL}",
-        *(f"--{key}" if value is True else f"--{key}={value}" for key, value in job.options.items()),
-        *more,
-    ]
-    lines = [f"#SBATCH {shlex.quote(option)}" for option in options]
-    return "\n".join(["#!/bin/bash", *lines, "", *_script(command)]) + "\n"
-
-
-def _script(command: Sequence[str]) -> list[str]:
-    return [
-        f"cd {shlex.quote(str(Path.cwd()))} || exit 1",
-        "# srun does not take the cores of a task from the job any more",
-        "export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}",
-        "# before the command: a signal that comes early would end this shell",
-        "trap 'kill -USR1 $!' USR1",
-        "trap 'kill -TERM $!' TERM",
-        "# in the background: only so does bash pass signals on before the command has ended",
-        f"{shlex.join(command)} &",
-        "runner=$!",
-        "wait $runner; code=$?",
-        "# a signal ends wait, too; a second wait gives the command's own code",
-        "while [ $code -gt 128 ] && kill -0 $runner 2>/dev/null; do wait $runner; code=$?; done",
-        "wait $runner; code=$?",
-        f"[ $code = {STOPPED_CODE} ] || exit $code",
-        "# one that was cancelled stays so, and Slurm itself requeues one that it, or you, preempt",
-        "case \"$(squeue --noheader --jobs=$SLURM_JOB_ID --format='%T %r')\" in",
-        "  '' | RUNNING* | *TimeLimit) scontrol requeue $SLURM_JOB_ID;;",
-        "esac",
-        "exit $code",
-    ]
 
 
 def submit_text(folder: Path, files: Mapping[str, Path], after: str | None) -> str:
