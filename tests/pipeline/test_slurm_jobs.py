@@ -132,7 +132,11 @@ def test_jobs_that_have_failed_are_not_waited_for(tmp_path: Path, calls: Path) -
 
 def test_refused_jobs_and_settings(tmp_path: Path, calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REFUSE", "affinity_labels")
-    with pytest.raises(UserError, match=r"bad partition.*--cluster.*submitted before: cam: job 1"):
+    refused = r"affinity_labels.sbatch: bad partition.*--cluster.*submitted before: cam: job 1"
+    with pytest.raises(UserError, match=refused):
+        run_recipe(request_of(tmp_path), PROGRAM)
+    program(tmp_path / "bin", "squeue", "#!/bin/sh\necho 1\n")
+    with pytest.raises(UserError, match=r"cam: job 1; .* scancel 1, or .* --step affinity_labels affinity "):
         run_recipe(request_of(tmp_path), PROGRAM)
     with pytest.raises(UserError, match=r"step segmentation: a batch of 10 images .* among 4 devices"):
         run_recipe(request_of(tmp_path, extras=Extras(Devices(4))), PROGRAM)

@@ -177,8 +177,11 @@ def submit(files: Mapping[Path, str], folder: Path) -> str:
     script = folder / SUBMIT_NAME
     done = subprocess.run(["bash", str(script)], capture_output=True, text=True, check=False)
     if done.returncode:
+        before = done.stdout.splitlines()
+        jobs = [path for path in files if path.suffix == ".sbatch"]
         raise UserError(
-            f"sbatch refused a job of {script}: {done.stderr.strip()}; see --cluster and --sbatch-args"
-            + (f" (submitted before: {', '.join(done.stdout.split(chr(10))[:-1])})" if done.stdout else "")
+            f"sbatch refused the job of {jobs[min(len(before), len(jobs) - 1)]}: {done.stderr.strip()}; "
+            "see --cluster and --sbatch-args"
+            + (f" (submitted before: {', '.join(before)})" if before else "")
         )
     return done.stdout.strip()

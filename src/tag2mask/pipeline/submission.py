@@ -64,9 +64,11 @@ def _refuse_twice(run_dir: Path, steps: Sequence[str]) -> None:
     busy = {step: jobs[step] for step in steps if jobs.get(step) in here}
     if busy:
         named = ", ".join(f"{step}: job {number}" for step, number in busy.items())
+        others = [step for step in steps if step not in busy]
+        way = f", or submit the others with --step {' '.join(others)}" if others else ""
         raise UserError(
             f"submitted before, and not over: {named}; wait for them, or give the command again after "
-            f"scancel {' '.join(busy.values())}"
+            f"scancel {' '.join(busy.values())}{way}"
         )
 
 
