@@ -77,7 +77,9 @@ def _back_lines(folder: Path) -> list[str]:
         "fi",
         "# one that was cancelled stays so, and Slurm itself requeues one that it, or you, preempt",
         "case \"$(squeue --noheader --jobs=$SLURM_JOB_ID --format='%T %r')\" in",
-        "  '' | RUNNING* | *TimeLimit) scontrol requeue $SLURM_JOB_ID;;",
+        "  '' | RUNNING* | *TimeLimit)",
+        "    echo 'back into the queue, and on from here by itself'",
+        "    scontrol requeue $SLURM_JOB_ID;;",
         "esac",
         "exit $code",
     ]
