@@ -171,6 +171,10 @@ def test_options_reach_slurm_as_they_are_written(cam_job: Job, tmp_path: Path) -
     page.write_text("all:\n  exclude: [n1, n2]\n")
     with pytest.raises(UserError, match=r"mine.yaml:2: exclude must be one value"):
         cluster_page(open_library(), str(page))
+    for wrong in ("0", "true", "two"):
+        page.write_text(f"all: {{devices: {wrong}}}\n")
+        with pytest.raises(UserError, match=r"devices of cam must be a number from 1 on"):
+            job_of(cluster_page(open_library(), str(page)), cam_job.plan)
 
 
 def test_several_machines_need_slurm(capsys: pytest.CaptureFixture[str]) -> None:

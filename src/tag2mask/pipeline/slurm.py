@@ -85,8 +85,9 @@ def job_of(page: Page, plan: StepPlan) -> Job:
         found |= page.plain.get(kind, {})
     most = {}
     for key, asked in (("devices", plan.devices.each), ("nodes", plan.devices.nodes)):
-        value = found.pop(key, None) or asked or 1
-        if not isinstance(value, int) or value < 1:
+        value = found.pop(key, None)
+        value = asked or 1 if value is None else value
+        if type(value) is not int or value < 1:  # true is an int, too
             raise UserError(
                 f"{page.path}: {key} of {plan.step.name} must be a number from 1 on, got {value!r}"
             )
