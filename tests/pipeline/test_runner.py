@@ -348,6 +348,19 @@ def test_step_that_a_signal_ends(
     assert f"step cam (fit) {said}" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, 137), (signal.SIGTERM, 75)])
+def test_the_look_at_the_images_that_a_signal_ends(
+    number: int, code: int, bench: Bench, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The code was 2 and the message "exit code -9": found by make chaos."""
+    fake = bench.conf / "crash.py"
+    fake.write_text(f"import os, sys\nif 'sizes' in sys.argv:\n    os.kill(os.getpid(), {int(number)})\n")
+    assert run_recipe(bench.request(), (sys.executable, str(fake))) == code
+    errors = capfd.readouterr().err
+    assert f"'tag2mask data sizes' was killed by signal {int(number)}; nothing was started" in errors
+    assert "go on with: tag2mask run toy" in errors
+
+
 def test_step_that_does_not_keep_its_promise(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
     fake = bench.conf / "nothing.py"
     fake.write_text("")

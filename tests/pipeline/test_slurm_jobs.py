@@ -16,7 +16,8 @@ from tag2mask.cli import build_parser
 from tag2mask.core import UserError
 from tag2mask.core.library import open_library
 from tag2mask.pipeline import Devices, Extras, Request, Settings, prepare, run_recipe
-from tag2mask.pipeline.slurm import batch_text, cluster_page, job_of
+from tag2mask.pipeline.batch_file import batch_text
+from tag2mask.pipeline.slurm import Job, cluster_page, job_of
 from tag2mask.pipeline.submission import submission
 
 PROGRAM = ("python", "-m", "tag2mask")
@@ -35,10 +36,11 @@ def program(folder: Path, name: str, text: str) -> None:
 
 @pytest.fixture
 def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What a fake sbatch was called with; it gives jobs the numbers 1, 2, ..."""
+    """What a fake sbatch was called with; it gives jobs the numbers 1, 2, ..., of which no squeue knows."""
     path = tmp_path / "calls"
     path.touch()
     program(tmp_path / "bin", "sbatch", SBATCH.format(calls=path))
+    program(tmp_path / "bin", "squeue", "#!/bin/sh\nexit 1\n")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     return path
 
@@ -117,7 +119,10 @@ def test_jobs_that_have_failed_are_not_waited_for(tmp_path: Path, calls: Path) -
     program(tmp_path / "bin", "squeue", "#!/bin/sh\nprintf '6\\n90\\n'\n")
     assert "--dependency=afterok:6 " in submit_stage(1)  # one runner at a time in a run folder
     program(tmp_path / "bin", "squeue", "#!/bin/sh\nprintf '90\\n'\n")
-    with pytest.raises(UserError, match="step affinity_labels reads cam, which is not complete"):
+    again = (
+        "step affinity_labels reads cam, which is not complete.* --stage 1 --launcher slurm --cluster slurm"
+    )
+    with pytest.raises(UserError, match=again):  # not a command that trains on the login node
         submit_stage(2)
     assert "--dependency" not in submit_stage(1)
     program(tmp_path / "bin", "squeue", "#!/bin/sh\nprintf '8\\n90\\n'\n")
@@ -127,7 +132,11 @@ def test_jobs_that_have_failed_are_not_waited_for(tmp_path: Path, calls: Path) -
 
 def test_refused_jobs_and_settings(tmp_path: Path, calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REFUSE", "affinity_labels")
-    with pytest.raises(UserError, match=r"bad partition.*--cluster.*submitted before: cam: job 1"):
+    refused = r"affinity_labels.sbatch: bad partition.*--cluster.*submitted before: cam: job 1"
+    with pytest.raises(UserError, match=refused):
+        run_recipe(request_of(tmp_path), PROGRAM)
+    program(tmp_path / "bin", "squeue", "#!/bin/sh\necho 1\n")
+    with pytest.raises(UserError, match=r"cam: job 1; .* scancel 1, or .* --step affinity_labels affinity "):
         run_recipe(request_of(tmp_path), PROGRAM)
     with pytest.raises(UserError, match=r"step segmentation: a batch of 10 images .* among 4 devices"):
         run_recipe(request_of(tmp_path, extras=Extras(Devices(4))), PROGRAM)
@@ -143,33 +152,105 @@ def test_refused_jobs_and_settings(tmp_path: Path, calls: Path, monkeypatch: pyt
         run_recipe(request_of(tmp_path), PROGRAM)
 
 
+def test_options_reach_slurm_as_they_are_written(cam_job: Job, tmp_path: Path) -> None:
+    """Slurm 22.05 reads quotes as a shell does, and a doubled % as one: tried on a real one."""
+    page = tmp_path / "mine.yaml"
+    page.write_text(
+        "all: {time: 8:00:00, exclusive: false, requeue: true, comment: '{a} 50%'}\n"
+        "network: {gres: 'gpu:{devices}'}\n"
+    )
+    job = job_of(cluster_page(open_library(), str(page)), cam_job.plan)
+    text = batch_text(job, "psa", tmp_path / "my run 50%j", ("--qos=a b",), ("work",))
+    words = [
+        shlex.split(line.removeprefix("#SBATCH ")) for line in text.splitlines() if line.startswith("#SBATCH")
+    ]
+    # 8:00:00 is hours, not the 28800 (minutes, for Slurm) of YAML 1.1
+    expected = ["--time=8:00:00", "--requeue", "--comment={a} 50%", "--gres=gpu:2", "--qos=a b"]
+    assert words[-5:] == [[word] for word in expected]
+    assert [f"--output={tmp_path}/my run 50%%j/cam-%j.txt"] in words
+    page.write_text("all:\n  exclude: [n1, n2]\n")
+    with pytest.raises(UserError, match=r"mine.yaml:2: exclude must be one value"):
+        cluster_page(open_library(), str(page))
+    for wrong in ("0", "true", "two"):
+        page.write_text(f"all: {{devices: {wrong}}}\n")
+        with pytest.raises(UserError, match=r"devices of cam must be a number from 1 on"):
+            job_of(cluster_page(open_library(), str(page)), cam_job.plan)
+
+
 def test_several_machines_need_slurm(capsys: pytest.CaptureFixture[str]) -> None:
     args = build_parser("run").parse_args(["run", "psa", "--data", "voc", "--nodes", "2"])
     with pytest.raises(UserError, match="--nodes 2 needs --launcher slurm or srun"):
         args.handler(args)
 
 
-@pytest.mark.parametrize(("code", "requeued"), [(75, True), (1, False)])
-def test_a_stopped_job_goes_back_into_the_queue(tmp_path: Path, code: int, requeued: bool) -> None:
-    """The batch file as Slurm runs it: the signal before the time limit reaches the shell only."""
-    notes, started = tmp_path / "notes", tmp_path / "started"
-    program(tmp_path / "bin", "scontrol", f'#!/bin/sh\necho "$@" > {notes}\n')
-    program(
-        tmp_path / "bin",
-        "work",
-        f"#!/bin/bash\ntrap 'exit {code}' USR1\ntouch {started}\nwhile :; do sleep 0.02; done\n",
-    )
-    plan = prepare(request_of(tmp_path)).plans["cam"]
-    job = job_of(cluster_page(open_library(), "slurm"), plan)
-    path = tmp_path / "cam.sbatch"
-    path.write_text(batch_text(job, "psa", tmp_path, (), ("work",)))
-    environment = {**os.environ, "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
-    shell = subprocess.Popen(["bash", str(path)], env=environment, cwd=tmp_path)
+@pytest.fixture(scope="module")
+def cam_job(tmp_path_factory: pytest.TempPathFactory) -> Job:
+    plan = prepare(request_of(tmp_path_factory.mktemp("cam"))).plans["cam"]
+    return job_of(cluster_page(open_library(), "slurm"), plan)
+
+
+def stop(
+    job: Job, folder: Path, code: int, state: str, work: str = "", restarts: int = 0
+) -> tuple[bool, str]:
+    """Run the batch file as Slurm runs it, and signal its shell alone, as before the time limit.
+
+    Args:
+        job: the job.
+        folder: an empty folder.
+        code: exit code of the command when it is stopped.
+        state: what Slurm says of the job then.
+        work: what the command does before.
+        restarts: how often the job was requeued before.
+
+    Returns:
+        whether it put itself back into the queue, and what it printed.
+    """
+    notes, started, path = folder / "notes", folder / "started", folder / "cam.sbatch"
+    program(folder / "bin", "scontrol", f'#!/bin/sh\necho "$@" > {notes}\n')
+    program(folder / "bin", "squeue", f"#!/bin/sh\necho {state}\n")
+    loop = f"trap 'exit {code}' USR1\n{work}\ntouch {started}\nwhile :; do sleep 0.02; done\n"
+    program(folder / "bin", "work", f"#!/bin/bash\n{loop}")
+    path.write_text(batch_text(job, "psa", folder, (), ("work",)))
+    environment = {**os.environ, "PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
+    environment["SLURM_RESTART_COUNT"] = str(restarts)
+    shell = subprocess.Popen(["bash", path], env=environment, cwd=folder, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not started.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     shell.send_signal(signal.SIGUSR1)
-    assert shell.wait(timeout=60) == code
-    assert notes.exists() == requeued
-    if requeued:
-        assert notes.read_text() == "requeue 7\n"
+    said = shell.communicate(timeout=60)[1]
+    assert shell.returncode == code
+    assert not notes.exists() or notes.read_text() == "requeue 7\n"
+    return notes.exists(), said
+
+
+@pytest.mark.parametrize(
+    ("code", "state", "requeued"),
+    [
+        (75, "RUNNING None", True),
+        (75, "COMPLETING TimeLimit", True),  # an epoch was longer than the two minutes before the limit
+        (75, "", True),  # the controller does not answer
+        (75, "COMPLETING None", False),  # scancel: it came back into the queue
+        (75, "PENDING BeginTime", False),  # scontrol requeue by hand
+        (1, "RUNNING None", False),
+    ],
+)
+def test_a_stopped_job_goes_back_into_the_queue(
+    cam_job: Job, tmp_path: Path, code: int, state: str, requeued: bool
+) -> None:
+    """The states are what Slurm 22.05 says."""
+    assert stop(cam_job, tmp_path, code, state)[0] == requeued
+
+
+def test_a_job_whose_time_limit_is_too_short_does_not_come_back_for_ever(
+    cam_job: Job, tmp_path: Path
+) -> None:
+    out = cam_job.plan.folder / "out"
+    folders = [tmp_path / name for name in ("first", "idle", "working")]
+    for folder in folders:
+        folder.mkdir()
+    assert stop(cam_job, folders[0], 75, "RUNNING None")[0]  # it may have downloaded weights first
+    requeued, said = stop(cam_job, folders[1], 75, "RUNNING None", restarts=1)
+    assert not requeued and "not requeued" in said and "time limit" in said
+    work = f"mkdir -p '{out}' && touch '{out}/a.npz'"
+    assert stop(cam_job, folders[2], 75, "RUNNING None", work, restarts=1) == (True, "")

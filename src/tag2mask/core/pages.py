@@ -12,11 +12,16 @@ import yaml
 
 from tag2mask.core.errors import UserError
 
+_FIRST = "-+0123456789"
+"""What a number begins with."""
 _PARTS = ("recipes", "steps", "backbones", "budgets", "data", "logger")
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML where 1e-3 is a number, as everywhere else; in YAML 1.1 it is a text. No part holds itself."""
+    """YAML where 1e-3 is a number and 8:00:00 a text, as everywhere else; in YAML 1.1 the latter is 28800.
+
+    No part holds itself.
+    """
 
     def __init__(self, stream: Any) -> None:
         super().__init__(stream)
@@ -35,8 +40,12 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list(_FIRST)
 )
+for _first in _FIRST:  # ahead of the numbers
+    _Loader.yaml_implicit_resolvers[_first].insert(
+        0, ("tag:yaml.org,2002:str", re.compile(r"[-+]?\d+(:\d+)+(\.\d*)?$"))
+    )
 
 
 class Setting(NamedTuple):
@@ -145,8 +154,8 @@ def parse_value(text: str, what: str) -> Any:
     Example:
         >>> parse_value("1e-3", "--x"), parse_value("[1, 2]", "--x"), parse_value("null", "--x")
         (0.001, [1, 2], None)
-        >>> parse_value("6e2f", "--x")
-        '6e2f'
+        >>> parse_value("6e2f", "--x"), parse_value("8:00:00", "--x")
+        ('6e2f', '8:00:00')
     """
     try:
         return yaml.load(text, Loader=_Loader)

@@ -24,6 +24,20 @@ _SCRATCH_MB = 50.0
 """Logs, lists of sources and the report."""
 
 
+class MeasuringKilled(UserError):
+    """A signal has ended ``tag2mask data sizes``.
+
+    Attributes:
+        code: 128 and its number.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(
+            f"the sizes of the images could not be read: 'tag2mask data sizes' was killed by signal {number}"
+        )
+        self.code = 128 + number
+
+
 @dataclass(frozen=True)
 class Forecast:
     """The estimates of the steps that are to be made.
@@ -128,9 +142,12 @@ def sizes_of(words: Sequence[str]) -> ImageSizes:
     """What ``tag2mask data sizes`` tells of a data set.
 
     Raises:
+        MeasuringKilled: a signal has ended it.
         UserError: it could not; in its own words.
     """
     done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode < 0:
+        raise MeasuringKilled(-done.returncode)
     if done.returncode:
         raise UserError(done.stderr.strip().removeprefix("error: ") or f"exit code {done.returncode}")
     return ImageSizes.parse(done.stdout)

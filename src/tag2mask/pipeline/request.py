@@ -102,6 +102,15 @@ def resume_words(request: Request, begun: bool) -> list[str]:
     return words + _call_words(request)
 
 
+def launch_words(request: Request) -> list[str]:
+    """The options that say how processes are started, and on what."""
+    words = ["--launcher", request.launcher] if request.launcher != "local" else []
+    if request.launcher == "slurm":
+        words += ["--cluster", request.cluster]
+        words += ["--sbatch-args", shlex.join(request.sbatch_args)] if request.sbatch_args else []
+    return words
+
+
 def _call_words(request: Request) -> list[str]:
     extras = request.extras
     words = ["--rerun", *request.rerun] if request.rerun else []
@@ -112,9 +121,7 @@ def _call_words(request: Request) -> list[str]:
     words += ["--logger", extras.logger] if extras.logger else []
     words += ["--precision", extras.precision] if extras.precision else []
     words += [f"--{flag}" for flag in extras.flags]
-    words += ["--launcher", request.launcher] if request.launcher != "local" else []
-    words += ["--cluster", request.cluster] if request.launcher == "slurm" else []
-    words += ["--sbatch-args", shlex.join(request.sbatch_args)] if request.launcher == "slurm" else []
+    words += launch_words(request)
     words += [] if request.check else ["--no-check"]
     words += ["--allow-empty"] if request.allow_empty else []
     words += ["--reuse", *map(str, request.reuse)] if request.reuse else []

@@ -25,6 +25,7 @@ from tag2mask.core.alarms import Alarm
 from tag2mask.core.errors import STOPPED_CODE, UNUSABLE_CODE, UserError
 from tag2mask.core.tables import duration
 from tag2mask.pipeline import launchers
+from tag2mask.pipeline.forecast import MeasuringKilled
 from tag2mask.pipeline.lock import RunLock
 from tag2mask.pipeline.own_classes import require_imports
 from tag2mask.pipeline.plan import StepPlan
@@ -181,7 +182,11 @@ class _Runner:
             code = self._start(self.commands.check())
             if code:
                 raise StepFailed("the data check failed; nothing was started", code)
-            found = self.commands.forecast(self.tasks)
+            try:
+                found = self.commands.forecast(self.tasks)
+            except MeasuringKilled as error:
+                code = STOPPED_CODE if error.code in _STOPPED_CODES else error.code
+                raise StepFailed(f"{error}; nothing was started", code) from error
             print(found.line(), flush=True)
             found.require_fit()
         write_run(self.run_dir, self.prepared.settings)

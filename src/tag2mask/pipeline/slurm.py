@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tag2mask.artifacts import atomic_write_text
-from tag2mask.core.errors import STOPPED_CODE, UserError, unknown_name
+from tag2mask.core.errors import UserError, unknown_name
 from tag2mask.core.library import Library
 from tag2mask.core.pages import Page
 from tag2mask.pipeline.devices import Devices
@@ -22,8 +22,6 @@ JOBS_NAME = "jobs.txt"
 DEFAULT = "slurm"
 """The cluster where none is named."""
 _EVERY = "all"
-_SIGNAL = "B:USR1@120"
-"""Seconds before its time limit at which a job is told: a step needs that long to end its batch or image."""
 
 
 class Job(NamedTuple):
@@ -53,7 +51,7 @@ def cluster_page(library: Library, name: str) -> Page:
         name: name in ``conf/cluster``, or the path of a file.
 
     Raises:
-        UserError: there is none, or it has parts for no kind of step.
+        UserError: there is none, it has parts for no kind of step, or an option that is no single value.
     """
     page = library.page(library.find("cluster", name))
     known = (_EVERY, *library.names("steps"))
@@ -64,6 +62,12 @@ def cluster_page(library: Library, name: str) -> Page:
             raise UserError(
                 f"{page.where(kind)}: {kind} must be options of sbatch, such as {{time: '8:00:00'}}"
             )
+        for key, value in part.items():
+            if isinstance(value, list | dict):
+                raise UserError(
+                    f"{page.where(f'{kind}.{key}')}: {key} must be one value, as it is written for sbatch, "
+                    f"got {value!r}"
+                )
     return page
 
 
@@ -71,7 +75,7 @@ def job_of(page: Page, plan: StepPlan) -> Job:
     """What a cluster gives to the job of a step: the parts of its kinds, the most general first.
 
     ``devices`` and ``nodes`` of a part are for steps that gain nothing from more; ``{devices}`` in an option
-    stands for the devices on each node.
+    stands for the devices on each node; null and false take an option away.
 
     Raises:
         UserError: ``devices`` or ``nodes`` is no number.
@@ -81,68 +85,20 @@ def job_of(page: Page, plan: StepPlan) -> Job:
         found |= page.plain.get(kind, {})
     most = {}
     for key, asked in (("devices", plan.devices.each), ("nodes", plan.devices.nodes)):
-        value = found.pop(key, None) or asked or 1
-        if not isinstance(value, int) or value < 1:
+        value = found.pop(key, None)
+        value = asked or 1 if value is None else value
+        if type(value) is not int or value < 1:  # true is an int, too
             raise UserError(
                 f"{page.path}: {key} of {plan.step.name} must be a number from 1 on, got {value!r}"
             )
         most[key] = value
     devices = Devices(most["devices"], most["nodes"])
     options = {
-        key: value.format(devices=devices.each) if isinstance(value, str) else value
+        key: value.replace("{devices}", str(devices.each)) if isinstance(value, str) else value
         for key, value in found.items()
-        if value is not None
+        if value is not None and value is not False
     }
     return Job(plan, devices, options)
-
-
-def batch_text(job: Job, label: str, folder: Path, more: Sequence[str], command: Sequence[str]) -> str:
-    """The batch file of a step.
-
-    A step that is stopped before its end (by the time limit or by a preemption) puts its job back into the
-    queue; it then goes on from its last epoch or image.
-
-    Args:
-        job: the step, and what it is given.
-        label: name of the recipe, for the job's name.
-        folder: where the job's output goes.
-        more: further options, as they are written for sbatch.
-        command: the runner's command line for this step, with the launcher ``srun``.
-    """
-    options = [
-        f"--job-name=tag2mask-{label.replace(':', '-')}-{job.name}",
-        f"--nodes={job.devices.nodes}",
-        f"--ntasks-per-node={job.devices.each}",
-        f"--output={folder}/{job.name}-%j.txt",
-        "--open-mode=append",
-        "--requeue",
-        f"--signal={_SIGNAL}",
-        *(f"--{key}" if value is True else f"--{key}={value}" for key, value in job.options.items()),
-        *more,
-    ]
-    return (
-        "\n".join(["#!/bin/bash", *(f"#SBATCH {option}" for option in options), "", *_script(command)]) + "\n"
-    )
-
-
-def _script(command: Sequence[str]) -> list[str]:
-    return [
-        f"cd {shlex.quote(str(Path.cwd()))} || exit 1",
-        "# srun does not take the cores of a task from the job any more",
-        "export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}",
-        "# before the command: a signal that comes early would end this shell",
-        "trap 'kill -USR1 $!' USR1",
-        "trap 'kill -TERM $!' TERM",
-        "# in the background: only so does bash pass signals on before the command has ended",
-        f"{shlex.join(command)} &",
-        "runner=$!",
-        "wait $runner; code=$?",
-        "# a signal ends wait, too; a second wait gives the command's own code",
-        "while [ $code -gt 128 ] && kill -0 $runner 2>/dev/null; do wait $runner; code=$?; done",
-        "wait $runner; code=$?",
-        f"[ $code = {STOPPED_CODE} ] && scontrol requeue $SLURM_JOB_ID",
-        "exit $code",
-    ]
 
 
 def submit_text(folder: Path, files: Mapping[str, Path], after: str | None) -> str:
@@ -222,8 +178,11 @@ def submit(files: Mapping[Path, str], folder: Path) -> str:
     script = folder / SUBMIT_NAME
     done = subprocess.run(["bash", str(script)], capture_output=True, text=True, check=False)
     if done.returncode:
+        before = done.stdout.splitlines()
+        jobs = [path for path in files if path.suffix == ".sbatch"]
         raise UserError(
-            f"sbatch refused a job of {script}: {done.stderr.strip()}; see --cluster and --sbatch-args"
-            + (f" (submitted before: {', '.join(done.stdout.split(chr(10))[:-1])})" if done.stdout else "")
+            f"sbatch refused the job of {jobs[min(len(before), len(jobs) - 1)]}: {done.stderr.strip()}; "
+            "see --cluster and --sbatch-args"
+            + (f" (submitted before: {', '.join(before)})" if before else "")
         )
     return done.stdout.strip()

@@ -9,6 +9,7 @@ from pathlib import Path
 from tag2mask.core.errors import UserError
 from tag2mask.core.library import open_library
 from tag2mask.pipeline import slurm
+from tag2mask.pipeline.batch_file import batch_text
 from tag2mask.pipeline.devices import DEVICES, NODES, check_batches
 from tag2mask.pipeline.launchers import require_slurm
 from tag2mask.pipeline.request import Request, run_words
@@ -53,7 +54,7 @@ def submission(prepared: Prepared, program: Sequence[str]) -> dict[Path, str]:
     for job in jobs:
         own = _request_of(request, job, first=job is jobs[0])
         words = [*program, *run_words(prepared.settings, run_dir, (), own)[1:]]
-        texts.append(slurm.batch_text(job, prepared.recipe.label, folder, request.sbatch_args, words))
+        texts.append(batch_text(job, prepared.recipe.label, folder, request.sbatch_args, words))
     return slurm.files_of(jobs, texts, folder, _after(prepared))
 
 
@@ -63,9 +64,11 @@ def _refuse_twice(run_dir: Path, steps: Sequence[str]) -> None:
     busy = {step: jobs[step] for step in steps if jobs.get(step) in here}
     if busy:
         named = ", ".join(f"{step}: job {number}" for step, number in busy.items())
+        others = [step for step in steps if step not in busy]
+        way = f", or submit the others with --step {' '.join(others)}" if others else ""
         raise UserError(
             f"submitted before, and not over: {named}; wait for them, or give the command again after "
-            f"scancel {' '.join(busy.values())}"
+            f"scancel {' '.join(busy.values())}{way}"
         )
 
 

@@ -13,7 +13,7 @@ from tag2mask.core.library import FULL, Library, dataset_config, open_library
 from tag2mask.pipeline.devices import check_batches
 from tag2mask.pipeline.plan import StepPlan, plan_steps
 from tag2mask.pipeline.recipe import load_recipe
-from tag2mask.pipeline.request import Request, run_words
+from tag2mask.pipeline.request import Request, launch_words, run_words
 from tag2mask.pipeline.resolve import check_sections
 from tag2mask.pipeline.settings import Settings, check_dataset, merge, normalise, read_run
 from tag2mask.pipeline.slurm import queued, submitted
@@ -170,7 +170,7 @@ def _require_inputs(recipe: Recipe, settings: Settings, request: Request, steps:
                 or is_complete(request.run_dir / source, recipe.step(source))
             ):
                 continue
-            words = run_words(settings, request.run_dir, [recipe.step(source).stage])
+            words = run_words(settings, request.run_dir, [recipe.step(source).stage]) + launch_words(request)
             raise UserError(
                 f"step {step.name} reads {source}, which is not complete in {request.run_dir}; "
                 f"make it first: {shlex.join(words)}"
