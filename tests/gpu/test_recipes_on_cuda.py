@@ -26,7 +26,7 @@ from tests.step_files import LIBRARY
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-ROUNDS = {"psa": None, "sc_cam": 2, "rrm": None, "ial": 2, "self_guided": 2, "best": 1}
+ROUNDS = {"psa": None, "sc_cam": 2, "rrm": None, "ial": 2, "self_guided": 2, "best": 1, "irn": None}
 STEP_DIR, CKPT_PATH = "--step-dir", "--ckpt_path"
 
 EQUAL_LABELS = 0.99

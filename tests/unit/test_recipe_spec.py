@@ -455,6 +455,11 @@ def test_yaml_that_is_none(tmp_path: Path) -> None:
     path.write_text("a: [")
     with pytest.raises(UserError, match=r"a.yaml is not valid YAML"):
         read_page(path)
+    path.write_text("a: 1\nb: &x {c: [{d: *x}]}\n")
+    with pytest.raises(UserError, match=r"a.yaml is not valid YAML: line 2: \*x stands inside of &x"):
+        read_page(path)
+    path.write_text("a: &x [1]\nb: {c: *x, d: *x}\n")
+    assert read_page(path).plain == {"a": [1], "b": {"c": [1], "d": [1]}}
     path.write_text("a: 1\nb: {c: 1, c: 2}\n")
     with pytest.raises(UserError, match=r"a.yaml:2: b.c is given twice, first in line 2"):
         read_page(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -189,7 +190,8 @@ def test_background_is_unknown_where_a_tag_has_no_pixel(won: list[float], expect
 def test_a_batch_refined_together_is_refined_as_each_alone() -> None:
     generator = PseudoLabelGenerator([Background(alpha=2), DenseCRF()], output="maps", threads=2)
     generator.chain.insert(1, RandomWalk(steps=16))
-    generator.affinity = lambda images: images[:, :, ::8, ::8].float() / 99  # type: ignore[assignment]
+    network = SimpleNamespace(cues=lambda images: images[:, :, ::8, ::8].float() / 99)
+    generator.affinity = network  # type: ignore[assignment]
     samples = []
     for index, (height, width) in enumerate([(40, 56), (48, 33), (40, 56)]):
         rng = np.random.default_rng(index)

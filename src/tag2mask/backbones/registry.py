@@ -22,6 +22,7 @@ _PAPER: dict[str, tuple[Callable[[str, Role], Backbone], tuple[str, ...]]] = {
     "resnet38": (lambda weights, role: ResNet38(weights), ResNet38.default_frozen),
     "vgg16": (VGG16, VGG16.default_frozen),
     "resnet101_caffe": (lambda weights, role: CaffeResNet101(weights), ()),
+    "resnet50_irn": (lambda weights, role: TimmBackbone("resnet50.tv_in1k", weights, 16, dilated=False), ()),
 }
 
 
@@ -30,7 +31,7 @@ class BackboneSpec:
     """Which backbone a network is built on, and what of it trains; checked when it is built.
 
     Attributes:
-        name: resnet38, vgg16, resnet101_caffe or any timm name.
+        name: resnet38, vgg16, resnet101_caffe, resnet50_irn or any timm name.
         weights: imagenet, none, or the path of a weight file.
         output_stride: 8, 16 or 32; image pixels per pixel of the last map of a timm model.
         frozen: parts that do not train; null takes the architecture's default.
@@ -62,7 +63,7 @@ def build_backbone(
 
     Args:
         name: ``"resnet38"``, ``"vgg16"``, ``"resnet101_caffe"`` (the networks of the papers, always at
-            stride 8) or the name of a timm model.
+            stride 8), ``"resnet50_irn"`` (stride 16 without dilation) or the name of a timm model.
         weights: ``"imagenet"``, ``"none"`` or the path of a weight file.
         output_stride: 8, 16 or 32; image pixels per pixel of the last map of a timm model.
         frozen: layers that are not trained, named as in the model's ``named_modules()``. None freezes

@@ -41,16 +41,22 @@ class TimmBackbone(Backbone):
         weights: ``"imagenet"`` (downloads timm's), ``"none"`` or the path of a weight file, of the model
             or of a segmentation network of torchvision on it.
         output_stride: 8, 16 or 32: image pixels per pixel of ``out``.
+        dilated: whether the layers behind a stride that was left out see as far as before. Timm dilates them;
+            IRN's ResNet50 (Ahn, Cho and Kwak, CVPR 2019) leaves its stride out and nothing else.
 
     Raises:
         UserError: the model has no feature maps at this output stride, its weights cannot be
             downloaded, or the given file does not fit.
     """
 
-    def __init__(self, name: str, weights: str = "imagenet", output_stride: int = 16) -> None:
+    def __init__(
+        self, name: str, weights: str = "imagenet", output_stride: int = 16, dilated: bool = True
+    ) -> None:
         model = _create(name, output_stride)
         if weights == "imagenet":
             model = _download(name, output_stride)
+        if not dilated:
+            _undilate(model)
         cfg = cast(Mapping[str, Any], model.pretrained_cfg)
         super().__init__(
             Normalisation.from_unit(cfg.get("mean", IMAGENET_MEAN), cfg.get("std", IMAGENET_STD))
@@ -158,6 +164,15 @@ def _create(name: str, output_stride: int, pretrained: bool = False) -> nn.Modul
     if not hasattr(model, "forward_intermediates"):
         raise UserError(f"backbone {name} has no named levels in timm: choose another model")
     return model
+
+
+def _undilate(model: nn.Module) -> None:
+    """Let all convolutions see neighbouring cells, at the same output sizes."""
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d) and max(layer.dilation) > 1:
+            if isinstance(layer.padding, tuple):
+                layer.padding = tuple(p // d for p, d in zip(layer.padding, layer.dilation, strict=True))
+            layer.dilation = (1, 1)
 
 
 def _download(name: str, output_stride: int) -> nn.Module:

@@ -16,7 +16,22 @@ _PARTS = ("recipes", "steps", "backbones", "budgets", "data", "logger")
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML where 1e-3 is a number, as everywhere else; in YAML 1.1 it is a text."""
+    """YAML where 1e-3 is a number, as everywhere else; in YAML 1.1 it is a text. No part holds itself."""
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self._open: list[str | None] = []
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """As the base class's, but for an alias of the part that it stands in, which would have no end."""
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent) and event.anchor in self._open:
+            where = f"line {event.start_mark.line + 1}"  # type: ignore[union-attr]
+            raise yaml.YAMLError(f"{where}: *{event.anchor} stands inside of &{event.anchor}")
+        self._open.append(event.anchor if isinstance(event, yaml.NodeEvent) else None)
+        node = super().compose_node(parent, index)
+        self._open.pop()
+        return node
 
 
 _Loader.add_implicit_resolver(

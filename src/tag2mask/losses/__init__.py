@@ -1,6 +1,6 @@
 """Loss functions, each with a thin module."""
 
-from tag2mask.losses.affinity import AffinityLoss, affinity_loss
+from tag2mask.losses.affinity import AffinityLoss, affinity_loss, boundary_loss
 from tag2mask.losses.colour_affinity import ColourAffinityLoss, colour_affinity_loss
 from tag2mask.losses.dense_energy import DenseEnergyLoss, dense_energy_loss
 from tag2mask.losses.generalised_cross_entropy import GeneralisedCrossEntropy, generalised_cross_entropy
@@ -16,6 +16,7 @@ __all__ = [
     "RegionSmoothnessLoss",
     "affinity_loss",
     "at_least_float32",
+    "boundary_loss",
     "colour_affinity_loss",
     "dense_energy_loss",
     "generalised_cross_entropy",

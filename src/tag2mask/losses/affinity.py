@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from tag2mask.core import IGNORE, NotFiniteError
 from tag2mask.losses.over_processes import over_processes
 from tag2mask.ops.engine import Engine
-from tag2mask.ops.pairs import Border, pair_distances, shifted, source_windows
+from tag2mask.ops.pairs import Border, pair_distances, path_maxima, shifted, source_windows
 
 EPS = 1e-5
 KINDS = ("bg", "fg", "neg")
@@ -93,7 +95,58 @@ def affinity_loss(
     distances = pair_distances(features, radius, border, kinds > 0, engine)
     if not bool(distances.isfinite().all()):
         raise NotFiniteError("features holds NaN or infinity")
-    sums, counts = over_processes(*_sums(distances, kinds))
+    return _balanced(distances, kinds, lambda distance: torch.exp(-distance))
+
+
+def boundary_loss(
+    boundaries: Tensor,
+    labels: Tensor,
+    radius: int = 10,
+    border: Border = "psa",
+    engine: Engine = "auto",
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Put boundaries between cells of different labels, and nowhere between those of one label.
+
+    `affinity_loss` with another affinity of a pair, a = 1 - max of the boundaries on the straight path
+    between its cells (Ahn, Cho and Kwak, CVPR 2019, equations 2 and 3; path, weights and 1e-5 as in their
+    code).
+
+    Args:
+        boundaries: (B, H, W) in 0..1, floating point; bfloat16 is computed as float32.
+        labels: (B, H, W) integers: 0 background, 1..254 foreground, 255 neutral.
+        radius: as in `affinity_loss`.
+        border: as in `affinity_loss`.
+        engine: as in `affinity_loss`.
+
+    Returns:
+        the loss and its parts, as `affinity_loss`.
+
+    Raises:
+        ValueError: as `affinity_loss`.
+
+    Example:
+        >>> boundaries = torch.tensor([[[0.0, 0.5, 0.0]]])
+        >>> loss, parts = boundary_loss(boundaries, torch.tensor([[[1, 255, 0]]]), radius=3, border="all")
+        >>> round(float(loss), 3), int(parts["neg_pairs"])
+        (0.347, 1)
+    """
+    if boundaries.shape != labels.shape:
+        raise ValueError(
+            f"boundaries and labels must both be (B, H, W), got {tuple(boundaries.shape)} and "
+            f"{tuple(labels.shape)}"
+        )
+    _check_labels(labels)
+    if not bool(boundaries.isfinite().all()):
+        raise NotFiniteError("boundaries holds NaN or infinity")
+    highest = path_maxima(boundaries, radius, border, engine)
+    return _balanced(highest, pair_kinds(labels, radius, border), lambda boundary: 1 - boundary)
+
+
+def _balanced(
+    planes: Tensor, kinds: Tensor, affinity: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The loss of pairs and its parts, where `affinity` turns values of a plane into affinities."""
+    sums, counts = over_processes(*_sums(planes, kinds, affinity))
     means = sums / (counts + EPS)
     loss = (means * means.new_tensor(_WEIGHTS)).sum()
     parts = {name: means[i].detach() for i, name in enumerate(KINDS)}
@@ -107,12 +160,12 @@ def _check_labels(labels: Tensor) -> None:
         raise ValueError(f"labels must lie in 0..{IGNORE}, got {int(labels.min())}..{int(labels.max())}")
 
 
-def _sums(distances: Tensor, kinds: Tensor) -> tuple[Tensor, Tensor]:
+def _sums(planes: Tensor, kinds: Tensor, affinity: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
     """(3,) summed logarithms and (3,) numbers of pairs, in the order of `KINDS`."""
-    same = [distances[kinds == kind] for kind in (1, 2)]
-    other = distances[kinds == 3]
-    terms = [-torch.log(torch.exp(-d) + EPS) for d in same] + [-torch.log(1 + EPS - torch.exp(-other))]
-    return torch.stack([t.sum() for t in terms]), distances.new_tensor([t.numel() for t in terms])
+    same = [affinity(planes[kinds == kind]) for kind in (1, 2)]
+    other = affinity(planes[kinds == 3])
+    terms = [-torch.log(a + EPS) for a in same] + [-torch.log(1 + EPS - other)]
+    return torch.stack([t.sum() for t in terms]), planes.new_tensor([t.numel() for t in terms])
 
 
 class AffinityLoss(nn.Module):

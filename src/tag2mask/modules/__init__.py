@@ -1,6 +1,6 @@
 """The steps as LightningModules: networks that train, and what makes a result for each image."""
 
-from tag2mask.modules.affinity import AffinityNet
+from tag2mask.modules.affinity import AffinityNet, PairNetwork
 from tag2mask.modules.background import Background
 from tag2mask.modules.base import TrainableNetwork
 from tag2mask.modules.classifier import CamSpec, Classifier
@@ -23,6 +23,7 @@ __all__ = [
     "ImageView",
     "InferenceSpec",
     "Optimization",
+    "PairNetwork",
     "Predictor",
     "PseudoLabelGenerator",
     "RandomWalk",

@@ -1,4 +1,4 @@
-"""Stage 2: AffinityNet learns which neighbouring pixels belong to one class."""
+"""Stage 2: networks that learn which neighbouring pixels belong to one class."""
 
 from __future__ import annotations
 
@@ -17,7 +17,22 @@ from tag2mask.modules.optim import Optimization
 from tag2mask.ops import affinity_labels, pool_labels
 
 
-class AffinityNet(TrainableNetwork):
+class PairNetwork(TrainableNetwork):
+    """Base of the networks that tell which neighbouring cells belong together; random walks read them."""
+
+    def cues(self, images: Tensor) -> Tensor:
+        """What a walk makes its affinities of; a subclass says it.
+
+        Args:
+            images: (B, 3, H, W) RGB 0..255.
+
+        Returns:
+            (B, ..., h, w).
+        """
+        raise NotImplementedError(f"{type(self).__name__} must write cues")
+
+
+class AffinityNet(PairNetwork):
     """Images -> features whose distances are semantic affinities (Ahn and Kwak, CVPR 2018, 3.3).
 
     The loss balances pairs within background, within foreground and across classes (equations
@@ -63,6 +78,11 @@ class AffinityNet(TrainableNetwork):
     def forward(self, images: Tensor) -> Tensor:
         """Affinity features (B, C, ceil(H/8), ceil(W/8)) of images (B, 3, H, W), RGB 0..255."""
         features: Tensor = self.head(self.backbone(images))
+        return features
+
+    def cues(self, images: Tensor) -> Tensor:
+        """The affinity features of `forward`."""
+        features: Tensor = self(images)
         return features
 
     def training_step(self, batch: TrainBatch, batch_index: int) -> Tensor:

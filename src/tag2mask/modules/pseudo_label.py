@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import IGNORE, ImageSample, LabelsResult, ScoreMaps, UserError, map_threads
-from tag2mask.modules.affinity import AffinityNet
+from tag2mask.modules.affinity import PairNetwork
 from tag2mask.modules.agreement import Agreement
 from tag2mask.modules.loading import load_network
 from tag2mask.modules.predictor import Predictor
@@ -37,7 +37,7 @@ class PseudoLabelGenerator(Predictor):
     Args:
         refinements: the chain, first link first; null or an empty list passes the maps through.
         output: maps stores the refined scores for a next step, labels their argmax.
-        affinity_from: folder of the step that trained the AffinityNet; only for a random walk.
+        affinity_from: folder of the step that trained the network of a random walk's affinities.
         unknown: confidence below which a pixel is labelled 255 (unknown); 0 labels every pixel.
         absent: what becomes of an image's background where a class of its maps wins no pixel. background
             keeps it; unknown makes it 255: an object hides in it, which a network would learn to miss.
@@ -68,12 +68,18 @@ class PseudoLabelGenerator(Predictor):
         self.affinity = self._load_affinity(affinity_from)
         self._network_lock = threading.Lock()
 
-    def _load_affinity(self, step_dir: StepFolder | None) -> AffinityNet | None:
-        if not any(r.needs_affinity for r in self.chain):
+    def _load_affinity(self, step_dir: StepFolder | None) -> PairNetwork | None:
+        kinds = {link.reads for link in self.chain if link.reads is not None}
+        if not kinds:
             return None
+        names = " and ".join(sorted(kind.__name__ for kind in kinds))
+        if len(kinds) > 1:
+            raise UserError(
+                f"one step reads one network, its refinements ask for {names}: make them two steps"
+            )
         if step_dir is None:
-            raise UserError("a random walk needs an AffinityNet: give model.init_args.affinity_from")
-        return load_network(step_dir, AffinityNet)
+            raise UserError(f"the random walk needs a trained {names}: give model.init_args.affinity_from")
+        return load_network(step_dir, kinds.pop())
 
     def on_predict_start(self) -> None:
         """Show the data set's maps to the links that want to see them before the first image."""
@@ -111,10 +117,10 @@ class PseudoLabelGenerator(Predictor):
     @torch.no_grad()
     def _features(self, pixels: Tensor) -> Tensor:
         if self.affinity is None:
-            raise RuntimeError("no AffinityNet was loaded")
+            raise RuntimeError("no network of affinities was loaded")
         # One image at a time: the network uses all cores by itself.
         with self._network_lock:
-            features: Tensor = self.affinity(pixels[None])[0]
+            features: Tensor = self.affinity.cues(pixels[None])[0]
         return features
 
 
@@ -128,16 +134,23 @@ class AffinityLabelGenerator(Predictor):
         foreground: chain whose foreground labels are trusted (paper: alpha 4).
         background: chain whose background labels are trusted (paper: alpha 24, code: 32).
         threads: see `PseudoLabelGenerator`.
+        surer: which one counts where the first has a class and the second has background. PSA's code takes
+            background, IRN's (Ahn, Cho and Kwak, CVPR 2019) the class: the second map has it there then.
     """
 
     kind = "affinity_labels"
 
     def __init__(
-        self, foreground: list[Refinement], background: list[Refinement], threads: int | None = None
+        self,
+        foreground: list[Refinement],
+        background: list[Refinement],
+        threads: int | None = None,
+        surer: Literal["background", "foreground"] = "background",
     ) -> None:
         super().__init__()
         self.chains = {"fg": foreground, "bg": background}
         self.threads = threads
+        self.surer = surer
 
     def on_predict_start(self) -> None:
         """See `PseudoLabelGenerator.on_predict_start`."""
@@ -148,6 +161,8 @@ class AffinityLabelGenerator(Predictor):
         """The two label maps of one image."""
         image = ImageView(sample["image"])
         sides = {side: label_map(refine(sample["maps"], image, chain)) for side, chain in self.chains.items()}
+        if self.surer == "foreground":
+            sides["bg"] = np.where(sides["fg"] == 0, sides["bg"], sides["fg"])
         return LabelsResult(sample["id"], sides)
 
 

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tag2mask.core import IGNORE, ScoreMaps, UserError, map_threads, unknown_name
+from tag2mask.modules.affinity import AffinityNet, PairNetwork
 from tag2mask.ops import (
     CRF_CAM,
     CRF_DEEPLAB,
@@ -41,11 +42,12 @@ CRF_SETS: dict[str, CRFParams] = {
 
 
 class ImageView:
-    """An image and, when a link asks for them, its affinity features.
+    """An image and, when a link asks for it, what a network says of its neighbouring cells.
 
     Args:
         pixels: uint8 (3, H, W) RGB.
-        features: makes (C, ceil(H/8), ceil(W/8)) from the pixels; None where no AffinityNet is given.
+        features: makes the `PairNetwork.cues` of the pixels: of an AffinityNet (C, ceil(H/8), ceil(W/8));
+            None where no network is given.
     """
 
     def __init__(self, pixels: Tensor, features: Callable[[Tensor], Tensor] | None = None) -> None:
@@ -59,9 +61,9 @@ class ImageView:
 
     @cached_property
     def affinity_features(self) -> Tensor:
-        """AffinityNet's features of the image."""
+        """AffinityNet's features of the image, or the cues of another `PairNetwork`."""
         if self._features is None:
-            raise UserError("a random walk needs an AffinityNet: give model.init_args.affinity_from")
+            raise UserError("a random walk needs a network's affinities: give model.init_args.affinity_from")
         return self._features(self.pixels)
 
 
@@ -72,7 +74,8 @@ class Refinement(ABC):
         enabled: false leaves the link out of the chain.
     """
 
-    needs_affinity = False
+    reads: ClassVar[type[PairNetwork] | None] = None
+    """The kind of network whose `affinity_features` of an image the link asks for."""
     looks_ahead = False
     """Whether `look_ahead` is to be called before the first image."""
 
@@ -106,7 +109,7 @@ class RandomWalk(Refinement):
         enabled: see `Refinement`.
     """
 
-    needs_affinity = True
+    reads: ClassVar[type[PairNetwork] | None] = AffinityNet
 
     def __init__(
         self,
@@ -126,27 +129,28 @@ class RandomWalk(Refinement):
 
     def __call__(self, scores: ScoreMaps, image: ImageView) -> ScoreMaps:
         """The walked maps, on the grid of the affinity features (stride 8)."""
-        graph, maps = self._start(scores, image)
-        return _walked(scores, random_walk(graph, maps, self.beta, self.steps, self.tol))
+        graph, maps = self.begin(scores, image)
+        return self.end(scores, random_walk(graph, maps, self.beta, self.steps, self.tol))
 
     def of_batch(
         self, scores: Sequence[ScoreMaps], images: Sequence[ImageView], threads: int | None
     ) -> list[ScoreMaps]:
         """The images walk together: on a GPU in as many launches as one."""
         pairs = list(zip(scores, images, strict=True))
-        starts = map_threads(lambda pair: self._start(*pair), pairs, threads)
+        starts = map_threads(lambda pair: self.begin(*pair), pairs, threads)
         graphs, maps = [graph for graph, _ in starts], [some for _, some in starts]
         walks = random_walks(graphs, maps, self.beta, self.steps, self.tol)
-        return [_walked(one, walk) for one, walk in zip(scores, walks, strict=True)]
+        return [self.end(one, walk) for one, walk in zip(scores, walks, strict=True)]
 
-    def _start(self, scores: ScoreMaps, image: ImageView) -> tuple[AffinityGraph, Tensor]:
+    def begin(self, scores: ScoreMaps, image: ImageView) -> tuple[AffinityGraph, Tensor]:
+        """The graph that an image is walked on, and the maps at its size, on its device."""
         graph = affinity_graph(image.affinity_features, self.radius, self.border)
         here = torch.from_numpy(resized(scores, graph.size).maps)
         return graph, here.to(image.affinity_features.device)
 
-
-def _walked(scores: ScoreMaps, maps: Tensor) -> ScoreMaps:
-    return replace(scores, maps=maps.float().cpu().clamp(0, 1).numpy())
+    def end(self, scores: ScoreMaps, maps: Tensor) -> ScoreMaps:
+        """The walked maps of an image as scores in 0..1."""
+        return replace(scores, maps=maps.float().cpu().clamp(0, 1).numpy())
 
 
 class DenseCRF(Refinement):

@@ -29,7 +29,7 @@ from tag2mask.ops.lattice import (
     dense_crf,
     unary_from_labels,
 )
-from tag2mask.ops.pairs import half_plane_offsets, pair_distances
+from tag2mask.ops.pairs import half_plane_offsets, pair_distances, path_maxima
 from tag2mask.ops.propagation import normalise_gates, spatial_propagation
 from tag2mask.ops.superpixels import felzenszwalb
 from tag2mask.ops.walk import AffinityGraph, affinity_graph, random_walk, random_walks, to_dense
@@ -57,6 +57,7 @@ __all__ = [
     "normalise_gates",
     "otsu_threshold",
     "pair_distances",
+    "path_maxima",
     "pool_labels",
     "random_walk",
     "random_walks",

@@ -136,6 +136,10 @@ def _whole(settings: Mapping[str, Any], images: ImageSizes) -> float:
     return worked(images, None) / _MB
 
 
+def _mirrored(settings: Mapping[str, Any], images: ImageSizes) -> float:
+    return 2 * _whole(settings, images)
+
+
 def _tested_once(settings: Mapping[str, Any], images: ImageSizes) -> float:
     return _msc(settings) * worked(images, get(settings, "model.init_args.test.long_side", None)) / _MB
 
@@ -164,6 +168,7 @@ def _scaled(scales: Sequence[float], flip: bool) -> float:
 Passes = Callable[[Mapping[str, Any], ImageSizes], float]
 _LOADED: Mapping[str, Mapping[str, tuple[str, Passes]]] = {
     "RandomWalk": {"affinity_from": (_AFFINITY, _whole)},
+    "BoundaryWalk": {"affinity_from": (_AFFINITY, _mirrored)},
     "SegmentationMaps": {"segmentation_from": (_SEGMENTATION, _tested_once)},
     "CrossFittedMaps": {"teachers.0": (_SEGMENTATION, _tested)},
     "FeatureExtractor": {"classifier_from": (_CAM, _whole)},
@@ -200,6 +205,8 @@ def _link(name: str, arguments: Mapping[str, Any], images: ImageSizes) -> float:
         return 2 * _crf("cam") if arguments.get("stage") != "cam" else 0.0
     if name in ("SelfGuidedLabelGenerator", "SelfGuidedMaps"):
         return float(costs.FILTER * arguments.get("iterations", 15) * images.tags)
+    if name == "BoundaryWalk":
+        return 4 * costs.WALK  # cells of stride 4 in place of 8
     return {"SuperpixelGenerator": costs.SUPERPIXELS, "RandomWalk": costs.WALK}.get(name, 0.0)
 
 

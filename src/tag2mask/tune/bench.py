@@ -15,7 +15,7 @@ from tqdm import tqdm
 from tag2mask.artifacts import example_maps, load_maps
 from tag2mask.core import ScoreMaps, UserError
 from tag2mask.data import ImageSet
-from tag2mask.modules import AffinityNet, Classifier, DenseCRF
+from tag2mask.modules import Classifier, DenseCRF, PairNetwork
 from tag2mask.modules.loading import load_network
 from tag2mask.modules.refinements import ImageView, Refinement, label_map, refine
 from tag2mask.ops import multi_scale_cam, normalise_cams
@@ -78,7 +78,7 @@ class Bench:
         chain.made.require_tunable()
         self.classifier = load_network(chain.maps.folder, Classifier)
         folder = chain.labels.folder.parent / chain.affinity
-        self.affinity = load_network(folder, AffinityNet) if chain.affinity else None
+        self.affinity = load_network(folder, PairNetwork) if chain.affinity else None
         self.dataset = ImageSet.from_description(chain.maps.manifest.data, origin=chain.maps.folder)
         self.out = chain.maps.folder / "out"
         self.seen = seen
@@ -117,8 +117,8 @@ class Bench:
     @torch.no_grad()
     def _features(self, pixels: Tensor) -> Tensor:
         if self.affinity is None:
-            raise UserError("the chain has a random walk, but the run has no AffinityNet")
-        features: Tensor = self.affinity(pixels[None])[0]
+            raise UserError("the chain has a random walk, but the run has no network of affinities")
+        features: Tensor = self.affinity.cues(pixels[None])[0]
         return features
 
     def _before_crf(self, view: _View, trial: Trial, links: Sequence[Refinement]) -> _Walked:

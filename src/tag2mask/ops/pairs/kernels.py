@@ -1,4 +1,4 @@
-"""Compiled loops over pairs of cells, channels last."""
+"""Compiled loops over pairs of cells, channels last where there are any."""
 
 from __future__ import annotations
 
@@ -85,3 +85,50 @@ def _add_sign(total: Floats, here: Floats, there: Floats, weight: float) -> None
     for c in range(total.shape[0]):
         rise = here[c] - there[c]
         total[c] += weight if rise > 0 else (-weight if rise < 0 else zero)
+
+
+@compiled()
+def path_kernel(
+    x: Floats, windows: Windows, cells: Windows, starts: Windows, out: Floats, places: npt.NDArray[np.int32]
+) -> None:
+    """The highest value on the path of each pair of one image, and where it lies.
+
+    Args:
+        x: (H, W) values.
+        windows: (offsets, 6), see `source_windows`.
+        cells: (cells, 2), (y, x) of the paths of all offsets from a pair's first cell.
+        starts: (offsets + 1,) where the path of each offset begins in `cells`.
+        out: (offsets, H, W), written where there is a pair.
+        places: (offsets, H, W), written likewise: the number of the cell in row-major order.
+    """
+    width = x.shape[1]
+    # Rows of 32-bit numbers beside each other: several columns at once in one register.
+    for o in range(windows.shape[0]):
+        _, _, top, bottom, left, right = windows[o]
+        for row in range(top, bottom):
+            best, place = out[o, row, left:right], places[o, row, left:right]
+            best[:] = -np.inf
+            for p in range(starts[o], starts[o + 1]):
+                y, shift = row + cells[p, 0], cells[p, 1]
+                here = x[y, left + shift : right + shift]
+                number = np.int32(y * width + left + shift)
+                for col in range(right - left):
+                    higher = here[col] > best[col]
+                    best[col] = here[col] if higher else best[col]
+                    place[col] = number + np.int32(col) if higher else place[col]
+
+
+@compiled()
+def path_gradient_kernel(grad: Floats, places: npt.NDArray[np.int32], out: Floats) -> None:
+    """Add the gradient of each maximum of one image to the cell where it lies.
+
+    Args:
+        grad: (offsets, H, W) gradient by maximum.
+        places: (offsets, H, W) from `path_kernel`, -1 where there is no pair.
+        out: (H * W,), added to.
+    """
+    for o in range(places.shape[0]):
+        for row in range(places.shape[1]):
+            for col in range(places.shape[2]):
+                if places[o, row, col] >= 0:
+                    out[places[o, row, col]] += grad[o, row, col]
