@@ -102,7 +102,10 @@ def test_the_command_says_how_the_files_agree(exported: tuple[Path, str]) -> Non
     ("arguments", "said"),
     [
         ({"root": None, "images": "/somewhere/anna/pets/images"}, "Data set: Table, folder VOC2012."),
-        ({"root": "/somewhere/anna/pets", "images": "/somewhere/anna/pets/images"}, "Data set: Table, folder pets."),
+        (
+            {"root": "/somewhere/anna/pets", "images": "/somewhere/anna/pets/images"},
+            "Data set: Table, folder pets.",
+        ),
     ],
 )
 def test_the_card_names_the_folder_of_a_table(tmp_path: Path, arguments: dict[str, Any], said: str) -> None:

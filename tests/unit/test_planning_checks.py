@@ -189,14 +189,17 @@ BROKEN = {
 """Source before the class -> what is said of it."""
 
 
-@pytest.mark.parametrize("source", BROKEN)
-@pytest.mark.parametrize("words", [(), ("--dry-run",), ("--launcher", "slurm")])
+WAYS = [("--dry-run",), ("--launcher", "slurm")]
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [*((source, ()) for source in BROKEN), *(("from json import dumbs\n", way) for way in WAYS)],
+)
 def test_a_broken_import_of_the_last_step_is_found_before_the_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], source: str,
     words: tuple[str, ...],
 ) -> None:  # fmt: skip
-    if words and "json" not in source:
-        pytest.skip("the ways to start a run differ in nothing else")
     monkeypatch.chdir(tmp_path)
     body = "" if "__getattr__" in source else TAKES_ALL
     folder = Imported(tmp_path, source + body)
