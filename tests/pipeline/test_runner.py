@@ -707,6 +707,9 @@ def test_folder_that_is_no_run(bench: Bench) -> None:
     (bench.run_dir / "run.json").write_text('{"recipe": "psa", "data": null, "dataset": {"classes": {}}}')
     with pytest.raises(UserError, match=r"cannot read .*run.json: data is missing"):
         bench.run()
+    (bench.run_dir / "run.json").write_text('{"recipe": "psa", "data": "voc", "dataset": {"classes": {}}}')
+    with pytest.raises(UserError, match=r"cannot read .*run.json: budget is missing"):
+        bench.run()
 
 
 def test_settings_are_remembered(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:

@@ -123,24 +123,3 @@ def test_requeued_jobs_end_with_the_files_of_an_undisturbed_run(tiny_voc: Path, 
         if networks[0].is_file():
             weights = [torch.load(path, weights_only=True)["state_dict"] for path in networks]
             assert all(torch.equal(weights[1][name], value) for name, value in weights[0].items()), step
-
-
-@pytest.mark.usefixtures("environment")
-def test_a_job_that_is_cancelled_while_it_runs_stays_cancelled(tiny_voc: Path, tmp_path: Path) -> None:
-    jobs = submit(tmp_path / "run", tiny_voc)
-    cam = jobs["cam"]
-    found = partial(_has, tmp_path / "run" / "cam", "checkpoints/last.ckpt")
-    wait(found, "the middle of fit", jobs, tmp_path / "run")
-
-    def state(job: str) -> str:
-        return call("squeue", "--noheader", "--states=all", f"--jobs={job}", "--format=%T").strip()
-
-    call("scancel", cam)
-    wait(lambda: state(cam) not in ("RUNNING", "COMPLETING"), "the end of the job", {}, tmp_path / "run")
-    assert state(cam) == "CANCELLED"
-    printed = (tmp_path / "run" / "slurm" / f"cam-{cam}.txt").read_text()
-    assert "stopped; go on with" in printed  # by itself: its code asks to go on
-    left = [job for job in jobs.values() if job != cam]
-    wait(
-        lambda: all(state(job) == "CANCELLED" for job in left), "the end of the others", {}, tmp_path / "run"
-    )

@@ -238,7 +238,7 @@ def test_what_cannot_be_exported(
     assert "run stage 3 first, or give the network of an earlier step by its folder" in error
     assert error.rstrip().endswith(str(tmp_path / "ial" / "unary_1"))
     assert main(["export", str(tmp_path / "ial"), "--step", "unary_1"]) == 2
-    assert "is not complete" in capsys.readouterr().err
+    assert "is not complete, says its manifest.json" in capsys.readouterr().err
     alone = shutil.copy(exported[0] / "segmentation/checkpoints/last.ckpt", tmp_path / "a.ckpt")
     assert main(["export", str(alone), "--format", "safetensors"]) == 2
     assert "--out" in capsys.readouterr().err

@@ -348,6 +348,12 @@ def test_unknown_names_come_with_the_nearest(tmp_path: Path) -> None:
         LIBRARY.find("data", "vok")
     with pytest.raises(UserError, match=r"no file nowhere.yaml"):
         LIBRARY.find("data", "nowhere.yaml")
+    # a file system says "name too long" of these, not that there is no such file: found by make fuzz
+    for name in ("é" * 300, "é" * 300 + ".yaml", "a/" * 3000):
+        with pytest.raises(
+            UserError, match=r"^one.yaml:3: no kind of step has a name as long as [éa/]{40}\.\.\."
+        ):
+            LIBRARY.find("steps", name, "one.yaml:3")
 
 
 def page(**changes: Any) -> Any:

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from tag2mask.artifacts import RUN_NAME, VARIANTS, Manifest, checkpoint_path, read_manifest
+from tag2mask.artifacts.manifest import MANIFEST_NAME
 from tag2mask.artifacts.names import SINGLE_SCALE
 from tag2mask.core import ClassList, UserError, unknown_name
 from tag2mask.data.images import AnyImage, to_rgb
@@ -154,7 +155,10 @@ def checkpoint_file(given: Path) -> Path:
         manifest = read_manifest(folder)
         if _is_network(manifest):
             if not manifest.commands.get("fit") or not manifest.commands["fit"].complete:
-                raise UserError(f"the training in {folder} is not complete: run stage 3 again, it goes on")
+                raise UserError(
+                    f"the training in {folder} is not complete, says its {MANIFEST_NAME}: run stage 3 again, "
+                    "it goes on"
+                )
             return checkpoint_path(folder, manifest)
     raise _no_network(given)
 

@@ -65,6 +65,8 @@ def disk_trouble(error: OSError) -> str:
     way = "choose a folder you may write to"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         way = "make room, then the same command goes on"
+    elif error.errno == errno.ENAMETOOLONG:
+        way = "give a shorter one"
     return f"{error.strerror or error}; {way}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ FULL = "full"
 """The budget that every recipe has: the paper's own schedule."""
 
 _YAML = (".yaml", ".yml")
+_SHOWN = 40
+"""Letters of a name that no file can have."""
 _WHAT = {
     "recipes": "recipe",
     "steps": "kind of step",
@@ -61,6 +64,16 @@ class Library:
             UserError: there is none, or two packages bring one.
         """
         asked_by = f"{origin}: " if origin else ""
+        try:
+            return self._find(part, name, asked_by)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            raise UserError(
+                f"{asked_by}no {_WHAT[part]} has a name as long as {name[:_SHOWN]}...: a file cannot"
+            ) from error
+
+    def _find(self, part: str, name: str, asked_by: str) -> Path:
         if name.endswith(_YAML):
             if not Path(name).is_file():
                 raise UserError(f"{asked_by}no file {name}: give the path of a {_WHAT[part]}, or a name")

@@ -114,8 +114,9 @@ def read_run(run_dir: Path) -> Settings | None:
         known = {f.name: plain[f.name] for f in fields(Settings) if f.name in plain}
         if empty := [name for name, value in known.items() if value == "" and name != "variant"]:
             raise TypeError(f"{empty[0]} is empty")
-        if known.get("dataset") and known.get("data") is None:
-            raise TypeError("data is missing")
+        whole = ("data", "budget") if known.get("dataset") else ()
+        if missing := [name for name in whole if known.get(name) is None]:
+            raise TypeError(f"{missing[0]} is missing")
         # as JSON, because an object of Python would have to be one of Settings already
         return TypeAdapter(Settings).validate_json(json.dumps(known), strict=True)
     except FileNotFoundError:
