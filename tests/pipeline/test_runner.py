@@ -710,6 +710,12 @@ def test_folder_that_is_no_run(bench: Bench) -> None:
     (bench.run_dir / "run.json").write_text('{"recipe": "psa", "data": "voc", "dataset": {"classes": {}}}')
     with pytest.raises(UserError, match=r"cannot read .*run.json: budget is missing"):
         bench.run()
+    (bench.run_dir / "run.json").write_text('{"recipe": "psa", "data": null, "budget": "tiny"}')
+    with pytest.raises(UserError, match=r"cannot read .*run.json: data is missing"):
+        bench.run()
+    (bench.run_dir / "run.json").write_text('{"recipe": "psa", "data": "\\n", "budget": "tiny"}')
+    with pytest.raises(UserError, match=r"cannot read .*run.json: data is empty"):
+        bench.run()
 
 
 def test_settings_are_remembered(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:

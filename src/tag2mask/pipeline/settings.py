@@ -112,9 +112,10 @@ def read_run(run_dir: Path) -> Settings | None:
         if not isinstance(plain, dict) or not isinstance(plain.get("recipe"), str):
             raise TypeError("it names no recipe")
         known = {f.name: plain[f.name] for f in fields(Settings) if f.name in plain}
-        if empty := [name for name, value in known.items() if value == "" and name != "variant"]:
+        if empty := [name for name, value in known.items() if _is_blank(value) and name != "variant"]:
             raise TypeError(f"{empty[0]} is empty")
-        whole = ("data", "budget") if known.get("dataset") else ()
+        always = ("data", "budget")
+        whole = always if known.get("dataset") else [name for name in always if name in known]
         if missing := [name for name in whole if known.get(name) is None]:
             raise TypeError(f"{missing[0]} is missing")
         # as JSON, because an object of Python would have to be one of Settings already
@@ -130,6 +131,10 @@ def read_run(run_dir: Path) -> Settings | None:
         raise _unreadable(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise _unreadable(path, str(error)) from error
+
+
+def _is_blank(value: object) -> bool:
+    return isinstance(value, str) and not value.strip()
 
 
 def _unreadable(path: Path, why: str) -> UserError:
