@@ -114,9 +114,8 @@ def read_run(run_dir: Path) -> Settings | None:
         known = {f.name: plain[f.name] for f in fields(Settings) if f.name in plain}
         if empty := [name for name, value in known.items() if _is_blank(value) and name != "variant"]:
             raise TypeError(f"{empty[0]} is empty")
-        always = ("data", "budget")
-        whole = always if known.get("dataset") else [name for name in always if name in known]
-        if missing := [name for name in whole if known.get(name) is None]:
+        needed = ["data", "budget"] if known.get("dataset") else ["data"] if "data" in known else []
+        if missing := [name for name in needed if known.get(name) is None]:
             raise TypeError(f"{missing[0]} is missing")
         # as JSON, because an object of Python would have to be one of Settings already
         return TypeAdapter(Settings).validate_json(json.dumps(known), strict=True)
