@@ -12,7 +12,7 @@ def test_configurations_are_short_and_say_little_twice() -> None:
     lines, total, repeated, _ = count()
     added = sum(len((CONF / name).read_text().splitlines()) for name in ADDED)
     assert lines - added <= 1000
-    assert added <= 70 * len([name for name in ADDED if name.startswith("recipes/")])
+    assert added <= 60 * len([name for name in ADDED if name.startswith("recipes/")])
     assert repeated / total <= 0.15
 
 

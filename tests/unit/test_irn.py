@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tag2mask.backbones import BackboneSpec, Tap
+from tag2mask.backbones import BackboneSpec, Tap, build_backbone
 from tag2mask.core import NotFiniteError, ScoreMaps, UserError
 from tag2mask.heads import BoundaryHead
 from tag2mask.losses import boundary_loss
@@ -205,6 +205,13 @@ def test_a_class_may_count_more_than_background() -> None:
     assert joined == {"background": [[2, 0, 0, 0]], "foreground": [[2, 0, 2, 0]]}
 
 
+@pytest.mark.parametrize("name", ["resnet38", "vgg16"])
+def test_networks_of_other_papers_have_levels_fine_enough(name: str) -> None:
+    with torch.device("meta"):  # shapes alone: the networks are large
+        head = BoundaryHead(build_backbone(name, "none").taps)
+    assert min(head.factors) <= 1 and "out" not in head.names
+
+
 def _network() -> BoundaryNet:
     torch.manual_seed(0)
     return BoundaryNet(2, SMALL, Optimization(), radius=4)
@@ -288,6 +295,13 @@ def test_without_boundaries_it_is_a_walk_of_equal_affinities() -> None:
     expected = plain(_scores(maps), view).maps
     out = BoundaryWalk(steps=16)(_scores(maps), _view(torch.zeros(9, 11))).maps
     assert np.allclose(out, expected / expected.max(), atol=1e-6)
+
+
+def test_a_graph_refuses_nan_and_shapes() -> None:
+    with pytest.raises(ValueError, match=r"must be \(h, w\), got \(1, 4, 4\)"):
+        boundary_graph(torch.zeros(1, 4, 4))
+    with pytest.raises(NotFiniteError, match="boundaries holds NaN"):
+        boundary_graph(torch.full((4, 4), math.nan))
 
 
 def test_images_of_a_batch_walk_as_alone() -> None:

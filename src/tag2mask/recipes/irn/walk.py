@@ -27,8 +27,10 @@ def boundary_graph(boundaries: Tensor, radius: int = 5) -> AffinityGraph:
     Raises:
         ValueError: boundaries of another shape, or with NaN or infinity.
     """
-    if boundaries.ndim != 2 or not bool(boundaries.isfinite().all()):
-        raise NotFiniteError(f"boundaries must be (h, w) and finite, got {tuple(boundaries.shape)}")
+    if boundaries.ndim != 2:
+        raise ValueError(f"boundaries must be (h, w), got {tuple(boundaries.shape)}")
+    if not bool(boundaries.isfinite().all()):
+        raise NotFiniteError("boundaries holds NaN or infinity")
     with torch.no_grad():
         affinities = 1 - path_maxima(boundaries[None], radius)[0]
     smallest = torch.finfo(affinities.dtype).tiny
