@@ -8,12 +8,11 @@ from typing import Any
 import torch
 
 from tag2mask.artifacts import CommandRecord, Manifest, write_manifest
-from tag2mask.core.library import open_library
+from tag2mask.core.library import data_settings, open_library
 from tag2mask.core.pages import Setting, nest, overlay
 from tag2mask.data import ImageSet
 from tag2mask.modules import TrainableNetwork
 from tag2mask.pipeline import Choice, Step, load_recipe, resolve
-from tag2mask.pipeline.form import part_settings
 from tag2mask.pipeline.plan import yaml_text
 
 LIBRARY = open_library()
@@ -29,8 +28,7 @@ def settings_file(path: Path, step: Step, choice: Choice, data: str = "", **chan
         data: name or path of a data configuration.
         changes: further settings by their path, with two underscores for each dot.
     """
-    page = LIBRARY.page(LIBRARY.find("data", data)) if data else None
-    dataset = part_settings(page, "", page.plain) if page else {}
+    dataset = data_settings(LIBRARY, data) if data else {}
     given = {name.replace("__", "."): Setting(value, "test") for name, value in changes.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml_text(nest(overlay(resolve(LIBRARY, step, choice), dataset, given))))

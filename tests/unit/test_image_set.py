@@ -491,7 +491,7 @@ def test_check_command_with_other_tags(root: Path, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data", "vok"], "unknown data set 'vok'; did you mean voc"),
+        (["--data", "vok"], "unknown data configuration 'vok'; did you mean voc"),
         (["--data", "voc", "--data-root", "/nowhere"], "/nowhere"),
         (["--data", "/nowhere.yaml"], "/nowhere.yaml"),
     ],

@@ -419,6 +419,10 @@ def variant(**plain: Any) -> Any:
             r"step 'tow' lacks stage.*; did you mean two\? Or give it a base, a kind of step",
         ),
         (variant(args={}), "unknown key 'args'"),
+        (variant(like="w"), r"toy.yaml:15: unknown variant of toy 'w'; known: v"),
+        (variant(like="tyo:w"), r"toy.yaml:15: unknown recipe 'tyo'; did you mean toy"),
+        (variant(like="v"), r"toy.yaml:14: the variants form a circle: toy:v -> toy:v; remove one like"),
+        (variant(like=3), r"toy.yaml:15: unknown variant of toy '3'"),
         (variant(steps={"one": {"kind": "maps"}}), "unknown key 'kind'"),
     ],
 )

@@ -11,7 +11,7 @@ from typing import Any
 
 import tag2mask
 from tag2mask.core.errors import UserError, unknown_name
-from tag2mask.core.pages import Page, read_page
+from tag2mask.core.pages import Layer, Page, nest, overlay, read_page
 from tag2mask.core.plugins import import_plugins
 
 FULL = "full"
@@ -20,6 +20,7 @@ FULL = "full"
 _YAML = (".yaml", ".yml")
 _SHOWN = 40
 """Letters of a name that no file can have."""
+_DATA_KEYS = ("base", "data", "model", "trainer")
 _WHAT = {
     "recipes": "recipe",
     "steps": "kind of step",
@@ -80,7 +81,7 @@ class Library:
             return Path(name).resolve()
         found = [p for folder in self.folders if (p := folder / part / f"{name}.yaml").is_file()]
         if not found:
-            if part == "data" and (hint := own_data_hint(name)):
+            if part == "data" and (hint := _own_data_hint(name)):
                 raise UserError(f"{asked_by}{hint}")
             error = unknown_name(_WHAT[part], name, self.names(part), _HINTS.get(part, ""))
             raise UserError(f"{asked_by}{error}")
@@ -116,7 +117,7 @@ class Library:
             origin = page.where("base")
 
 
-def own_data_hint(name: str) -> str:
+def _own_data_hint(name: str) -> str:
     """What to write instead of a folder or a file of tags as the data set; "" for other names."""
     path = Path(name)
     if not name:
@@ -162,6 +163,25 @@ def _plugin_folders() -> list[Path]:
     return [folder for folder in folders if folder.is_dir()]
 
 
+def data_settings(library: Library, data: str) -> Layer:
+    """The settings of a data configuration and of those that it is based on.
+
+    Args:
+        library: where it is looked up.
+        data: its name or path.
+
+    Raises:
+        UserError: there is none, or it has a key of another name than a part of the settings.
+    """
+    layers: list[Layer] = []
+    for page in library.chain("data", data):
+        for key in page.plain:
+            if str(key).split(".")[0] not in _DATA_KEYS:
+                raise UserError(f"{page.where(key)}: {unknown_name('key', key, _DATA_KEYS)}")
+        layers.append(page.settings({key: part for key, part in page.plain.items() if key != "base"}, ""))
+    return overlay(*layers)
+
+
 def dataset_config(library: Library, data: str) -> dict[str, Any]:
     """``class_path`` and ``init_args`` of the data set that a data configuration names.
 
@@ -173,7 +193,7 @@ def dataset_config(library: Library, data: str) -> dict[str, Any]:
         UserError: the file names none.
     """
     path = library.find("data", data)
-    plain: Any = library.page(path).plain
+    plain: Any = nest(data_settings(library, data))
     for key in ("data", "init_args", "dataset"):
         plain = plain.get(key) if isinstance(plain, Mapping) else None
     if not isinstance(plain, Mapping) or not isinstance(plain.get("class_path"), str):

@@ -5,13 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from tag2mask.artifacts.files import require_own
-from tag2mask.core import UserError, unknown_name
+from tag2mask.core import UserError
 from tag2mask.core.commands import add_data_set
-from tag2mask.core.library import find_conf, own_data_hint
-from tag2mask.core.pages import read_page
+from tag2mask.core.library import dataset_config, open_library
 from tag2mask.data.check import Found, check_dataset
 from tag2mask.data.config_file import write_config
 from tag2mask.data.image_set import ImageSet, problems_error
@@ -62,36 +60,17 @@ def dataset_from_config(data: str, root: str | None = None, tags: str | None = N
     Raises:
         UserError: no such configuration, or it does not name a data set.
     """
-    plain = _read_config(data)
-    try:
-        description = plain["data"]["init_args"]["dataset"]
-        arguments: dict[str, Any] = dict(description.get("init_args") or {})
-        class_path = str(description["class_path"])
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise UserError(
-            f"data configuration {data} names no data.init_args.dataset with a class_path"
-        ) from None
+    description = dataset_config(open_library(), data)
+    arguments = description["init_args"]
     if root is not None:
         arguments["root"] = root
     if tags is not None:
         key = "csv" if "csv" in arguments else "tags"
         arguments[key] = str(Path(tags).absolute())
     try:
-        return ImageSet.from_description({"class_path": class_path, "init_args": arguments}, own=True)
+        return ImageSet.from_description(description, own=True)
     except UserError as error:
         raise UserError(f"data configuration {data}: {error}") from error
-
-
-def _read_config(data: str) -> Any:
-    path = Path(data)
-    if path.suffix not in (".yaml", ".yml"):
-        folder = find_conf() / "data"
-        path = folder / f"{data}.yaml"
-        if not path.is_file():
-            if hint := own_data_hint(data):
-                raise UserError(hint)
-            raise unknown_name("data set", data, (p.stem for p in folder.glob("*.yaml")), f"(in {folder})")
-    return read_page(path).plain
 
 
 def _check(args: argparse.Namespace) -> int:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tag2mask.artifacts import SCRIPTS, kind_names
 from tag2mask.core.errors import UserError, unknown_name
 from tag2mask.core.library import Library
 from tag2mask.core.pages import Layer, Page
@@ -34,9 +31,6 @@ STEP_KEYS = (
 )
 ROUND_KEYS = ("name", *STRUCTURE, *PARTS)
 PAPER_KEYS = ("citation", "targets", "val", "ranges", "every_image")
-VARIANT_KEYS = ("title", "targets", "skip", "steps")
-VARIANT_STEP_KEYS = ("inputs", *PARTS, "backbones", "budgets")
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class Change(NamedTuple):
@@ -49,7 +43,7 @@ class Change(NamedTuple):
 
 def add_page(page: Page, before: Mapping[str, list[Change]]) -> dict[str, list[Change]]:
     """The steps of a page and its base: a new step comes right after the one that is named before it."""
-    changes = _add_steps(page, "steps", mapping(page, "steps", page.plain.get("steps")), before)
+    changes = add_steps(page, "steps", mapping(page, "steps", page.plain.get("steps")), before)
     for name in sequence(page, "skip", page.plain.get("skip", [])):
         if name not in before:
             raise UserError(f"{page.where('skip')}: {unknown_name('step of its base', str(name), before)}")
@@ -57,33 +51,22 @@ def add_page(page: Page, before: Mapping[str, list[Change]]) -> dict[str, list[C
     return changes
 
 
-def add_variant(
-    page: Page, name: str, before: Mapping[str, list[Change]], skipped: Mapping[str, list[Change]]
-) -> dict[str, list[Change]]:
-    """The steps of a page and those that a variant adds; what it changes of the others is not yet in them.
-
-    A new step may also be like one that the page or its bases have skipped.
-    """
-    where = f"variants.{name}.steps"
-    own = mapping(page, where, page.plain["variants"][name].get("steps"))
-    new = {key: plain for key, plain in own.items() if key not in before and is_new_step(plain)}
-    named = {key: {} if key in before else own[key] for key in own if key in before or key in new}
-    placed = _add_steps(page, where, named, before, skipped)
-    return {key: placed[key] if key in new else before[key] for key in placed}
-
-
-def is_new_step(plain: Any) -> bool:
-    """Whether what a variant says of a step begins a step: it says what the step is made from."""
-    return isinstance(plain, Mapping) and ("base" in plain or "like" in plain)
-
-
-def _add_steps(
+def add_steps(
     page: Page,
     where: str,
     own: Mapping[str, Any],
     before: Mapping[str, list[Change]],
     skipped: Mapping[str, list[Change]] = {},
 ) -> dict[str, list[Change]]:
+    """The steps that a part of a page describes and those before it, in their order.
+
+    Args:
+        page: the page.
+        where: path of the part.
+        own: the part: step -> what it says of it.
+        before: the steps before: name -> all changes that describe one.
+        skipped: steps that are left out, which a new step may be like all the same.
+    """
     order, at = list(before), 0
     for name in own:
         if name in order:
@@ -173,77 +156,6 @@ def round_changes(change: Change, turn: Round) -> list[Change]:
         check_keys(page, where, mapping(page, where, value), ROUND_KEYS)
         changes.append(Change(page, where, value))
     return changes
-
-
-def check_facts(
-    change: Change, name: str, facts: Mapping[str, Any], others: Iterable[str], bases: Sequence[Page]
-) -> None:
-    """Refuse a step that lacks a part of its structure, or has an unknown stage, script, kind or command.
-
-    Args:
-        change: the last part of a page that describes the step.
-        name: name of the step.
-        facts: its structure, see `STRUCTURE`.
-        others: the steps of the page and its bases, for the near name.
-        bases: the kinds of step that it is based on.
-
-    Raises:
-        UserError: with file and line.
-    """
-    where = change.page.where(change.prefix)
-    based = f", based on {', '.join(kind.where('') for kind in bases)}" if bases else ""
-    if missing := [key for key in STRUCTURE if key not in facts]:
-        near = difflib.get_close_matches(name, [other for other in others if other != name], n=1)
-        hint = f"did you mean {near[0]}? Or give" if near else "give"
-        raise UserError(
-            f"{where}: step {name!r}{based} lacks {', '.join(missing)}; {hint} it a base, a kind of step"
-        )
-    if not _NAME.fullmatch(name):
-        raise UserError(f"{where}: step name {name!r} must be lower-case letters, digits and underscores")
-    for what, known in (
-        ("stage", (1, 2, 3)),
-        ("script", SCRIPTS),
-        ("kind", kind_names()),
-        ("commands", (["fit"], ["predict"], ["fit", "predict"])),
-    ):
-        if facts[what] not in known:
-            if what in ("script", "kind") and isinstance(facts[what], str):
-                error = unknown_name(what, facts[what], map(str, known))
-                raise UserError(f"{where}: {error} (in step {name!r}{based})")
-            shown = ", ".join(map(str, known))
-            raise UserError(f"{where}: {what} of step {name!r}{based} is {facts[what]!r}; use one of {shown}")
-
-
-def check_paper(page: Page, where: str, paper: Mapping[str, Any], known: Iterable[str]) -> None:
-    """Refuse numbers of steps that a recipe does not have in any number of rounds, and ranges that are none.
-
-    Args:
-        page: the page.
-        where: the part of the page: paper, or a variant, which has targets but no ranges of its own.
-        paper: ``targets`` (step -> the paper's mIoU in percent), ``val`` (the same for its maps or labels of
-            val) and ``ranges`` (step -> lowest and highest mIoU to expect).
-        known: names of the steps, and those of the steps of a round as the page gives them.
-
-    Raises:
-        UserError: with file, line, and the near name.
-    """
-    names = sorted(set(known))
-    _check_names(page, f"{where}.targets", paper.get("targets"), names)
-    if where != "paper":
-        return
-    _check_names(page, "paper.val", paper.get("val"), names)
-    _check_names(page, "paper.ranges", paper.get("ranges"), names)
-    for step, limits in (paper.get("ranges") or {}).items():
-        if not (isinstance(limits, list) and len(limits) == 2 and 0 <= limits[0] < limits[1] <= 100):
-            at = page.where(f"paper.ranges.{step}")
-            raise UserError(f"{at}: a range is two numbers of 0..100, the lower first; got {limits}")
-
-
-def _check_names(page: Page, where: str, plain: Any, names: Sequence[str]) -> None:
-    for key in mapping(page, where, plain):
-        patterns = (re.escape(name).replace(re.escape(MARK), r"\d+") for name in names)
-        if not any(re.fullmatch(pattern, str(key)) for pattern in patterns):
-            raise UserError(f"{page.where(f'{where}.{key}')}: {unknown_name('step', str(key), names)}")
 
 
 def check_keys(page: Page, where: str, plain: Mapping[Any, Any], known: Iterable[str]) -> None:

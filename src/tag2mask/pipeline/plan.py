@@ -18,11 +18,11 @@ from tag2mask.artifacts import (
     sha256_json,
 )
 from tag2mask.core.errors import unknown_name
-from tag2mask.core.library import Library
+from tag2mask.core.library import Library, data_settings
 from tag2mask.core.pages import Layer, Setting, nest, overlay
 from tag2mask.pipeline.arguments import check_registered, check_settings, settings_in
 from tag2mask.pipeline.devices import Devices, deciding, deciding_words
-from tag2mask.pipeline.form import PARTS, part_settings
+from tag2mask.pipeline.form import PARTS
 from tag2mask.pipeline.given import check_folders, folder_hashes, given_inputs, without
 from tag2mask.pipeline.resolve import Choice, require_budget, resolve
 from tag2mask.pipeline.settings import Settings
@@ -118,8 +118,7 @@ def plan_steps(
         UserError: a configuration, budget or step does not exist.
     """
     require_budget(library, recipe, str(settings.budget))
-    page = library.page(library.find("data", settings.data or ""))
-    data = part_settings(page, "", page.plain)
+    data = data_settings(library, settings.data or "")
     choice = Choice(settings.budget or "", settings.backbone or "", data)
     options = ["--config", str(library.find("logger", extras.logger))] if extras.logger else []
     resolved = {step.name: resolve(library, step, choice) for step in recipe.steps}

@@ -15,20 +15,19 @@ from tag2mask.pipeline.form import (
     STRUCTURE,
     Change,
     add_page,
-    add_variant,
     backbone_of,
-    check_facts,
     check_keys,
-    check_paper,
     inputs_of,
     mapping,
     round_changes,
     sections_of,
     text,
 )
+from tag2mask.pipeline.page_checks import check_facts, check_paper
 from tag2mask.pipeline.rounds import Round, count_rounds, fill, rounds_of
 from tag2mask.pipeline.steps import Recipe, Section, Step
-from tag2mask.pipeline.variants import apply_variants, names_of, variant_facts
+from tag2mask.pipeline.variant_parts import add_variant, variant_facts, variant_parts
+from tag2mask.pipeline.variants import apply_variants, names_of
 
 
 def load_recipe(
@@ -51,11 +50,12 @@ def load_recipe(
     for each in pages:
         check_keys(each, "", each.plain, PAGE_KEYS)
     variants = mapping(page, "variants", page.plain.get("variants"))
+    parts = {str(key): variant_parts(library, page, key) for key in variants}
     recipe = Recipe(
         page.path.stem,
         text(page, "title"),
         _steps(library, pages, rounds, budget),
-        {str(key): variant_facts(page, key) for key in variants},
+        {key: variant_facts(own) for key, own in parts.items()},
         "",
         mapping(page, "paper", page.plain.get("paper")),
     )
@@ -63,7 +63,9 @@ def load_recipe(
     _check_steps(page, recipe)
 
     def applied(names: Sequence[str]) -> Recipe:
-        varied = apply_variants(page, recipe, _steps(library, pages, rounds, budget, names), names)
+        asked = {key: parts[key] for key in names}
+        steps = _steps(library, pages, rounds, budget, list(asked.values()))
+        varied = apply_variants(recipe, steps, asked)
         _check_steps(page, varied)
         return varied
 
@@ -76,7 +78,11 @@ def load_recipe(
 
 
 def _steps(
-    library: Library, pages: Sequence[Page], rounds: int | None, budget: str, variants: Sequence[str] = ()
+    library: Library,
+    pages: Sequence[Page],
+    rounds: int | None,
+    budget: str,
+    variants: Sequence[Sequence[Change]] = (),
 ) -> tuple[Step, ...]:
     """The steps of a page and those that its variants add, in their rounds."""
     written, every = dict[str, list[Change]](), dict[str, list[Change]]()
@@ -86,8 +92,8 @@ def _steps(
         backbone = backbone_of(library, Change(page, "", page.plain)) or backbone
         if "rounds" in page.plain:
             count = count_rounds(page, budget)
-    for variant in variants:
-        written = add_variant(pages[-1], variant, written, every)
+    for parts in variants:
+        written = add_variant(parts, written, every)
     if count is None and rounds is not None:
         raise UserError(f"recipe {pages[-1].path.stem} repeats no steps: leave --rounds out")
     made = [

@@ -9,10 +9,9 @@ from typing import Any
 
 from tag2mask.core.commands import add_command, add_data, add_recipe
 from tag2mask.core.errors import UserError
-from tag2mask.core.library import FULL, Library, open_library
+from tag2mask.core.library import FULL, Library, data_settings, open_library
 from tag2mask.core.pages import Layer, Setting, nest, setting_text
 from tag2mask.pipeline.arguments import check_settings
-from tag2mask.pipeline.form import part_settings
 from tag2mask.pipeline.plan import yaml_text
 from tag2mask.pipeline.recipe import load_recipe
 from tag2mask.pipeline.resolve import (
@@ -114,10 +113,7 @@ def _resolved(library: Library, label: str, args: argparse.Namespace) -> tuple[R
     recipe = load_recipe(library, name, variant, args.rounds, args.budget)
     check_sections(library, recipe)
     require_budget(library, recipe, args.budget)
-    data: Layer = {}
-    if args.data:
-        page = library.page(library.find("data", args.data))
-        data = part_settings(page, "", page.plain)
+    data = data_settings(library, args.data) if args.data else {}
     choice = Choice(args.budget, args.backbone, data)
     steps = {step.name: resolve(library, step, choice) for step in recipe.steps}
     for step in recipe.steps:

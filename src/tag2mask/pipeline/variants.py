@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from tag2mask.core.errors import UserError, unknown_name
-from tag2mask.core.pages import Page
-from tag2mask.pipeline.form import (
-    VARIANT_KEYS,
-    VARIANT_STEP_KEYS,
-    Change,
-    check_keys,
-    inputs_of,
-    is_new_step,
-    mapping,
-    sections_of,
-    sequence,
-)
+from tag2mask.pipeline.form import PARTS, Change, check_keys, inputs_of, mapping, sections_of, sequence
 from tag2mask.pipeline.rounds import MARK, fill
 from tag2mask.pipeline.steps import Recipe, Step
+from tag2mask.pipeline.variant_parts import is_new_step, steps_of
+
+_STEP_KEYS = ("inputs", *PARTS, "backbones", "budgets")
 
 
 def names_of(variant: str, recipe: Recipe) -> list[str]:
@@ -38,62 +30,65 @@ def names_of(variant: str, recipe: Recipe) -> list[str]:
     return names
 
 
-def variant_facts(page: Page, name: Any) -> dict[str, Any]:
-    """Title and targets of a variant.
-
-    Raises:
-        UserError: the page gives it a key that variants do not have.
-    """
-    where = f"variants.{name}"
-    plain = mapping(page, where, page.plain["variants"][name])
-    check_keys(page, where, plain, VARIANT_KEYS)
-    return {"title": str(plain.get("title", "")), "targets": mapping(page, where, plain.get("targets"))}
-
-
-def apply_variants(page: Page, recipe: Recipe, steps: Sequence[Step], names: Sequence[str]) -> Recipe:
+def apply_variants(recipe: Recipe, steps: Sequence[Step], parts: Mapping[str, Sequence[Change]]) -> Recipe:
     """A recipe changed by a variant, or by several of them, one after the other.
 
     Args:
-        page: the recipe's page.
         recipe: the recipe as such.
         steps: its steps and those that the variants add.
-        names: the variants. The paper's numbers are those of a single one: it has none for several.
+        parts: what the pages say of each variant (`variant_parts`), in the order of the variants. The paper's
+            numbers are those of a single one: it has none for several.
 
     Raises:
         UserError: a variant changes or skips a step that is not there, or two add the same one.
     """
-    own, added = {step.template for step in recipe.steps}, set[str]()
+    own, names, added = {step.template for step in recipe.steps}, list(parts), set[str]()
     varied = replace(recipe, steps=tuple(steps))
     for name in names:
-        plain = mapping(page, f"variants.{name}.steps", page.plain["variants"][name].get("steps"))
-        new = {key for key, change in plain.items() if key not in own and is_new_step(change)}
-        if twice := new & added:
+        new = {key for part in parts[name] for key, plain in steps_of(part).items() if is_new_step(plain)}
+        if twice := (new - own) & added:
             raise UserError(f"the variants {' and '.join(names)} of {recipe.name} both add {min(twice)}")
-        added |= new
-        changes = {key: change for key, change in plain.items() if key not in new}
-        varied = replace(varied, steps=_changed_steps(page, varied, name, changes))
+        added |= new - own
+        varied = replace(varied, steps=_changed_steps(varied, name, parts[name], new - own))
     targets = recipe.variants[names[0]]["targets"] if len(names) == 1 else {}
     paper = {**recipe.paper, "targets": targets, "val": {}}
     return replace(varied, variant="+".join(names), paper=paper)
 
 
-def _changed_steps(page: Page, recipe: Recipe, name: str, changes: Mapping[str, Any]) -> tuple[Step, ...]:
-    where, plain = f"variants.{name}", page.plain["variants"][name]
-    skipped = [
-        s for key in sequence(page, where, plain.get("skip", [])) for s in _named(page, where, recipe, key)
-    ]
+def _changed_steps(
+    recipe: Recipe, name: str, parts: Sequence[Change], new: Collection[str]
+) -> tuple[Step, ...]:
+    skipped = _skipped(recipe, parts)
     steps = {step.name: step for step in recipe.steps if step not in skipped}
-    for key, change in changes.items():
-        prefix = f"{where}.steps.{key}"
-        own = mapping(page, prefix, change)
-        check_keys(page, prefix, own, VARIANT_STEP_KEYS)
-        found = _named(page, prefix, recipe, key)
-        if own and any(step in skipped for step in found):
-            raise UserError(f"{page.where(prefix)}: {recipe.name}:{name} changes {key}, which it skips")
-        # a step may be named for the sake of its place alone
-        changed = {step.name: _changed(step, Change(page, prefix, own)) for step in found} if own else {}
-        steps |= changed
+    for part in parts:
+        for key, plain in steps_of(part).items():
+            if key in new and is_new_step(plain):
+                continue
+            change = _step_change(part, key, plain)
+            found = _named(change, recipe, key)
+            left = [step for step in found if step not in skipped]
+            if change.plain and not left:
+                where = change.page.where(change.prefix)
+                raise UserError(f"{where}: {recipe.name}:{name} changes {key}, which it skips")
+            # a step may be named for the sake of its place alone
+            steps |= {s.name: _changed(steps[s.name], change) for s in left} if change.plain else {}
     return tuple(steps.values())
+
+
+def _step_change(part: Change, key: str, plain: Any) -> Change:
+    prefix = f"{part.prefix}.steps.{key}"
+    change = Change(part.page, prefix, mapping(part.page, prefix, plain))
+    check_keys(part.page, prefix, change.plain, _STEP_KEYS)
+    return change
+
+
+def _skipped(recipe: Recipe, parts: Sequence[Change]) -> list[Step]:
+    """The steps that a variant leaves out: what the last part says that says it."""
+    part = next((part for part in reversed(parts) if "skip" in part.plain), None)
+    if part is None:
+        return []
+    names = sequence(part.page, part.prefix, part.plain["skip"])
+    return [step for name in names for step in _named(part, recipe, name)]
 
 
 def _changed(step: Step, change: Change) -> Step:
@@ -106,10 +101,11 @@ def _changed(step: Step, change: Change) -> Step:
     )
 
 
-def _named(page: Page, where: str, recipe: Recipe, key: Any) -> list[Step]:
+def _named(change: Change, recipe: Recipe, key: Any) -> list[Step]:
     """The steps that a name in a variant stands for: one, or one in each round."""
     found = [step for step in recipe.steps if key in (step.template if MARK in str(key) else step.name,)]
     if not found:
         names = {step.name for step in recipe.steps} | {s.template for s in recipe.steps if s.turn.number}
-        raise UserError(f"{page.where(where)}: {unknown_name(f'step of {recipe.name}', str(key), names)}")
+        where = change.page.where(change.prefix)
+        raise UserError(f"{where}: {unknown_name(f'step of {recipe.name}', str(key), names)}")
     return found
