@@ -330,3 +330,19 @@ def test_use_only_drops_and_freezes_what_comes_behind() -> None:
     trained = {n.split(".")[2] for n, p in backbone.named_parameters() if p.requires_grad}
     # blocks 0 and 1 lie within stride 4, block 2 makes level 3, the rest comes behind it
     assert trained == {"2"}
+
+
+@pytest.mark.parametrize("name", ["resnet38", "vgg16", "resnet10t", "mobilenetv2_100"])
+def test_whatever_tap_is_kept_only_what_makes_it_is_trained(name: str) -> None:
+    """Several devices wait for the gradient of every trained parameter, and nothing else is computed."""
+    with torch.device("meta"):
+        taps = list(build_backbone(name, "none", 8).taps)
+    for tap in taps:
+        with torch.device("meta"):
+            backbone = build_backbone(name, "none", 8, [], False)
+            backbone.use_only([tap])
+            maps = backbone(torch.zeros(1, 3, 64, 64))
+            maps[tap].sum().backward()
+        assert list(maps) == [tap]
+        without = [n for n, p in backbone.named_parameters() if p.requires_grad and p.grad is None]
+        assert not without, f"{tap} trains {without}"

@@ -147,6 +147,13 @@ class Backbone(nn.Module, ABC):
         """
         self.taps = {name: tap for name, tap in self.taps.items() if name in names}
 
+    def _freeze_behind(self, layer: str) -> None:
+        """Freeze the parameters that were registered after all those of a layer."""
+        named = list(self.named_parameters())
+        last = max(i for i, (name, _) in enumerate(named) if name.startswith(f"{layer}."))
+        for _, parameter in named[last + 1 :]:
+            parameter.requires_grad_(False)
+
     def freeze(self, names: Iterable[str], batchnorm: bool) -> None:
         """Exclude some parts, or all batch normalisation, from training.
 

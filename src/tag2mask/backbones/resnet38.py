@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -10,6 +11,9 @@ from torch.nn import functional as F
 from tag2mask.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone, Normalisation, Tap
 from tag2mask.backbones.weights import backbone_part, load_into, load_state
 from tag2mask.core import UserError
+
+_ENTRIES = {"b4": "conv3", "b5": "conv4", "b6": "conv5"}
+"""The taps in front of a block: its normalised, rectified input."""
 
 
 def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1, dilation: int = 1) -> nn.Conv2d:
@@ -36,9 +40,13 @@ class _Block(nn.Module):
         same = inputs == outputs and stride == 1
         self.conv_branch1 = None if same else _conv(inputs, outputs, 1, stride)
 
+    def entry(self, x: Tensor) -> Tensor:
+        """The normalised, rectified input."""
+        return F.relu(self.bn_branch2a(x))
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The block's output and its normalised, rectified input."""
-        entry = F.relu(self.bn_branch2a(x))
+        entry = self.entry(x)
         shortcut = x if self.conv_branch1 is None else self.conv_branch1(entry)
         y = self.conv_branch2a(entry)
         y = self.conv_branch2b1(F.relu(self.bn_branch2b1(y)))
@@ -61,9 +69,13 @@ class _Bottleneck(nn.Module):
         self.conv_branch2b2 = _conv(half, outputs, 1)
         self.conv_branch1 = _conv(inputs, outputs, 1)
 
+    def entry(self, x: Tensor) -> Tensor:
+        """The normalised, rectified input."""
+        return F.relu(self.bn_branch2a(x))
+
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The block's output and its normalised, rectified input."""
-        entry = F.relu(self.bn_branch2a(x))
+        entry = self.entry(x)
         y = self.conv_branch2a(entry)
         y = self.conv_branch2b1(self.dropout_2b1(F.relu(self.bn_branch2b1(y))))
         y = self.conv_branch2b2(self.dropout_2b2(F.relu(self.bn_branch2b2(y))))
@@ -113,28 +125,35 @@ class ResNet38(Backbone):
             load_into(self, backbone_part(load_state(weights)), weights, ignored=("linear1000", "fc8"))
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
-        """The four taps of normalised images (B, 3, H, W)."""
+        """The kept taps of normalised images (B, 3, H, W); nothing behind the deepest is computed."""
+        maps: dict[str, Tensor] = {}
         x = self.conv1a(x)
-        x, _ = self._level(2, x)
-        x, _ = self._level(3, x)
-        x, conv3 = self._level(4, x)
-        x, conv4 = self._level(5, x)
-        x, conv5 = self.b6(x)
-        x, _ = self.b7(x)
-        return {"conv3": conv3, "conv4": conv4, "conv5": conv5, "out": F.relu(self.bn7(x))}
+        for name, block in self._blocks():
+            tap = _ENTRIES.get(name)
+            if tap == list(self.taps)[-1]:
+                maps[tap] = block.entry(x)
+                break
+            x, entry = block(x)
+            if tap:
+                maps[tap] = entry
+        else:
+            maps["out"] = F.relu(self.bn7(x))
+        return {name: maps[name] for name in self.taps}
+
+    def use_only(self, names: Collection[str]) -> None:
+        """As `Backbone.use_only`; layers behind the deepest tap are neither computed nor trained."""
+        super().use_only(names)
+        for block, tap in _ENTRIES.items():
+            if tap == list(self.taps)[-1]:
+                self._freeze_behind(f"{block}.bn_branch2a")
 
     def _add_level(self, level: int, blocks: list[_Block]) -> None:
         for i, block in enumerate(blocks):
             self.add_module(f"b{level}_{i}" if i else f"b{level}", block)
 
-    def _level(self, level: int, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Output of a level and the rectified input of its first block."""
-        x, entry = self.get_submodule(f"b{level}")(x)
-        i = 1
-        while hasattr(self, f"b{level}_{i}"):
-            x, _ = self.get_submodule(f"b{level}_{i}")(x)
-            i += 1
-        return x, entry
+    def _blocks(self) -> list[tuple[str, _Block | _Bottleneck]]:
+        """From the image to ``out``, in the order in which they were added."""
+        return [(n, b) for n, b in self.named_children() if isinstance(b, _Block | _Bottleneck)]
 
     def _initialise(self) -> None:
         for module in self.modules():

@@ -89,7 +89,7 @@ class VGG16(Backbone):
             self._load(weights)
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
-        """The five taps of normalised images (B, 3, H, W)."""
+        """The kept taps of normalised images (B, 3, H, W); nothing behind the deepest is computed."""
         maps: dict[str, Tensor] = {}
         for level, (count, _) in enumerate(_LEVELS, 1):
             if level > 1:
@@ -97,19 +97,19 @@ class VGG16(Backbone):
             for i in range(1, count + 1):
                 x = F.relu(self.get_submodule(f"conv{level}_{i}")(x))
             maps[f"conv{level}_{count}"] = x
-        if "out" not in self.taps:
-            return {name: maps[name] for name in self.taps}
+            if f"conv{level}_{count}" == list(self.taps)[-1]:
+                return {name: maps[name] for name in self.taps}
         if self._pool5:
             x = F.avg_pool2d(F.max_pool2d(x, 3, stride=1, padding=1), 3, stride=1, padding=1)
         maps["out"] = F.relu(self.fc7(self.drop6(F.relu(self.fc6(x)))))
         return {name: maps[name] for name in self.taps}
 
     def use_only(self, names: Collection[str]) -> None:
-        """As `Backbone.use_only`; without ``out``, fc6 and fc7 are neither computed nor trained."""
+        """As `Backbone.use_only`; layers behind the deepest tap are neither computed nor trained."""
         super().use_only(names)
-        if "out" not in self.taps:
-            self.fc6.requires_grad_(False)
-            self.fc7.requires_grad_(False)
+        deepest = list(self.taps)[-1]
+        if deepest != "out":
+            self._freeze_behind(deepest)
 
     def _load(self, weights: str) -> None:
         state = _fetch() if weights == "imagenet" else backbone_part(load_state(weights))
