@@ -391,6 +391,20 @@ def test_seed_everything_makes_runs_repeat(shapes: Shapes, workers: int) -> None
     assert not any(torch.equal(a, b) for a, b in zip(first[:3], first[3:], strict=True))  # epochs differ
 
 
+def test_reading_an_image_leaves_the_gpus_random_numbers_alone(
+    shapes: Shapes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without loader processes images are read between steps: dropout must not follow from the last one."""
+    data = ClassificationData(shapes, batch_size=2, **CLASSIFY)
+    data.setup("fit")
+    seeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    state = torch.get_rng_state()
+    batches = list(data.train_dataloader())
+    assert batches and not seeded
+    assert torch.equal(torch.get_rng_state(), state)
+
+
 class Probe(pl.LightningModule):
     """Notes what arrives."""
 

@@ -67,7 +67,8 @@ class Seeded(Dataset[T_co]):
     def __getitem__(self, index: tuple[int, int]) -> T_co:
         place, seed = index
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            # torch.manual_seed would seed the GPU too, and dropout there would follow the last image.
+            torch.default_generator.manual_seed(seed)
             return self._images[place]
 
 
