@@ -139,8 +139,15 @@ def test_crf_refuses_an_unknown_parameter_set() -> None:
 
 
 def test_unknown_below_marks_uncertain_pixels() -> None:
-    scores = _scores(torch.tensor([[[0.9, 0.4]], [[0.1, 0.6]]]), [0, 2])
-    assert label_map(scores, unknown=0.7).tolist() == [[0, 255]]
+    """0.4 against a background of 0.6 ** 2 and 0.3 against one of 0.7 ** 2: shares of 0.53 and 0.62."""
+    sample = {
+        "id": "a",
+        "image": torch.zeros(3, 1, 2, dtype=torch.uint8),
+        "maps": _scores(torch.tensor([[[0.4, 0.3]]]), [1], (1, 2)),
+    }
+    result = PseudoLabelGenerator([Background(alpha=2)], unknown=0.58).predict_image(sample)
+    assert result.labels[""].tolist() == [[255, 0]]
+    assert result.confidence[0].tolist() == pytest.approx([0.4 / 0.76, 0.49 / 0.79], abs=1e-6)  # float32
 
 
 def test_disabled_links_are_left_out() -> None:

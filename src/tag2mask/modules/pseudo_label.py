@@ -38,7 +38,8 @@ class PseudoLabelGenerator(Predictor):
         refinements: the chain, first link first; null or an empty list passes the maps through.
         output: maps stores the refined scores for a next step, labels their argmax.
         affinity_from: folder of the step that trained the network of a random walk's affinities.
-        unknown: confidence below which a pixel is labelled 255 (unknown); 0 labels every pixel.
+        unknown: confidence, the best score's share of all, below which a pixel is labelled 255 (unknown);
+            0 labels every pixel.
         absent: what becomes of an image's background where a class of its maps wins no pixel. background
             keeps it; unknown makes it 255: an object hides in it, which a network would learn to miss.
         agreement_dir: folder of a step with labels of the same images: where they name another class, a
@@ -107,12 +108,13 @@ class PseudoLabelGenerator(Predictor):
     def _result(self, scores: ScoreMaps) -> ScoreMaps | LabelsResult:
         if self.kind == "maps":
             return scores
-        labels = label_map(scores, self.unknown)
+        labels, confidence = label_map(scores), _confidence(scores)
+        labels[confidence < self.unknown] = IGNORE
         if not self.keeps_background and not set(scores.classes) - {0} <= set(np.unique(labels).tolist()):
             labels[labels == 0] = IGNORE
         if self.agreement is not None:
             labels = self.agreement(labels, scores.image_id)
-        return LabelsResult(scores.image_id, {"": labels}, _confidence(scores))
+        return LabelsResult(scores.image_id, {"": labels}, confidence)
 
     @torch.no_grad()
     def _features(self, pixels: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tag2mask.core import IGNORE, ScoreMaps, UserError, map_threads, unknown_name
+from tag2mask.core import ScoreMaps, UserError, map_threads, unknown_name
 from tag2mask.modules.affinity import AffinityNet, PairNetwork
 from tag2mask.ops import (
     CRF_CAM,
@@ -232,15 +232,14 @@ def resized(scores: ScoreMaps, size: tuple[int, int]) -> ScoreMaps:
     return replace(scores, maps=maps[0].numpy())
 
 
-def label_map(scores: ScoreMaps, unknown: float = 0.0) -> Labels:
+def label_map(scores: ScoreMaps) -> Labels:
     """The class with the highest score at each pixel of the image.
 
     Args:
         scores: maps of an image, with a background map.
-        unknown: pixels whose highest score is below this become 255.
 
     Returns:
-        uint8 (H, W), index 0..K or 255.
+        uint8 (H, W), index 0..K.
 
     Raises:
         UserError: there is no background map.
@@ -249,7 +248,6 @@ def label_map(scores: ScoreMaps, unknown: float = 0.0) -> Labels:
         raise UserError("labels need a background map: put a Background link first in the chain")
     full = resized(scores, scores.image_size)
     labels: Labels = np.asarray(full.classes, np.uint8)[_winners(full.maps)]
-    labels[full.maps.max(0) < unknown] = IGNORE
     return labels
 
 
