@@ -356,6 +356,19 @@ def test_the_page_escapes_everything(root: Path) -> None:
     assert page.count("<figure>") == 5 and "http://" not in page and "https://" not in page
 
 
+def test_the_page_shows_images_from_the_whole_list(tmp_path: Path) -> None:
+    """Six of eleven: with every second one, the last is at most two places from the end."""
+    for number in range(11):
+        write_image(tmp_path / "photos" / f"{number}.jpg")
+    write_json(tmp_path / "t.json", {str(number): ["cat"] for number in range(11)})
+    images = imported(tmp_path)
+    order = [*images.ids("train"), *images.ids("val")]
+    page = (tmp_path / "tag2mask" / "samples.html").read_text()
+    shown = [order.index(i) for i in re.findall(r"<figcaption>(\w+): cat", page)]
+    assert len(shown) == 6 and shown == sorted(shown)
+    assert shown[0] <= 1 and shown[-1] >= 9 and max(np.diff(shown)) == 2
+
+
 def test_a_second_import_replaces_the_first_and_nothing_else(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tag2mask.artifacts.image_sizes import ImageSizes
-from tag2mask.core import UserError, map_threads
+from tag2mask.core import UserError, map_threads, spread
 from tag2mask.data.image_set import ImageSet
 from tag2mask.data.images import read_size
 
@@ -44,9 +44,3 @@ def image_sizes(
         tags=tags,
         classes=len(images.classes),
     )
-
-
-def spread(items: Sequence[str], most: int) -> list[str]:
-    """At most so many of some items, evenly spaced."""
-    step = max(1.0, len(items) / most)
-    return [items[int(n * step)] for n in range(min(most, len(items)))]

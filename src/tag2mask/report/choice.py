@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tag2mask.artifacts import find_kind
+from tag2mask.core import spread
 from tag2mask.report.runs import Run, Step
 
 SHOWN = ("maps", "labels", "segmentation")
@@ -50,8 +51,7 @@ def _of_split(ids: Sequence[str], scores: Mapping[str, float], share: int) -> li
     extreme = share // 4 if len(ranked) >= 2 * share else 0
     ends = ranked[:extreme] + ranked[len(ranked) - extreme :]
     rest = [i for i in ids if i not in set(ends)]
-    even = share - len(ends)
-    chosen = {*ends, *(rest[(2 * k + 1) * len(rest) // (2 * even)] for k in range(even))}
+    chosen = {*ends, *spread(rest, share - len(ends))}
     return [i for i in ids if i in chosen]
 
 

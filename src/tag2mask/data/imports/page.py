@@ -13,7 +13,7 @@ from PIL import Image
 
 from tag2mask.artifacts.files import atomic_write_text
 from tag2mask.artifacts.labels import voc_palette
-from tag2mask.core import UserError, map_threads
+from tag2mask.core import UserError, map_threads, spread
 from tag2mask.core.html_pages import page_templates
 from tag2mask.core.tables import Table
 from tag2mask.data.image_set import ImageSet
@@ -38,8 +38,8 @@ def write_page(
     every = [image_id for some in ids.values() for image_id in some]
     groups = {}
     for name in images.classes.names[:_MOST_CLASSES]:
-        groups[name] = _spread([i for i in every if name in images.tag_names(i)])
-    groups["without tags"] = _spread([i for i in every if not images.tag_names(i)])
+        groups[name] = spread([i for i in every if name in images.tag_names(i)], _PER_CLASS)
+    groups["without tags"] = spread([i for i in every if not images.tag_names(i)], _PER_CLASS)
     chosen = list(dict.fromkeys(i for some in groups.values() for i in some))
     pictures = dict(zip(chosen, map_threads(lambda i: _picture(images, i), chosen), strict=True))
     shown = {
@@ -50,12 +50,6 @@ def write_page(
     template = page_templates("tag2mask.data.imports").get_template("samples.html")
     text = template.render(title="Samples", form=form, counts=counts, groups=shown)
     atomic_write_text(path, text)
-
-
-def _spread(image_ids: Sequence[str]) -> list[str]:
-    """A few of the images, evenly from the first to the last."""
-    step = max(1, len(image_ids) // _PER_CLASS)
-    return list(image_ids[::step][:_PER_CLASS])
 
 
 def _with_mask(images: ImageSet, image_id: str) -> npt.NDArray[np.uint8]:
