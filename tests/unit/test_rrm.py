@@ -248,8 +248,11 @@ def test_the_class_head_learns_with_the_rate_of_its_layers(rate: Any, times: flo
 def test_classification_alone_comes_first_and_leaves_no_parameter_without_a_gradient() -> None:
     net, data = module(optimization=JointOptimization(classify_only=0.5)), batch()
     net._first_steps = lambda: 1  # type: ignore[method-assign]
+    logged: list[str] = []
+    net.log = lambda name, *_, **__: logged.append(name)  # type: ignore[method-assign]
     loss = net.training_step(data, 0)  # type: ignore[arg-type]
     loss.backward()
+    assert logged == ["train/class", "train/loss"]
     torch.testing.assert_close(
         loss, net.class_loss(net.class_head(net.backbone(data["image"])["out"]), data["tags"])
     )

@@ -153,7 +153,8 @@ class JointModel(SegmentationModel):
         head: nn.Module = self.network.head  # type: ignore[assignment]
         features = self.backbone(images)
         parts = {"class": self.class_loss(at_least_float32(self.class_head(features["out"])), tags)}
-        if self.global_step >= self._first_steps():
+        segments = self.global_step >= self._first_steps()
+        if segments:
             cams = self.mean_cams(images, features["out"])
             with thread_pool() as pool:
                 jobs = self._start_mining(pool, images, cams, tags)
@@ -162,12 +163,12 @@ class JointModel(SegmentationModel):
             parts |= self._segmentation_losses(images, logits, labels, inside)
             share = mean_over_processes((labels != IGNORE).sum().float(), inside.sum())
             self.log("train/mined", share, batch_size=len(images))
-        else:
-            # DDP waits for the gradient of every trained parameter.
-            parts["later"] = head(features).sum() * 0
         for name, value in parts.items():
             self.log(f"train/{name}", value, batch_size=len(images))
         loss = torch.stack(list(parts.values())).sum()
+        if not segments:
+            # DDP waits for the gradient of every trained parameter.
+            loss = loss + head(features).sum() * 0
         self.log("train/loss", loss, prog_bar=True, batch_size=len(images))
         return loss
 
