@@ -222,6 +222,7 @@ def test_maps_of_the_tags_alone_have_no_background_and_reach_one(monkeypatch: py
         (PropagationSpec, {"passes": 0}, r"propagation\.passes must be at least 1"),
         (regions, {"confidence": 1.0}, "must lie in"),
         (StepOptimization, {"lr_step": 0}, r"optimization\.lr_step must be at least 1"),
+        (StepOptimization, {"lr_gamma": 0.0}, r"optimization\.lr_gamma must be above 0 and at most 1"),
         (regions, {"tap": "conv9"}, "unknown tap of test_resnet 'conv9'"),
     ],
 )

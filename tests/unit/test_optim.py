@@ -87,6 +87,7 @@ def test_optimizer_and_its_arguments_are_given_as_text_and_plain_values() -> Non
     [
         ({"lr": 0}, r"optimization\.lr must be above 0, got 0"),
         ({"weight_decay": -1e-4}, r"optimization\.weight_decay must be 0 or more"),
+        ({"poly_power": -0.9}, r"optimization\.poly_power must be 0 or more"),
         ({"new_layer_factor": 0}, r"optimization\.new_layer_factor must be above 0"),
         ({"optimizer": "AdamW"}, r"no class AdamW; write e\.g\. torch\.optim\.AdamW"),
         ({"optimizer": "torch.optim.AdmW"}, r"optimization\.optimizer: no class torch\.optim\.AdmW"),

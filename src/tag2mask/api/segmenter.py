@@ -123,7 +123,7 @@ def load(
     Example:
         >>> segment = tag2mask.load("runs/demo")  # doctest: +SKIP
         >>> segment.classes.names  # doctest: +SKIP
-        ('circle', 'square', 'triangle')
+        ('cross-fox', 'ring-fox', 'cross-fish', 'ring-fish')
         >>> segment("photo.jpg").shape  # doctest: +SKIP
         (375, 500)
     """

@@ -76,6 +76,11 @@ class Optimization(OptimizationBase):
 
     poly_power: float = 0.9
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.poly_power < 0:
+            raise UserError(f"optimization.poly_power must be 0 or more, got {self.poly_power}")
+
     def schedule(self, optimizer: Optimizer, steps: int) -> LambdaLR:
         """The poly schedule with this exponent, over that many steps."""
         return poly_schedule(optimizer, steps, self.poly_power)

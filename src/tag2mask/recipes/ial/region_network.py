@@ -44,6 +44,8 @@ class StepOptimization(OptimizationBase):
         super().__post_init__()
         if self.lr_step < 1:
             raise UserError(f"optimization.lr_step must be at least 1, got {self.lr_step}")
+        if not 0 < self.lr_gamma <= 1:
+            raise UserError(f"optimization.lr_gamma must be above 0 and at most 1, got {self.lr_gamma}")
 
     def schedule(self, optimizer: Optimizer, steps: int) -> LambdaLR:
         """Equation 11; the length of the training does not matter."""

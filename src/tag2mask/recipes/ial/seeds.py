@@ -12,13 +12,14 @@ from tag2mask.ops import affinity_labels, felzenszwalb
 class SeedLabelGenerator(AffinityLabelGenerator):
     """Seed regions of all classes and background; pixels with a weak response are unknown.
 
-    Wang et al. 2020, section 3.2.1, which takes them from Ahn and Kwak, CVPR 2018: what is sure
-    foreground in one map and sure background in the other keeps its class, the rest becomes 255.
+    Wang et al. 2020, section 3.2.1, which takes them from Ahn and Kwak, CVPR 2018: a class where it is
+    sure in one map, background where it is sure in the other, and 255 elsewhere.
 
     Args:
         foreground: chain whose foreground labels are trusted.
         background: chain whose background labels are trusted.
         threads: images at once; null takes one for each usable CPU.
+        surer: which of the two counts where both are sure, see `AffinityLabelGenerator`.
     """
 
     kind = "labels"
