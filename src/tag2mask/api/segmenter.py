@@ -111,7 +111,7 @@ def load(
     """The segmentation network of a run, ready to label images.
 
     Args:
-        source: a run folder, the folder of its segmentation step, or a ``.ckpt`` file.
+        source: a run folder, the folder of its segmentation step, or a ``.ckpt`` or ``.safetensors`` file.
         device: ``auto`` (the GPU if there is one) or a torch device.
         variant: see `Segmenter`.
         max_side: see `Segmenter`.

@@ -141,7 +141,7 @@ def poly_schedule(optimizer: Optimizer, max_steps: int, power: float = 0.9) -> L
     Args:
         optimizer: its groups keep their ratios.
         max_steps: updates of the whole training.
-        power: 0.9 in all five papers but IAL's pairwise network.
+        power: 0.9 in all papers but IAL's pairwise network.
 
     Raises:
         ValueError: max_steps is below 1.

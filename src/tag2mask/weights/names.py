@@ -75,7 +75,7 @@ def vgg16_of_caffe(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def resnet50_of_irn(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The ResNet50 in a network of IRN, under timm's names; other files come back as they are.
 
-    Its classifier is left out: it belongs to a last stage without dilation, which timm's does not have.
+    Its classifier is left out: only the backbone is read, for ``resnet50_irn`` (as in IRN) or ``resnet50``.
     """
     own = {k.removeprefix("resnet50."): v for k, v in weights.items() if k.startswith("resnet50.")}
     return {k: v for k, v in own.items() if not k.startswith("fc.")} or dict(weights)
