@@ -48,7 +48,9 @@ def constraints() -> dict[str, str]:
 
 def text_files() -> Iterator[Path]:
     """Every text file of the project, without what runs, builds and tools write."""
-    yield from (path for path in ROOT.iterdir() if path.is_file() and path.suffix not in BINARY_SUFFIXES)
+    at_root = (path for path in ROOT.iterdir() if path.is_file() and path.suffix not in BINARY_SUFFIXES)
+    # in a work tree of git, .git is a file with the path of the clone
+    yield from (path for path in at_root if path.name != ".git")
     for folder in OWN_FOLDERS:
         for path in (ROOT / folder).rglob("*"):
             hidden = {"__pycache__", ".ipynb_checkpoints"} & set(path.parts)
