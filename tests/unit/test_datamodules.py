@@ -19,6 +19,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from tag2mask.artifacts import Manifest, ResultFiles, save_labels, save_maps, write_manifest
 from tag2mask.core import ScoreMaps, UserError
+from tag2mask.core.library import data_settings, open_library
+from tag2mask.core.pages import nest
 from tag2mask.data import (
     VOC,
     AffinityData,
@@ -30,13 +32,13 @@ from tag2mask.data import (
 from tag2mask.data.base import ImageData
 from tag2mask.data.samples import as_list
 from tag2mask.data.transforms import AugmentSpec
+from tag2mask.pipeline.plan import yaml_text
 from tag2mask.step.messages import outcome_of
 
 CROP = 48
 CLASSIFY: dict[str, Any] = {"augment": AugmentSpec(CROP, long_side=(256, 512)), "num_workers": 0}
 LEARN: dict[str, Any] = {"augment": AugmentSpec(CROP, pad="black"), "num_workers": 0}
 SEGMENT: dict[str, Any] = {"augment": AugmentSpec(CROP, scale=(0.5, 1.5)), "num_workers": 0}
-CONF = Path(__file__).parents[2] / "conf" / "data"
 TRAINER: dict[str, Any] = {
     "is_global_zero": True,
     "global_rank": 0,
@@ -441,7 +443,7 @@ def test_trainer_takes_it(shapes: Shapes, tmp_path: Path) -> None:
     assert probe.seen == shapes.ids("train")
 
 
-@pytest.mark.parametrize("config", sorted(p.name for p in CONF.glob("*.yaml")))
+@pytest.mark.parametrize("config", open_library().names("data"))
 @pytest.mark.parametrize(
     "data", ["ClassificationData", "AffinityData", "PseudoLabelData", "SegmentationData"]
 )
@@ -450,7 +452,9 @@ def test_shipped_configurations_fit_every_data_module(
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["step"])  # LightningCLI would warn of pytest's own options
     step = {"AffinityData": "labels_dir", "PseudoLabelData": "maps_dir"}.get(data)
-    arguments = ["--data", f"tag2mask.data.{data}", "--config", str(CONF / config)]
+    settings = tmp_path / "settings.yaml"
+    settings.write_text(yaml_text(nest(data_settings(open_library(), config))))
+    arguments = ["--data", f"tag2mask.data.{data}", "--config", str(settings)]
     arguments += ["--data.init_args.dataset.init_args.root", str(tmp_path / "elsewhere")]
     arguments += [f"--data.init_args.{step}", "some/step"] if step else []
     cli = LightningCLI(
