@@ -977,6 +977,9 @@ def test_replaced_images_and_masks_make_their_steps_again(
     mask.write_bytes(b"another")
     assert bench.run() == 0
     assert [Path(words[1]).name for words in bench.calls() if words[0] == "score-step"] == ["label"]
+    os.utime(image, ns=(5, 5))
+    assert bench.run() == 0 and bench.started() == []
+    assert json.loads((bench.run_dir / "sources.json").read_text())[str(image)][1] == 5
     image.write_bytes(b"another")
     capsys.readouterr()
     assert bench.run() == 0

@@ -62,7 +62,13 @@ from tag2mask.artifacts.names import (
 from tag2mask.artifacts.provenance import collect_versions, git_commit
 from tag2mask.artifacts.regions import load_regions, save_regions
 from tag2mask.artifacts.score import read_image_scores, read_metrics, read_score, read_scorecard
-from tag2mask.artifacts.sources import changed_sources, content_hash, note_sources
+from tag2mask.artifacts.sources import (
+    changed_sources,
+    content_hash,
+    keep_sources,
+    note_sources,
+    recall_sources,
+)
 from tag2mask.artifacts.tracking import is_offline, read_settings, refuse_secrets, wandb_identity
 
 __all__ = [
@@ -100,6 +106,7 @@ __all__ = [
     "find_kind",
     "git_commit",
     "is_offline",
+    "keep_sources",
     "kind_names",
     "labels_png",
     "load_confidence",
@@ -118,6 +125,7 @@ __all__ = [
     "read_score",
     "read_scorecard",
     "read_settings",
+    "recall_sources",
     "refuse_secrets",
     "register_kind",
     "remove_temporaries",

@@ -14,10 +14,13 @@ from pathlib import Path
 from tag2mask.artifacts import (
     REPORT_NAME,
     SCORECARD_NAME,
+    SOURCES_NAME,
+    keep_sources,
     manifest_hash,
     read_alarms,
     read_manifest,
     read_score,
+    recall_sources,
     remove_temporaries,
 )
 from tag2mask.artifacts.label_chain import is_tunable
@@ -85,6 +88,7 @@ def run_recipe(request: Request, program: Sequence[str] = launchers.PROGRAM) -> 
     request = after_requeue(request)
     prepared = prepare(request)
     require_imports(prepared, program)
+    recall_sources(request.run_dir / SOURCES_NAME)
     if request.launcher == "slurm":
         print(submit_run(prepared, program))
         return 0
@@ -130,6 +134,7 @@ class _Runner:
         for line in changes(self.prepared.settings, self.prepared.known):
             print(f"changed since the last run: {line}")
         self.tasks = list_tasks(self.prepared)
+        keep_sources(self.run_dir / SOURCES_NAME)
         for task in self.tasks:
             alarms = self._do(task)
             if any(alarm.unusable for alarm in alarms) and not self.prepared.request.allow_empty:
