@@ -213,6 +213,8 @@ def test_options_reach_slurm_as_they_are_written(cam_job: Job, tmp_path: Path) -
     expected = ["--time=8:00:00", "--requeue", "--comment={a} 50%", "--gres=gpu:2", "--qos=a b"]
     assert words[-5:] == [[word] for word in expected]
     assert [f"--output={tmp_path}/my run 50%%j/cam-%j.txt"] in words
+    with pytest.raises(UserError, match=r"--output=.*a\\nb.* has a line break"):
+        batch_text(job, "psa", tmp_path / "a\nb", (), ("work",), ())  # the options behind it were lost
     page.write_text("all:\n  exclude: [n1, n2]\n")
     with pytest.raises(UserError, match=r"mine.yaml:2: exclude must be one value"):
         cluster_page(open_library(), str(page))

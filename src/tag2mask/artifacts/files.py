@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,7 +50,7 @@ def atomic_write_bytes(path: str | Path, data: Buffer, keep: str | Path | None =
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~_UMASK)
+            os.chmod(temporary, shared(0o666))
             if keep is not None and target.exists():
                 os.replace(target, keep)
             os.replace(temporary, target)
@@ -60,14 +61,32 @@ def atomic_write_bytes(path: str | Path, data: Buffer, keep: str | Path | None =
         raise UserError(f"cannot write {target}: {disk_trouble(error)}") from error
 
 
+def shared(mode: int) -> int:
+    """The mode of what is made here, without what the user's mask takes away."""
+    return mode & ~_UMASK
+
+
 def disk_trouble(error: OSError) -> str:
     """What the operating system says, and the way out."""
     way = "choose a folder you may write to"
+    if isinstance(error, FileExistsError) and error.filename and os.path.islink(error.filename):
+        target = os.path.realpath(error.filename)
+        return (
+            f"{error.filename} is a link to {target}, which is not there; make that folder or remove the link"
+        )
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         way = "make room, then the same command goes on"
     elif error.errno == errno.ENAMETOOLONG:
         way = "give a shorter one"
     return f"{error.strerror or error}; {way}"
+
+
+def remove_tree(path: str | Path) -> None:
+    """Delete a folder, or the link to one: what a link leads to may be anything."""
+    if Path(path).is_symlink():
+        Path(path).unlink()
+    else:
+        shutil.rmtree(path)
 
 
 def remove_temporaries(folder: str | Path, deep: bool = True) -> None:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from tag2mask.core.errors import STOPPED_CODE
+from tag2mask.core.errors import STOPPED_CODE, UserError
 from tag2mask.pipeline.request import SUBMITTED
 from tag2mask.pipeline.slurm import Job
 
@@ -29,6 +29,9 @@ def batch_text(
         more: further options, as they are written for sbatch.
         command: the runner's command line for this step, with the launcher ``srun``.
         typed: the one by which people submit what is not done.
+
+    Raises:
+        UserError: an option has a line break.
     """
     options = [
         f"--job-name=tag2mask-{label.replace(':', '-')}-{job.name}",
@@ -41,6 +44,10 @@ def batch_text(
         *(f"--{key}" if value is True else f"--{key}={value}" for key, value in job.options.items()),
         *more,
     ]
+    for option in options:
+        if "\n" in option:
+            # sbatch would read no option behind it
+            raise UserError(f"{option!r} has a line break, which no option of sbatch can have: rename it")
     lines = [f"#SBATCH {shlex.quote(option)}" for option in options]
     return (
         "\n".join(["#!/bin/bash", *lines, "", *_script(command, typed), *_back_lines(job.plan.folder)]) + "\n"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-import shutil
 import signal
 import sys
 import time
@@ -22,6 +22,7 @@ from tag2mask.artifacts import (
     read_score,
     recall_sources,
     remove_temporaries,
+    remove_tree,
 )
 from tag2mask.artifacts.label_chain import is_tunable
 from tag2mask.core.alarms import Alarm
@@ -258,7 +259,7 @@ class _Runner:
 def _set_aside(folder: Path) -> Path:
     """Move a step's folder to ``<step>.previous``, in place of the one before it."""
     kept = folder.with_name(f"{folder.name}.previous")
-    if kept.exists():
-        shutil.rmtree(kept)
+    if os.path.lexists(kept):
+        remove_tree(kept)
     folder.rename(kept)
     return kept
