@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -82,3 +84,28 @@ def test_folders_have_the_users_mode(
     monkeypatch.setattr(files, "_UMASK", mask)
     with drafts.draft_of(tmp_path / "made") as draft:
         assert draft.stat().st_mode & 0o777 == mode
+
+
+def test_files_of_another_user_are_not_called_broken(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """People were told to delete them, or to choose a folder that they may write to."""
+    assert bench.run(stages=(1,)) == 0
+
+    def deny(path: Path, *_: object, **__: object) -> str:
+        if path.name == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return as_before(path)
+
+    for method, names in (("read_text", ("run.json", "sources.json")), ("read_bytes", ("manifest.json",))):
+        as_before = getattr(Path, method)
+        for closed in names:
+            with monkeypatch.context() as patched:
+                patched.setattr(Path, method, deny)
+                with pytest.raises(UserError, match=rf"cannot read .*{closed}: .*; ask its owner"):
+                    bench.run(stages=(1,))
+    # root may read all: what the system says of a user is put in its place
+    error = PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "run" / "none" / "x"))
+    assert files.disk_trouble(error) == "Permission denied; choose a folder you may write to"
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path / "run" or not mode & os.X_OK)
+    assert files.disk_trouble(error) == "Permission denied; ask its owner to let you read it"

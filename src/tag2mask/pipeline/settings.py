@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from tag2mask.artifacts import RUN_NAME, atomic_write_json
+from tag2mask.artifacts import RUN_NAME, atomic_write_json, closed_file
 from tag2mask.core.errors import UserError
 
 # what may lie in a run folder before its first step: the lock, and the files of its jobs
@@ -127,6 +127,8 @@ def read_run(run_dir: Path) -> Settings | None:
                 f"{run_dir} is not empty and is no run folder; choose another --run-dir"
             ) from None
         return None
+    except PermissionError as error:
+        raise closed_file(error) from error
     except ValidationError as error:
         first = error.errors()[0]
         raise _unreadable(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
