@@ -369,6 +369,14 @@ def test_a_loader_process_that_was_killed_is_one_message() -> None:
     assert outcome_of(RuntimeError("something else")) == (2, "")
 
 
+def test_a_lost_device_is_one_message() -> None:
+    """What the first of two processes on a CPU raised when the other one was killed."""
+    said = "[/x/gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:32901: Connection reset by peer. GLHF!"
+    code, message = outcome_of(RuntimeError(said))
+    assert code == 2 and message.startswith("error: another process of this step has ended")
+    assert message.endswith("the same command goes on from here") and "\n" not in message
+
+
 def test_loader_processes_without_shared_memory_are_one_message() -> None:
     text = "unable to allocate shared memory(shm) for file </torch_1_2_3>: No space left on device (28)"
     code, message = outcome_of(RuntimeError(f"Caught RuntimeError in DataLoader worker process 0.\n{text}"))
