@@ -13,16 +13,17 @@ import torch
 from torch import Tensor
 
 from benchmarks.gpu.agreements import close, same_labels, same_maps, share_of_exact
-from benchmarks.gpu.operator_problems import FLOAT, energy_problem, walk_bytes, walk_problem
+from benchmarks.gpu.operator_problems import FLOAT, energy_problem, label_patches, walk_bytes, walk_problem
 from benchmarks.harness import Agreement, Inputs, channels_first
 from benchmarks.reference.affinity_loss import affinity_loss as gather_loss
+from benchmarks.reference.boundary_loss import boundary_loss as gather_paths
 from benchmarks.reference.colour_affinity import colour_affinity_by_matrices
 from benchmarks.reference.dense_energy import dense_energy
 from benchmarks.reference.guided_filter import guided_filter_by_pooling
 from benchmarks.reference.random_walk import dense_walk
 from benchmarks.reference.spatial_propagation import spatial_propagation_by_autograd
 from tag2mask.core import usable_cpus
-from tag2mask.losses import affinity_loss, colour_affinity_loss, dense_energy_loss
+from tag2mask.losses import affinity_loss, boundary_loss, colour_affinity_loss, dense_energy_loss
 from tag2mask.ops import (
     CRF_CAM,
     AffinityGraph,
@@ -112,9 +113,7 @@ def affinity(inputs: Inputs, device: torch.device, quick: bool) -> Piece:
     batch, channels, side = (2, 16, 16) if quick else (8, 448, 56)
     generator = torch.Generator().manual_seed(0)
     features = torch.randn(batch, channels, side, side, generator=generator).to(device)
-    patches = torch.tensor([0, 0, 1, 2, 255, 1, 0, 255])
-    chosen = patches[torch.randint(8, (batch, side // 8, side // 8), generator=generator)]
-    labels = chosen.repeat_interleave(8, 1).repeat_interleave(8, 2).to(device)
+    labels = label_patches(batch, side, generator).to(device)
 
     def reference() -> tuple[Tensor, Tensor]:
         with torch.device(device):
@@ -127,6 +126,25 @@ def affinity(inputs: Inputs, device: torch.device, quick: bool) -> Piece:
         lambda: _value_and_gradient(lambda x: affinity_loss(x, labels)[0], features),
         close(1e-3),
         3 * features.numel() * FLOAT,
+    )
+
+
+def boundary(inputs: Inputs, device: torch.device, quick: bool) -> Piece:
+    batch, side = (2, 24) if quick else (8, 112)
+    generator = torch.Generator().manual_seed(0)
+    boundaries = torch.rand(batch, side, side, generator=generator).to(device)
+    labels = label_patches(batch, side, generator).to(device)
+
+    def reference() -> tuple[Tensor, Tensor]:
+        with torch.device(device):
+            return _value_and_gradient(lambda x: gather_paths(x, labels), boundaries)
+
+    return Piece(
+        f"boundary loss of IRN, forward + backward, {batch} x {side} x {side}, radius 10",
+        "gather of paths",
+        reference,
+        lambda: _value_and_gradient(lambda x: boundary_loss(x, labels)[0], boundaries),
+        close(1e-3),
     )
 
 
@@ -240,6 +258,7 @@ CASES = (
     walk_at_stride_4,
     walk_of_a_batch,
     affinity,
+    boundary,
     energy,
     energy_exact,
     propagation,

@@ -30,6 +30,13 @@ def walk_bytes(cells: int) -> float:
     return WALK_CHANNELS * cells * FLOAT + WALK_PRODUCTS * product
 
 
+def label_patches(batch: int, side: int, generator: torch.Generator) -> Tensor:
+    """Labels (B, side, side) in patches of 8 cells: background, two classes and neutral."""
+    kinds = torch.tensor([0, 0, 1, 2, 255, 1, 0, 255])
+    chosen = kinds[torch.randint(8, (batch, side // 8, side // 8), generator=generator)]
+    return chosen.repeat_interleave(8, 1).repeat_interleave(8, 2)
+
+
 def energy_problem(inputs: Inputs, device: torch.device, quick: bool) -> list[Tensor]:
     batch, classes, side = (2, 3, 24) if quick else (8, 21, 160)
     generator = torch.Generator().manual_seed(0)

@@ -216,7 +216,7 @@ def _weights() -> Finding:
 
 
 def _disk(folder: Path, least: float = _LEAST_DISK) -> Finding:
-    place = folder.expanduser().resolve()
+    place = Path(os.path.expanduser(folder)).resolve()
     while not place.exists():
         place = place.parent
     if not os.access(place, os.W_OK):

@@ -5,11 +5,23 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tag2mask.losses import affinity_loss, colour_affinity_loss, dense_energy_loss, region_smoothness_loss
+from tag2mask.losses import (
+    affinity_loss,
+    boundary_loss,
+    colour_affinity_loss,
+    dense_energy_loss,
+    region_smoothness_loss,
+)
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def patches() -> torch.Tensor:
+    """Labels (2, 16, 18) of background, two classes and neutral."""
+    drawn = torch.randint(5, (2, 16, 18), generator=torch.Generator().manual_seed(0))
+    return torch.tensor([0, 0, 1, 2, 255])[drawn]
 
 
 def assert_same(run, device, x: torch.Tensor, bar: float) -> None:
@@ -27,20 +39,37 @@ def assert_same(run, device, x: torch.Tensor, bar: float) -> None:
 
 @pytest.mark.parametrize("border", ["all", "psa"])
 def test_affinity(device, border):
-    drawn = torch.tensor([0, 0, 1, 2, 255])[
-        torch.randint(5, (2, 16, 18), generator=torch.Generator().manual_seed(0))
-    ]
+    labels = patches()
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        return affinity_loss(x, labels.to(x.device), border=border)[0]
+
     # float64; the CPU has a kernel of its own, the card sums planes
-    assert_same(
-        lambda x: affinity_loss(x, drawn.to(x.device), border=border)[0], device, noise(2, 8, 16, 18), 1e-9
-    )
+    assert_same(run, device, noise(2, 8, 16, 18), 1e-9)
 
 
-def test_affinity_in_half_precision_is_finite(device):
+@pytest.mark.parametrize("border", ["all", "psa"])
+def test_boundary(device, border):
+    labels = patches()
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        return boundary_loss(x.sigmoid(), labels.to(x.device), 5, border)[0]
+
+    assert_same(run, device, noise(2, 16, 18), 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("loss_of", "shape"),
+    [
+        (affinity_loss, (2, 8, 16, 18)),
+        (lambda x, labels: boundary_loss(x.sigmoid(), labels, 5), (2, 16, 18)),
+    ],
+)
+def test_losses_of_pairs_in_half_precision_are_finite(device, loss_of, shape):
     labels = torch.zeros(2, 16, 18, dtype=torch.long, device=device)
     for kind in (torch.bfloat16, torch.float16):
-        x = (noise(2, 8, 16, 18) * 100).to(device, kind).requires_grad_()
-        loss = affinity_loss(x, labels)[0]
+        x = (noise(*shape) * 100).to(device, kind).requires_grad_()
+        loss = loss_of(x, labels)[0]
         assert loss.isfinite() and torch.autograd.grad(loss, x)[0].isfinite().all()
 
 

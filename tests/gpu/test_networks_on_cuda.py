@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tag2mask.backbones import Backbone, build_backbone, fold_batchnorm
-from tag2mask.heads import AffinityHead, CAMHead, MultiScaleMax, SmpSegmenter, build_segmenter
+from tag2mask.heads import AffinityHead, BoundaryHead, CAMHead, MultiScaleMax, SmpSegmenter, build_segmenter
 from tag2mask.recipes.ial.propagation import PropagationNetwork
 
 BACKBONES = ("resnet38", "vgg16", "mobilenetv2_100", "tf_efficientnet_lite0", "resnet50", "test_resnet")
@@ -70,6 +70,18 @@ class _AffinityNetwork(nn.Module):
         return features
 
 
+class _BoundaryNetwork(nn.Module):
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.backbone = backbone(name)
+        self.head = BoundaryHead(self.backbone.taps)
+        self.backbone.use_only(self.head.names)
+
+    def forward(self, batch: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.backbone(batch))
+        return logits
+
+
 @pytest.mark.parametrize("name", BACKBONES)
 def test_classifier(device, name):
     assert_same(device, _CamNetwork(name))
@@ -78,6 +90,11 @@ def test_classifier(device, name):
 @pytest.mark.parametrize("name", BACKBONES)
 def test_affinity_network(device, name):
     assert_same(device, _AffinityNetwork(name))
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_boundary_network(device, name):
+    assert_same(device, _BoundaryNetwork(name), torch.float32)
 
 
 @pytest.mark.parametrize("head", ["resnet38", "largefov", "deeplabv2", "deeplabv3plus"])

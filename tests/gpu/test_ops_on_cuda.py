@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from tag2mask.core import ScoreMaps
+from tag2mask.modules import ImageView
 from tag2mask.ops import (
     affinity_graph,
     affinity_labels,
@@ -20,6 +22,7 @@ from tag2mask.ops import (
     normalise_cams,
     otsu_threshold,
     pair_distances,
+    path_maxima,
     pool_labels,
     random_walk,
     random_walks,
@@ -28,6 +31,7 @@ from tag2mask.ops import (
     to_dense,
 )
 from tag2mask.ops.lattice import bilateral_sums
+from tag2mask.recipes.irn import BoundaryWalk, boundary_graph
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -67,6 +71,24 @@ def test_random_walk(device, border):
     assert_same(lambda features: to_dense(affinity_graph(features, border=border)), device, noise(5, 12, 14))
 
 
+@pytest.mark.parametrize("border", ["all", "psa"])
+def test_path_maxima(device, border):
+    def maxima(values: torch.Tensor) -> torch.Tensor:
+        return path_maxima(values, 5, border)
+
+    assert_same(maxima, device, noise(2, 12, 14))
+    # whole numbers: most paths have their maximum several times, and the first one has the gradient
+    assert_same(maxima, device, noise(2, 12, 14).round())
+
+
+def test_walk_up_to_boundaries(device):
+    def walk(boundaries: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+        graph = boundary_graph(boundaries.sigmoid())
+        return random_walk(graph, maps * (1 - boundaries.sigmoid()), beta=10, steps=64, tol=1e-13)
+
+    assert_same(walk, device, noise(12, 14), noise(2, 12, 14, seed=1))
+
+
 def test_random_walks_of_several_images(device):
     def walk(one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:
         graphs = [affinity_graph(features) for features in (one, two)]
@@ -74,6 +96,23 @@ def test_random_walks_of_several_images(device):
         return torch.cat([walked.flatten() for walked in walks])
 
     assert_same(walk, device, noise(5, 12, 14), noise(5, 15, 7))
+
+
+def test_boundary_walk(device):
+    """The link of a chain on two images, as a step runs it: float32, scores of up to 1."""
+    boundaries = [noise(*size).sigmoid().float() for size in ((12, 14), (15, 7))]
+    found = []
+    for there in (torch.device("cpu"), device):
+        scores, images = [], []
+        for values in boundaries:
+            height, width = (4 * side for side in values.shape)
+            maps = noise(2, *values.shape, seed=1).sigmoid().float().numpy()
+            scores.append(ScoreMaps("a", maps, [1, 2], (height, width)))
+            pixels = torch.zeros(3, height, width, dtype=torch.uint8, device=there)
+            images.append(ImageView(pixels, lambda at, values=values: values.to(at.device)))
+        found.append(list(BoundaryWalk().of_batch(scores, images, 1)))
+    for one, other in zip(*found, strict=True):
+        assert one.maps.max() == 1 and np.abs(one.maps - other.maps).max() <= 1e-4
 
 
 def test_random_walk_in_float32(device):

@@ -24,7 +24,7 @@ import yaml
 from tag2mask.artifacts import note_sources
 from tag2mask.cli import build_parser
 from tag2mask.core import UserError
-from tag2mask.pipeline import Devices, Extras, Request, Settings, run_recipe, runner
+from tag2mask.pipeline import Devices, Extras, Request, Settings, command, run_recipe, runner
 from tag2mask.pipeline.lock import RunLock
 
 FAKE = Path(__file__).with_name("fake_tag2mask.py")
@@ -648,6 +648,30 @@ def test_an_input_that_is_set_to_null_is_not_read(bench: Bench, extras: Extras) 
     assert str(bench.run_dir / "cam") in label
 
 
+def test_settings_of_a_file_are_named_by_it(bench: Bench, tmp_path: Path) -> None:
+    """They stood in ``origins.json``, and in messages, as options that nobody had typed."""
+
+    def call(text: str, *words: str) -> int:
+        file.write_text(text)
+        parsed = build_parser("run").parse_args(["run", "toy", *words, "--settings", "mine.yaml"])
+        return bench.run(extras=command._extras(parsed), stages=(1,))
+
+    file = tmp_path / "mine.yaml"
+    assert call("cam:\n  model: {init_args: {lr: 7, n: 1}}\n", "--cam.model.init_args.n", "2") == 0
+    origins = json.loads((bench.run_dir / "cam" / "origins.json").read_text())
+    assert origins["model.init_args.lr"] == f"{file}:2"
+    assert origins["model.init_args.n"] == "--cam.model.init_args.n"
+    assert bench.started_with("cam")["model"]["init_args"] == {"lr": 7, "of": "cam", "n": 2}
+    with pytest.raises(UserError, match=rf"unknown step of toy 'cams'; did you mean cam\? \(in {file}:2\)"):
+        call("# mine\ncams: {model: {}}\n")
+    with pytest.raises(UserError, match=rf"unknown setting of cam 'modle.lr'; .* \(in {file}:1\)"):
+        call("cam: {modle: {lr: 1}}\n")
+    with pytest.raises(UserError, match=rf"^{file}:1 sets something of learn, which is not among"):
+        call("learn: {model: {init_args: {lr: 1}}}\n")
+    with pytest.raises(UserError, match=rf"unknown step of toy '3'; .* \(in {file}:1\)"):
+        call("3: {}\n")  # YAML reads a number
+
+
 def test_stages_and_from(bench: Bench) -> None:
     bench.run(stages=(1, 2))
     assert bench.started() == ALL[:4]
@@ -661,7 +685,9 @@ def test_stages_and_from(bench: Bench) -> None:
         bench.run(from_step="modle")
     with pytest.raises(UserError, match=r"--cam\.\.\. sets something of cam, which is not among the chosen"):
         bench.run(stages=(3,), extras=Extras(overrides={"cam": {"model.init_args.lr": 1}}))
-    with pytest.raises(UserError, match=r"unknown step of toy 'modle'; did you mean model\? \(in the option"):
+    with pytest.raises(
+        UserError, match=r"unknown step of toy 'modle'; did you mean model\? \(in --modle\.\.\.\)"
+    ):
         bench.run(extras=Extras(overrides={"modle": {"model.init_args.lr": 1}}))
 
 
@@ -951,6 +977,9 @@ def test_replaced_images_and_masks_make_their_steps_again(
     mask.write_bytes(b"another")
     assert bench.run() == 0
     assert [Path(words[1]).name for words in bench.calls() if words[0] == "score-step"] == ["label"]
+    os.utime(image, ns=(5, 5))
+    assert bench.run() == 0 and bench.started() == []
+    assert json.loads((bench.run_dir / "sources.json").read_text())[str(image)][1] == 5
     image.write_bytes(b"another")
     capsys.readouterr()
     assert bench.run() == 0

@@ -17,6 +17,7 @@ from tag2mask.core import UserError
 from tag2mask.core.library import open_library
 from tag2mask.pipeline import Devices, Extras, Request, Settings, prepare, run_recipe
 from tag2mask.pipeline.batch_file import batch_text
+from tag2mask.pipeline.request import resume_words
 from tag2mask.pipeline.slurm import Job, cluster_page, job_of
 from tag2mask.pipeline.submission import submission
 
@@ -92,6 +93,39 @@ def test_a_job_makes_its_step_alone(tmp_path: Path) -> None:
     assert calls["segmentation"].overrides == {}
 
 
+def test_what_a_job_says_is_what_people_type(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It named ``--launcher srun``, which nobody can give outside of the job."""
+
+    def said_by(step: str, **changes: object) -> str:
+        line = next(ln for ln in made[f"{step}.sbatch"].splitlines() if ln.startswith("export TAG2MASK"))
+        name, _, text = line.removeprefix("export ").partition("=")
+        monkeypatch.setenv(name, shlex.split(text)[0])
+        job = request_of(tmp_path, launcher="srun", steps=(step,), **changes)
+        return shlex.join(resume_words(job, begun=True))
+
+    given = {
+        "sbatch_args": ("--qos=a b",),
+        "rerun": ("walk", "affinity"),
+        "stages": (1, 2),
+    }
+    made = files(request_of(tmp_path, **given))
+    typed = f"tag2mask run psa --run-dir {tmp_path}/run"
+    # without its own --rerun a step goes on that has been begun; those after it are still to be made again
+    assert said_by("affinity").startswith(f"{typed} --stage 1 2 --rerun walk --devices 2 --launcher")
+    assert said_by("affinity", rerun=("affinity",)).startswith(
+        f"{typed} --rerun affinity --stage 1 2 --rerun walk --devices"
+    )
+    said = said_by("walk")
+    assert said.startswith(f"{typed} --stage 1 2 --devices 2 --launcher slurm --cluster slurm ")
+    parsed = build_parser("run").parse_args(shlex.split(said)[1:])
+    assert shlex.split(parsed.sbatch_args) == ["--qos=a b"]
+    assert parsed.overrides == {"cam": {"model.init_args.dropout": 0.1}}
+    assert build_parser("run").parse_args(shlex.split(said_by("walk", allow_empty=True))[1:]).allow_empty
+    monkeypatch.delenv("TAG2MASK_SUBMITTED")  # a job that somebody has started by hand
+    own = shlex.join(resume_words(request_of(tmp_path, launcher="srun"), begun=True))
+    assert own.startswith(f"{typed} --devices 2 --launcher srun")
+
+
 def test_jobs_wait_for_the_one_before(
     tmp_path: Path, calls: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -130,6 +164,17 @@ def test_jobs_that_have_failed_are_not_waited_for(tmp_path: Path, calls: Path) -
         submit_stage(1)
 
 
+def test_jobs_that_may_still_wait_are_not_submitted_again(tmp_path: Path, calls: Path) -> None:
+    """Where squeue could not be asked they were, and the second job of a step failed on the run folder."""
+    only = {"stages": (1,), "extras": Extras()}
+    assert run_recipe(request_of(tmp_path, **only), PROGRAM) == 0
+    with pytest.raises(UserError, match=r"before: cam: job 1; squeue does not say .* delete .*/jobs.txt if"):
+        run_recipe(request_of(tmp_path, **only), PROGRAM)
+    (tmp_path / "run" / "slurm" / "jobs.txt").unlink()
+    assert run_recipe(request_of(tmp_path, **only), PROGRAM) == 0
+    assert len(calls.read_text().splitlines()) == 2
+
+
 def test_refused_jobs_and_settings(tmp_path: Path, calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REFUSE", "affinity_labels")
     refused = r"affinity_labels.sbatch: bad partition.*--cluster.*submitted before: cam: job 1"
@@ -160,7 +205,7 @@ def test_options_reach_slurm_as_they_are_written(cam_job: Job, tmp_path: Path) -
         "network: {gres: 'gpu:{devices}'}\n"
     )
     job = job_of(cluster_page(open_library(), str(page)), cam_job.plan)
-    text = batch_text(job, "psa", tmp_path / "my run 50%j", ("--qos=a b",), ("work",))
+    text = batch_text(job, "psa", tmp_path / "my run 50%j", ("--qos=a b",), ("work",), ())
     words = [
         shlex.split(line.removeprefix("#SBATCH ")) for line in text.splitlines() if line.startswith("#SBATCH")
     ]
@@ -168,6 +213,8 @@ def test_options_reach_slurm_as_they_are_written(cam_job: Job, tmp_path: Path) -
     expected = ["--time=8:00:00", "--requeue", "--comment={a} 50%", "--gres=gpu:2", "--qos=a b"]
     assert words[-5:] == [[word] for word in expected]
     assert [f"--output={tmp_path}/my run 50%%j/cam-%j.txt"] in words
+    with pytest.raises(UserError, match=r"--output=.*a\\nb.* has a line break"):
+        batch_text(job, "psa", tmp_path / "a\nb", (), ("work",), ())  # the options behind it were lost
     page.write_text("all:\n  exclude: [n1, n2]\n")
     with pytest.raises(UserError, match=r"mine.yaml:2: exclude must be one value"):
         cluster_page(open_library(), str(page))
@@ -210,7 +257,7 @@ def stop(
     program(folder / "bin", "squeue", f"#!/bin/sh\necho {state}\n")
     loop = f"trap 'exit {code}' USR1\n{work}\ntouch {started}\nwhile :; do sleep 0.02; done\n"
     program(folder / "bin", "work", f"#!/bin/bash\n{loop}")
-    path.write_text(batch_text(job, "psa", folder, (), ("work",)))
+    path.write_text(batch_text(job, "psa", folder, (), ("work",), ()))
     environment = {**os.environ, "PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
     environment["SLURM_RESTART_COUNT"] = str(restarts)
     shell = subprocess.Popen(["bash", path], env=environment, cwd=folder, stderr=subprocess.PIPE, text=True)

@@ -4,9 +4,12 @@ import logging
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import types
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +33,7 @@ from tag2mask.data import (
     Shapes,
 )
 from tag2mask.data.base import ImageData
+from tag2mask.data.loaders import LONGEST_TEMPORARY, require_sockets
 from tag2mask.data.samples import as_list
 from tag2mask.data.transforms import AugmentSpec
 from tag2mask.pipeline.plan import yaml_text
@@ -369,6 +373,32 @@ def test_a_loader_process_that_was_killed_is_one_message() -> None:
     assert code == 2 and re.match(r"error: DataLoader worker \(pid.* memory or /dev/shm ran out", message)
     assert "num_workers the same command goes on" in message
     assert outcome_of(RuntimeError("something else")) == (2, "")
+
+
+def test_a_lost_device_is_one_message() -> None:
+    """What the first of two processes on a CPU raised when the other one was killed."""
+    said = "[/x/gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:32901: Connection reset by peer. GLHF!"
+    code, message = outcome_of(RuntimeError(said))
+    assert code == 2 and message.startswith("error: another process of this step has ended")
+    assert message.endswith("the same command goes on from here") and "\n" not in message
+
+
+def test_loader_processes_need_a_short_name_for_temporary_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a longer one, as of some clusters' jobs, steps waited for their first batch without end."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        longest = Path(place, "x" * (LONGEST_TEMPORARY - len(place) - 1))
+        for folder, fits in ((longest, True), (Path(f"{longest}x"), False)):
+            sockets = folder / "pymp-12345678"  # as multiprocessing names them
+            sockets.mkdir(parents=True)
+            monkeypatch.setattr(tempfile, "tempdir", str(folder))
+            require_sockets(0)
+            with (
+                nullcontext() if fits else pytest.raises(OSError, match="too long"),
+                socket.socket(socket.AF_UNIX) as server,
+            ):
+                server.bind(str(sockets / "listener-12345678"))
+            with nullcontext() if fits else pytest.raises(UserError, match="set a shorter TMPDIR"):
+                require_sockets(1)
 
 
 def test_loader_processes_without_shared_memory_are_one_message() -> None:

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from tag2mask.artifacts import SOURCES_NAME, changed_sources, note_sources
+from tag2mask.artifacts import (
+    SOURCES_NAME,
+    changed_sources,
+    keep_sources,
+    note_sources,
+    recall_sources,
+    sha256_file,
+    sources,
+)
 from tag2mask.core import UserError
 
 
@@ -58,6 +66,27 @@ def test_a_step_goes_on_with_the_same_files_only(record: Path, tmp_path: Path) -
     assert changed_sources(record) == [str(tmp_path / "a.jpg")]
     note_sources(record, [tmp_path / "a.jpg"], replace=True)
     assert changed_sources(record) == []
+
+
+def test_files_that_were_only_touched_are_hashed_once(
+    record: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy without times made each start of a finished run read the whole data set."""
+    before, kept, read = record.read_bytes(), tmp_path / "run.json", list[str]()
+    monkeypatch.setattr(sources, "sha256_file", lambda path: read.append(str(path)) or sha256_file(path))
+    for name in "ab":
+        os.utime(tmp_path / f"{name}.jpg", ns=(5, 5))
+    for start in range(2):
+        monkeypatch.setattr(sources, "_hashed", {})  # as in a new process
+        recall_sources(kept)
+        assert changed_sources(record) == [] and len(read) == 2, start
+        keep_sources(kept)
+        assert record.read_bytes() == before  # it belongs to a finished step
+    _write(tmp_path / "a.jpg", b"aaaA", 6)
+    assert changed_sources(record) == [str(tmp_path / "a.jpg")]
+    kept.write_text("[]")
+    with pytest.raises(UserError, match=str(kept)):
+        recall_sources(kept)
 
 
 def test_missing_files_and_broken_records_are_named(record: Path, tmp_path: Path) -> None:

@@ -367,5 +367,9 @@ def test_settings_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert asked[0].extras.overrides == {
         "walk": {"model.init_args.refinements": [1], "data.init_args.num_workers": 3}, "cam": {"x": 1},
     }  # fmt: skip
+    origin = asked[0].extras.origin
+    assert origin("walk", "model.init_args.refinements") == origin("walk") == f"{file}:1"
+    assert origin("walk", "data.init_args.num_workers") == "--walk.data.init_args.num_workers"  # it won
+    assert (origin("cam", "x"), origin("cam")) == ("--cam.x", "--cam...")
     file.write_text("walk: 3\n")
     assert cli.main(words) == 2

@@ -7,9 +7,11 @@ from tag2mask.artifacts.files import (
     atomic_write_bytes,
     atomic_write_json,
     atomic_write_text,
+    closed_file,
     disk_trouble,
     read_json,
     remove_temporaries,
+    remove_tree,
     require_own,
     safe_join,
     sha256_file,
@@ -62,7 +64,13 @@ from tag2mask.artifacts.names import (
 from tag2mask.artifacts.provenance import collect_versions, git_commit
 from tag2mask.artifacts.regions import load_regions, save_regions
 from tag2mask.artifacts.score import read_image_scores, read_metrics, read_score, read_scorecard
-from tag2mask.artifacts.sources import changed_sources, content_hash, note_sources
+from tag2mask.artifacts.sources import (
+    changed_sources,
+    content_hash,
+    keep_sources,
+    note_sources,
+    recall_sources,
+)
 from tag2mask.artifacts.tracking import is_offline, read_settings, refuse_secrets, wandb_identity
 
 __all__ = [
@@ -92,6 +100,7 @@ __all__ = [
     "backbone_of",
     "changed_sources",
     "checkpoint_path",
+    "closed_file",
     "collect_versions",
     "config_name",
     "content_hash",
@@ -100,6 +109,7 @@ __all__ = [
     "find_kind",
     "git_commit",
     "is_offline",
+    "keep_sources",
     "kind_names",
     "labels_png",
     "load_confidence",
@@ -118,9 +128,11 @@ __all__ = [
     "read_score",
     "read_scorecard",
     "read_settings",
+    "recall_sources",
     "refuse_secrets",
     "register_kind",
     "remove_temporaries",
+    "remove_tree",
     "require_own",
     "require_step",
     "safe_join",

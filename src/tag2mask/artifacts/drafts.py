@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tag2mask.artifacts.files import shared
+
 _NEW = 60.0
 """Seconds for which a draft may have no lock yet: it has just been made."""
 
@@ -29,7 +31,7 @@ def draft_of(folder: Path) -> Iterator[Path]:
     draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     handle = os.open(draft, os.O_RDONLY)
     try:
-        draft.chmod(0o755)  # mkdtemp gives a private folder, but this one is to stay
+        draft.chmod(shared(0o777))  # mkdtemp gives a private folder, but this one is to stay
         _lock(handle)
         # the clock of the file system tells the age of others: on a shared one, ours may be minutes off
         _remove_abandoned(folder, draft.stat().st_mtime)

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,7 +50,7 @@ def atomic_write_bytes(path: str | Path, data: Buffer, keep: str | Path | None =
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~_UMASK)
+            os.chmod(temporary, shared(0o666))
             if keep is not None and target.exists():
                 os.replace(target, keep)
             os.replace(temporary, target)
@@ -60,14 +61,50 @@ def atomic_write_bytes(path: str | Path, data: Buffer, keep: str | Path | None =
         raise UserError(f"cannot write {target}: {disk_trouble(error)}") from error
 
 
+def shared(mode: int) -> int:
+    """The mode of what is made here, without what the user's mask takes away."""
+    return mode & ~_UMASK
+
+
 def disk_trouble(error: OSError) -> str:
     """What the operating system says, and the way out."""
     way = "choose a folder you may write to"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if isinstance(error, FileExistsError) and error.filename and os.path.islink(error.filename):
+        target = os.path.realpath(error.filename)
+        return (
+            f"{error.filename} is a link to {target}, which is not there; make that folder or remove the link"
+        )
+    if isinstance(error, PermissionError) and _is_closed(error.filename):
+        way = "ask its owner to let you read it"
+    elif error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         way = "make room, then the same command goes on"
     elif error.errno == errno.ENAMETOOLONG:
         way = "give a shorter one"
     return f"{error.strerror or error}; {way}"
+
+
+def _is_closed(name: object) -> bool:
+    """Whether a file is there, or may be, that we may not read."""
+    if not isinstance(name, str | Path):
+        return False
+    path = Path(name)
+    while not os.path.lexists(path) and path != path.parent:
+        path = path.parent
+    # a folder whose names may be read but not what lies in it hides the file, too
+    return not os.access(path, os.R_OK | os.X_OK if path.is_dir() else os.R_OK)
+
+
+def closed_file(error: PermissionError) -> UserError:
+    """The message for a file of a run that belongs to someone else: it is not broken."""
+    return UserError(f"cannot read {error.filename}: {error.strerror}; ask its owner to let you read it")
+
+
+def remove_tree(path: str | Path) -> None:
+    """Delete a folder, or the link to one: what a link leads to may be anything."""
+    if Path(path).is_symlink():
+        Path(path).unlink()
+    else:
+        shutil.rmtree(path)
 
 
 def remove_temporaries(folder: str | Path, deep: bool = True) -> None:
@@ -143,6 +180,8 @@ def read_json(path: str | Path) -> dict[str, Any] | None:
         plain = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    except PermissionError as error:
+        raise closed_file(error) from error
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read {path}: {error}; delete it and run the step again") from error
     if not isinstance(plain, dict):
@@ -165,6 +204,8 @@ def reading(path: str | Path, what: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise UserError(f"no {what} at {path}: run the step that makes them") from error
+    except PermissionError as error:
+        raise closed_file(error) from error
     except DAMAGE as error:
         raise UserError(
             f"cannot read {what} from {path}: {error}; delete it and run its step again"

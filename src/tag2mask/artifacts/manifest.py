@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from tag2mask.artifacts.files import atomic_write_json, safe_join, sha256_file
+from tag2mask.artifacts.files import atomic_write_json, closed_file, safe_join, sha256_file
 from tag2mask.artifacts.kinds import find_kind
 from tag2mask.core.classes import ClassList
 from tag2mask.core.errors import UserError
@@ -110,6 +110,8 @@ def read_manifest(step_dir: str | os.PathLike[str]) -> Manifest | None:
         manifest = Manifest.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         return None
+    except PermissionError as error:
+        raise closed_file(error) from error
     except OSError as error:
         raise _broken(path, str(error)) from error
     except ValidationError as error:

@@ -18,6 +18,9 @@ _THREADS = 8  # opening files takes time on network disks, which threads overlap
 Facts = list[int | str]
 """Size in bytes, time of the last change in nanoseconds, SHA-256."""
 
+_hashed: dict[str, Facts] = {}
+"""What this process has hashed, or need not hash."""
+
 
 def note_sources(
     path: Path,
@@ -46,9 +49,30 @@ def note_sources(
     noted = {name: facts for record in known for name, facts in _read(record).items()} | before
     names = list(dict.fromkeys(os.path.abspath(file) for file in files))
     facts = map_threads(lambda name: _facts(name, noted.get(name)), names, _THREADS)
-    # Not indented, unlike what people read: with 100,000 files that takes seconds.
-    record = before | dict(zip(names, facts, strict=True))
-    atomic_write_text(path, json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n")
+    _write(path, before | dict(zip(names, facts, strict=True)))
+
+
+def recall_sources(path: Path) -> None:
+    """Take from a record of `keep_sources` what need not be hashed again in this process.
+
+    Raises:
+        UserError: the record is broken.
+    """
+    _hashed.update(_read(path))
+
+
+def keep_sources(path: Path) -> None:
+    """Note what this process has hashed: files whose time alone differs from that in the record of a step.
+
+    That record belongs to the step, and a finished step does not change.
+
+    Args:
+        path: the record for `recall_sources`; written only where there is something new.
+    """
+    before = _read(path)
+    total = before | _hashed
+    if total != before:
+        _write(path, total)
 
 
 def changed_sources(path: Path) -> list[str]:
@@ -66,7 +90,7 @@ def changed_sources(path: Path) -> list[str]:
 def content_hash(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file, computed once for each size and time of it."""
     found = os.stat(path)
-    return _hash_once(os.fspath(path), found.st_size, found.st_mtime_ns)
+    return _hash_of_list(os.fspath(path), found.st_size, found.st_mtime_ns)
 
 
 def _changed(record: Mapping[str, Facts]) -> list[str]:
@@ -103,9 +127,21 @@ def _stat(name: str) -> tuple[int, int] | None:
     return (found.st_size, found.st_mtime_ns) if stat.S_ISREG(found.st_mode) else None
 
 
-@cache
 def _hash_once(name: str, size: int, changed: int) -> str:
+    noted = _hashed.get(name)
+    if noted is None or noted[:2] != [size, changed]:
+        noted = _hashed[name] = [size, changed, sha256_file(name)]
+    return str(noted[2])
+
+
+@cache
+def _hash_of_list(name: str, size: int, changed: int) -> str:
     return sha256_file(name)
+
+
+def _write(path: Path, record: Mapping[str, Facts]) -> None:
+    # Not indented, unlike what people read: with 100,000 files that takes seconds.
+    atomic_write_text(path, json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
 def _read(path: Path) -> dict[str, Facts]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -10,9 +11,13 @@ from typing import Any, TypeVar, cast
 import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from tag2mask.core import UserError
+
 T_co = TypeVar("T_co", covariant=True)
 _SEED = "PL_GLOBAL_SEED"
 """Where Lightning's ``seed_everything`` leaves the seed for all processes of a training."""
+LONGEST_TEMPORARY = 107 - len("/pymp-12345678/listener-12345678")
+"""Bytes of the folder for temporary files where loader processes can still name their sockets in it."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,23 @@ class _OrNothing(Dataset[T_co | None]):
         return len(cast(Sized, self._images))
 
 
+def require_sockets(num_workers: int) -> None:
+    """Refuse a folder for temporary files with a name too long for the sockets of loader processes.
+
+    They would fail to hand over their first batch, and the step would wait for it without end.
+
+    Raises:
+        UserError: with the way out.
+    """
+    folder = tempfile.gettempdir()
+    length = len(os.fsencode(folder))
+    if num_workers > 0 and length > LONGEST_TEMPORARY:
+        raise UserError(
+            f"TMPDIR={folder} has {length} bytes, and loader processes need one of at most "
+            f"{LONGEST_TEMPORARY}: set a shorter TMPDIR, or --data.init_args.num_workers 0"
+        )
+
+
 def train_loader(
     images: Dataset[T_co],
     batches: TotalBatches,
@@ -120,7 +142,11 @@ def train_loader(
         num_workers: loader processes.
         collate: what makes a batch of samples; None stacks them.
         pin_memory: as in torch.
+
+    Raises:
+        UserError: see `require_sockets`.
     """
+    require_sockets(num_workers)
     return DataLoader(
         Seeded(images),
         batch_size=at_once,
@@ -140,7 +166,11 @@ def ordered_loader(
 
     It draws from a generator of its own: how often it is started then changes no random number of the
     training.
+
+    Raises:
+        UserError: see `require_sockets`.
     """
+    require_sockets(num_workers)
     return DataLoader(
         _OrNothing(images),
         batch_size=batch_size,

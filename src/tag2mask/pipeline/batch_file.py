@@ -6,14 +6,17 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from tag2mask.core.errors import STOPPED_CODE
+from tag2mask.core.errors import STOPPED_CODE, UserError
+from tag2mask.pipeline.request import SUBMITTED
 from tag2mask.pipeline.slurm import Job
 
 _SIGNAL = "B:USR1@120"
 """Seconds before its time limit at which a job is told: a step needs that long to end its batch or image."""
 
 
-def batch_text(job: Job, label: str, folder: Path, more: Sequence[str], command: Sequence[str]) -> str:
+def batch_text(
+    job: Job, label: str, folder: Path, more: Sequence[str], command: Sequence[str], typed: Sequence[str]
+) -> str:
     """The batch file of a step.
 
     A step that is stopped before its end (by the time limit or by a preemption) puts its job back into the
@@ -25,6 +28,10 @@ def batch_text(job: Job, label: str, folder: Path, more: Sequence[str], command:
         folder: where the job's output goes.
         more: further options, as they are written for sbatch.
         command: the runner's command line for this step, with the launcher ``srun``.
+        typed: the one by which people submit what is not done.
+
+    Raises:
+        UserError: an option has a line break.
     """
     options = [
         f"--job-name=tag2mask-{label.replace(':', '-')}-{job.name}",
@@ -37,13 +44,20 @@ def batch_text(job: Job, label: str, folder: Path, more: Sequence[str], command:
         *(f"--{key}" if value is True else f"--{key}={value}" for key, value in job.options.items()),
         *more,
     ]
+    for option in options:
+        if "\n" in option:
+            # sbatch would read no option behind it
+            raise UserError(f"{option!r} has a line break, which no option of sbatch can have: rename it")
     lines = [f"#SBATCH {shlex.quote(option)}" for option in options]
-    return "\n".join(["#!/bin/bash", *lines, "", *_script(command), *_back_lines(job.plan.folder)]) + "\n"
+    return (
+        "\n".join(["#!/bin/bash", *lines, "", *_script(command, typed), *_back_lines(job.plan.folder)]) + "\n"
+    )
 
 
-def _script(command: Sequence[str]) -> list[str]:
+def _script(command: Sequence[str], typed: Sequence[str]) -> list[str]:
     return [
         f"cd {shlex.quote(str(Path.cwd()))} || exit 1",
+        f"export {SUBMITTED}={shlex.quote(shlex.join(typed))}",
         "# srun does not take the cores of a task from the job any more",
         "export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}",
         "began=$(date +%s)",

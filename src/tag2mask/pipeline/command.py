@@ -11,13 +11,13 @@ from typing import Any
 from tag2mask.core.commands import add_command, add_data_set, add_recipe, at_least
 from tag2mask.core.errors import UserError
 from tag2mask.core.flags import PRECISIONS, TRAINING_FLAGS
-from tag2mask.core.pages import parse_value, read_page
+from tag2mask.core.pages import Layer, Setting, parse_value, read_page
 from tag2mask.pipeline.devices import Devices
 from tag2mask.pipeline.launchers import LAUNCHERS
 from tag2mask.pipeline.plan import Extras
 from tag2mask.pipeline.request import Request
 from tag2mask.pipeline.runner import run_recipe
-from tag2mask.pipeline.settings import Settings
+from tag2mask.pipeline.settings import Settings, absolute
 from tag2mask.pipeline.slurm import DEFAULT
 from tag2mask.pipeline.steps import split_label
 
@@ -78,17 +78,17 @@ def _add_what(run: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def _settings_of(path: str | None) -> dict[str, dict[str, Any]]:
-    """What a file of settings says of each step.
+def _settings_of(path: str | None) -> dict[str, Layer]:
+    """What a file of settings says of each step; "" holds the line of the step itself.
 
     Raises:
         UserError: the file is missing, is not YAML, or does not map steps to settings.
     """
     if path is None:
         return {}
-    page = read_page(Path(path))
+    page = read_page(Path(absolute(path) or path))
     return {
-        step: {key: setting.value for key, setting in page.settings(plain, step).items()}
+        str(step): {"": Setting(None, page.where(step)), **page.settings(plain, str(step))}
         for step, plain in page.plain.items()
     }
 
@@ -240,16 +240,21 @@ def _asked(args: argparse.Namespace) -> Settings:
 
 
 def _extras(args: argparse.Namespace) -> Extras:
-    overrides = _settings_of(args.settings)
-    for step, given in args.overrides.items():
+    of_file, typed = _settings_of(args.settings), args.overrides
+    overrides = {step: {path: s.value for path, s in part.items() if path} for step, part in of_file.items()}
+    for step, given in typed.items():
         overrides[step] = {**overrides.get(step, {}), **given}
     return Extras(
-        Devices(args.devices, args.nodes),
-        args.logger,
-        overrides,
-        tuple(args.extra),
-        args.precision,
-        tuple(dict.fromkeys(args.flags or ())),
+        devices=Devices(args.devices, args.nodes),
+        logger=args.logger,
+        overrides=overrides,
+        origins={
+            step: {path: s.origin for path, s in part.items() if path not in typed.get(step, {})}
+            for step, part in of_file.items()
+        },
+        args=tuple(args.extra),
+        precision=args.precision,
+        flags=tuple(dict.fromkeys(args.flags or ())),
     )
 
 

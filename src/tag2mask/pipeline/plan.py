@@ -44,6 +44,7 @@ class Extras:
         args: options for every chosen step.
         precision: ``trainer.precision`` of every step that trains, unless its own settings name another.
         flags: some of `tag2mask.core.flags.TRAINING_FLAGS`, for every step that trains.
+        origins: step -> setting -> file and line, for overrides that were not typed; "" for the step itself.
     """
 
     devices: Devices = field(default_factory=Devices)
@@ -52,6 +53,16 @@ class Extras:
     args: Sequence[str] = ()
     precision: str | None = None
     flags: Sequence[str] = ()
+    origins: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def origin(self, step: str, path: str = "") -> str:
+        """The file and line, or the option, that sets something of a step.
+
+        Args:
+            step: a name among the overrides.
+            path: one of its settings; "" for any of them.
+        """
+        return self.origins.get(step, {}).get(path) or f"--{step}.{path or '..'}"
 
 
 @dataclass(frozen=True)
@@ -191,9 +202,9 @@ def _overrides(step: Step, extras: Extras) -> Layer:
     for name in step.names:
         for path in extras.overrides.get(name, {}):
             if path.partition(".")[0] not in PARTS:
-                raise unknown_name(f"setting of {name}", path, PARTS, f"(in the option --{name}.{path})")
+                raise unknown_name(f"setting of {name}", path, PARTS, f"(in {extras.origin(name, path)})")
         found |= {
-            path: Setting(value, f"--{name}.{path}")
+            path: Setting(value, extras.origin(name, path))
             for path, value in extras.overrides.get(name, {}).items()
             if name == step.name or path != step.split_setting
         }

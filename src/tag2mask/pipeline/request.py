@@ -13,6 +13,9 @@ from tag2mask.pipeline.plan import Extras
 from tag2mask.pipeline.settings import Settings
 from tag2mask.pipeline.slurm import DEFAULT as DEFAULT_CLUSTER
 
+SUBMITTED = "TAG2MASK_SUBMITTED"
+"""Variable of a job that holds the command line by which people submit what is not done."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -89,11 +92,19 @@ def run_words(
 def resume_words(request: Request, begun: bool) -> list[str]:
     """The command line of ``tag2mask run`` that continues a stopped run.
 
+    In a job that a run has submitted it is the one that submits again, which people can give.
+
     Args:
         request: the call that was stopped.
         begun: whether it got as far as its first step; from then on the folder remembers its settings.
     """
-    asked = request.asked
+    asked, typed = request.asked, os.environ.get(SUBMITTED, "")
+    if request.launcher == "srun" and typed:
+        words = shlex.split(typed)
+        own = ["--rerun", *request.rerun] if request.rerun else []
+        own += ["--allow-empty"] if request.allow_empty and "--allow-empty" not in words else []
+        at = words.index("--run-dir") + 2
+        return [*words[:at], *own, *words[at:]]
     if not begun:
         return run_words(asked, request.run_dir, request.stages, request)
     words = ["tag2mask", "run", asked.label, "--run-dir", str(request.run_dir)]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-import shutil
 import signal
 import sys
 import time
@@ -14,11 +14,15 @@ from pathlib import Path
 from tag2mask.artifacts import (
     REPORT_NAME,
     SCORECARD_NAME,
+    SOURCES_NAME,
+    keep_sources,
     manifest_hash,
     read_alarms,
     read_manifest,
     read_score,
+    recall_sources,
     remove_temporaries,
+    remove_tree,
 )
 from tag2mask.artifacts.label_chain import is_tunable
 from tag2mask.core.alarms import Alarm
@@ -85,6 +89,7 @@ def run_recipe(request: Request, program: Sequence[str] = launchers.PROGRAM) -> 
     request = after_requeue(request)
     prepared = prepare(request)
     require_imports(prepared, program)
+    recall_sources(request.run_dir / SOURCES_NAME)
     if request.launcher == "slurm":
         print(submit_run(prepared, program))
         return 0
@@ -130,6 +135,7 @@ class _Runner:
         for line in changes(self.prepared.settings, self.prepared.known):
             print(f"changed since the last run: {line}")
         self.tasks = list_tasks(self.prepared)
+        keep_sources(self.run_dir / SOURCES_NAME)
         for task in self.tasks:
             alarms = self._do(task)
             if any(alarm.unusable for alarm in alarms) and not self.prepared.request.allow_empty:
@@ -253,7 +259,7 @@ class _Runner:
 def _set_aside(folder: Path) -> Path:
     """Move a step's folder to ``<step>.previous``, in place of the one before it."""
     kept = folder.with_name(f"{folder.name}.previous")
-    if kept.exists():
-        shutil.rmtree(kept)
+    if os.path.lexists(kept):
+        remove_tree(kept)
     folder.rename(kept)
     return kept

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from tag2mask.artifacts import RUN_NAME, atomic_write_json
+from tag2mask.artifacts import RUN_NAME, atomic_write_json, closed_file
 from tag2mask.core.errors import UserError
 
 # what may lie in a run folder before its first step: the lock, and the files of its jobs
@@ -65,8 +65,8 @@ _FREE = ("tags", "budget", "backbone", "weights", "seed", "rounds", "val_labels"
 
 def absolute(path: str | None) -> str | None:
     """The path without links and relative parts, or None."""
-    # not Path.resolve, which raises RuntimeError for a link that leads to itself
-    return None if path is None else os.path.realpath(Path(path).expanduser())
+    # not those of Path, which raise RuntimeError for a link that leads to itself and for an unknown home
+    return None if path is None else os.path.realpath(os.path.expanduser(path))
 
 
 def normalise(asked: Settings) -> Settings:
@@ -75,13 +75,15 @@ def normalise(asked: Settings) -> Settings:
     Raises:
         UserError: a file that is named does not exist.
     """
-    if asked.tags is not None and not Path(asked.tags).expanduser().is_file():
+    if asked.tags is not None and not Path(absolute(asked.tags) or "").is_file():
         raise UserError(f"no file {asked.tags}: --tags takes a CSV of image ids and tags")
     weights = asked.weights
     if weights is not None and weights not in ("imagenet", "none"):
-        if not Path(weights).expanduser().is_file():
-            raise UserError(f"no weights {weights}: --weights takes 'imagenet', 'none' or the path of a file")
         weights = absolute(weights)
+        if not Path(weights or "").is_file():
+            raise UserError(
+                f"no weights {asked.weights}: --weights takes 'imagenet', 'none' or the path of a file"
+            )
     return replace(
         asked,
         recipe=_whole(asked.recipe),
@@ -125,6 +127,8 @@ def read_run(run_dir: Path) -> Settings | None:
                 f"{run_dir} is not empty and is no run folder; choose another --run-dir"
             ) from None
         return None
+    except PermissionError as error:
+        raise closed_file(error) from error
     except ValidationError as error:
         first = error.errors()[0]
         raise _unreadable(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error

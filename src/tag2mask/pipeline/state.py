@@ -21,6 +21,7 @@ from tag2mask.artifacts import (
     checkpoint_path,
     find_kind,
     read_manifest,
+    remove_tree,
 )
 from tag2mask.core.errors import UserError
 from tag2mask.core.pages import flatten
@@ -240,13 +241,22 @@ def copy_step(source: Path, folder: Path) -> None:
     """Copy a step's folder; a copy that is cut short leaves nothing that looks like a step.
 
     A run that is kept read-only can be copied, too: the copy can be written to.
+
+    Raises:
+        UserError: a file cannot be read, or the copy not be written.
     """
     part = folder.with_name(f".{folder.name}.part")
     if part.exists():
-        shutil.rmtree(part)
-    shutil.copytree(source, part)
+        remove_tree(part)
+    try:
+        shutil.copytree(source, part)
+    except shutil.Error as error:
+        file, _, why = error.args[0][0]
+        raise UserError(
+            f"cannot copy {file} to {folder}: {why}; make room there or let it be read, or leave out --reuse"
+        ) from error
     for path in (part, *part.rglob("*")):
         path.chmod(path.stat().st_mode | stat.S_IWUSR)
     if folder.exists():  # the note of a start that never came, and its log
-        shutil.rmtree(folder)
+        remove_tree(folder)
     part.rename(folder)

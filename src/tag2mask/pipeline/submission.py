@@ -12,7 +12,7 @@ from tag2mask.pipeline import slurm
 from tag2mask.pipeline.batch_file import batch_text
 from tag2mask.pipeline.devices import DEVICES, NODES, check_batches
 from tag2mask.pipeline.launchers import require_slurm
-from tag2mask.pipeline.request import Request, run_words
+from tag2mask.pipeline.request import Request, resume_words, run_words
 from tag2mask.pipeline.settings import write_run
 from tag2mask.pipeline.state import Action
 from tag2mask.pipeline.tasks import Prepared, Task, coming, list_tasks
@@ -51,19 +51,27 @@ def submission(prepared: Prepared, program: Sequence[str]) -> dict[Path, str]:
     run_dir = request.run_dir.resolve()
     folder = run_dir / slurm.FOLDER
     texts = []
-    for job in jobs:
-        own = _request_of(request, job, first=job is jobs[0])
+    for place, job in enumerate(jobs):
+        own = _request_of(request, job, first=place == 0)
         words = [*program, *run_words(prepared.settings, run_dir, (), own)[1:]]
-        texts.append(batch_text(job, prepared.recipe.label, folder, request.sbatch_args, words))
+        later = {other.name for other in jobs[place + 1 :]}
+        again = replace(request, run_dir=run_dir, rerun=tuple(n for n in request.rerun if n in later))
+        typed = resume_words(again, begun=True)
+        texts.append(batch_text(job, prepared.recipe.label, folder, request.sbatch_args, words, typed))
     return slurm.files_of(jobs, texts, folder, _after(prepared))
 
 
 def _refuse_twice(run_dir: Path, steps: Sequence[str]) -> None:
     """Refuse a second job for a step: it would find the run folder in use, and fail."""
-    jobs, here = slurm.submitted(run_dir), slurm.queued() or set()
-    busy = {step: jobs[step] for step in steps if jobs.get(step) in here}
+    jobs, here = slurm.submitted(run_dir), slurm.queued()
+    busy = {step: jobs[step] for step in steps if step in jobs and (here is None or jobs[step] in here)}
     if busy:
         named = ", ".join(f"{step}: job {number}" for step, number in busy.items())
+        if here is None:
+            raise UserError(
+                f"submitted before: {named}; squeue does not say whether they are over: try again later, or "
+                f"delete {run_dir / slurm.FOLDER / slurm.JOBS_NAME} if they are"
+            )
         others = [step for step in steps if step not in busy]
         way = f", or submit the others with --step {' '.join(others)}" if others else ""
         raise UserError(

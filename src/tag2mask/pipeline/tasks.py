@@ -152,10 +152,11 @@ def choose_steps(recipe: Recipe, request: Request) -> list[Step]:
             raise UserError(f"--rerun {name}: the step is not among the chosen ones")
     for name in request.extras.overrides:
         known = {word for step in recipe.steps for word in step.names}
+        origin = request.extras.origin(name)
         if name not in known:
-            raise unknown_name(f"step of {recipe.label}", name, known, f"(in the option --{name}...)")
+            raise unknown_name(f"step of {recipe.label}", name, known, f"(in {origin})")
         if not any(name in step.names for step in chosen):
-            raise UserError(f"--{name}... sets something of {name}, which is not among the chosen steps")
+            raise UserError(f"{origin} sets something of {name}, which is not among the chosen steps")
     return chosen
 
 

@@ -28,6 +28,8 @@ _KNOWN_WARNINGS = (
 
 
 GOES_ON = "the same command goes on from here"
+_LOST_PEER = ("gloo/transport", "remote process exited")
+"""What gloo and NCCL say where the process at the other end of a connection is gone."""
 
 
 def outcome_of(error: BaseException) -> tuple[int, str]:
@@ -39,18 +41,23 @@ def outcome_of(error: BaseException) -> tuple[int, str]:
         return 130, f"stopped; {GOES_ON}"
     if not isinstance(error, Exception):
         return 1, ""
-    mistake = mistake_of(error) or _lost_worker(error)
+    mistake = mistake_of(error) or _lost_process(error)
     if not mistake and isinstance(error, OSError) and error.errno is not None:
         name = f"{error.filename}: " if error.filename else ""
         mistake = f"{name}{disk_trouble(error)}"
     return 2, f"error: {mistake}" if mistake else ""
 
 
-def _lost_worker(error: BaseException) -> str:
-    """What to do about a loader process that got no memory, "" if the error is another one."""
+def _lost_process(error: BaseException) -> str:
+    """What to do about a process of this step that has died, "" if the error is another one.
+
+    A loader process mostly got no memory.
+    """
     text = str(error).strip()
     if not isinstance(error, RuntimeError):
         return ""
+    if any(mark in text for mark in _LOST_PEER):
+        return f"another process of this step has ended, by an error of its own or killed: {GOES_ON}"
     if "unable to allocate shared memory" in text:
         found = "/dev/shm, where loader processes put images, is full"
     elif text.startswith("DataLoader worker"):
