@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 
 import tag2mask
+from tag2mask.api import segmenter
 from tag2mask.core import UserError
 from tag2mask.data.images import to_rgb
 from tag2mask.pipeline import Request, command
@@ -121,8 +123,33 @@ def test_a_path_where_nothing_is_belongs_to_no_data_set(tmp_path: Path) -> None:
         np.zeros((5, 7, 3)),
         torch.zeros(5, 7, 3, dtype=torch.uint8),
         torch.zeros(3, 5, 7),
+        torch.zeros(3, 5, 7, dtype=torch.bfloat16),
+        torch.zeros(1, 3, 5, 7, dtype=torch.uint8),
+        torch.zeros(3, 0, 7, dtype=torch.uint8),
+        np.zeros((2, 5, 7, 3), np.uint8),
+        np.zeros((0, 7, 3), np.uint8),
+        np.zeros((5, 7), np.uint8),
+        np.zeros(3, np.uint8),
     ],
 )
 def test_arrays_of_another_shape_or_type_are_refused(image: object) -> None:
     with pytest.raises(ValueError, match=r"must be uint8 \((H, W, 3|3, H, W)\)"):
         to_rgb(image)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("image", [["a.jpg", "b.jpg"], b"pixels", io.BytesIO(), None])
+def test_several_images_and_other_things_are_refused(image: object) -> None:
+    with pytest.raises(TypeError, match=r"got (list|bytes|BytesIO|NoneType): give images one at a time"):
+        to_rgb(image)  # type: ignore[arg-type]
+
+
+def test_a_folder_is_no_image(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r" is a folder: give the path of an image file$"):
+        to_rgb(tmp_path)
+
+
+@pytest.mark.parametrize("size", [(6, 8), (60, 80)])
+def test_labels_can_be_written_to_also_where_the_image_was_shrunk(size: tuple[int, int]) -> None:
+    labels = segmenter._labels(torch.rand(3, 6, 8), np.zeros((*size, 3), np.uint8))
+    labels[labels == 1] = 0
+    assert labels.shape == size
