@@ -116,6 +116,7 @@ def test_small_regions_get_no_polygon_where_asked(images: Path) -> None:
     )
     assert len(list(coco_run_lengths(load_labels("out/a.png"), CLASSES))) == 2
     assert predict("images", "--min-region", "0") == 2
+    assert predict("images", "--min-region", "9", "--coco", "rle") == 2  # it would do nothing
 
 
 def test_labelme_finds_the_image(images: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import io
+import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +17,10 @@ from PIL import Image
 
 import tag2mask
 from tag2mask.api import segmenter
-from tag2mask.core import UserError
+from tag2mask.backbones import BackboneSpec
+from tag2mask.core import ClassList, UserError
 from tag2mask.data.images import to_rgb
+from tag2mask.modules import SegmentationModel
 from tag2mask.pipeline import Request, command
 
 
@@ -153,3 +158,18 @@ def test_labels_can_be_written_to_also_where_the_image_was_shrunk(size: tuple[in
     labels = segmenter._labels(torch.rand(3, 6, 8), np.zeros((*size, 3), np.uint8))
     labels[labels == 1] = 0
     assert labels.shape == size
+
+
+def test_a_segmenter_is_copied_pickled_and_called_from_threads() -> None:
+    """As in notebooks, workers of a loader and servers."""
+    torch.manual_seed(0)
+    model = SegmentationModel(2, BackboneSpec("test_resnet", "none", 16))
+    model.classes = ClassList.voc(["cat", "dog"])
+    segment = tag2mask.Segmenter(model)
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (40 + n, 50, 3), np.uint8) for n in range(6)]
+    expected = [segment(image) for image in images]
+    for other in (copy.deepcopy(segment), pickle.loads(pickle.dumps(segment))):
+        assert np.array_equal(other(images[0]), expected[0])
+    with ThreadPoolExecutor(4) as pool:
+        assert all(map(np.array_equal, pool.map(segment, images), expected))

@@ -70,7 +70,7 @@ def to_rgb(image: AnyImage) -> npt.NDArray[np.uint8]:
     if isinstance(image, np.ndarray):
         _require_form("an array", image, (*image.shape[:2], 3), "(H, W, 3)")
         return image
-    if not hasattr(image, "detach"):
+    if not hasattr(image, "cpu"):
         raise TypeError(
             f"an image is a path, a PIL image, an array or a tensor, got {type(image).__name__}: give images "
             "one at a time, and open files in memory with PIL.Image.open"

@@ -45,7 +45,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = add_command(commands, "submit-voc", "write an archive for VOC's test server", TEXT, EXAMPLES)
     parser.add_argument("source", type=Path, help="a folder of label PNGs, or a run or its segmentation step")
     parser.add_argument("--out", type=Path, required=True, help="archive to write, ending in .tgz")
-    parser.add_argument("--ids", help="list of the ids that the server asks for (default: those of the run)")
+    parser.add_argument(
+        "--ids", metavar="FILE", help="list of the ids that the server asks for (default: those of the run)"
+    )
     parser.add_argument("--images", type=Path, help="folder of the JPEGs: the PNGs must have their sizes")
     parser.add_argument(
         "--variant", choices=VARIANTS, help="of a run's predictions (default: the last there is)"
