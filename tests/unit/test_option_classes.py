@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tag2mask.cli import main
-from tag2mask.pipeline import own_classes
+from tag2mask.core import UserError
+from tag2mask.pipeline import own_classes, runner
 from tag2mask.pipeline.options import option_settings
 
 BROKEN = "from json import dumbs\n"
@@ -109,11 +110,15 @@ def test_a_part_is_no_class(folder: Folder, capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.parametrize("name", ["csv", "tensorboard", "wandb"])
 def test_nothing_is_imported_for_the_loggers_that_come_along(
-    folder: Folder, monkeypatch: pytest.MonkeyPatch, name: str
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
+    def stop(*_: object) -> None:
+        raise UserError("this far")
+
     monkeypatch.setattr(own_classes, "subprocess", None)
+    monkeypatch.setattr(runner, "require_batches", stop)  # what comes after the imports
     words = "--logger", name, "--", "--trainer.strategy", "ddp", "--trainer.logger", "true"
-    assert folder.run("--dry-run", *words) == 0
+    assert refused(folder, capsys, *words) == "this far\n"
 
 
 def test_later_options_stand_behind_earlier_ones() -> None:
