@@ -48,6 +48,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  > $(VENV)/pydensecrf2.log 2>&1 || echo "setup: pydensecrf2 could not be built (it needs a C++ compiler," \
 	  "see $(VENV)/pydensecrf2.log); everything but the second CRF engine works without it"
 	@touch $@
+	@echo "setup: done; '. $(BIN)/activate' makes tag2mask a command of this shell"
 
 demo: setup ## run the whole psa recipe on the generated data set and print the score table
 	$(TAG2MASK) run psa --data shapes --budget demo --run-dir runs/demo $(STEP_ARGS)

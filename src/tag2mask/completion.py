@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from pathlib import Path
 
 import shtab
 
@@ -25,7 +26,7 @@ _PARTS = {
 }  # fmt: skip
 """Argument -> the part of the configurations whose names it takes."""
 _FOLDERS = ("DIR", "RUN", "STEP_DIR", "PRED_DIR", "GT_DIR")
-_FILES = ("FILE", "CSV", "PATH", "SOURCE")
+_FILES = ("FILE", "CSV", "PATH", "SOURCE", "IMAGES", "W")
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -52,8 +53,10 @@ def shell_script(shell: str) -> str:
         shown = action.metavar if isinstance(action.metavar, str) else ""
         if action.dest in _PARTS and not action.choices:
             action.choices = names[_PARTS[action.dest]]
-        elif shown in _FOLDERS or shown in _FILES:
-            setattr(action, "complete", shtab.DIRECTORY if shown in _FOLDERS else shtab.FILE)  # noqa: B010
+        elif shown in _FOLDERS:
+            setattr(action, "complete", shtab.DIRECTORY)  # noqa: B010
+        elif shown in _FILES or action.type is Path:
+            setattr(action, "complete", shtab.FILE)  # noqa: B010
     script: str = shtab.complete(parser, shell)
     return script
 

@@ -219,6 +219,8 @@ def _disk(folder: Path, least: float = _LEAST_DISK) -> Finding:
     place = Path(os.path.expanduser(folder)).resolve()
     while not place.exists():
         place = place.parent
+    if not place.is_dir():
+        return Finding("", "bad", f"{place} is a file: choose a folder")
     if not os.access(place, os.W_OK):
         return Finding("", "bad", f"{place} cannot be written to: choose another folder")
     free = shutil.disk_usage(place).free / 1e9

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,7 @@ def test_small_regions_get_no_polygon_where_asked(images: Path) -> None:
     )
     assert len(list(coco_run_lengths(load_labels("out/a.png"), CLASSES))) == 2
     assert predict("images", "--min-region", "0") == 2
+    assert predict("images", "--min-region", "9", "--coco", "rle") == 2  # it would do nothing
 
 
 def test_labelme_finds_the_image(images: Path) -> None:
@@ -211,6 +213,12 @@ def test_links_are_followed_and_those_to_nowhere_are_named(
     for given in (str(folder), str(folder / "*.jpg")):
         with pytest.raises(UserError, match=r"(?s)itself.jpg is a link .*lost.jpg is a link to a file"):
             require_readable(find_jobs([given], tmp_path / "out"))
+
+
+def test_an_image_that_is_given_twice_is_labelled_once(images: Path, tmp_path: Path) -> None:
+    whole = sorted(path for path in images.glob("*.*") if path.suffix in (".jpg", ".png"))[0]
+    relative = os.path.relpath(whole)
+    assert [job.image for job in find_jobs([relative, str(whole)], tmp_path / "out")] == [Path(relative)]
 
 
 def test_earlier_results_behind_a_link_are_no_images(images: Path, tmp_path: Path) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import io
+import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +16,11 @@ import torch
 from PIL import Image
 
 import tag2mask
-from tag2mask.core import UserError
+from tag2mask.api import segmenter
+from tag2mask.backbones import BackboneSpec
+from tag2mask.core import ClassList, UserError
 from tag2mask.data.images import to_rgb
+from tag2mask.modules import SegmentationModel
 from tag2mask.pipeline import Request, command
 
 
@@ -121,8 +128,48 @@ def test_a_path_where_nothing_is_belongs_to_no_data_set(tmp_path: Path) -> None:
         np.zeros((5, 7, 3)),
         torch.zeros(5, 7, 3, dtype=torch.uint8),
         torch.zeros(3, 5, 7),
+        torch.zeros(3, 5, 7, dtype=torch.bfloat16),
+        torch.zeros(1, 3, 5, 7, dtype=torch.uint8),
+        torch.zeros(3, 0, 7, dtype=torch.uint8),
+        np.zeros((2, 5, 7, 3), np.uint8),
+        np.zeros((0, 7, 3), np.uint8),
+        np.zeros((5, 7), np.uint8),
+        np.zeros(3, np.uint8),
     ],
 )
 def test_arrays_of_another_shape_or_type_are_refused(image: object) -> None:
     with pytest.raises(ValueError, match=r"must be uint8 \((H, W, 3|3, H, W)\)"):
         to_rgb(image)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("image", [["a.jpg", "b.jpg"], b"pixels", io.BytesIO(), None])
+def test_several_images_and_other_things_are_refused(image: object) -> None:
+    with pytest.raises(TypeError, match=r"got (list|bytes|BytesIO|NoneType): give images one at a time"):
+        to_rgb(image)  # type: ignore[arg-type]
+
+
+def test_a_folder_is_no_image(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r" is a folder: give the path of an image file$"):
+        to_rgb(tmp_path)
+
+
+@pytest.mark.parametrize("size", [(6, 8), (60, 80)])
+def test_labels_can_be_written_to_also_where_the_image_was_shrunk(size: tuple[int, int]) -> None:
+    labels = segmenter._labels(torch.rand(3, 6, 8), np.zeros((*size, 3), np.uint8))
+    labels[labels == 1] = 0
+    assert labels.shape == size
+
+
+def test_a_segmenter_is_copied_pickled_and_called_from_threads() -> None:
+    """As in notebooks, workers of a loader and servers."""
+    torch.manual_seed(0)
+    model = SegmentationModel(2, BackboneSpec("test_resnet", "none", 16))
+    model.classes = ClassList.voc(["cat", "dog"])
+    segment = tag2mask.Segmenter(model)
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (40 + n, 50, 3), np.uint8) for n in range(6)]
+    expected = [segment(image) for image in images]
+    for other in (copy.deepcopy(segment), pickle.loads(pickle.dumps(segment))):
+        assert np.array_equal(other(images[0]), expected[0])
+    with ThreadPoolExecutor(4) as pool:
+        assert all(map(np.array_equal, pool.map(segment, images), expected))

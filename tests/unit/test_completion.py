@@ -17,7 +17,11 @@ _shtab_tag2mask; echo "${COMPREPLY[@]}"
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
-def test_bash_completes_commands_options_and_names(tmp_path: Path) -> None:
+def test_bash_completes_commands_options_names_and_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "some_photos").mkdir()
     script = tmp_path / "completion.bash"
     script.write_text(shell_script("bash"))
 
@@ -31,6 +35,16 @@ def test_bash_completes_commands_options_and_names(tmp_path: Path) -> None:
     assert completes("run", "psa", "--data", "sha") == {"shapes"}
     assert {"full", "small", "tiny"} <= completes("run", "psa", "--budget", "")
     assert completes("run", "psa", "--data-r") == {"--data-root"}
+    for words in (
+        ["predict"],
+        ["predict", "--checkpoint"],
+        ["export"],
+        ["weights", "convert"],
+        ["submit-voc"],
+    ):
+        assert completes(*words, "some") == {"some_photos"}, words
+    for words in (["run", "psa", "--weights"], ["submit-voc", "--ids"], ["report"], ["data", "import"]):
+        assert completes(*words, "some") == {"some_photos"}, words
     assert completes("step", "cl") == {"classifier"} and "predict" in completes("step", "classifier", "")
 
 

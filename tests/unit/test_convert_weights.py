@@ -379,13 +379,19 @@ def test_an_affinity_network_from_its_file_to_its_use(
     assert convert(tmp_path / "vgg16_aff.pth", target) == 2 and "is there already" in capsys.readouterr().err
 
 
-def test_a_caffemodel_from_its_file_to_its_use(tmp_path: Path) -> None:
+def test_a_caffemodel_from_its_file_to_its_use(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The full VGG16 has no convolutional fc6 and fc7: those start at random."""
     state = {k: v for k, v in build_backbone("vgg16", "none").state_dict().items() if k.startswith("conv")}
     layers: dict[str, list[Array]] = {}
     for key, value in state.items():
         layers.setdefault(key.rpartition(".")[0], []).append(value.numpy())
     (tmp_path / "VGG_ILSVRC_16_layers.caffemodel").write_bytes(caffemodel(layers, old=True))
+    named = convert(
+        tmp_path / "VGG_ILSVRC_16_layers.caffemodel", tmp_path / "w.safetensors", "--classes", "cat"
+    )
+    assert named == 2 and "has no classes: leave out --classes" in capsys.readouterr().err
+    assert convert(tmp_path, tmp_path / "w.safetensors") == 2
+    assert f"{tmp_path} is no file" in capsys.readouterr().err
     assert convert(tmp_path / "VGG_ILSVRC_16_layers.caffemodel", tmp_path / "w.safetensors") == 0
     assert all(torch.equal(v, state[k]) for k, v in load_file(tmp_path / "w.safetensors").items())
     assert torch.equal(

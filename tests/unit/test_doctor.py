@@ -72,3 +72,9 @@ def test_folder_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.Mo
     assert (
         finding.state == "bad" and finding.text == f"{tmp_path} cannot be written to: choose another folder"
     )
+
+
+def test_a_file_in_place_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "runs").touch()
+    finding = doctor._disk(tmp_path / "runs" / "psa")
+    assert finding.state == "bad" and finding.text == f"{tmp_path / 'runs'} is a file: choose a folder"

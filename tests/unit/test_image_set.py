@@ -361,6 +361,14 @@ def test_a_description_imports_other_packages_for_the_user_alone(
         sys.modules.pop("mine_and_yours", None)
 
 
+@pytest.mark.parametrize("command", ["tune", "sensitivity", "wandb"])
+def test_commands_that_read_images_take_the_class_of_the_data_set(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "run", "--data-class", "nowhere.Photos"]) == 2
+    assert "'nowhere.Photos' is not a data set" in capsys.readouterr().err
+
+
 def test_a_report_imports_the_class_that_the_user_gives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

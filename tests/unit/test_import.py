@@ -386,6 +386,24 @@ def test_a_second_import_replaces_the_first_and_nothing_else(
 
 
 @pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--val-fraction", "0"), "--val-fraction must lie between 0 and 1, got 0.0"),
+        (("--val-fraction", "nan"), "--val-fraction must lie between 0 and 1, got nan"),
+        (("--mask-value", "255=cat"), "has no folder of masks: name it with --masks"),
+        (("--draw-masks", "--mask-value", "255=cat"), "--draw-masks makes the masks itself"),
+        (("--tags-column", "label"), "--tags-column says how to read a table, but this is JSON"),
+    ],
+)
+def test_options_that_would_do_nothing(
+    root: Path, options: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (root / "t.json").write_text('{"a": ["cat"]}')
+    assert message in refused(root, *options, capsys=capsys)
+    assert not (root / "tag2mask").exists()
+
+
+@pytest.mark.parametrize(
     ("files", "message"),
     [
         ({"t.csv": "image,label\n../secret.jpg,cat\n"}, "not a file name inside"),

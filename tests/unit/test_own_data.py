@@ -411,6 +411,17 @@ def test_a_long_list_of_broken_files_is_cut(root: Path) -> None:
         table(root).check("train")
 
 
+def test_skip_bad_writes_its_file_also_where_nothing_is_wrong(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "kept.yaml"
+    assert check(root, "--out", str(out)) == 2
+    assert "--out names the file that --skip-bad writes" in capsys.readouterr().err
+    assert check(root, "--skip-bad", "--out", str(out)) == 0
+    assert f"left out 0 images; go on with --data {out}" in capsys.readouterr().out
+    assert dataset_from_config(str(out)).ids("val") == list("fgh")
+
+
 def test_skip_bad_leaves_them_out_and_records_it(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -321,6 +321,17 @@ def test_an_advice_for_many_steps_is_given_once_as_it_is_typed(tmp_path: Path, r
     assert alarm_table(found, folders=True).rows[0][2] == f"tag2mask report {run} shows"
 
 
+def test_commands_of_a_page_name_the_folder_as_it_was_given(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(run.parent.parent)
+    given = f"{run.parent.name}/{run.name}"
+    lines = {folder: summarise(read_runs([folder])[0]).next for folder in (given, str(run))}
+    assert any(f"--checkpoint {given} --out" in line for line in lines[given])
+    # an absolute path would tell of this machine
+    assert any(f"--checkpoint {run.name} --out" in line for line in lines[str(run)])
+
+
 def test_classes_of_the_network_are_told_where_labels_of_val_come_after_it(run: Path, images: VOC) -> None:
     score = numbers(0.6, per_class={"background": 0.9, "cat": 0.8, "dog": 0.1})
     add_step(run, "labels_val", "labels", images, split="val", parent="z_cam", score=score)

@@ -92,3 +92,22 @@ def test_predictions_of_a_run(labels: Path, capsys: pytest.CaptureFixture[str]) 
         file = archive.extractfile(archive.getmembers()[0])
         assert file is not None and np.asarray(Image.open(io.BytesIO(file.read()))).min() == 20
     assert submit(step, "--variant", "multi_scale_crf") == 2
+
+
+def test_ids_of_other_classes_than_those_of_voc(labels: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The values alone would pass: 1 is a cat here, and an aeroplane on the server."""
+    (labels / "classes.json").write_text('{"background": 0, "cat": 1, "dog": 2}')
+    assert submit(labels, *listed(labels)) == 2
+    assert "1 is cat, and VOC has aeroplane there" in capsys.readouterr().err
+    step = labels.parent / "run" / "segmentation"
+    save_labels(step / "out" / "single_scale" / f"{IDS[0]}.png", np.ones((6, 9), np.uint8))
+    classes = ClassList(("aeroplane", "kite"), (1, 21))
+    done = Manifest(
+        step="segmentation", kind="segmentation", recipe="psa", classes=classes.to_dict(),
+        image_ids=[IDS[0]], commands={"predict": CommandRecord(complete=True)}, complete=True,
+    )  # fmt: skip
+    write_manifest(step, done)
+    assert submit(labels.parent / "run") == 2
+    assert "21 is kite, and VOC ends with 20" in capsys.readouterr().err
+    (labels / "classes.json").write_text('{"background": 0, "cat": 8}')  # some of VOC's
+    assert submit(labels, *listed(labels)) == 0

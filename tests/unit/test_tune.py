@@ -234,9 +234,12 @@ def test_from_a_run_to_settings(run: Path, capsys: pytest.CaptureFixture[str]) -
     assert page.count("<h3>") == 3 and "level 0.64" in page and "http:" not in page and "https:" not in page
 
 
-def test_one_image_leaves_the_noise_open(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_noise_of_one_image_and_the_name_of_a_variant(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (run / "run.json").write_text('{"recipe": "psa", "variant": "crops_224"}')
     assert cli.main(["tune", str(run), "--images", "1"]) == 0
     printed = capsys.readouterr().out
+    # the run folder refuses the recipe without its variant
+    assert f"next: tag2mask run psa:crops_224 --run-dir {run} --settings" in printed
     assert "± ?" in printed and "chosen by 1 image(s) only" in printed
     plain = json.loads((run / "tune" / "tune.json").read_text())
     assert plain["chosen"] == "as it is" and plain["trials"][1]["gain"]["error"] is None

@@ -15,8 +15,9 @@ from wandb.proto import wandb_internal_pb2
 
 from tag2mask.artifacts import is_offline, read_manifest
 from tag2mask.callbacks import WandbRun
+from tag2mask.cli import main
 from tag2mask.core import UserError
-from tag2mask.report import read_runs
+from tag2mask.report import read_runs, tracking
 from tag2mask.report.tracking import Tracker, log_run, log_trial
 from tests.report_runs import make_images, make_run
 
@@ -142,7 +143,28 @@ def test_no_key_is_saved_and_no_account_means_offline(
     with pytest.raises(UserError, match="api_key would be saved"):
         WandbRun(str(tmp_path), settings={"api_key": "secret"})
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
     assert is_offline(None) and not is_offline(False)
     monkeypatch.setenv("WANDB_API_KEY", "k")
     assert not is_offline(None)
+    monkeypatch.setenv("WANDB_MODE", "offline")  # as on the nodes of a cluster, whose users have accounts
+    assert is_offline(None)
+    monkeypatch.setenv("WANDB_MODE", "online")
+    assert not is_offline(None)
+
+
+@pytest.mark.parametrize(("words", "folders"), [((), "run/*"), (("--one-run",), "run")])
+def test_the_last_line_names_the_folders_to_upload(
+    words: tuple[str, ...],
+    folders: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_run(tmp_path / "run", make_images(tmp_path / "images"))
+    monkeypatch.setattr(tracking, "log_run", lambda *_: [])
+    monkeypatch.setattr(tracking, "log_trial", lambda *_: None)
+    assert main(["wandb", "run", "--offline", *words]) == 0
+    assert capsys.readouterr().out.endswith(f"wandb sync {folders}/wandb/offline-run-*\n")

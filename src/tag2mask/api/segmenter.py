@@ -70,7 +70,8 @@ class Segmenter:
 
         Raises:
             UserError: a file cannot be read.
-            ValueError: an array or tensor has another shape or type.
+            ValueError: an array or tensor has another shape or type, or no pixels.
+            TypeError: it is something else, such as several images.
         """
         rgb = to_rgb(image)
         return _labels(self._probabilities(rgb), rgb)
@@ -150,7 +151,10 @@ def checkpoint_file(given: Path) -> Path:
     if given.is_file():
         return given
     if not given.is_dir():
-        raise UserError(f"no checkpoint at {given}: give a run folder, its segmentation step or a .ckpt file")
+        raise UserError(
+            f"no checkpoint at {given}: give a run folder, its segmentation step, "
+            "or a .ckpt or .safetensors file"
+        )
     for folder in (given, given / "segmentation"):
         manifest = read_manifest(folder)
         if _is_network(manifest):
@@ -194,7 +198,8 @@ def _labels(values: Tensor, image: npt.NDArray[np.uint8]) -> LABELS:
     if labels.shape == image.shape[:2]:
         return labels
     size = (image.shape[1], image.shape[0])
-    return np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
+    # a copy, because Pillow's own pixels cannot be written to
+    return np.array(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
 
 
 def _scores(values: Tensor, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

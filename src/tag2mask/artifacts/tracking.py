@@ -43,9 +43,11 @@ def read_settings(step_dir: Path) -> dict[str, Any]:
 
 
 def is_offline(asked: bool | None) -> bool:
-    """Whether wandb shall work offline: as asked, else where there is neither a key nor a login."""
+    """Whether wandb shall work offline: as asked, else by WANDB_MODE, else without a key or a login."""
     if asked is not None:
         return asked
+    if mode := os.environ.get("WANDB_MODE"):
+        return mode in ("offline", "dryrun", "disabled")
     if "WANDB_API_KEY" in os.environ:
         return False
     try:  # a container's user may have no home, or one that it may not look into

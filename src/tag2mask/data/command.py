@@ -35,9 +35,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     check.add_argument(
         "--skip-bad", action="store_true", help="write a data configuration that leaves bad images out"
     )
-    check.add_argument(
-        "--out", metavar="FILE", default="checked.yaml", help="that file (default: checked.yaml)"
-    )
+    check.add_argument("--out", metavar="FILE", help="that file (default: checked.yaml)")
     check.set_defaults(handler=_check)
 
     sizes = actions.add_parser("sizes", help="print how many images there are, and how large, as JSON")
@@ -74,6 +72,8 @@ def dataset_from_config(data: str, root: str | None = None, tags: str | None = N
 
 
 def _check(args: argparse.Namespace) -> int:
+    if args.out and not args.skip_bad:
+        raise UserError("--out names the file that --skip-bad writes: give both or neither")
     dataset = dataset_from_config(args.data, args.data_root, args.tags)
     found = check_dataset(dataset, args.split or ["train", "val"], args.decode)
     wrong = [*found.errors, *(() if args.skip_bad else found.problems.values())]
@@ -84,8 +84,9 @@ def _check(args: argparse.Namespace) -> int:
     names = dataset.classes.names
     parts = "; ".join(_summary(dataset, split, ids) for split, ids in found.ids.items())
     print(f"{args.data}: {parts}; {len(names)} class{'es' * (len(names) > 1)}: {_listed(names)}; ok")
-    if found.problems:
-        _write_without(dataset, found, args.out)
+    if args.skip_bad:
+        # also where nothing is wrong: the next command of a script names this file
+        _write_without(dataset, found, args.out or "checked.yaml")
     return 0
 
 

@@ -244,7 +244,7 @@ def _data_set_class(path: str, own: bool) -> type[ImageSet]:
         raise UserError(
             f"{path!r} is not a data set of tag2mask or of a package that registered itself, and a file of a "
             "run may name no other; if you trust it, register its package "
-            "(entry point tag2mask.recipes) or give --data-class to score-step or report"
+            "(entry point tag2mask.recipes) or give --data-class"
         )
     try:
         cls = getattr(import_module(module), name) if module else None

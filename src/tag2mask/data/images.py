@@ -56,23 +56,34 @@ def to_rgb(image: AnyImage) -> npt.NDArray[np.uint8]:
 
     Raises:
         UserError: a file is missing or cannot be decoded, or an image has more than 8 bits.
-        ValueError: an array or tensor has another shape or type.
+        ValueError: an array or tensor has another shape or type, or no pixels.
+        TypeError: it is something else, such as several images.
     """
     if isinstance(image, str | os.PathLike):
         path = Path(image)
-        if not path.exists():
-            raise UserError(f"{path} does not exist: give the path of an image file")
+        if path.is_dir() or not path.exists():
+            what = "is a folder" if path.is_dir() else "does not exist"
+            raise UserError(f"{path} {what}: give the path of an image file")
         return read_rgb(path)
     if isinstance(image, Image.Image):
         return _upright(image, "the image")
-    if not isinstance(image, np.ndarray):
-        pixels = np.asarray(image.detach().cpu())
-        if pixels.ndim != 3 or len(pixels) != 3 or pixels.dtype != np.uint8:
-            raise ValueError(f"a tensor must be uint8 (3, H, W), got {pixels.dtype} {pixels.shape}")
-        return np.ascontiguousarray(pixels.transpose(1, 2, 0))
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(f"an array must be uint8 (H, W, 3), got {image.dtype} {image.shape}")
-    return image
+    if isinstance(image, np.ndarray):
+        _require_form("an array", image, (*image.shape[:2], 3), "(H, W, 3)")
+        return image
+    if not hasattr(image, "cpu"):
+        raise TypeError(
+            f"an image is a path, a PIL image, an array or a tensor, got {type(image).__name__}: give images "
+            "one at a time, and open files in memory with PIL.Image.open"
+        )
+    _require_form("a tensor", image, (3, *image.shape[1:3]), "(3, H, W)")
+    return np.ascontiguousarray(np.asarray(image.detach().cpu()).transpose(1, 2, 0))
+
+
+def _require_form(what: str, image: npt.NDArray[Any] | Tensor, shape: tuple[int, ...], axes: str) -> None:
+    """Refuse an array or tensor of another shape or type, in the words that NumPy and torch share."""
+    kind = str(image.dtype).removeprefix("torch.")
+    if kind != "uint8" or len(shape) != 3 or tuple(image.shape) != shape or 0 in shape:
+        raise ValueError(f"{what} must be uint8 {axes} and not empty, got {kind} {tuple(image.shape)}")
 
 
 def read_size(path: Path) -> tuple[int, int]:

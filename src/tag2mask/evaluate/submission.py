@@ -26,6 +26,7 @@ from tag2mask.core import VOC_NAMES, UserError, unknown_name
 from tag2mask.core.commands import add_command
 from tag2mask.data.id_lists import read_ids
 from tag2mask.data.images import read_size
+from tag2mask.evaluate.labels import named_classes
 
 TEXT = (
     "Write label maps as the archive that PASCAL VOC's evaluation server takes, and check it: a palette PNG\n"
@@ -44,7 +45,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = add_command(commands, "submit-voc", "write an archive for VOC's test server", TEXT, EXAMPLES)
     parser.add_argument("source", type=Path, help="a folder of label PNGs, or a run or its segmentation step")
     parser.add_argument("--out", type=Path, required=True, help="archive to write, ending in .tgz")
-    parser.add_argument("--ids", help="list of the ids that the server asks for (default: those of the run)")
+    parser.add_argument(
+        "--ids", metavar="FILE", help="list of the ids that the server asks for (default: those of the run)"
+    )
     parser.add_argument("--images", type=Path, help="folder of the JPEGs: the PNGs must have their sizes")
     parser.add_argument(
         "--variant", choices=VARIANTS, help="of a run's predictions (default: the last there is)"
@@ -62,14 +65,15 @@ def run(args: argparse.Namespace) -> int:
     """Write the archive, read it again, and say what it holds.
 
     Raises:
-        UserError: a label map is missing, has other values than VOC's or another size than its image, or
-            the archive is there already.
+        UserError: the classes are not VOC's, a label map is missing, has other values than VOC's or another
+            size than its image, or the archive is there already.
     """
     if args.out.suffix != ".tgz" and not args.out.name.endswith(".tar.gz"):
         raise UserError(f"{args.out} must end in .tgz or .tar.gz")
     if args.out.exists():
         raise UserError(f"{args.out} is there already: name another file, or delete it")
     folder, manifest = _folder(args.source, args.variant)
+    _require_voc(folder)
     if args.ids is None and manifest is None:
         raise UserError(f"{folder} does not say which images the server asks for: give its list with --ids")
     ids = read_ids(args.ids) if args.ids else list(manifest.image_ids if manifest else ())
@@ -102,6 +106,17 @@ def _folder(source: Path, variant: str | None) -> tuple[Path, Manifest | None]:
     if variant is not None:
         raise UserError(f"{source} is no run, so it has no variant {variant}: leave out --variant")
     return source, None
+
+
+def _require_voc(folder: Path) -> None:
+    """Refuse label maps of a model that is known to have other classes: ids alone do not tell."""
+    for mask_id, name in named_classes(folder).items():
+        if mask_id and not (mask_id <= len(VOC_NAMES) and VOC_NAMES[mask_id - 1] == name):
+            voc = f"has {VOC_NAMES[mask_id - 1]} there" if mask_id <= len(VOC_NAMES) else "ends with 20"
+            raise UserError(
+                f"the label maps in {folder} are of other classes than VOC's: {mask_id} is {name}, and VOC "
+                f"{voc}; the server takes labels of a model that was trained on VOC's classes with VOC's ids"
+            )
 
 
 def _sizes(ids: Sequence[str], images: Path | None) -> dict[str, tuple[int, int]]:

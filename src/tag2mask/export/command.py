@@ -47,7 +47,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--step", help="step of the run whose network is meant (default: the segmentation)")
     parser.add_argument("--out", type=Path, help="folder to write to (default: export in the run folder)")
     parser.add_argument(
-        "--format", nargs="+", choices=FORMATS, default=list(FORMATS), dest="formats", help="default: all"
+        "--format",
+        nargs="+",
+        choices=FORMATS,
+        default=list(FORMATS),
+        dest="formats",
+        help="default: all; other files of an earlier export are removed",
     )
     parser.set_defaults(handler=run)
 

@@ -50,6 +50,10 @@ def check_settings(settings: Layer, inputs: Mapping[str, str] | None = None) -> 
     """
     given = {k: Setting(v, f"inputs of the step, {v}") for k, v in (inputs or {}).items()}
     every = dict(with_items({**given, **settings}))
+    for part in ("model", "data", "trainer"):
+        if part in every and every[part].value:
+            origin, value = every[part].origin, every[part].value
+            raise UserError(f"{origin}: {part} must be a mapping of settings, got {value!r}")
     for path, setting in every.items():
         if path.endswith(".class_path") and isinstance(setting.value, str):
             prefix = f"{path.removesuffix('.class_path')}.init_args"

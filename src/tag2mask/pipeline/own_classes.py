@@ -16,10 +16,13 @@ from tag2mask.core.errors import UserError
 from tag2mask.core.pages import Setting, flatten
 from tag2mask.core.sources import split_path
 from tag2mask.pipeline.arguments import with_items
+from tag2mask.pipeline.options import class_names, option_settings
 from tag2mask.pipeline.plan import StepPlan
 from tag2mask.pipeline.tasks import Prepared, list_tasks
 
 COMMAND = "import-classes"
+_IMPORTED_ANYWAY = ("tag2mask", "pytorch_lightning", "torch", "")
+"""Packages without which no step would start; "" is that of a short name, which the step completes."""
 
 
 def require_imports(prepared: Prepared, program: Sequence[str]) -> None:
@@ -42,19 +45,23 @@ def require_imports(prepared: Prepared, program: Sequence[str]) -> None:
     if not found:
         return
     words = [word for named in found.items() for word in named]
-    done = subprocess.run([*program, COMMAND, *words], capture_output=True, text=True, check=False)
+    # behind --, because an origin may be an option: --cam.data.class_path
+    started = [*program, COMMAND, "--", *words]
+    done = subprocess.run(started, capture_output=True, text=True, check=False)
     if done.returncode:
         told = re.search(r"^error: (.*)\Z", done.stderr.strip(), re.DOTALL | re.MULTILINE)
         raise UserError(told[1] if told else f"{COMMAND} ended with exit code {done.returncode}")
 
 
 def _own_classes(plan: StepPlan) -> dict[str, str]:
-    """Class -> where it is named, of those of other packages."""
+    """Class -> where it is named, of those of other packages: in settings, options, and files of options."""
     settings = {path: Setting(v, plan.origins.get(path, "")) for path, v in flatten(plan.settings)}
     return {
-        str(setting.value): setting.origin or path
-        for path, setting in with_items(settings)
-        if path.endswith(".class_path") and str(setting.value).partition(".")[0] not in ("tag2mask", "")
+        class_path: setting.origin or path
+        for named, given in [*settings.items(), *option_settings(plan.options)]
+        for path, setting in with_items({named: given})
+        for class_path in class_names(path, setting.value)
+        if class_path.partition(".")[0] not in _IMPORTED_ANYWAY
     }
 
 

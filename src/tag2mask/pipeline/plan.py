@@ -22,8 +22,9 @@ from tag2mask.core.library import Library, data_settings
 from tag2mask.core.pages import Layer, Setting, nest, overlay
 from tag2mask.pipeline.arguments import check_registered, check_settings, settings_in
 from tag2mask.pipeline.devices import Devices, deciding, deciding_words
-from tag2mask.pipeline.form import PARTS
+from tag2mask.pipeline.form import PARTS, check_keys
 from tag2mask.pipeline.given import check_folders, folder_hashes, given_inputs, without
+from tag2mask.pipeline.options import config_pages
 from tag2mask.pipeline.resolve import Choice, require_budget, resolve
 from tag2mask.pipeline.settings import Settings
 from tag2mask.pipeline.steps import Recipe, Step
@@ -133,9 +134,19 @@ def plan_steps(
     choice = Choice(settings.budget or "", settings.backbone or "", data)
     options = ["--config", str(library.find("logger", extras.logger))] if extras.logger else []
     resolved = {step.name: resolve(library, step, choice) for step in recipe.steps}
+    _check_files(options, extras)
     _check(recipe, steps, resolved, extras)
     plans = [_plan(resolved[step.name], recipe, step, settings, run_dir, extras) for step in steps]
     return {plan.step.name: replace(plan, options=(*options, *plan.options)) for plan in plans}
+
+
+def _check_files(logger: Sequence[str], extras: Extras) -> None:
+    """Refuse what the steps would refuse later in the files of ``--logger`` and ``-- --config``."""
+    for page in config_pages(logger):
+        check_keys(page, "", page.plain, PARTS)
+    for page in config_pages([*logger, *extras.args]):
+        # each by itself: where a file names another class, settings of the one before do not count
+        check_settings(page.settings(page.plain, ""))
 
 
 def _check(recipe: Recipe, steps: Iterable[Step], resolved: Mapping[str, Layer], extras: Extras) -> None:

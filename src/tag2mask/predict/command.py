@@ -28,6 +28,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "images",
         nargs="+",
+        metavar="IMAGES",
         help="image files, folders that are searched, patterns in quotes, or - for a list on standard input",
     )
     parser.add_argument(
@@ -87,6 +88,8 @@ def run(args: argparse.Namespace) -> int:
     keep_freed_memory()
     if args.min_region < 1:
         raise UserError(f"--min-region must be at least 1 pixel, got {args.min_region}")
+    if args.min_region > 1 and not (args.labelme or "polygons" in args.coco):
+        raise UserError("--min-region is about polygons: add --labelme or --coco polygons, or leave it out")
     wanted = Wanted(args.overlay, args.scores, args.labelme, args.areas, tuple(args.coco), args.min_region)
     jobs = find_jobs(args.images, args.out)
     folder = PredictionFolder(args.out, {job.name: job.image for job in jobs})

@@ -54,8 +54,8 @@ def find_jobs(given: Sequence[str], out: Path) -> list[Job]:
     for word in given:
         for image, root in _found(word, out):
             name = image.relative_to(root).with_suffix("").as_posix()
-            if owner.get(name) == image:
-                continue
+            if name in owner and os.path.realpath(owner[name]) == os.path.realpath(image):
+                continue  # the same file, perhaps by another path
             if name in owner:
                 raise UserError(f"{owner[name]} and {image} would both become {name}.png: rename one")
             owner[name] = image

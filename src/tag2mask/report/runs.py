@@ -85,6 +85,14 @@ class Run:
         """Whether `tag2mask tune` works on it."""
         return is_tunable(self.folder)
 
+    @property
+    def called(self) -> Path:
+        """The folder in the commands of a page: as it was given, of an absolute path the name alone.
+
+        A page is sent to others, whom the folders of this machine do not concern.
+        """
+        return Path(self.folder.name) if self.folder.is_absolute() else self.folder
+
     def advice(self, alarm: Alarm, name: str | Path) -> str:
         """What to do about an alarm, with commands in which the run is called by a name."""
         return alarm.advice(name, tunes=bool(alarm.tuned) and self.tunable)

@@ -45,10 +45,10 @@ def alarm_table(runs: Sequence[Run], folders: bool = False) -> Table:
 
     Args:
         runs: the runs.
-        folders: name the runs' folders in commands as they were given; else their names alone.
+        folders: name the runs' folders in commands as they were given; else as `Run.called` does.
     """
     rows = [
-        [title_of(step, run, runs), alarm.text, run.advice(alarm, run.folder if folders else run.name)]
+        [title_of(step, run, runs), alarm.text, run.advice(alarm, run.folder if folders else run.called)]
         for run in runs
         for step in run.steps
         for alarm in step.alarms

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -67,7 +68,7 @@ def _advice(run: Run, raised: Sequence[tuple[str, Alarm]]) -> list[str]:
     """What the alarms advise, each advice once with the steps that it is about."""
     steps: dict[str, dict[str, None]] = {}
     for step, alarm in raised:
-        steps.setdefault(run.advice(alarm, run.folder.name), {})[step] = None
+        steps.setdefault(run.advice(alarm, run.called), {})[step] = None
     return [f"{', '.join(names)}: {advice}." for advice, names in steps.items()]
 
 
@@ -168,7 +169,7 @@ def _always_next(run: Run, scored: Sequence[Step]) -> Iterator[str]:
         yield f"The budget {budget} is shorter than the paper's schedule, which is --budget full."
     network = next((s for s in reversed(run.steps) if s.manifest.kind == "segmentation"), None)
     if network is not None and network.manifest.complete and not _finds_nothing(network):
-        command = f"tag2mask predict PHOTOS --checkpoint {run.folder.name} --out predictions"
+        command = f"tag2mask predict PHOTOS --checkpoint {shlex.quote(str(run.called))} --out predictions"
         yield f"The network is ready: {command}"
 
 

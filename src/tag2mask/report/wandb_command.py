@@ -59,7 +59,8 @@ def run_wandb(args: argparse.Namespace) -> int:
         for note in log_run(run, tracker):
             print(f"note: {note}")
     if is_offline(tracker.offline):
-        print(f"wandb: written offline; upload with: wandb sync {args.run}/*/wandb/offline-run-*")
+        folders = args.run if args.one_run else f"{args.run}/*"
+        print(f"wandb: written offline; upload with: wandb sync {folders}/wandb/offline-run-*")
     return 0
 
 

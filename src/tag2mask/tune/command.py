@@ -6,7 +6,7 @@ import argparse
 import shlex
 from pathlib import Path
 
-from tag2mask.core.commands import add_command, add_run, at_least
+from tag2mask.core.commands import add_command, add_data_class, add_run, at_least
 
 TUNE_HELP = """Choose background level, power of the walk and CRF of a run's pseudo-labels without masks.
 
@@ -39,25 +39,29 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     tune.add_argument(
         "--images", type=at_least(1), default=40, metavar="N", help="images to look at (default: 40)"
     )
+    add_data_class(tune)
     tune.set_defaults(handler=run_tune)
 
 
 def run_tune(args: argparse.Namespace) -> int:
     """Compare, print the table, write page and settings."""
-    from tag2mask.artifacts import RUN_NAME, atomic_write_json, atomic_write_text, read_json
+    from tag2mask.artifacts import atomic_write_json, atomic_write_text
+    from tag2mask.data.image_set import import_data_set
     from tag2mask.pipeline.plan import yaml_text
     from tag2mask.tune.chain import read_chain
     from tag2mask.tune.compare import tune
     from tag2mask.tune.page import Pictures, build_page, signal_table
 
+    if args.data_class:
+        import_data_set(args.data_class)
     chain, pictures = read_chain(args.run), Pictures()
     found = tune(chain, args.images, pictures.keep)
     out = Path(args.run) / "tune"
     out.mkdir(exist_ok=True)
     atomic_write_text(out / "settings.yaml", yaml_text(found.trials[found.chosen].settings()))
     atomic_write_json(out / "tune.json", found.to_dict())
-    recipe = (read_json(Path(args.run) / RUN_NAME) or {}).get("recipe", "RECIPE")
-    words = ["tag2mask", "run", str(recipe), "--run-dir", args.run, "--settings", str(out / "settings.yaml")]
+    words = ["tag2mask", "run", _recipe(args.run), "--run-dir", args.run]
+    words += ["--settings", str(out / "settings.yaml")]
     atomic_write_text(out / "tune.html", build_page(chain, found, pictures, shlex.join(words)))
     print(signal_table(found).text())
     if not found.tells:
@@ -73,3 +77,11 @@ def run_tune(args: argparse.Namespace) -> int:
     print(f"chosen: {found.trials[found.chosen].name}; pictures: {out / 'tune.html'}")
     print(f"next: {shlex.join(words)}")
     return 0
+
+
+def _recipe(run: str) -> str:
+    """The recipe of a run, with its variant, as ``tag2mask run`` takes it."""
+    from tag2mask.artifacts import RUN_NAME, read_json
+
+    settings = read_json(Path(run) / RUN_NAME) or {}
+    return ":".join(str(settings[key]) for key in ("recipe", "variant") if settings.get(key)) or "RECIPE"

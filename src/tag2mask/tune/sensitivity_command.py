@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tag2mask.core.commands import add_command, add_run, at_least
+from tag2mask.core.commands import add_command, add_data_class, add_run, at_least
 
 HELP = """Score the walk of a run with other backgrounds, powers and lengths: how much do they matter?
 
@@ -37,15 +37,19 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="N",
         help="images to look at (default: all that have a mask)",
     )
+    add_data_class(parser)
     parser.set_defaults(handler=run_sensitivity)
 
 
 def run_sensitivity(args: argparse.Namespace) -> int:
     """Print the table, and keep it in the run's folder."""
     from tag2mask.artifacts import atomic_write_json
+    from tag2mask.data.image_set import import_data_set
     from tag2mask.tune.chain import read_chain
     from tag2mask.tune.sensitivity import score_walks, walk_trials
 
+    if args.data_class:
+        import_data_set(args.data_class)
     chain = read_chain(args.run)
     trials = walk_trials(chain, args.alpha, args.level, args.beta, args.steps)
     found = score_walks(chain, trials, args.images)
@@ -57,14 +61,20 @@ def run_sensitivity(args: argparse.Namespace) -> int:
 
 
 def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not above 0")
-    return value
+    if not 0 < _number(text) < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return float(text)
 
 
 def _share(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} does not lie between 0 and 1")
-    return value
+    if not 0 < _number(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number between 0 and 1")
+    return float(text)
+
+
+def _number(text: str) -> float:
+    """The number in a text; not a number where there is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")

@@ -69,7 +69,7 @@ def _tensor(blob: Any, origin: str, kind: str) -> Tensor:
         )
     values = np.frombuffer(data, "<f4").reshape(shape)
     # In the old form a bias has four axes, of which three are 1.
-    return torch.from_numpy(values.reshape(-1) if kind == "bias" else values).clone()
+    return torch.tensor(values.reshape(-1) if kind == "bias" else values)
 
 
 @cache

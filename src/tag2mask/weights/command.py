@@ -52,10 +52,12 @@ def run(args: argparse.Namespace) -> int:
     if args.target.exists():
         raise UserError(f"{args.target} is there already: name another file, or delete it")
     if not args.source.is_file():
-        raise UserError(f"{args.source} does not exist")
+        raise UserError(f"{args.source} is no file: give a .params, .caffemodel, .pth or .pt file")
     state = _read(args.source)
     classes = ClassList.from_names(args.classes) if args.classes else None
     network = recognise(state, classes)
+    if network is None and classes is not None:
+        raise UserError(f"{args.source} holds a backbone, which has no classes: leave out --classes")
     if network is None:
         _write(state, args.target, None)
         print(f"backbone: {len(state)} tensors. Use: --weights {args.target}")

@@ -103,6 +103,7 @@ def _import(args: argparse.Namespace) -> int:
         )
     out: Path = args.out or root / _OUT
     masks = _mask_folder(root, args.masks)
+    _check_options(args, masks)
     # In the source's own folder masks are the user's; elsewhere those of a call that was stopped may lie.
     others = args.draw_masks or (masks is not None and masks.resolve() != out.resolve() / MASKS_NAME)
     require_free(out, masks=others and out.resolve() == root.resolve())
@@ -119,6 +120,16 @@ def _mask_folder(root: Path, given: Path | None) -> Path | None:
     if given is not None and not given.is_dir():
         raise UserError(f"--masks {given} is not a folder")
     return given or next((place for name in _MASKS if (place := folder_named(root, name))), None)
+
+
+def _check_options(args: argparse.Namespace, masks: Path | None) -> None:
+    """Refuse options that would do nothing, and a share that leaves no images on one side."""
+    if not 0 < args.val_fraction < 1:
+        raise UserError(f"--val-fraction must lie between 0 and 1, got {args.val_fraction}")
+    if args.draw_masks and (args.masks or args.mask_value):
+        raise UserError("--draw-masks makes the masks itself: leave out --masks and --mask-value")
+    if args.mask_value and masks is None:
+        raise UserError(f"--mask-value: {args.source} has no folder of masks: name it with --masks")
 
 
 def _write(job: _Job) -> tuple[ImageSet, Found]:

@@ -39,7 +39,15 @@ def read_source(root: Path, annotations: Sequence[Path], index: ImageIndex, form
         "xml": lambda: _xml(root, chosen[0]),
         "folders": lambda: _folders(root, index),
     }
-    return readers[kinds.pop() if kinds else "folders"]()
+    kind = kinds.pop() if kinds else "folders"
+    source = readers[kind]()
+    for option, value, read_by in (
+        ("--separator", form.separator, ("table", "json")),
+        ("--tags-column", form.tags_column, ("table",)),
+    ):
+        if value is not None and kind not in read_by:
+            raise UserError(f"{option} says how to read a table, but this is {source.form}: leave it out")
+    return source
 
 
 def _find(root: Path) -> list[Path]:
