@@ -43,6 +43,7 @@ REPORT = "report ROOT/run --out OUT/report.html"
 PREDICT = "predict ROOT/voc/JPEGImages --checkpoint ROOT/run --out OUT/predicted --device cpu"
 SCORE = "score ROOT/run/pseudo_label/out ROOT/voc/SegmentationClass --missing skip"
 IMPORT = "data import ROOT/voc --out OUT/imported --mask-value 8=cat --mask-value 12=dog --annotations"
+DRAW = "data import ROOT/voc --out OUT/imported --annotations ROOT/voc/coco.json --draw-masks"
 SHOW = "recipes show psa --budget tiny"
 NEW = "run psa --data ROOT/table.yaml --run-dir OUT/new --dry-run --budget tiny"
 
@@ -66,7 +67,7 @@ TARGETS = (
            (CHECK_CSV, f"{IMPORT} ROOT/voc/labels.csv"), 3, CLASS_GONE),
     Target("JSON", "voc/tags.json", JSONS, (f"{IMPORT} ROOT/voc/tags.json",), 2, CLASS_GONE),
     Target("JSON of COCO", "voc/coco.json", JSONS,
-           (f"{IMPORT} ROOT/voc/coco.json", f"{IMPORT} ROOT/voc/coco.json --draw-masks"), 2, CLASS_GONE),
+           (f"{IMPORT} ROOT/voc/coco.json", DRAW), 2, CLASS_GONE),
     Target("XML", "voc/Annotations/p*.xml", (*(damage.xml_text,) * 4, damage.latin, *ANY),
            (CHECK_XML, f"{IMPORT} ROOT/voc/Annotations"), 2, CLASS_GONE),
     Target("cls_labels.npy", "voc/cls_labels.npy", (*(damage.tag_dictionary,) * 5, *ANY),

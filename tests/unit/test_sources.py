@@ -82,6 +82,10 @@ def test_files_that_were_only_touched_are_hashed_once(
         assert changed_sources(record) == [] and len(read) == 2, start
         keep_sources(kept)
         assert record.read_bytes() == before  # it belongs to a finished step
+    other = tmp_path / "other.json"
+    recall_sources(other)
+    keep_sources(other)
+    assert not other.exists()  # another run of this process has hashed nothing
     _write(tmp_path / "a.jpg", b"aaaA", 6)
     assert changed_sources(record) == [str(tmp_path / "a.jpg")]
     kept.write_text("[]")

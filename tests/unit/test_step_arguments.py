@@ -12,7 +12,7 @@ import pytest
 from jsonargparse import ArgumentError, ArgumentParser
 
 from tag2mask.core import UserError
-from tag2mask.core.library import open_library
+from tag2mask.core.library import data_settings, open_library
 from tag2mask.core.pages import Layer, Setting
 from tag2mask.core.signatures import signature_of
 from tag2mask.pipeline import Choice, load_recipe, resolve
@@ -102,12 +102,10 @@ def test_inputs_are_checked_as_settings() -> None:
 
 @pytest.mark.parametrize("name", LIBRARY.names("data"))
 def test_every_data_configuration_passes(name: str) -> None:
-    page = LIBRARY.page(LIBRARY.find("data", name))
-    check_settings(layer("cam") | page.settings(page.plain, ""))
+    data = data_settings(LIBRARY, name)
+    check_settings(layer("cam") | data)
     with pytest.raises(UserError, match="'rot'"):
-        check_settings(
-            layer("cam", data__init_args__dataset__init_args__rot=1) | page.settings(page.plain, "")
-        )
+        check_settings(layer("cam", data__init_args__dataset__init_args__rot=1) | data)
 
 
 def write_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> Path:

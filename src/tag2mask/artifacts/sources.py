@@ -19,7 +19,7 @@ Facts = list[int | str]
 """Size in bytes, time of the last change in nanoseconds, SHA-256."""
 
 _hashed: dict[str, Facts] = {}
-"""What this process has hashed, or need not hash."""
+"""What this process has hashed for a run, or need not hash."""
 
 
 def note_sources(
@@ -53,16 +53,17 @@ def note_sources(
 
 
 def recall_sources(path: Path) -> None:
-    """Take from a record of `keep_sources` what need not be hashed again in this process.
+    """Take from a record of `keep_sources` what need not be hashed again, and forget all else.
 
     Raises:
         UserError: the record is broken.
     """
+    _hashed.clear()  # another run of this process has a record of its own
     _hashed.update(_read(path))
 
 
 def keep_sources(path: Path) -> None:
-    """Note what this process has hashed: files whose time alone differs from that in the record of a step.
+    """Note what was hashed since `recall_sources`: files whose time alone differs from a step's record.
 
     That record belongs to the step, and a finished step does not change.
 
