@@ -724,24 +724,17 @@ def test_folder_that_is_no_run(bench: Bench) -> None:
     (bench.run_dir / "thesis.tex").write_text("precious")
     with pytest.raises(UserError, match="is not empty and is no run folder"):
         bench.run()
-    (bench.run_dir / "run.json").write_text("{")
-    with pytest.raises(UserError, match=r"cannot read .*run.json"):
-        bench.run()
-    (bench.run_dir / "run.json").write_text('{"recipe": "psa", "data": ""}')
-    with pytest.raises(UserError, match=r"cannot read .*run.json: data is empty"):
-        bench.run()
-    (bench.run_dir / "run.json").write_text('{"recipe": "psa", "data": null, "dataset": {"classes": {}}}')
-    with pytest.raises(UserError, match=r"cannot read .*run.json: data is missing"):
-        bench.run()
-    (bench.run_dir / "run.json").write_text('{"recipe": "psa", "data": "voc", "dataset": {"classes": {}}}')
-    with pytest.raises(UserError, match=r"cannot read .*run.json: budget is missing"):
-        bench.run()
-    (bench.run_dir / "run.json").write_text('{"recipe": "psa", "data": null, "budget": "tiny"}')
-    with pytest.raises(UserError, match=r"cannot read .*run.json: data is missing"):
-        bench.run()
-    (bench.run_dir / "run.json").write_text('{"recipe": "psa", "data": "\\n", "budget": "tiny"}')
-    with pytest.raises(UserError, match=r"cannot read .*run.json: data is empty"):
-        bench.run()
+    for content, message in (
+        ("{", ""),
+        ('{"recipe": "psa", "data": ""}', "data is empty"),
+        ('{"recipe": "psa", "data": "\\n", "budget": "tiny"}', "data is empty"),
+        ('{"recipe": "psa", "data": null, "dataset": {"classes": {}}}', "data is missing"),
+        ('{"recipe": "psa", "data": null, "budget": "tiny"}', "data is missing"),
+        ('{"recipe": "psa", "data": "voc", "dataset": {"classes": {}}}', "budget is missing"),
+    ):
+        (bench.run_dir / "run.json").write_text(content)
+        with pytest.raises(UserError, match=rf"cannot read .*run.json: {message}"):
+            bench.run()
 
 
 def test_settings_are_remembered(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:

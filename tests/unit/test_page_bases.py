@@ -76,6 +76,15 @@ def test_a_variant_cannot_change_what_it_skips_for_one_that_it_is_like(conf: Con
         conf.load()
 
 
+def test_a_variant_cannot_change_all_rounds_of_a_step_and_skip_one_of_them(conf: Conf) -> None:
+    rounds = {"each_{round}": {**TWO, "inputs": {}}}
+    changed = {"each_{round}": {"model.init_args.a": 1}}
+    page = {"title": "a", "rounds": 2, "steps": {"one": {"base": "learner"}, **rounds}}
+    conf.write("recipes/toy", page | {"variants": {"v": {"skip": ["each_2"], "steps": changed}}})
+    with pytest.raises(UserError, match=r"toy.yaml:\d+: toy:v changes each_{round}, which it skips"):
+        conf.load()
+
+
 def test_data_configurations_have_bases(conf: Conf) -> None:
     dataset = {"class_path": "a.B", "init_args": {"root": "r", "splits": None, "classes": ["x"]}}
     conf.write("data/whole", {"data": {"init_args": {"dataset": dataset}}})

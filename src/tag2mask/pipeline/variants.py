@@ -66,12 +66,13 @@ def _changed_steps(
                 continue
             change = _step_change(part, key, plain)
             found = _named(change, recipe, key)
-            left = [step for step in found if step not in skipped]
-            if change.plain and not left:
+            # a new step may have the name of one that is skipped
+            if change.plain and any(step.name not in steps for step in found):
                 where = change.page.where(change.prefix)
                 raise UserError(f"{where}: {recipe.name}:{name} changes {key}, which it skips")
             # a step may be named for the sake of its place alone
-            steps |= {s.name: _changed(steps[s.name], change) for s in left} if change.plain else {}
+            names = {step.name for step in found} if change.plain else set()
+            steps |= {each: _changed(steps[each], change) for each in names}
     return tuple(steps.values())
 
 
