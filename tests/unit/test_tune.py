@@ -77,6 +77,17 @@ def test_evidence_wants_the_object_and_not_much_more() -> None:
     assert right > evidence(judge, square(), np.roll(LEFT, 20, 1), [1])
 
 
+def test_evidence_reads_the_label_in_the_middle_of_what_becomes_one_pixel() -> None:
+    square = np.zeros((128, 256), np.uint8)
+    square[26:102, 26:102] = 1
+    middle = np.zeros((3, 3), np.uint8)
+    middle[1, 1] = 1
+    pixels = torch.from_numpy(np.stack([255 * np.kron(square, np.ones_like(middle))] * 3))
+    judge: Any = Bright()
+    # rounded down, it would read the corners, where no pixel has the class
+    assert evidence(judge, pixels, np.kron(square, middle), [1]) > 0.8  # its share of the image is 0.18
+
+
 def test_agreement_of_labels() -> None:
     moved = np.roll(LEFT, 6, 1)
     assert agreement(LEFT, LEFT) == 1 and agreement(LEFT * 0, LEFT * 0) == 1

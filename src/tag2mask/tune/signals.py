@@ -40,7 +40,7 @@ def evidence(classifier: Classifier, pixels: Tensor, labels: Labels, tags: Seque
     scale = SIDE / max(labels.shape)
     size = (max(1, round(labels.shape[0] * scale)), max(1, round(labels.shape[1] * scale)))
     image = F.interpolate(pixels[None].float(), size, mode="bilinear", align_corners=False, antialias=True)[0]
-    small = torch.from_numpy(cv2.resize(labels, size[::-1], interpolation=cv2.INTER_NEAREST))
+    small = torch.from_numpy(cv2.resize(labels, size[::-1], interpolation=cv2.INTER_NEAREST_EXACT))
     colour = image.mean((1, 2), keepdim=True).expand_as(image)
     masks = [small == tag for tag in tags]
     views = [
