@@ -100,6 +100,9 @@ MEANT = {
     ("small", "pairwise", "trainer.max_epochs"): 4,
     ("small", "pairwise", "trainer.check_val_every_n_epoch"): 4,
     ("small", "pairwise", "model.init_args.optimization.lr"): 0.00002,
+    # Localisation learns as sc_cam's rounds do.
+    ("small", "localise", "trainer.max_epochs"): 12,
+    ("small", "localise", "data.init_args.augment.crop"): 224,
 }
 """Settings that were changed since then: budget, step (of any round) and setting -> value."""
 SUB_CATEGORIES = {"trainer.max_epochs": 12, "data.init_args.augment.crop": 224}

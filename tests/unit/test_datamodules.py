@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from PIL import Image
 from pytorch_lightning.cli import LightningCLI
 from torch.utils.data import DataLoader, Dataset
 
@@ -202,6 +203,30 @@ def test_segmentation_on_true_masks(shapes: Shapes) -> None:
         assert (label[inside].reshape(96, 128).numpy() == shapes.read_mask(image_id)).all()
 
 
+@pytest.mark.parametrize("supervision", ["masks_where_known", "masks_where_unknown"])
+def test_true_masks_in_some_pixels_tell_what_labels_lose(
+    supervision: Any, shapes: Shapes, labels: Path
+) -> None:
+    image_id = shapes.ids("train")[0]
+    write_step(labels, "labels", shapes, image_ids=[image_id])
+    label = np.full((96, 128), 255, np.uint8)
+    label[:, :64] = 1  # the left half is known, and mostly wrong
+    Image.fromarray(label).save(labels / "out" / f"{image_id}.png")
+    augment = AugmentSpec(128, flip=0, jitter=0, hue=0)
+    data = SegmentationData(shapes, str(labels), supervision, batch_size=1, augment=augment, num_workers=0)
+    data.setup("fit")
+    crop = next(iter(data.train_dataloader()))["label"][0].numpy()
+    rows = np.flatnonzero((crop != 255).any(1))
+    top = rows[0]
+    mask = shapes.read_mask(image_id)
+    assert mask is not None and (mask[:, :64] != 1).any()
+    expected = np.full_like(label, 255) if supervision == "masks_where_known" else label.copy()
+    half = slice(0, 64) if supervision == "masks_where_known" else slice(64, 128)
+    expected[:, half] = mask[:, half]
+    assert (crop[top : top + 96] == expected).all()
+    assert data.sources() == shapes.sources(masks=True)  # a changed mask makes the step again
+
+
 def test_pseudo_label(shapes: Shapes, maps: Path) -> None:
     data = PseudoLabelData(shapes, str(maps), predict_batch=4, num_workers=0)
     data.setup("predict")
@@ -350,7 +375,7 @@ def test_true_masks_must_be_there(shapes: Shapes, tmp_path: Path) -> None:
             return None
 
     images = Maskless(str(shapes.root), train=6, val=3)
-    with pytest.raises(UserError, match="train_00000 of split train has no mask"):
+    with pytest.raises(UserError, match="train_00000 has no mask"):
         SegmentationData(images, supervision="masks", batch_size=2, **SEGMENT).setup("fit")
 
 

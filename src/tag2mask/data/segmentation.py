@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from tag2mask.artifacts.step_folder import StepFolder
-from tag2mask.core import UserError
+from tag2mask.core import IGNORE, UserError
 from tag2mask.data.crops import CropData
 from tag2mask.data.image_set import ImageSet
 from tag2mask.data.samples import LabelReader, StepLabels, TrainCrops, TrueMasks
+
+Supervision = Literal["pseudo", "masks", "masks_where_known", "masks_where_unknown"]
 
 
 class SegmentationData(CropData):
@@ -19,7 +25,10 @@ class SegmentationData(CropData):
     Args:
         dataset: the images.
         labels_dir: folder of a step of kind labels (with ``out/<id>.png``); its images are trained on.
-        supervision: "pseudo" trains on these labels, "masks" on the data set's true masks.
+        supervision: pseudo trains on these labels, masks on the data set's true masks: the upper bound.
+            The other two tell what pseudo-labels lose: masks_where_known takes the true class of every pixel
+            that they label, so they have no mistake, and masks_where_unknown of every one that they leave
+            out.
         **crops: see `CropData`; `train_split` is trained on with supervision "masks".
     """
 
@@ -27,7 +36,7 @@ class SegmentationData(CropData):
         self,
         dataset: ImageSet,
         labels_dir: StepFolder | None = None,
-        supervision: Literal["pseudo", "masks"] = "pseudo",
+        supervision: Supervision = "pseudo",
         **crops: Any,
     ) -> None:
         super().__init__(dataset, **crops)
@@ -42,11 +51,18 @@ class SegmentationData(CropData):
 
     def labelled(self) -> tuple[Sequence[str], LabelReader]:
         """The images to train on, and what reads their labels; checked. A subclass may train on fewer."""
-        return self._true_masks() if self.supervision == "masks" else self._pseudo_labels()
+        if self.supervision == "masks":
+            split = self.dataset.ids(self.train_split_name)
+            return split, self._true_masks(split)
+        ids, labels = self._pseudo_labels()
+        if self.supervision == "pseudo":
+            return ids, labels
+        known = self.supervision == "masks_where_known"
+        return ids, _Mended(labels, self._true_masks(ids), known)
 
     def sources(self) -> list[Path]:
         """As in `ImageData`; with the masks where they are trained on."""
-        return self.dataset.sources(masks=self.supervision == "masks")
+        return self.dataset.sources(masks=self.supervision != "pseudo")
 
     def _pseudo_labels(self) -> tuple[Sequence[str], LabelReader]:
         if self.labels_dir is None:
@@ -60,12 +76,24 @@ class SegmentationData(CropData):
         labels.check(ids)
         return ids, labels
 
-    def _true_masks(self) -> tuple[Sequence[str], LabelReader]:
-        ids = self.dataset.ids(self.train_split_name)
+    def _true_masks(self, ids: Sequence[str]) -> LabelReader:
         for image_id in ids:
             if self.dataset.mask_path(image_id) is None:
                 raise UserError(
-                    f"supervision masks: image {image_id} of split {self.train_split_name} has no mask; "
-                    "train on pseudo-labels or on a split whose images all have masks"
+                    f"supervision {self.supervision}: image {image_id} has no mask; train on pseudo-labels "
+                    "or on images that all have masks"
                 )
-        return ids, TrueMasks(self.dataset)
+        return TrueMasks(self.dataset)
+
+
+@dataclass
+class _Mended:
+    """Labels (H, W) with the true class of the pixels that they know, or else of all others."""
+
+    labels: LabelReader
+    masks: LabelReader
+    known: bool
+
+    def __call__(self, image_id: str) -> dict[str, npt.NDArray[np.uint8]]:
+        label, mask = self.labels(image_id)["label"], self.masks(image_id)["label"]
+        return {"label": np.where((label != IGNORE) == self.known, mask, label)}

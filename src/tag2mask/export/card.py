@@ -74,7 +74,7 @@ def _training(source: Source, runs: list[Run]) -> tuple[list[str], bool]:
     step = runs[0].step(source.manifest.step)
     settings = ((read_config(step).get("data") or {}).get("init_args") or {}) if step else {}
     labels, weak = "the tags of the images", True
-    if settings.get("supervision") == "masks":
+    if settings.get("supervision", "pseudo") != "pseudo":
         labels, weak = "the data set's own masks", False
     elif settings.get("labels_dir"):
         labels = f"label maps that the step {_plain(_last(settings['labels_dir']))} made from tags"
