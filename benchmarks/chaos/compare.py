@@ -24,7 +24,7 @@ def differences(first: Path, second: Path) -> list[str]:
 
 
 def odd_names(first: Path, second: Path) -> list[str]:
-    """Names that only one of two runs has, such as a step that was set aside; and the scorecard if it differs."""
+    """Names that one of two runs lacks, such as a step that was set aside; the scorecard if it differs."""
     names = [{path.name for path in folder.iterdir()} for folder in (first, second)]
     cards = [_card(folder / SCORECARD_NAME) for folder in (first, second)]
     return sorted(names[0] ^ names[1]) + ([] if cards[0] == cards[1] else [SCORECARD_NAME])

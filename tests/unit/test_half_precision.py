@@ -16,7 +16,7 @@ from tag2mask.losses import (
     known_cross_entropy,
     region_smoothness_loss,
 )
-from tag2mask.ops import affinity_graph, random_walk
+from tag2mask.ops import affinity_graph, feature_walk, random_walk
 
 HUGE = 3e4
 """Two such numbers of other signs are further apart than float16 reaches (65,504)."""
@@ -49,6 +49,25 @@ def test_losses(name: str, dtype: torch.dtype) -> None:
     if name != "boundary":  # its sigmoid is one of 16 bits here
         assert float(loss.detach()) == float(loss_of(short.detach().float()))
     assert short.grad is not None and short.grad.dtype == dtype and bool(short.grad.isfinite().all())
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_losses_inside_of_autocast(name: str) -> None:
+    scale, loss_of = CASES[name]
+    plain = numbers(scale, torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = loss_of(plain)
+    assert float(inside) == float(loss_of(plain))
+
+
+def test_walks_inside_of_autocast() -> None:
+    """A walk over all pairs was a product of 16-bit matrices there."""
+    features, maps = numbers(3.0, torch.float32)[0], numbers(1.0, torch.float32)[1].abs()
+    ways = (feature_walk, lambda *given: random_walk(affinity_graph(given[0], 3), given[1]))
+    for way in ways:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            inside = way(features, maps)
+        assert torch.equal(inside, way(features, maps))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
