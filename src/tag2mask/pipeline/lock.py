@@ -65,7 +65,7 @@ class RunLock:
         """Take the lock again where its file was deleted.
 
         Raises:
-            UserError: it was, and another runner has come in since.
+            UserError: another runner has come in since, or from a machine on which our lock does not hold.
         """
         path = self._beside if self._by_file else self._path
         try:
@@ -139,7 +139,9 @@ class RunLock:
         print(f"{path} was deleted, and is made again: it keeps other runners out", flush=True)
 
     def _refuse(self, path: Path, why: str) -> NoReturn:
-        raise UserError(f"{path} was deleted while this run was at work, which ends here: {why}")
+        raise UserError(
+            f"{path} was deleted, or its lock does not hold on every machine; this run ends: {why}"
+        )
 
     def _locked(self) -> UserError:
         holder, way = None, "wait for it or stop it"
