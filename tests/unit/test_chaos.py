@@ -86,6 +86,9 @@ def test_a_step_that_was_made_again_is_named(steps: tuple[Path, Path]) -> None:
     [
         ("power cut", -9, "", ""),
         ("power cut", 0, "", "exit code 0"),
+        ("stage killed", 137, "step cam (fit) failed with exit code 137", ""),
+        ("stage killed", 1, "the report could not be written (exit code 137); the scores are complete", ""),
+        ("stage killed", 1, "error: something", "exit code 1"),
         ("SIGTERM", 75, "stopped; go on with: tag2mask run", ""),
         ("SIGUSR1", 143, "", "exit code 143"),
         ("SIGTERM", 75, "Traceback (most recent call last)", "a traceback"),
