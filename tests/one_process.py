@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +15,7 @@ from tag2mask import cli
 from tag2mask.pipeline import runner
 
 
-def run_child(words: Sequence[str], log: Path | None = None, keep_open: Sequence[int] = ()) -> int:
+def run_child(words: Sequence[str], *_: Any, **__: Any) -> int:
     """In place of `tag2mask.pipeline.process.run_child`: the command behind ``python -m tag2mask``."""
     return cli.main(list(words)[list(words).index("tag2mask") + 1 :])
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import yaml
 
 from benchmarks.chaos import forked
-from benchmarks.chaos.compare import differences
+from benchmarks.chaos.compare import differences, odd_names
 from benchmarks.chaos.strikes import STRIKES, Struck, hidden, strike, tree
 from tag2mask import cli
 from tag2mask.core.tables import Table
@@ -199,6 +199,8 @@ def torment(runs: Runs, count: int, rng: random.Random, kinds: list[str]) -> tup
                 faults.append(
                     f"{runs.recipe}, {step} ({which}): {len(differ)} files differ: {', '.join(differ[:4])}"
                 )
+        if odd := odd_names(whole, run_dir):
+            faults.append(f"{runs.recipe}: the run folders differ in {', '.join(odd)}")
         struck += here
         round_number += 1
     return struck, faults

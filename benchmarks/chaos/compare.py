@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from tag2mask.artifacts import SCORECARD_NAME
+
 _WORDS = {"log.txt", "inputs.json", "settings.yaml", "fit.yaml", "predict.yaml"}
 """Files of the runner and of Lightning that name the run's folder; `logs/` has times."""
 _TIMES = {"seconds", "peak_memory_mb", "fingerprint", "config_hash"}
@@ -19,6 +21,17 @@ def differences(first: Path, second: Path) -> list[str]:
         path.relative_to(folder) for folder in (first, second) for path in folder.rglob("*") if _counts(path)
     }
     return [str(name) for name in sorted(names) if not _same(first / name, second / name)]
+
+
+def odd_names(first: Path, second: Path) -> list[str]:
+    """Names that one of two runs lacks, such as a step that was set aside; the scorecard if it differs."""
+    names = [{path.name for path in folder.iterdir()} for folder in (first, second)]
+    cards = [_card(folder / SCORECARD_NAME) for folder in (first, second)]
+    return sorted(names[0] ^ names[1]) + ([] if cards[0] == cards[1] else [SCORECARD_NAME])
+
+
+def _card(path: Path) -> Any:
+    return {k: v for k, v in json.loads(path.read_text()).items() if k != "seconds"}
 
 
 def _counts(path: Path) -> bool:

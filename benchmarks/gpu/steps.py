@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from tag2mask import cli
@@ -23,7 +24,7 @@ def run_here(run: Sequence[str], more: MoreWords) -> int:
         more: words for each command of a step.
     """
 
-    def in_this_process(words: Sequence[str], log: Path | None = None, keep_open: Sequence[int] = ()) -> int:
+    def in_this_process(words: Sequence[str], *_: Any, **__: Any) -> int:
         given = list(words)[list(words).index("tag2mask") + 1 :]
         if given[0] != "step":
             return 0

@@ -281,10 +281,16 @@ def test_broken_checkpoint_is_passed_over_for_the_one_before(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+@pytest.mark.timeout(600)
 def test_signals_stop_a_fit_that_goes_on(number: int, tiny_voc: Path, tmp_path: Path) -> None:
+    """Unlike a kill they let Lightning end the training, which must not save what the epoch has begun."""
     config, step = _light(tiny_voc, tmp_path), tmp_path / "cam"
     done = _start("classifier", _words("fit", config, step, data__init_args__num_workers="2"), number)
     assert done.returncode == (130 if number == signal.SIGINT else 75), done.stderr[-2000:]
     assert "the same command goes on from here" in done.stderr and "Traceback" not in done.stderr
     assert (step / "checkpoints" / "last.ckpt").is_file()
     assert not read_manifest(step).commands["fit"].complete  # type: ignore[union-attr]
+    for folder in (step, tmp_path / "whole"):
+        assert main("classifier", _words("fit", config, folder)) == 0
+    first, second = _weights(tmp_path / "whole"), _weights(step)
+    assert [name for name in first if not torch.equal(first[name], second[name])] == []

@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from tag2mask.artifacts import drafts, files
 from tag2mask.core import UserError
+from tag2mask.pipeline import process
 from tests.pipeline.test_runner import ALL, Bench, bench
 
 __all__ = ["bench"]
@@ -109,3 +112,28 @@ def test_files_of_another_user_are_not_called_broken(
     assert files.disk_trouble(error) == "Permission denied; choose a folder you may write to"
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path / "run" or not mode & os.X_OK)
     assert files.disk_trouble(error) == "Permission denied; ask its owner to let you read it"
+
+
+def test_a_run_whose_lock_was_deleted_leaves_the_folder_to_the_next(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second runner got in, and both wrote the same files until the end."""
+    monkeypatch.setattr(process, "WATCH", 0.1)
+    monkeypatch.setenv("FAKE_HANG", "cam:fit")
+
+    def take_over() -> None:
+        while not (bench.run_dir / "cam" / "checkpoints" / "count").is_file():
+            time.sleep(0.05)
+        other = bench.run_dir / "other"
+        other.write_text('{"pid": 12, "host": "elsewhere"}')
+        other.replace(bench.run_dir / ".lock")
+        taken.append(time.monotonic())
+
+    taken = list[float]()
+    thread = threading.Thread(target=take_over, daemon=True)
+    thread.start()
+    with pytest.raises(UserError, match=r"\.lock was deleted, .* in use by process 12 on elsewhere"):
+        bench.run()
+    thread.join()
+    assert time.monotonic() - taken[0] < 50  # the step itself hangs for 60
+    assert bench.started() == ["cam:fit"]

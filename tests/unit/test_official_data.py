@@ -114,6 +114,32 @@ def test_sbd(voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert f"{val}.mat cannot be read as a mask of SBD" in capsys.readouterr().err
 
 
+def test_lists_and_tables_of_others_are_kept(
+    voc: Path, coco: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A list of train_aug from elsewhere, and a table of tags, were replaced without a word."""
+    (image_id,) = (voc / "ImageSets/Segmentation/train.txt").read_text().split()[:1]
+    write_sbd(tmp_path / "sbd" / "cls", image_id, np.zeros(TINY_SIZE[::-1], np.uint8))
+    words = ("prepare", "sbd", "--sbd", tmp_path / "sbd", "--root", voc)
+    assert run(*words) == 0
+    made = voc / "ImageSets/Segmentation/train_aug.txt"
+    same = "".join(f"{line}\n" for line in reversed(made.read_text().split()))
+    for text, code in ((same, 0), (f"{same}2008_000001\n", 2)):
+        made.write_text(text)
+        assert run(*words) == code
+        assert made.read_text() == text
+    assert "train_aug.txt is there already, with 1 images" in (said := capsys.readouterr().err)
+    assert "(2008_000001): move it away first" in said
+    made.write_text(f"{image_id}\n")  # of a part of SBD
+    assert run(*words) == 0 and sorted(made.read_text().split()) == sorted(same.split())
+
+    own = coco / "labels.csv"
+    own.write_text("image,labels\nmine.jpg,cat\n")
+    assert run("prepare", "coco", "--root", coco) == 2
+    assert own.read_text().startswith("image,labels\nmine") and not (coco / "masks").exists()
+    assert f"{own} is there already, and is not what the annotations give" in capsys.readouterr().err
+
+
 @pytest.fixture
 def coco(tmp_path: Path) -> Path:
     """COCO's layout: two images to train on, one to validate on; one of them without an annotation."""

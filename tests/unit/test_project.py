@@ -154,6 +154,15 @@ def test_make_passes_only_the_given_variables() -> None:
     assert line.endswith(" -- --trainer.max_epochs 1")
     assert "--backbone" not in line
 
+    cluster = ("DEVICES=2", "NODES=3", "LAUNCHER=slurm", "CLUSTER=mine.yaml")
+    lines = [
+        line
+        for line in make("-n", "-o", "setup", "stage1", "stage2", *cluster).splitlines()
+        if " run " in line
+    ]
+    words = '--devices "2" --nodes "3" --launcher "slurm" --cluster "mine.yaml"'
+    assert len(lines) == 2 and all(words in line for line in lines)
+
 
 def test_stages_run_in_order_even_in_parallel() -> None:
     out = make("-n", "-j", "4", "-o", "setup", "stage1", "stage2", "stage3")

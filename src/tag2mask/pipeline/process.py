@@ -8,7 +8,8 @@ import select
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import IO
@@ -17,6 +18,8 @@ from tag2mask.core.errors import UserError
 from tag2mask.pipeline.signals import PassedOn, Stopped, end_group
 
 _POLL = 0.2  # seconds between looks at a child that is silent
+WATCH = 10.0
+"""Seconds between calls of what looks after the run meanwhile."""
 
 
 class LineLog:
@@ -57,7 +60,12 @@ class LineLog:
             self._file = None
 
 
-def run_child(words: Sequence[str], log: Path | None = None, keep_open: Sequence[int] = ()) -> int:
+def run_child(
+    words: Sequence[str],
+    log: Path | None = None,
+    keep_open: Sequence[int] = (),
+    watch: Callable[[], object] = lambda: None,
+) -> int:
     """Run a command to its end and return its exit code (128 + N when signal N ended it).
 
     What it prints goes to our standard output and error as it comes, and line by line to the log.
@@ -68,6 +76,7 @@ def run_child(words: Sequence[str], log: Path | None = None, keep_open: Sequence
         words: the command line.
         log: file to append the output to.
         keep_open: descriptors that the child inherits.
+        watch: called every `WATCH` seconds; what it raises ends the child and is passed on.
 
     Raises:
         Stopped: we were asked to stop; the child has ended by then.
@@ -88,7 +97,7 @@ def run_child(words: Sequence[str], log: Path | None = None, keep_open: Sequence
             raise UserError(f"cannot start {words[0]}: there is no such program here") from error
         signals.pass_to(child)
         try:
-            _copy_output(child, file)
+            _copy_output(child, file, watch)
         except BaseException:  # such as a pipe that nobody reads any more: no step outlives its runner
             _end(child)
             raise
@@ -141,11 +150,14 @@ class _Stream:
             self._target.flush()
 
 
-def _copy_output(child: subprocess.Popen[bytes], file: IO[str] | None) -> None:
+def _copy_output(child: subprocess.Popen[bytes], file: IO[str] | None, watch: Callable[[], object]) -> None:
     assert child.stdout is not None and child.stderr is not None
     streams = [_Stream(child.stdout, sys.stdout, file), _Stream(child.stderr, sys.stderr, file)]
-    waiting = list(streams)
+    waiting, watched = list(streams), time.monotonic()
     while waiting:
+        if time.monotonic() - watched > WATCH:
+            watch()
+            watched = time.monotonic()
         ready, _, _ = select.select([s.pipe for s in waiting], [], [], _POLL)
         waiting = [s for s in waiting if s.pipe not in ready or s.copy()]
         if not ready and child.poll() is not None:

@@ -84,7 +84,8 @@ def run_recipe(request: Request, program: Sequence[str] = launchers.PROGRAM) -> 
         or SIGUSR1, 129 after SIGHUP, 130 after Ctrl-C.
 
     Raises:
-        UserError: something cannot work; nothing was started or overwritten then.
+        UserError: something cannot work, and nothing was started or overwritten; or another runner has
+            taken the run folder over meanwhile.
     """
     request = after_requeue(request)
     prepared = prepare(request)
@@ -106,7 +107,7 @@ def run_recipe(request: Request, program: Sequence[str] = launchers.PROGRAM) -> 
         for folder in (request.run_dir, *(plan.folder for plan in prepared.plans.values())):
             # Not below: a step clears away its own results' when it is started again.
             remove_temporaries(folder, deep=False)
-        runner = _Runner(prepared, commands, lock.fd)
+        runner = _Runner(prepared, commands, lock)
         try:
             with StopAtSignal():
                 return runner.run()
@@ -121,11 +122,11 @@ def run_recipe(request: Request, program: Sequence[str] = launchers.PROGRAM) -> 
 class _Runner:
     """The part that starts processes. It holds the run folder's lock."""
 
-    def __init__(self, prepared: Prepared, commands: RunCommands, lock_fd: int) -> None:
+    def __init__(self, prepared: Prepared, commands: RunCommands, lock: RunLock) -> None:
         self.prepared = prepared
         self.run_dir = prepared.request.run_dir
         self.commands = commands
-        self.lock_fd = lock_fd
+        self.lock = lock
         self.begun = False
         self.rerun = list(prepared.request.rerun)
         self.tasks: list[Task] = []
@@ -178,7 +179,8 @@ class _Runner:
         return UNUSABLE_CODE
 
     def _start(self, words: Sequence[str], log: Path | None = None) -> int:
-        return run_child(words, log, keep_open=[self.lock_fd])
+        self.lock.keep()
+        return run_child(words, log, keep_open=[self.lock.fd], watch=self.lock.keep)
 
     def _begin(self) -> None:
         """Before the first step: check data set, disk and memory, and remember the settings."""
@@ -221,6 +223,7 @@ class _Runner:
 
     def _make(self, task: Task) -> None:
         plan = task.plan
+        self.lock.keep()
         if task.decision.action is Action.AGAIN:
             print(f"the old results are kept in {_set_aside(plan.folder)}", flush=True)
         self.rerun = [name for name in self.rerun if name != plan.step.name]

@@ -42,6 +42,17 @@ def write_table(path: Path, items: Sequence[Item]) -> dict[str, str]:
     """Write the CSV; return the arguments of `Table` that say how to read it.
 
     Raises:
+        UserError: see `table_text`.
+    """
+    text, arguments = table_text(items)
+    atomic_write_text(path, text)
+    return arguments
+
+
+def table_text(items: Sequence[Item]) -> tuple[str, dict[str, str]]:
+    """The text of the CSV, and the arguments of `Table` that say how to read it.
+
+    Raises:
         UserError: the names hold every character that could separate them.
     """
     names = {name for item in items for name in item.names}
@@ -56,6 +67,6 @@ def write_table(path: Path, items: Sequence[Item]) -> dict[str, str]:
     writer.writerow(["image", _TAGS, *(["split"] if with_split else [])])
     for item in items:
         writer.writerow([item.image, separator.join(item.names), *([item.split] if with_split else [])])
-    atomic_write_text(path, stream.getvalue())
     # a column that is named is not asked whether its 0 and 1 are names
-    return {"separator": separator} | ({"tags_column": _TAGS} if are_zeros_and_ones(names) else {})
+    column = {"tags_column": _TAGS} if are_zeros_and_ones(names) else {}
+    return stream.getvalue(), {"separator": separator} | column

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tag2mask.artifacts.files import atomic_write_text
 from tag2mask.core import ClassList, UserError
 from tag2mask.core.library import dataset_config, open_library
 from tag2mask.data.imports.coco_masks import draw_masks
 from tag2mask.data.imports.json_tags import read_json_tags
 from tag2mask.data.imports.source import ImageIndex, Item
-from tag2mask.data.imports.write import CSV_NAME, write_table
+from tag2mask.data.imports.write import CSV_NAME, table_text
 from tag2mask.data.official.counts import COCO_COUNTS, compare
 from tag2mask.data.tag_table import TableForm
 
@@ -30,7 +31,7 @@ def prepare_coco(root: Path) -> list[str]:
         what was found and done, a line each.
 
     Raises:
-        UserError: annotations or images are missing.
+        UserError: annotations or images are missing, or there is another table of tags.
     """
     paths = [root / name for name in _FILES]
     for path in paths:
@@ -47,7 +48,7 @@ def prepare_coco(root: Path) -> list[str]:
     index = ImageIndex(root, [root / MASKS])
     places = {item.image: _place(index, root, item) for item in source.items}
     items = [Item(places[item.image], item.names, item.split, item.where) for item in source.items]
-    write_table(root / CSV_NAME, items)
+    _write_table(root / CSV_NAME, table_text(items)[0])
     images = {place: place for place in places.values()}
     drawn = draw_masks(paths, index, images, root / MASKS, ClassList.from_names(classes), keep=True)
     splits = [item.split for item in items]
@@ -56,6 +57,13 @@ def prepare_coco(root: Path) -> list[str]:
         f"{root / CSV_NAME}: tags of {len(items):,} images, {len(classes)} classes",
         f"{root / MASKS}: {drawn:,} masks drawn, {len(items) - drawn:,} were there",
     ]
+
+
+def _write_table(path: Path, text: str) -> None:
+    if not path.is_file():
+        atomic_write_text(path, text)
+    elif path.read_text(encoding="utf-8", errors="replace") != text:
+        raise UserError(f"{path} is there already, and is not what the annotations give: move it away first")
 
 
 def _place(index: ImageIndex, root: Path, item: Item) -> str:

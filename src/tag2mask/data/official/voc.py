@@ -62,7 +62,8 @@ def prepare_sbd(sbd: Path, root: Path) -> list[str]:
         what was found and done, a line each.
 
     Raises:
-        UserError: a folder is not what it should be, or a mask is broken or of another size than its image.
+        UserError: a folder is not what it should be, a mask is broken or of another size than its image, or
+            there is a list of other images.
     """
     train, val = _ids(root, "train"), _ids(root, "val")
     folder = next((sbd / part / "cls" for part in _SBD_PARTS if (sbd / part / "cls").is_dir()), None)
@@ -73,11 +74,23 @@ def prepare_sbd(sbd: Path, root: Path) -> list[str]:
     new = [path for path in files if not (out / f"{path.stem}.png").is_file()]
     _with_bar("masks", new, lambda path: _convert(path, root, out))
     listed = sorted(({path.stem for path in files} | set(train)) - set(val))
-    atomic_write_text(root / LISTS / f"{TRAIN_AUG}.txt", "\n".join(listed) + "\n")
+    _write_list(root / LISTS / f"{TRAIN_AUG}.txt", listed)
     return [
         f"{out}: {len(new):,} masks written, {len(files) - len(new):,} were there",
         compare(TRAIN_AUG, len(listed), SBD_COUNTS[TRAIN_AUG]),
     ]
+
+
+def _write_list(path: Path, listed: list[str]) -> None:
+    """Write a list of images, which may take the place of a shorter one, but of none with others."""
+    there = set(read_ids(path, image_stem)) if path.is_file() else set()
+    if others := sorted(there - set(listed)):
+        raise UserError(
+            f"{path} is there already, with {len(others)} images that VOC and these masks do not give "
+            f"({others[0]}): move it away first"
+        )
+    if there != set(listed):
+        atomic_write_text(path, "\n".join(listed) + "\n")
 
 
 def _convert(path: Path, root: Path, out: Path) -> None:

@@ -68,7 +68,8 @@ def feature_distances(features: Tensor, rows: slice | None = None) -> Tensor:
 def feature_walk(features: Tensor, maps: Tensor) -> Tensor:
     """Spread score maps by one step along the feature affinities, R = T A (Ke and Hsu 2018, eq. 5).
 
-    Holds one stripe of T in memory at a time, never the whole. Without gradient.
+    Holds one stripe of T in memory at a time, never the whole. Without gradient. Half precision is computed
+    as float32, also inside of autocast.
 
     Args:
         features: (k, H, W) floating point.
@@ -92,7 +93,8 @@ def feature_walk(features: Tensor, maps: Tensor) -> Tensor:
     check_floats(features=features, maps=maps)
     dtype = torch.promote_types(torch.promote_types(features.dtype, maps.dtype), torch.float32)
     scores, wide = maps.to(dtype).flatten(1).t(), features[None].to(dtype)
-    parts = [feature_transitions(wide, rows)[0] @ scores for rows in row_stripes(len(scores))]
+    with torch.autocast(wide.device.type, enabled=False):  # it would round the product to 16 bits
+        parts = [feature_transitions(wide, rows)[0] @ scores for rows in row_stripes(len(scores))]
     # An average lies within the bounds; what does not is rounding.
     low, high = scores.aminmax(dim=0)
     return torch.cat(parts).clamp(low, high).t().reshape(maps.shape).to(maps.dtype)
