@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tag2mask.core import UserError, spread
+from tag2mask.modules import Classifier
 from tag2mask.tune.bench import Bench, Seen, tagged_images
 from tag2mask.tune.chain import Chain
 from tag2mask.tune.choice import choose
@@ -25,7 +26,8 @@ def compare_runs(chains: Mapping[str, Chain], images: int, seen: Seen = lambda *
         UserError: the runs have other classes or no image in common, or one lacks a network or a map.
     """
     ids = spread(_common_images(chains), images)
-    found, witness = Comparison(images=ids), None
+    found = Comparison(images=ids)
+    witness: Classifier | None = None
     for name, chain in chains.items():
         bench = Bench(chain, ids, seen, witness)
         witness = bench.witness
