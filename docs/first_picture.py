@@ -1,4 +1,4 @@
-"""A picture within seconds: a rough map of a generated photo, drawn to its edges by the dense CRF.
+"""A picture within seconds: a rough map of a generated image, drawn to its edges by the dense CRF.
 
 python docs/first_picture.py [FILE]
 """
@@ -17,9 +17,9 @@ from tag2mask.data import Shapes
 from tag2mask.report.pictures import heat_picture, label_picture
 
 with tempfile.TemporaryDirectory() as folder:
-    photos = Shapes(folder, train=3, val=1, size=(160, 200))
-    image = photos.read_image(photos.ids("train")[2])
-    truth = photos.read_mask(photos.ids("train")[2])
+    images = Shapes(folder, train=3, val=1, size=(160, 200))
+    image = images.read_image(images.ids("train")[2])
+    truth = images.read_mask(images.ids("train")[2])
 assert truth is not None
 rough = cv2.GaussianBlur((truth > 0).astype(np.float32), (0, 0), 12)  # stands in for a classifier's map
 scores = np.stack([1 - rough, rough])

@@ -13,8 +13,8 @@
 # %% [markdown]
 # # Your own images, from a table of tags to a model elsewhere
 #
-# Photos in a folder and a table of what they show are all that is needed. This notebook takes `my_photos`
-# if it is there, and else makes 40 photos of coloured shapes, so that it can be tried at once. Run it from
+# Images in a folder and a table of what they show are all that is needed. This notebook takes `my_photos`
+# if it is there, and else makes 40 images of coloured shapes, so that it can be tried at once. Run it from
 # the root of the repository. Training takes some minutes on two CPU cores, the first time only.
 
 # %%
@@ -57,7 +57,7 @@ assert cli.main(["data", "check", "--data", "table", "--data-root", str(PHOTOS)]
 # ## Maps and labels
 #
 # Stage 1 trains a classifier and keeps its class activation maps, stage 2 makes pseudo-labels of them. For
-# real photos take `budget="small"`, which starts from ImageNet weights.
+# real images take `budget="small"`, which starts from ImageNet weights.
 
 # %%
 options = {"data": "table", "data_root": PHOTOS, "budget": BUDGET}
@@ -68,7 +68,7 @@ if not chosen.exists():
 # %% [markdown]
 # ## Settings without masks
 #
-# Nobody has drawn a mask of these photos, so no score says which background level is best. `tag2mask tune`
+# Nobody has drawn a mask of these images, so no score says which background level is best. `tag2mask tune`
 # compares settings by what can be seen without: whether the classifier still finds the tag inside the label
 # and no longer outside, and whether outlines follow edges. `runs/mine/tune/tune.html` shows the pictures:
 # look at them, and keep the settings of the run if you like those better.
@@ -98,7 +98,7 @@ for alarm in alarm_table([run]).rows:
 as_picture(rows_figure([figure_row(run, image_id) for image_id in run.step("cam").manifest.image_ids[:3]]))
 
 # %% [markdown]
-# Look at them before you go on. 40 photos are few for a network without pretrained weights: where a map is
+# Look at them before you go on. 40 images are few for a network without pretrained weights: where a map is
 # flat, its label covers the ground as well, and neither signals nor alarms see every such label.
 
 # %%
@@ -107,9 +107,9 @@ files = sorted((PHOTOS / "images").iterdir())[:3]
 
 
 def prediction(file: Path) -> list[Panel]:
-    """A photo and what the network sees in it; it does not know the tags."""
-    photo = to_rgb(file)
-    return [Panel("photo", photo), label_panel("prediction", photo, segment.classes.to_ids(segment(photo)))]
+    """An image and what the network sees in it; it does not know the tags."""
+    image = to_rgb(file)
+    return [Panel("photo", image), label_panel("prediction", image, segment.classes.to_ids(segment(image)))]
 
 
 as_picture(rows_figure([prediction(file) for file in files], width=2.4))
@@ -126,9 +126,9 @@ assert cli.main(["export", str(RUN), "--format", "onnx", "--out", str(RUN / "exp
 # %%
 session = onnxruntime.InferenceSession(RUN / "export" / "model.onnx")
 facts = json.loads(session.get_modelmeta().custom_metadata_map["tag2mask"])
-photo = to_rgb(files[0])
-scores, labels = session.run(["scores", "labels"], {"image": photo.transpose(2, 0, 1)[None]})
+image = to_rgb(files[0])
+scores, labels = session.run(["scores", "labels"], {"image": image.transpose(2, 0, 1)[None]})
 for entry in facts["classes"]:
-    print(f"{entry['name']}: {100 * (labels == entry['index']).mean():.1f} % of the photo")
-same = (labels[0] == segment(photo)).mean()
+    print(f"{entry['name']}: {100 * (labels == entry['index']).mean():.1f} % of the image")
+same = (labels[0] == segment(image)).mean()
 print(f"the same label as in PyTorch: {100 * same:.2f} % of the pixels")

@@ -50,6 +50,14 @@ step() {
   fi
 }
 
+# a run ends by itself where every label is empty; of 40 images most have to show something
+labels_show_something() {
+  "$bin/python" -c 'import json, sys
+facts = json.load(open(sys.argv[1]))["labels"]
+print(facts)
+sys.exit(2 * facts["empty"] > facts["tagged"])' "$1"
+}
+
 if [ $setup = yes ]; then
   step clone git clone -q "$repository" "$folder/tag2mask"
   cd "$folder/tag2mask"
@@ -93,6 +101,7 @@ find "$mine/images" -type f | sort | head -n 4 | xargs -I{} cp {} "$more/"
 step import "$bin/tag2mask" data import "$mine"
 step check "$bin/tag2mask" data check --data table --data-root "$mine"
 step run "${stages[@]}" DATA=table DATA_ROOT="$mine" RUN="$run" BUDGET="$budget" ${weights:+WEIGHTS="$weights"}
+step labels labels_show_something "$run/pseudo_label/score.json"
 step tune "$bin/tag2mask" tune "$run" --images 8
 step report "$bin/tag2mask" report "$run"
 step predict "$bin/tag2mask" predict "$more" --checkpoint "$run" --out "${at}predictions" --overlay

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -264,6 +265,16 @@ def test_the_notebook_with_figures(execute: Callable[[str], dict[str, Any]]) -> 
         assert b"STIXGeneral" in pdf and b"/FontFile2" in pdf, "TrueType fonts are part of the file"
         assert b"/Type3" not in pdf, "which publishers refuse"
         assert Image.open(f"runs/figures/{name}.png").info["dpi"] == pytest.approx((300, 300), abs=0.1)
+
+
+def test_the_page_about_figures(run: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first example of docs/notebooks.md runs as it stands; the second needs runs of four recipes."""
+    shutil.copytree(run.run_dir, tmp_path / "runs" / "demo")
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "notebooks.md").read_text()
+    exec(re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)[0], {})
+    made = sorted(path.name for path in Path("figures").iterdir())
+    assert made == ["rows.pdf", "rows.png", "thresholds.pdf", "thresholds.png"]
 
 
 def test_the_run_from_python(run: TinyRun, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -349,6 +349,6 @@ def test_page_about_export(
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text(), flags=re.DOTALL)
     exec(code, scope := dict[str, Any]())
     assert scope["labels"].shape[1:] == tag2mask.load("runs/psa", device="cpu")("photo.jpg").shape == (90, 60)
-    shares = re.findall(r"^(\w+) ([\d.]+) % of the photo$", capsys.readouterr().out, flags=re.MULTILINE)
+    shares = re.findall(r"^(\w+) ([\d.]+) % of the image$", capsys.readouterr().out, flags=re.MULTILINE)
     assert [name for name, _ in shares] == ["background", "cat", "dog"]
     assert sum(float(share) for _, share in shares) == pytest.approx(100, abs=0.2)

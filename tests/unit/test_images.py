@@ -62,7 +62,7 @@ def test_photos_of_phones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "pi_heif", None)
     images._reads_heic.cache_clear()
     try:
-        with pytest.raises(UserError, match=r"IMG_1.HEIC is a HEIC photo: pip install 'tag2mask\[heic\]'"):
+        with pytest.raises(UserError, match=r"IMG_1.HEIC is a HEIC image: pip install 'tag2mask\[heic\]'"):
             check_image(photo)
     finally:
         images._reads_heic.cache_clear()

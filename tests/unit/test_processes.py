@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tag2mask.artifacts import wandb_identity
 from tag2mask.core import UserError
 from tag2mask.pipeline.lock import RunLock
 from tag2mask.pipeline.process import run_child
@@ -65,3 +66,17 @@ def test_the_copy_of_a_read_only_step_can_be_written_to(tmp_path: Path) -> None:
     copies = [tmp_path / "mine" / "cam", tmp_path / "mine" / "cam" / "log.txt"]
     assert all(path.stat().st_mode & stat.S_IWUSR for path in copies)
     assert not log.stat().st_mode & stat.S_IWUSR
+
+
+def test_a_copied_step_is_another_run_in_wandb(tmp_path: Path) -> None:
+    """With the same id, what is logged of the copy went into the run, and took it out of its group."""
+    source, copy = tmp_path / "kept" / "cam", tmp_path / "mine" / "cam"
+    for name in ("wandb/offline-run-1/run-1.wandb", "out/wandb", "log.txt"):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text("x")
+    first = wandb_identity(source)
+    copy.parent.mkdir()
+    copy_step(source, copy)
+    assert {path.relative_to(copy).as_posix() for path in copy.rglob("*")} == {"out", "out/wandb", "log.txt"}
+    second = wandb_identity(copy)
+    assert second["group"] == "mine" and second["id"] != first["id"] == wandb_identity(source)["id"]

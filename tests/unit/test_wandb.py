@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import struct
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from tag2mask.cli import main
 from tag2mask.core import UserError
 from tag2mask.report import read_runs, tracking
 from tag2mask.report.tracking import Tracker, log_run, log_trial
+from tests.conftest import ROOT
 from tests.report_runs import make_images, make_run
 
 SETTINGS = "model: {init_args: {optimization: {lr: 0.01}}}\n"
@@ -130,6 +132,21 @@ def test_artifact_names_its_inputs(run: Path) -> None:
     assert found.name == "night-labels" and manifest
     assert json.loads(found.metadata)["inputs"] == manifest.parents == {"walk": "0"}
     assert {entry.path for entry in found.manifest.contents} == {"manifest.json", "score.json"}
+
+
+def test_the_view_shows_what_is_logged(run: Path) -> None:
+    """Its panels ask for keys by name: one that no run has would stay empty, without a word."""
+    pytest.importorskip("wandb_workspaces")
+    view = runpy.run_path(str(ROOT / "docs" / "wandb_workspace.py"))["workspace"]("team", "animals")
+    shown = view._to_model().model_dump_json()
+    first, second = parts(run)
+    logged = {key for item in of_kind(first, "history") for key in flat(item.item)} | set(summary(second))
+    logged |= {key.split("/")[0] for key in logged}  # tables and pictures have several entries each
+    named = {key for key in logged if f'"{key}"' in shown}
+    assert named >= {
+        "train/loss", "score/miou", "score/precision", "score/coverage", "classes", "images",
+        "cost/predict_seconds", "cost/predict_peak_memory_mb",
+    }  # fmt: skip
 
 
 def test_a_trial_is_the_run_of_the_agent(run: Path) -> None:

@@ -32,6 +32,12 @@ SCORE_SOURCES_NAME = "score_sources.json"
 METRICS_NAME = "metrics.json"
 """In a step's folder: what the network measured itself while it was trained."""
 
+WANDB_ID_NAME = "wandb_id.txt"
+"""In a step's folder: the id of its run in Weights & Biases."""
+
+WANDB_NAMES = (WANDB_ID_NAME, "wandb")
+"""In a step's folder: what belongs to that run, and not to a copy of the step."""
+
 CAM_THRESHOLD = 0.3
 """The fixed threshold of maps whose step names none (``cam_threshold`` in its `METRICS_NAME`)."""
 

@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tag2mask.artifacts.files import atomic_write_text
-from tag2mask.artifacts.names import SETTINGS_NAME
+from tag2mask.artifacts.names import SETTINGS_NAME, WANDB_ID_NAME
 from tag2mask.core.errors import UserError
 from tag2mask.core.pages import read_page
-
-_ID_NAME = "wandb_id.txt"
 
 
 def wandb_identity(step_dir: str | Path) -> dict[str, Any]:
@@ -30,7 +28,7 @@ def wandb_identity(step_dir: str | Path) -> dict[str, Any]:
         "name": f"{folder.parent.name}/{folder.name}",
         "group": folder.parent.name,
         "job_type": folder.name,
-        "id": _kept_id(folder / _ID_NAME),
+        "id": _kept_id(folder / WANDB_ID_NAME),
         "resume": "allow",
         "config": read_settings(folder),
     }

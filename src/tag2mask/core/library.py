@@ -125,7 +125,7 @@ def _own_data_hint(name: str) -> str:
     if path.is_dir() or path.suffix.lower() in (".csv", ".tsv", ".json"):
         folder = path if path.is_dir() else path.parent
         return (
-            f"--data takes the name of a data set or a YAML file, not {name}: for your own photos write "
+            f"--data takes the name of a data set or a YAML file, not {name}: for your own images write "
             f"--data table --data-root {folder}, or let tag2mask data import {folder} write the YAML file"
         )
     return ""

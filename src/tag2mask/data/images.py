@@ -139,11 +139,11 @@ def _open(path: Path) -> Image.Image:
     """Pillow's picture of a file.
 
     Raises:
-        UserError: it is a HEIC photo, and the package that reads them is not installed.
+        UserError: it is a HEIC image, and the package that reads them is not installed.
     """
     if path.suffix.lower() in _HEIC_SUFFIXES and path.is_file() and not _reads_heic():
         raise UserError(
-            f"{path} is a HEIC photo: pip install 'tag2mask[heic]', which reads them, or save it as JPEG"
+            f"{path} is a HEIC image: pip install 'tag2mask[heic]', which reads them, or save it as JPEG"
         )
     return Image.open(path)
 

@@ -11,12 +11,12 @@ from tag2mask.evaluate.facts import LabelFacts
 MOST_EMPTY = 0.2
 """Share of the tagged images without a pixel of foreground.
 
-In a good run of psa on 600 real photos it is 0.12.
+In a good run of psa on 600 real images it is 0.12.
 """
 MOST_FULL = 0.2
 """Share of the tagged images without a pixel of background: none in that run, a third where maps are flat."""
 MOST_FOREGROUND = 0.6
-"""Mean share of foreground in labels: 0.29 to 0.40 in psa on 600 real photos, 0.9 where maps are flat."""
+"""Mean share of foreground in labels: 0.29 to 0.40 in psa on 600 real images, 0.9 where maps are flat."""
 MOST_MARKED = 0.5
 """Share of the images without any class in which a network finds one."""
 FEWEST = 3

@@ -30,7 +30,7 @@ _GENERATOR_MB, _GENERATED_MB, _HELD = 1100.0, 270.0, 0.4
 """A process that predicts; a generator's memory by megapixel; the part of a training's memory that a
 prediction holds at once: all three from runs on VOC's images and on images of 12 megapixels."""
 _BYTES = {"labels": 0.08, "affinity_labels": 0.05, "segmentation": 0.05, "superpixels": 0.5}
-"""Bytes of the files of an image, by pixel of it, in the runs on VOC's photos; maps are counted exactly."""
+"""Bytes of the files of an image, by pixel of it, in the runs on VOC's images; maps are counted exactly."""
 _GRID = 8
 """Pixels a side of a cell of stored maps."""
 _WORKERS = 2

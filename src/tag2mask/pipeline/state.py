@@ -23,6 +23,7 @@ from tag2mask.artifacts import (
     read_manifest,
     remove_tree,
 )
+from tag2mask.artifacts.names import WANDB_NAMES
 from tag2mask.core.errors import UserError
 from tag2mask.core.pages import flatten
 from tag2mask.pipeline.plan import StepPlan
@@ -240,7 +241,8 @@ def find_twin(
 def copy_step(source: Path, folder: Path) -> None:
     """Copy a step's folder; a copy that is cut short leaves nothing that looks like a step.
 
-    A run that is kept read-only can be copied, too: the copy can be written to.
+    A run that is kept read-only can be copied, too: the copy can be written to. In Weights & Biases it is
+    another run: with the first one's id, what is logged of the copy would go there, into the wrong group.
 
     Raises:
         UserError: a file cannot be read, or the copy not be written.
@@ -249,7 +251,7 @@ def copy_step(source: Path, folder: Path) -> None:
     if part.exists():
         remove_tree(part)
     try:
-        shutil.copytree(source, part)
+        shutil.copytree(source, part, ignore=lambda at, _: WANDB_NAMES if Path(at) == source else ())
     except shutil.Error as error:
         file, _, why = error.args[0][0]
         raise UserError(

@@ -169,7 +169,7 @@ def _always_next(run: Run, scored: Sequence[Step]) -> Iterator[str]:
         yield f"The budget {budget} is shorter than the paper's schedule, which is --budget full."
     network = next((s for s in reversed(run.steps) if s.manifest.kind == "segmentation"), None)
     if network is not None and network.manifest.complete and not _finds_nothing(network):
-        command = f"tag2mask predict PHOTOS --checkpoint {shlex.quote(str(run.called))} --out predictions"
+        command = f"tag2mask predict IMAGES --checkpoint {shlex.quote(str(run.called))} --out predictions"
         yield f"The network is ready: {command}"
 
 

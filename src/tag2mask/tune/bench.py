@@ -69,14 +69,22 @@ class Bench:
         chain: how the run makes its labels.
         images: ids of tagged images to look at.
         seen: gets all labels.
+        witness: the classifier that is asked about labels; by default the one that made the maps.
 
     Raises:
         UserError: the run lacks a network or a map, or its maps are not those of a classifier.
     """
 
-    def __init__(self, chain: Chain, images: Sequence[str], seen: Seen = lambda *_: None) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        images: Sequence[str],
+        seen: Seen = lambda *_: None,
+        witness: Classifier | None = None,
+    ) -> None:
         chain.made.require_tunable()
         self.classifier = load_network(chain.maps.folder, Classifier)
+        self.witness = witness or self.classifier
         folder = chain.labels.folder.parent / chain.affinity
         self.affinity = load_network(folder, PairNetwork) if chain.affinity else None
         self.dataset = ImageSet.from_description(chain.maps.manifest.data, origin=chain.maps.folder)
@@ -135,7 +143,7 @@ class Bench:
         walked, smooth = label_map(walk.maps), label_map((crf or self.crf)(walk.maps, view.image))
         labels = smooth if crf else walked
         return labels, {
-            "classifier": evidence(self.classifier, view.image.pixels, labels, view.tags),
+            "classifier": evidence(self.witness, view.image.pixels, labels, view.tags),
             "edges": edge_contrast(view.image.pixels, labels),
             "views": walk.views,
             "walk and CRF": agreement(walked, smooth),

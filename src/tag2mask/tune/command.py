@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tag2mask.core.commands import add_command, add_data_class, add_run, at_least
+
+if TYPE_CHECKING:
+    from tag2mask.tune.compare import Comparison
 
 TUNE_HELP = """Choose background level, power of the walk and CRF of a run's pseudo-labels without masks.
 
@@ -18,12 +22,14 @@ and what is only shown:
   views         labels from one image size agree with those from all sizes
   walk and CRF  labels before the CRF agree with those after it
   foreground    share of the pixels that have a class
+With --schedules, labels of runs that were trained otherwise are compared in place of settings.
 It sees levels that are too high, and hardly those that are too low: look at the pictures (docs/tuning.md)."""
 
 TUNE_EXAMPLES = """examples:
   tag2mask tune runs/mine                         writes runs/mine/tune/settings.yaml and tune.html
   tag2mask tune runs/mine --images 60
-  tag2mask run psa --run-dir runs/mine --settings runs/mine/tune/settings.yaml"""
+  tag2mask run psa --run-dir runs/mine --settings runs/mine/tune/settings.yaml
+  tag2mask tune runs/mine --schedules runs/longer runs/shorter"""
 
 
 _FEW = 10
@@ -39,31 +45,66 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     tune.add_argument(
         "--images", type=at_least(1), default=40, metavar="N", help="images to look at (default: 40)"
     )
+    tune.add_argument(
+        "--schedules",
+        nargs="+",
+        default=[],
+        metavar="RUN",
+        help="runs on the same images that were trained otherwise: which labels are better, theirs or RUN's?",
+    )
     add_data_class(tune)
     tune.set_defaults(handler=run_tune)
 
 
 def run_tune(args: argparse.Namespace) -> int:
     """Compare, print the table, write page and settings."""
-    from tag2mask.artifacts import atomic_write_json, atomic_write_text
     from tag2mask.data.image_set import import_data_set
-    from tag2mask.pipeline.plan import yaml_text
-    from tag2mask.tune.chain import read_chain
-    from tag2mask.tune.compare import tune
-    from tag2mask.tune.page import Pictures, build_page, signal_table
 
     if args.data_class:
         import_data_set(args.data_class)
+    out = Path(args.run) / "tune"
+    return _compare_runs(args, out) if args.schedules else _compare_settings(args, out)
+
+
+def _compare_settings(args: argparse.Namespace, out: Path) -> int:
+    from tag2mask.artifacts import atomic_write_text
+    from tag2mask.pipeline.plan import yaml_text
+    from tag2mask.tune.chain import read_chain
+    from tag2mask.tune.compare import tune
+    from tag2mask.tune.page import Pictures, build_page
+
     chain, pictures = read_chain(args.run), Pictures()
     found = tune(chain, args.images, pictures.keep)
-    out = Path(args.run) / "tune"
-    out.mkdir(exist_ok=True)
-    atomic_write_text(out / "settings.yaml", yaml_text(found.trials[found.chosen].settings()))
-    atomic_write_json(out / "tune.json", found.to_dict())
     words = ["tag2mask", "run", _recipe(args.run), "--run-dir", args.run]
     words += ["--settings", str(out / "settings.yaml")]
-    atomic_write_text(out / "tune.html", build_page(chain, found, pictures, shlex.join(words)))
-    print(signal_table(found).text())
+    out.mkdir(exist_ok=True)
+    atomic_write_text(out / "settings.yaml", yaml_text(found.trials[found.chosen].settings()))
+    page = build_page(chain, found, pictures, shlex.join(words))
+    return _tell(args, found, out / "tune.html", page, shlex.join(words))
+
+
+def _compare_runs(args: argparse.Namespace, out: Path) -> int:
+    from tag2mask.tune.chain import read_chain
+    from tag2mask.tune.page import Pictures, build_page
+    from tag2mask.tune.schedules import compare_runs
+
+    chains = {run: read_chain(run) for run in dict.fromkeys([args.run, *args.schedules])}
+    pictures = Pictures()
+    found = compare_runs(chains, args.images, pictures.keep)
+    words = shlex.join(["tag2mask", "tune", found.trials[found.chosen].name])
+    out.mkdir(exist_ok=True)
+    page = build_page(chains[args.run], found, pictures, words, "schedules")
+    return _tell(args, found, out / "schedules.html", page, words)
+
+
+def _tell(args: argparse.Namespace, found: Comparison, path: Path, page: str, command: str) -> int:
+    """Write the page and the numbers beside it, and print what was found."""
+    from tag2mask.artifacts import atomic_write_json, atomic_write_text
+    from tag2mask.tune.page import signal_table
+
+    atomic_write_json(path.with_suffix(".json"), found.to_dict())
+    atomic_write_text(path, page)
+    print(signal_table(found, "schedules" if args.schedules else "settings").text())
     if not found.tells:
         print(
             "no choice: the signals are the same for every setting, so labels are empty or full throughout. "
@@ -74,8 +115,8 @@ def run_tune(args: argparse.Namespace) -> int:
         print(
             f"chosen by {len(found.images)} image(s) only, which hardly tell better from chance: look at more"
         )
-    print(f"chosen: {found.trials[found.chosen].name}; pictures: {out / 'tune.html'}")
-    print(f"next: {shlex.join(words)}")
+    print(f"chosen: {found.trials[found.chosen].name}; pictures: {path}")
+    print(f"next: {command}")
     return 0
 
 

@@ -42,8 +42,13 @@ class Row:
     pictures: list[tuple[str, str]]
 
 
-def signal_table(found: Comparison) -> Table:
-    """The signals of each trial and what it gains; a mark at what was chosen."""
+def signal_table(found: Comparison, what: str = "settings") -> Table:
+    """The signals of each trial and what it gains; a mark at what was chosen.
+
+    Args:
+        found: the trials and their signals.
+        what: what differs between them.
+    """
     rows = [
         [
             f"{'> ' if number == found.chosen else ''}{trial.name}",
@@ -59,7 +64,7 @@ def signal_table(found: Comparison) -> Table:
         f"{' and '.join(DECIDING)} over what was there before, ± its standard error. The smallest change is "
         f"chosen that no other setting is better than by more than {CLEAR:g} standard errors."
     )
-    return Table(["settings", *SIGNALS, "gain"], rows, "Settings", note)
+    return Table([what, *SIGNALS, "gain"], rows, what.capitalize(), note)
 
 
 def _gain_text(gained: Gain | None) -> str:
@@ -69,24 +74,27 @@ def _gain_text(gained: Gain | None) -> str:
     return f"{100 * gained.mean:+.1f} ± {error}"
 
 
-def build_page(chain: Chain, found: Comparison, pictures: Pictures, command: str) -> str:
+def build_page(
+    chain: Chain, found: Comparison, pictures: Pictures, command: str, what: str = "settings"
+) -> str:
     """One self-contained HTML page without scripts; every text in it is escaped.
 
     Args:
         chain: what was tried on.
         found: the trials and their signals.
         pictures: labels to show.
-        command: what the reader types to use the chosen settings.
+        command: what the reader types to go on with what was chosen.
+        what: what differs between the trials.
     """
     run = chain.labels.folder.parent.resolve().name
     return (
         page_templates("tag2mask.tune")
         .get_template("tune.html")
         .render(
-            title=f"Settings of {run}, chosen without masks",
+            title=f"{what.capitalize()} of {run}, chosen without masks",
             next=command,
             legend=legend([chain.maps.manifest.class_list()]),
-            signals=signal_table(found),
+            signals=signal_table(found, what),
             chosen=found.trials[found.chosen].name,
             rows=list(_rows(chain, found, pictures)),
         )

@@ -40,13 +40,13 @@ function load(address) {
   return image.decode().then(() => image);
 }
 
-// The gray photo, and each map at the size of the picture.
+// The gray image, and each map at the size of the picture.
 async function open(picture) {
-  const photo = await load(picture.closest(".row").querySelector("img").src);
+  const image = await load(picture.closest(".row").querySelector("img").src);
   const stack = await load(picture.dataset.maps);
   const colours = picture.dataset.colours.split(" ").map((c) => [1, 3, 5].map((i) => parseInt(c.slice(i, i + 2), 16)));
-  const width = photo.naturalWidth, height = photo.naturalHeight;
-  const colour = pixels(photo, width, height);
+  const width = image.naturalWidth, height = image.naturalHeight;
+  const colour = pixels(image, width, height);
   const gray = new Float32Array(width * height);
   for (let i = 0; i < gray.length; i++) {
     gray[i] = GRAY[0] * colour[4 * i] + GRAY[1] * colour[4 * i + 1] + GRAY[2] * colour[4 * i + 2];
