@@ -107,6 +107,8 @@ MEANT = {
 """Settings that were changed since then: budget, step (of any round) and setting -> value."""
 SUB_CATEGORIES = {"trainer.max_epochs": 12, "data.init_args.augment.crop": 224}
 """sc_cam's rounds in the small budget: the published crop, and twice the epochs of round 0."""
+ROUNDS = {("self_guided", "small"): 2}
+"""The small budget stops after one, since a second one gains nothing."""
 TRAINER = {f"trainer.{k}": p.default for k, p in inspect.signature(Trainer).parameters.items()}
 """Lightning's own defaults."""
 GONE = {
@@ -183,7 +185,7 @@ def bounded(links: list[dict[str, Any]] | None, seeds: bool) -> list[dict[str, A
 def recipe_of(label: str) -> tuple[Recipe, str]:
     name, budget, *rounds = label.split("/")
     recipe, _, variant = name.partition(":")
-    count = int(rounds[0]) if rounds else None
+    count = int(rounds[0]) if rounds else ROUNDS.get((recipe, budget))
     return load_recipe(LIBRARY, recipe, variant, count, budget), budget
 
 
