@@ -137,7 +137,7 @@ def test_rounds_are_chained_as_in_table_5() -> None:
 
 @pytest.mark.parametrize("rounds", [1, 2, 7])
 def test_any_number_of_rounds(rounds: int) -> None:
-    for variant in ("", "no_mining", "no_affinity", "no_smoothness"):
+    for variant in ("", "no_mining", "no_affinity", "no_smoothness", "cross_fit"):
         recipe = load_recipe(LIBRARY, "ial", variant, rounds)
         assert sum(s.template == "unary_{round}" for s in recipe.steps) == rounds
         assert next(s.name for s in recipe.steps if s.stage == 3) == "segmentation"
@@ -155,6 +155,23 @@ def test_variants() -> None:
     for number in range(1, 6):
         settings = resolve(LIBRARY, no_smoothness.step(f"pairwise_{number}"), Choice())
         assert settings["model.init_args.smoothness"].value == 0
+
+
+def test_halves_of_the_images_judge_each_other() -> None:
+    recipe = load_recipe(LIBRARY, "ial", "cross_fit", rounds=2)
+    read = {step.name: step.inputs for step in recipe.steps}
+    for number, learnt in ((1, "seeds"), (2, "pairwise_1")):
+        for fold in range(2):
+            half = f"half_{fold}_{number}"
+            assert read[half]["data.init_args.labels_dir"] == learnt
+            found = resolve(LIBRARY, recipe.step(half), Choice("small"))
+            assert (found["data.init_args.fold"].value, found["data.init_args.folds"].value) == (fold, 2)
+        assert read[f"fitted_{number}"] == {
+            f"model.init_args.folds_from.{fold}": f"half_{fold}_{number}" for fold in range(2)
+        }
+        for step in ("regions", "pairwise"):
+            assert read[f"{step}_{number}"]["data.init_args.maps_dir"] == f"fitted_{number}"
+    assert read["segmentation"]["data.init_args.labels_dir"] == "pairwise_1"
 
 
 def test_recipe_without_rounds_refuses_the_option() -> None:

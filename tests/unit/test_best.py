@@ -14,10 +14,12 @@ import torch
 from tag2mask.artifacts import Manifest, save_labels, write_manifest
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import ScoreMaps, UserError
-from tag2mask.data import Shapes
+from tag2mask.core.folds import fold_of
+from tag2mask.data import OtherFolds, Shapes
 from tag2mask.data.transforms import AugmentSpec
+from tag2mask.modules import fold_networks
 from tag2mask.pipeline import Choice, load_recipe, resolve
-from tag2mask.recipes.best import CrossFittedMaps, OtherFolds, fold_of, maps
+from tag2mask.recipes.best import CrossFittedMaps
 from tests.step_files import LIBRARY
 
 IN_0, IN_1 = "img3", "img0"
@@ -62,7 +64,7 @@ def test_too_few_images_and_wrong_folds_are_refused(tmp_path: Path, monkeypatch:
     with pytest.raises(UserError, match=r"fold must lie in 0..folds - 1.*got 2 of 2"):
         OtherFolds(2, 2, dataset=Shapes(str(tmp_path)))
     data = other_folds(0, 2, tmp_path)
-    monkeypatch.setattr("tag2mask.recipes.best.folds.fold_of", lambda image_id, folds: 0)
+    monkeypatch.setattr("tag2mask.data.folds.fold_of", lambda image_id, folds: 0)
     with pytest.raises(UserError, match=r"all of the 12 training images fall into fold 0.*psa"):
         data.train_crops()
 
@@ -87,7 +89,7 @@ class Teacher(torch.nn.Module):
 def mixed(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Mixes maps; the teacher without fold 0 is sure of class 1, that without fold 1 of background."""
     sure_of = {"without_0": 1, "without_1": 0}
-    monkeypatch.setattr(maps, "load_network", lambda folder, kind: Teacher(sure_of[str(folder)]))
+    monkeypatch.setattr(fold_networks, "load_network", lambda folder, kind: Teacher(sure_of[str(folder)]))
 
     def mix(image_id: str, before: ScoreMaps, **options: Any) -> ScoreMaps:
         folders = {str(fold): StepFolder(f"without_{fold}") for fold in range(2)}
@@ -126,7 +128,7 @@ def test_wrong_values_are_refused(mixed: Any) -> None:
         mixed(IN_0, walked(IN_0, (1, 2)))
     with pytest.raises(UserError, match="weight"):
         mixed(IN_0, walked(IN_0), weight=1.5)
-    with pytest.raises(UserError, match=r"teachers must be those of folds 0, 1.*got \['0', '2'\]"):
+    with pytest.raises(UserError, match=r"networks of folds must be those of folds 0, 1.*got \['0', '2'\]"):
         mixed(IN_0, walked(IN_0), teachers={"0": StepFolder("without_0"), "2": StepFolder("without_1")})
 
 

@@ -72,6 +72,13 @@ def test_networks_of_earlier_steps_and_images_of_other_folds_count() -> None:
         assert 0.5 < _seconds(found[step]) / seconds < 2, step
 
 
+def test_maps_of_two_halves_take_as_long_as_those_of_one_network() -> None:
+    halves, whole = estimates(recipe="ial", variant="cross_fit"), estimates(recipe="ial")
+    assert _seconds(halves["fitted_1"]) == pytest.approx(_seconds(whole["maps_1"]))
+    # of 600 images, half of the steps
+    assert 0.4 < _seconds(halves["half_0_1"]) / _seconds(whole["unary_1"]) < 0.65
+
+
 @pytest.mark.parametrize("recipe", MINUTES)
 def test_whole_recipes_take_about_what_they_took(recipe: str) -> None:
     minutes = sum(_seconds(step) for step in estimates(recipe=recipe).values()) / 60

@@ -12,8 +12,15 @@ import torch
 
 from tag2mask.backbones import BackboneSpec, build_backbone
 from tag2mask.core import ScoreMaps, UserError
+from tag2mask.core.folds import fold_of
 from tag2mask.heads import HeadSpec
-from tag2mask.modules import SegmentationMaps, SegmentationModel, class_probabilities, segmentation_maps
+from tag2mask.modules import (
+    SegmentationMaps,
+    SegmentationModel,
+    class_probabilities,
+    fold_networks,
+    segmentation_maps,
+)
 from tag2mask.recipes.ial import PairwiseLearner, RegionClassifier, SuperpixelGenerator
 from tag2mask.recipes.ial.propagation import PropagationNetwork, PropagationSpec, guide_taps
 from tag2mask.recipes.ial.region_network import StepOptimization
@@ -211,6 +218,26 @@ def test_maps_of_the_tags_alone_have_no_background_and_reach_one(monkeypatch: py
     alone = SegmentationMaps("unary", 4, "objects").predict_image(sample)  # type: ignore[arg-type]
     assert every.classes == (0, 2) and alone.classes == (2,)
     np.testing.assert_allclose(alone.maps[0], every.maps[1] / every.maps[1].max(), atol=1e-4)
+
+
+def test_maps_of_folds_are_those_of_the_network_that_has_not_seen_the_image(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    spec = BackboneSpec("test_resnet", "none")
+    networks = {fold: SegmentationModel(2, spec, head=HeadSpec("deeplabv2")).eval() for fold in ("0", "1")}
+    for module in (segmentation_maps, fold_networks):
+        monkeypatch.setattr(module, "load_network", lambda folder, kind: networks[folder])
+    folders: Any = {"0": "0", "1": "1"}
+    for image_id in ("img0", "img3"):
+        sample: Any = {"id": image_id, "image": image(30, 44), "tags": torch.tensor([0.0, 1.0])}
+        own: Any = str(fold_of(image_id, 2))
+        with torch.no_grad():
+            found = SegmentationMaps(folds_from=folders).predict_image(sample)
+            expected = SegmentationMaps(own).predict_image(sample)
+        np.testing.assert_array_equal(found.maps, expected.maps)
+    for wrong in ({}, {"segmentation_from": "0", "folds_from": folders}):
+        with pytest.raises(UserError, match="either segmentation_from or folds_from"):
+            SegmentationMaps(**wrong)
 
 
 @pytest.mark.parametrize(

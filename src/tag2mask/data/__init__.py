@@ -12,6 +12,7 @@ from tag2mask.core.lazy import lazy_names
 if TYPE_CHECKING:
     from tag2mask.data.affinity import AffinityData
     from tag2mask.data.classification import ClassificationData
+    from tag2mask.data.folds import OtherFolds
     from tag2mask.data.image_set import ImageSet
     from tag2mask.data.pseudo_label import PseudoLabelData
     from tag2mask.data.segmentation import SegmentationData
@@ -28,6 +29,7 @@ _HOME = {
     "AffinityData": "affinity",
     "PseudoLabelData": "pseudo_label",
     "SegmentationData": "segmentation",
+    "OtherFolds": "folds",
 }
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "AffinityData",
     "ClassificationData",
     "ImageSet",
+    "OtherFolds",
     "PseudoLabelData",
     "SegmentationData",
     "Shapes",

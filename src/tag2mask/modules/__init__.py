@@ -4,6 +4,7 @@ from tag2mask.modules.affinity import AffinityNet, PairNetwork
 from tag2mask.modules.background import Background
 from tag2mask.modules.base import TrainableNetwork
 from tag2mask.modules.classifier import CamSpec, Classifier
+from tag2mask.modules.fold_networks import FoldNetworks
 from tag2mask.modules.inference import InferenceSpec
 from tag2mask.modules.loading import load_checkpoint, load_network
 from tag2mask.modules.optim import Optimization
@@ -20,6 +21,7 @@ __all__ = [
     "CamSpec",
     "Classifier",
     "DenseCRF",
+    "FoldNetworks",
     "ImageView",
     "InferenceSpec",
     "Optimization",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, cast
 
 from torch import Tensor
 from torch.nn import functional as F
 
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import ImageSample, ScoreMaps, UserError
+from tag2mask.modules.fold_networks import FoldNetworks
 from tag2mask.modules.loading import load_network
 from tag2mask.modules.predictor import Predictor
 from tag2mask.modules.segmentation import SegmentationModel
@@ -25,33 +26,43 @@ class SegmentationMaps(Predictor):
         classes: tagged keeps background and the image's tags, for these are the given supervision; all
             keeps every class. objects keeps the tags alone, each divided by its largest value, so that a
             `Background` can be added to them as to class activation maps.
+        folds_from: in place of segmentation_from, fold ("0", "1", ...) -> folder of the step that trained a
+            network on all other folds (`OtherFolds`): each image is shown to the one that has not seen it.
     """
 
     kind = "maps"
 
     def __init__(
         self,
-        segmentation_from: StepFolder,
+        segmentation_from: StepFolder | None = None,
         grid: int = 8,
         classes: Literal["tagged", "all", "objects"] = "tagged",
+        folds_from: dict[str, StepFolder] | None = None,
     ) -> None:
         super().__init__()
         if grid < 1:
             raise UserError(f"grid must be at least 1 pixel, got {grid}")
-        self.network = load_network(segmentation_from, SegmentationModel)
+        if bool(segmentation_from) == bool(folds_from):
+            raise UserError("give either segmentation_from or folds_from: whose probabilities the maps are")
+        self.network = load_network(segmentation_from, SegmentationModel) if segmentation_from else None
+        self.folds = FoldNetworks(folds_from) if folds_from else None
         self.grid = grid
         self.classes = classes
 
     def predict_image(self, sample: ImageSample) -> ScoreMaps:
         """Probabilities of the classes of an image."""
-        image = sample["image"]
+        image, network = sample["image"], self._network_for(sample["id"])
         tagged = [int(k) + 1 for k in sample["tags"].nonzero().flatten()]
-        present = list(range(self.network.num_classes + 1)) if self.classes == "all" else [0, *tagged]
-        maps = class_probabilities(self.network, image, self.grid, present)
+        present = list(range(network.num_classes + 1)) if self.classes == "all" else [0, *tagged]
+        maps = class_probabilities(network, image, self.grid, present)
         size = (int(image.shape[-2]), int(image.shape[-1]))
         if self.classes == "objects":
             return ScoreMaps(sample["id"], normalise_cams(maps[1:]).cpu().numpy(), tagged, size)
         return ScoreMaps(sample["id"], maps.cpu().numpy(), present, size)
+
+    def _network_for(self, image_id: str) -> SegmentationModel:
+        found = self.folds.of(image_id) if self.folds else self.network
+        return cast(SegmentationModel, found)
 
 
 def class_probabilities(

@@ -169,7 +169,9 @@ Passes = Callable[[Mapping[str, Any], ImageSizes], float]
 _LOADED: Mapping[str, Mapping[str, tuple[str, Passes]]] = {
     "RandomWalk": {"affinity_from": (_AFFINITY, _whole)},
     "BoundaryWalk": {"affinity_from": (_AFFINITY, _mirrored)},
-    "SegmentationMaps": {"segmentation_from": (_SEGMENTATION, _tested_once)},
+    "SegmentationMaps": {
+        "segmentation_from": (_SEGMENTATION, _tested_once), "folds_from.0": (_SEGMENTATION, _tested_once),
+    },
     "CrossFittedMaps": {"teachers.0": (_SEGMENTATION, _tested)},
     "FeatureExtractor": {"classifier_from": (_CAM, _whole)},
     "MinedLabelGenerator": {"joint_from": (_CAM, _mined)},
@@ -188,6 +190,8 @@ def _loaded(
 ) -> Iterator[tuple[NetworkCost | None, float]]:
     for name in class_names(settings.get("model", {})):
         for option, (script, passes) in _LOADED.get(name, {}).items():
+            if not (_INPUT + option in sources or get(settings, _INPUT + option, None)):
+                continue  # another option names the network
             source = sources.get(_INPUT + option, {})
             backbone = get(source, "model.init_args.backbone.name", "")
             yield network_cost(backbone, script), passes(source, images)

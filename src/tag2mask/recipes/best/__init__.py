@@ -1,6 +1,5 @@
-"""Cross-fitting: folds of the images, and maps by networks that did not train on them."""
+"""Cross-fitting: maps by networks that did not train on the images."""
 
-from tag2mask.recipes.best.folds import OtherFolds, fold_of
 from tag2mask.recipes.best.maps import CrossFittedMaps
 
-__all__ = ["CrossFittedMaps", "OtherFolds", "fold_of"]
+__all__ = ["CrossFittedMaps"]

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import ImageSample, ScoreMaps, UserError
-from tag2mask.modules import Predictor, SegmentationModel, load_network
+from tag2mask.modules import FoldNetworks, Predictor
 from tag2mask.modules.refinements import resized
-from tag2mask.recipes.best.folds import fold_of
 
 
 class CrossFittedMaps(Predictor):
@@ -43,13 +41,7 @@ class CrossFittedMaps(Predictor):
             raise UserError(f"weight must lie in 0..1, got {weight}")
         if grid < 1:
             raise UserError(f"grid must be at least 1 pixel, got {grid}")
-        if len(teachers) < 2 or set(teachers) != {str(fold) for fold in range(len(teachers))}:
-            raise UserError(
-                f"teachers must be those of folds 0, 1, ... (two or more), got {sorted(teachers)}"
-            )
-        self.teachers = nn.ModuleDict(
-            {fold: load_network(folder, SegmentationModel) for fold, folder in teachers.items()}
-        )
+        self.teachers = FoldNetworks(teachers)
         self.weight = weight
         self.grid = grid
         self.seen = seen
@@ -61,16 +53,11 @@ class CrossFittedMaps(Predictor):
             raise UserError(f"the maps of image {sample['id']} have no background: mix in maps of a walk")
         cells = (-(-int(image.shape[-2]) // self.grid), -(-int(image.shape[-1]) // self.grid))
         before = torch.from_numpy(resized(scores, cells).maps)
-        teacher = self._teacher(sample["id"])
+        teacher = self.teachers.of(sample["id"], self.seen)
         found = teacher.probabilities(image, teacher.test.scales, teacher.test.flip)[list(scores.classes)]
         after = F.adaptive_avg_pool2d(found.float().cpu(), cells)
         mixed = (1 - self.weight) * _shares(before) + self.weight * _shares(after)
         return replace(scores, maps=mixed.numpy())
-
-    def _teacher(self, image_id: str) -> SegmentationModel:
-        count = len(self.teachers)
-        found = self.teachers[str((fold_of(image_id, count) + self.seen) % count)]
-        return cast(SegmentationModel, found)
 
 
 def _shares(maps: Tensor) -> Tensor:

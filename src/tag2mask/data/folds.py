@@ -1,19 +1,14 @@
-"""Images in folds: each teacher trains on all but one."""
+"""Images in folds: each network trains on all but one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import sha256
 from typing import Any
 
 from tag2mask.core import UserError
-from tag2mask.data import SegmentationData
+from tag2mask.core.folds import fold_of
 from tag2mask.data.samples import LabelReader
-
-
-def fold_of(image_id: str, folds: int) -> int:
-    """The fold 0..folds - 1 of an image, by a hash of its id: it needs no list and never changes."""
-    return int.from_bytes(sha256(image_id.encode()).digest()[:8], "little") % folds
+from tag2mask.data.segmentation import SegmentationData
 
 
 class OtherFolds(SegmentationData):
