@@ -1,4 +1,4 @@
-"""All that makes the labels of one photo, as the published code does it beside ours."""
+"""All that makes the labels of one image, as the published code does it beside ours."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _networks() -> _Networks:
 
 @torch.no_grad()
 def _published(networks: _Networks, image: RGB, tags: Tensor) -> Labels:
-    """Everything at the photo's size and in the order of the published scripts."""
+    """Everything at the image's size and in the order of the published scripts."""
     from benchmarks.reference.dense_crf import dense_crf
 
     backbone, pixels = networks.classifier.backbone, torch.tensor(channels_first(image))[None].float()
@@ -94,7 +94,7 @@ def _ours(networks: _Networks, image: RGB, tags: Tensor) -> Labels:
 
     summed = multi_scale_cam(raw, pixels, SCALES, size=GRID)
     maps = normalise_cams(summed[tags]).numpy()
-    scores = ScoreMaps("photo", maps, list(range(1, TAGGED + 1)), (HEIGHT, WIDTH))
+    scores = ScoreMaps("image", maps, list(range(1, TAGGED + 1)), (HEIGHT, WIDTH))
     view = ImageView(pixels, lambda given: networks.affinity(given[None])[0])
     found = {
         name: label_map(refine(scores, view, [Background(ALPHAS[name]), DenseCRF("cam")]))
@@ -119,7 +119,7 @@ def _with_background(maps: Tensor, alpha: float) -> Tensor:
 
 
 def _agreement(expected: Labels | None, result: Labels) -> Agreement:
-    """Maps at the photo's size against maps at stride 8: the labels differ along edges."""
+    """Maps at the image's size against maps at stride 8: the labels differ along edges."""
     if expected is None:
         return Agreement("not compared", True)
     shares = {name: float((expected[name] == result[name]).mean()) for name in expected}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -15,60 +14,13 @@ from torch.optim import Optimizer
 
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.backbones import BackboneSpec
-from tag2mask.core import IGNORE, TrainBatch, UserError, thread_pool
+from tag2mask.core import IGNORE, TrainBatch, thread_pool
 from tag2mask.heads import CAMHead, HeadSpec
 from tag2mask.losses import DenseEnergyLoss, at_least_float32, mean_over_processes, mean_where
 from tag2mask.modules import Classifier, InferenceSpec, SegmentationModel, load_network
 from tag2mask.recipes.rrm.mining import Labels, RegionMining, reliable_labels
 from tag2mask.recipes.rrm.schedule import JointOptimization
-
-
-@dataclass(frozen=True)
-class EnergySpec:
-    """The dense energy among the losses.
-
-    Attributes:
-        weight: of the energy; 0 leaves it out (cross-entropy only). It is meant for 160 x 160 pixels;
-            other crops scale it by (160 * 160 / n) ** 2 on their own.
-        scale: resolution of the energy relative to the crop.
-
-    Raises:
-        UserError: a value lies outside its range.
-    """
-
-    weight: float = 1e-7
-    scale: float = 0.5
-
-    def __post_init__(self) -> None:
-        if self.weight < 0:
-            raise UserError(f"energy.weight must be 0 or more, got {self.weight}")
-        if not 0 < self.scale <= 1:
-            raise UserError(f"energy.scale must be above 0 and at most 1, got {self.scale}")
-
-
-@dataclass(frozen=True)
-class ClassificationSpec:
-    """The classification branch, whose maps give the labels.
-
-    Attributes:
-        cam_scales: sizes of the crop for the maps; 1 must be among them.
-        dropout: before the branch's classifier.
-        rate: of the branch's classifier: that of new layers, as in the published code, or that of
-            pretrained ones, which it is one of where it starts from a trained classifier.
-
-    Raises:
-        UserError: a value lies outside its range.
-    """
-
-    cam_scales: Sequence[float] = (1.0, 0.5, 1.5, 2.0)
-    dropout: float = 0.5
-    rate: Literal["new", "pretrained"] = "new"
-
-    def __post_init__(self) -> None:
-        if 1.0 not in self.cam_scales or any(scale <= 0 for scale in self.cam_scales):
-            raise UserError(
-                f"classification.cam_scales must be above 0 with 1 among them, got {list(self.cam_scales)}"
-            )
+from tag2mask.recipes.rrm.specs import ClassificationSpec, EnergySpec
 
 
 class JointModel(SegmentationModel):
