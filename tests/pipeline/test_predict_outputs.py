@@ -168,7 +168,7 @@ def test_patterns_and_lists(images: Path, monkeypatch: pytest.MonkeyPatch) -> No
         "deep/b.png",
     ]
     assert predict("images/**/*.png", "images/a.png") == 0  # the same image twice
-    monkeypatch.setattr("sys.stdin", io.StringIO("images/deep/b.png\n\n"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("\ufeffimages/deep/b.png\r\n\r\n"))
     assert predict("-", "images/a.png") == 0
     assert Path("out/b.png").is_file() and Brightness.calls == 3
 
