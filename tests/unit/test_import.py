@@ -297,6 +297,18 @@ def test_masks_are_drawn_from_coco_outlines(root: Path, capsys: pytest.CaptureFi
     assert "--draw-masks needs COCO's annotations" in refused(root, "--draw-masks", capsys=capsys)
 
 
+def test_a_mask_that_is_gone_is_gone_from_the_next_import_too(root: Path) -> None:
+    (root / "t.csv").write_text("image,label\na,cat\nb,cat\nc,dog\nd,dog\ne,dog\n")
+    (root / "masks").mkdir()
+    for name in "abc":
+        Image.fromarray(np.full(SIZE, 200, np.uint8)).save(root / "masks" / f"{name}.png")
+    values = ("--mask-value", "200=cat")
+    assert imported(root, *values).read_mask("b") is not None
+    (root / "masks" / "b.png").unlink()
+    images = imported(root, *values)
+    assert images.read_mask("b") is None and images.read_mask("a") is not None
+
+
 def test_a_box_without_an_outline_is_not_scored(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plain = coco("abcde", {1: "cat"}, [(n, 1) for n in "abcde"])
     for image in plain["images"]:
