@@ -142,6 +142,22 @@ def test_voc_xml_with_lists(root: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert images.tag_names("a") == TAGS["a"]
 
 
+def test_lists_beside_xml_files_may_come_from_windows(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in "abc":
+        path = root / "Annotations" / f"{name}.xml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("<annotation><object><name>cat</name></object></annotation>")
+    lists = root / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_bytes(b"\xef\xbb\xbfa\r\nb\r\ngone\r\n")
+    (lists / "val.txt").write_text("c\n")
+    (lists / "test.txt").write_text("")
+    assert imported(root).ids("train") == ["a", "b"]
+    assert "1 images of the lists have no XML file, e.g. gone" in capsys.readouterr().out
+    (lists / "val.txt").write_bytes(b"caf\xe9\n")
+    assert "save it in UTF-8" in refused(root, capsys=capsys)
+
+
 def test_an_xml_file_with_entities_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "a.xml").write_text('<!DOCTYPE x [<!ENTITY e "dog">]><annotation/>')
     assert "document type" in refused(root, capsys=capsys)
