@@ -213,9 +213,20 @@ def test_label_maps_that_no_record_tells_about_are_not_kept(
     (tmp_path / "out").mkdir()
     Image.new("L", (53, 37)).save(tmp_path / "out" / "a.png")
     assert _predict(images, run_folder, tmp_path / "out") == 2
-    assert "was not made by this model" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "was not made by this model" in said and "predict.json is not there" in said
     assert _predict(images, run_folder, tmp_path / "out", "--overwrite") == 0
     assert (load_labels(tmp_path / "out" / "a.png") == 12).all()
+
+
+def test_the_folder_of_results_may_hold_the_images_that_were_given(run_folder: Path, tmp_path: Path) -> None:
+    image = tmp_path / "out" / "images" / "a.png"
+    image.parent.mkdir(parents=True)
+    Image.new("RGB", (53, 37), "white").save(image)
+    before = image.read_bytes()
+    for more in ((), ("--max-side", "64", "--overwrite")):
+        assert _predict(image.parent, run_folder, tmp_path / "out", *more) == 0
+        assert load_labels(tmp_path / "out" / "a.png").shape == (37, 53) and image.read_bytes() == before
 
 
 @pytest.mark.parametrize("variant", ["--multi-scale", "--crf"])

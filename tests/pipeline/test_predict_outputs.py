@@ -107,7 +107,7 @@ def test_polygons_of_a_round_region_keep_its_area() -> None:
     assert region.box == (6, 11, 39, 39)
 
 
-def test_small_regions_get_no_polygon_where_asked(images: Path) -> None:
+def test_small_regions_get_no_polygon_where_asked(images: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert predict("images", "--coco", "polygons", "rle", "--labelme", "--min-region", "2") == 0
     entries = json.loads(Path("out/coco_polygons.json").read_text())["annotations"]
     assert sorted(entry["area"] for entry in entries) == [4, 20]
@@ -115,6 +115,9 @@ def test_small_regions_get_no_polygon_where_asked(images: Path) -> None:
         sum(len(json.loads(path.read_text())["shapes"]) for path in Path("out/labelme").rglob("*.json")) == 2
     )
     assert len(list(coco_run_lengths(load_labels("out/a.png"), CLASSES))) == 2
+    assert "--min-region changes none" not in capsys.readouterr().out
+    assert predict("images", "--labelme", "--min-region", "3") == 0
+    assert "--min-region changes none" in capsys.readouterr().out
     assert predict("images", "--min-region", "0") == 2
     assert predict("images", "--min-region", "9", "--coco", "rle") == 2  # it would do nothing
 
@@ -168,7 +171,7 @@ def test_patterns_and_lists(images: Path, monkeypatch: pytest.MonkeyPatch) -> No
         "deep/b.png",
     ]
     assert predict("images/**/*.png", "images/a.png") == 0  # the same image twice
-    monkeypatch.setattr("sys.stdin", io.StringIO("images/deep/b.png\n\n"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("\ufeffimages/deep/b.png\r\n\r\n"))
     assert predict("-", "images/a.png") == 0
     assert Path("out/b.png").is_file() and Brightness.calls == 3
 

@@ -20,6 +20,7 @@ from tag2mask.cli import main
 from tag2mask.data import ImageSet
 from tag2mask.data.command import dataset_from_config
 from tag2mask.data.imports.coco_masks import decode_rle
+from tag2mask.data.separators import clean_name
 
 SIZE = (6, 9)  # height, width
 
@@ -139,6 +140,22 @@ def test_voc_xml_with_lists(root: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert images.ids("train") == ["a", "b"] and images.ids("val") == ["c"]
     assert "2 images of" in capsys.readouterr().out
     assert images.tag_names("a") == TAGS["a"]
+
+
+def test_lists_beside_xml_files_may_come_from_windows(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in "abc":
+        path = root / "Annotations" / f"{name}.xml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("<annotation><object><name>cat</name></object></annotation>")
+    lists = root / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_bytes(b"\xef\xbb\xbfa\r\nb\r\ngone\r\n")
+    (lists / "val.txt").write_text("c\n")
+    (lists / "test.txt").write_text("")
+    assert imported(root).ids("train") == ["a", "b"]
+    assert "1 images of the lists have no XML file, e.g. gone" in capsys.readouterr().out
+    (lists / "val.txt").write_bytes(b"caf\xe9\n")
+    assert "save it in UTF-8" in refused(root, capsys=capsys)
 
 
 def test_an_xml_file_with_entities_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -294,6 +311,42 @@ def test_masks_are_drawn_from_coco_outlines(root: Path, capsys: pytest.CaptureFi
     (root / "instances.json").unlink()
     (root / "t.csv").write_text("image,label\na,cat\n")
     assert "--draw-masks needs COCO's annotations" in refused(root, "--draw-masks", capsys=capsys)
+
+
+def test_a_mask_that_is_gone_is_gone_from_the_next_import_too(root: Path) -> None:
+    (root / "t.csv").write_text("image,label\na,cat\nb,cat\nc,dog\nd,dog\ne,dog\n")
+    (root / "masks").mkdir()
+    for name in "abc":
+        Image.fromarray(np.full(SIZE, 200, np.uint8)).save(root / "masks" / f"{name}.png")
+    values = ("--mask-value", "200=cat")
+    assert imported(root, *values).read_mask("b") is not None
+    (root / "masks" / "b.png").unlink()
+    images = imported(root, *values)
+    assert images.read_mask("b") is None and images.read_mask("a") is not None
+
+
+def test_a_box_without_an_outline_is_not_scored(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = coco("abcde", {1: "cat"}, [(n, 1) for n in "abcde"])
+    for image in plain["images"]:
+        image.update(height=SIZE[0], width=SIZE[1])
+    box = plain["annotations"][0]
+    box.update(bbox=[1, 1, 4, 3], segmentation=[])
+    inner = {"image_id": 100, "category_id": 1, "area": 1, "segmentation": [[2, 2, 3, 2, 3, 3, 2, 3]]}
+    plain["annotations"].append(inner)
+    path = write_json(root / "instances.json", plain)
+    mask = imported(root, "--draw-masks").read_mask("a")
+    assert mask is not None
+    assert (mask[1:4, 1:5] == 255).sum() == 11 and mask[2, 2] == 1 and (mask > 0).sum() == 12
+    box["bbox"] = ["x", 1, 4, 3]
+    write_json(path, plain)
+    assert "a box or an area is no number" in refused(root, "--draw-masks", capsys=capsys)
+
+
+def test_quotes_inside_of_a_name_stay(root: Path) -> None:
+    tags = {n: ['the "old" one', 'A & "B"'] for n in "abcde"}
+    write_json(root / "t.json", tags)
+    assert imported(root).classes.names == ('A & "B"', 'the "old" one')
+    assert clean_name("\"'cat'\"") == "cat" and clean_name("'fish's'") == "fish's"
 
 
 def packed(lengths: list[int]) -> str:

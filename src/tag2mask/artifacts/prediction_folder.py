@@ -190,11 +190,15 @@ class PredictionFolder:
         return [name for name in names if os.path.abspath(self.images[name]) in changed]
 
     def _require_only(self, names: Iterable[str]) -> None:
-        """Refuse a folder with other label maps than these."""
+        """Refuse a folder with other label maps than these; images that are given may lie in it."""
         expected = {self.labels(name) for name in names}
+        images = {os.path.realpath(image) for image in self.images.values()}
+        record = self.path / RECORD_NAME
         for path in sorted(self.path.rglob("*.png")):
-            if path not in expected:
-                raise UserError(
-                    f"{path} was not made by this model in this way (see {self.path / RECORD_NAME}): choose "
-                    "another folder as --out, or make all of its images again with --overwrite"
-                )
+            if path in expected or os.path.realpath(path) in images:
+                continue
+            told = f"see {record}" if record.exists() else f"{record} is not there"
+            raise UserError(
+                f"{path} was not made by this model in this way ({told}): choose another folder as --out, or "
+                "make all of its images again with --overwrite"
+            )

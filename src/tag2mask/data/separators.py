@@ -39,7 +39,15 @@ def opens_list(cell: str) -> bool:
 
 def clean_name(text: str) -> str:
     """A class name without quotes and spaces around it, with single spaces, in Unicode's composed form."""
-    return " ".join(unicodedata.normalize("NFC", bare(bare(text).strip("\"'"))).split())
+    return " ".join(unicodedata.normalize("NFC", bare(_unquoted(bare(text)))).split())
+
+
+def _unquoted(text: str) -> str:
+    """The text without quotes around it; those at an end whose partner is inside belong to the name."""
+    core = text.strip("\"'")
+    around = text.replace(core, "", 1)
+    paired = any(0 < around.count(sign) <= core.count(sign) for sign in "\"'")
+    return text if paired else core
 
 
 def split_cell(cell: str, separator: str) -> tuple[str, ...]:

@@ -102,12 +102,18 @@ def run(args: argparse.Namespace) -> int:
     maker = Maker(sha256_file(checkpoint), variant, args.max_side)
     with folder.held():
         todo = folder.begin(maker, classes, args.overwrite)
+        kept = sum(folder.labelme(job.name).is_file() for job in jobs) if args.labelme else 0
         writer = Writer(folder, wanted, segment, todo)
         for job in tqdm([job for job in jobs if writer.lacks(job)], desc="predicting", unit="image"):
             writer.write(job)
         writer.finish(jobs)
     skipped = f", {len(jobs) - len(todo)} were there already" if len(todo) < len(jobs) else ""
     print(f"{len(todo)} label maps ({variant}{skipped}){_also(folder, wanted)} in {args.out}")
+    if kept and args.min_region > 1:
+        print(
+            f"note: --min-region changes none of the {kept} LabelMe files that were there already, which may "
+            f"hold corrections: delete {args.out / 'labelme'} to have them made again"
+        )
     return 0
 
 

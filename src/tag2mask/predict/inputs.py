@@ -101,7 +101,8 @@ def _found(word: str, out: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _listed() -> Iterator[tuple[Path, Path]]:
-    lines = [line.rstrip("\r\n") for line in sys.stdin]
+    # programs of Windows begin a list with a byte order mark
+    lines = [line.rstrip("\r\n") for line in sys.stdin.read().removeprefix("\ufeff").split("\n")]
     paths = [Path(line) for line in lines if line.strip()]
     if not paths:
         raise UserError("the list on standard input is empty: give the path of an image on each line")

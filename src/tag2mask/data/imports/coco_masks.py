@@ -35,8 +35,8 @@ def draw_masks(
 ) -> int:
     """Draw a palette PNG for each image of COCO's annotations; return how many.
 
-    Large objects are drawn first, so that small ones lie upon them; crowds become 255 (not scored). The
-    pixels of an outline are those of COCO's own code.
+    Large objects are drawn first, so that small ones lie upon them. Crowds become 255 (not scored), as
+    do the boxes of objects that have no outline. The pixels of an outline are those of COCO's own code.
 
     Args:
         paths: the JSON files.
@@ -81,17 +81,42 @@ def _drawings(path: Path, index: ImageIndex, images: Mapping[str, str], classes:
     ids = dict(zip(classes.names, classes.ids, strict=True))
     names = {c["id"]: clean_name(str(c["name"])) for c in content["categories"]}
     outlines: dict[Any, list[tuple[Any, int]]] = {entry["id"]: [] for entry in content["images"]}
-    for entry in sorted(content["annotations"], key=lambda e: -float(e.get("area") or 0)):
+    try:
+        ordered = sorted(content["annotations"], key=lambda entry: -_area(entry))
+    except (TypeError, ValueError, IndexError) as error:
+        raise UserError(f"{path}: a box or an area is no number ({error}): mend it") from None
+    for entry in ordered:
         crowd = bool(entry.get("iscrowd"))
         value = IGNORE if crowd else ids.get(names[entry["category_id"]])
         if entry.get("segmentation") and value is not None:
             outlines[entry["image_id"]].append((entry["segmentation"], value))
+        elif value is not None:  # nobody knows which pixels of the box are the object
+            outlines[entry["image_id"]].append((_box(entry), IGNORE))
     found = [(entry, index.find(str(entry["file_name"]))) for entry in content["images"]]
     return [
         (path, images[name], entry, outlines[entry["id"]])
         for entry, name in found
         if name is not None and name in images
     ]
+
+
+def _area(entry: Mapping[str, Any]) -> float:
+    """Pixels of an object, or of its box where the file does not say."""
+    _, _, width, height = _sides(entry)
+    return float(entry.get("area") or width * height)
+
+
+def _sides(entry: Mapping[str, Any]) -> tuple[float, float, float, float]:
+    """x, y, width and height of an object's box in pixels, 0 without a box."""
+    x, y, width, height = map(float, entry.get("bbox") or (0, 0, 0, 0))
+    return x, y, width, height
+
+
+def _box(entry: Mapping[str, Any]) -> list[list[float]]:
+    """The box of an object as polygons; none without a box."""
+    x, y, width, height = _sides(entry)
+    corners = [x, y, x + width, y, x + width, y + height, x, y + height]
+    return [corners] if width > 0 and height > 0 else []
 
 
 def _draw(shape: Shape, outlines: Sequence[tuple[Any, int]]) -> npt.NDArray[np.uint8]:
@@ -101,7 +126,7 @@ def _draw(shape: Shape, outlines: Sequence[tuple[Any, int]]) -> npt.NDArray[np.u
     for outline, value in outlines:
         if isinstance(outline, dict):
             mask[decode_rle(outline["counts"], shape)] = value
-        else:
+        elif outline:
             mask[_polygons(outline, shape)] = value
     return mask
 

@@ -15,7 +15,7 @@ from tag2mask.data.config_file import write_config
 from tag2mask.data.image_folder import file_stem, folder_named
 from tag2mask.data.image_set import ImageSet, problems_error
 from tag2mask.data.imports.coco_masks import draw_masks
-from tag2mask.data.imports.masks import parse_values, usable_masks
+from tag2mask.data.imports.masks import parse_values, remove_lost, usable_masks
 from tag2mask.data.imports.page import write_page
 from tag2mask.data.imports.readers import read_source
 from tag2mask.data.imports.resolve import Choices, common_folder, resolve
@@ -26,6 +26,7 @@ from tag2mask.data.imports.write import (
     MASKS_NAME,
     PAGE_NAME,
     YAML_NAME,
+    is_ours,
     require_free,
     write_table,
 )
@@ -202,6 +203,8 @@ def _masks(job: _Job, places: dict[str, str], classes: ClassList) -> Path | None
     if used is None:
         example = file_stem(next(iter(places.values()))) + ".png"
         source.notes.append(f"{job.masks} has no mask named as an image, such as {example}")
+    if used == out and is_ours(job.out):
+        remove_lost(job.masks, list(places.values()), out)
     return used
 
 

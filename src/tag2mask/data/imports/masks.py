@@ -91,6 +91,20 @@ def usable_masks(
     return out
 
 
+def remove_lost(folder: Path, images: Sequence[str], out: Path) -> None:
+    """Delete the converted masks of images whose own mask is gone: an earlier import has left them.
+
+    Args:
+        folder: masks, named as the images.
+        images: paths of the images, as in the table.
+        out: folder of the converted masks.
+    """
+    index = ImageFolder(folder, _SUFFIXES)
+    for stem in map(file_stem, images):
+        if index.find(stem) is None:
+            (out / f"{stem}.png").unlink(missing_ok=True)
+
+
 def _unknown(folder: Path, counts: Counter[str]) -> UserError:
     shown = [f"{value} (in {count})" for value, count in sorted(counts.items())[:_SHOWN]]
     more = ", ..." if len(counts) > _SHOWN else ""

@@ -6,12 +6,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from tag2mask.core import UserError, map_threads
+from tag2mask.data.id_lists import read_ids
 from tag2mask.data.imports.json_tags import read_json_tags
 from tag2mask.data.imports.source import ImageIndex, Item, Source
 from tag2mask.data.separators import clean_name
 from tag2mask.data.table_text import TABLE_SUFFIXES
 from tag2mask.data.tag_table import SPLITS, TableForm, read_tag_table
-from tag2mask.data.tags import read_objects
+from tag2mask.data.tags import image_stem, read_objects
 
 JSON_SUFFIXES = (".json", ".jsonl")
 
@@ -91,6 +92,8 @@ def _xml(root: Path, folder: Path) -> Source:
     ]
     left = len(files) - len(items)
     notes = [f"{left} images of {folder} are in no list of {root / 'ImageSets'}: left out"] if left else []
+    if lost := splits.keys() - {file.stem for file in files}:
+        notes.append(f"{len(lost)} images of the lists have no XML file, e.g. {min(lost)}: left out")
     return Source(f"VOC's XML files in {folder}", items, notes=notes)
 
 
@@ -100,11 +103,10 @@ def _lists(root: Path) -> dict[str, str]:
         lists = {split: root / "ImageSets" / name / f"{split}.txt" for split in ("train", "val", "test")}
         if lists["train"].is_file() and lists["val"].is_file():
             return {
-                line.split()[0]: split
+                image: split
                 for split, path in lists.items()
-                if path.is_file()
-                for line in path.read_text("utf-8").splitlines()
-                if line.strip()
+                if path.is_file() and path.read_bytes().strip()
+                for image in read_ids(path, image_stem)
             }
     return {}
 

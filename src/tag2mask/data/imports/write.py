@@ -29,13 +29,18 @@ def require_free(out: Path, masks: bool) -> None:
     Raises:
         UserError: something would be overwritten.
     """
-    path = out / YAML_NAME
-    ours = path.is_file() and path.read_text("utf-8", errors="replace").startswith(f"# {MARK}")
+    ours = is_ours(out)
     for name in (CSV_NAME, YAML_NAME, PAGE_NAME, *([MASKS_NAME] if masks else [])):
         if (out / name).exists() and not ours:
             raise UserError(
                 f"{out / name} is there already, and no import has written it: give another --out"
             )
+
+
+def is_ours(out: Path) -> bool:
+    """Whether an earlier import has written the data set in a folder."""
+    path = out / YAML_NAME
+    return path.is_file() and path.read_text("utf-8", errors="replace").startswith(f"# {MARK}")
 
 
 def write_table(path: Path, items: Sequence[Item]) -> dict[str, str]:
