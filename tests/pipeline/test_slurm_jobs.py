@@ -78,6 +78,15 @@ def test_each_step_gets_what_it_needs(tmp_path: Path) -> None:
     assert "batch_size: 16" in made["cam.yaml"] and "dropout: 0.1" in made["cam.yaml"]
 
 
+def test_options_with_their_values_behind_a_blank(tmp_path: Path) -> None:
+    """A value with a dot was taken for a setting of a step, and every word stood on a line of its own."""
+    given = "--mail-user me@example.org -p gpu --comment 'a b'"
+    parsed = build_parser("run").parse_args(["run", "psa", "--sbatch-args", given, "--data", "voc"])
+    assert parsed.sbatch_args.strip() == given and parsed.data == "voc" and parsed.overrides == {}
+    made = files(request_of(tmp_path, sbatch_args=tuple(shlex.split(parsed.sbatch_args))))["cam.sbatch"]
+    assert "\n#SBATCH --mail-user me@example.org\n#SBATCH -p gpu\n#SBATCH --comment 'a b'\n" in made
+
+
 def test_a_job_makes_its_step_alone(tmp_path: Path) -> None:
     made = files(request_of(tmp_path))
     calls = {}
