@@ -18,7 +18,7 @@ from tag2mask.core.library import open_library
 from tag2mask.pipeline import Devices, Extras, Request, Settings, prepare, run_recipe
 from tag2mask.pipeline.batch_file import batch_text
 from tag2mask.pipeline.request import resume_words
-from tag2mask.pipeline.slurm import Job, cluster_page, job_of
+from tag2mask.pipeline.slurm import Job, cluster_page, job_of, submitted
 from tag2mask.pipeline.submission import submission
 
 PROGRAM = ("python", "-m", "tag2mask")
@@ -310,3 +310,18 @@ def test_a_job_whose_time_limit_is_too_short_does_not_come_back_for_ever(
     assert not requeued and "not requeued" in said and "time limit" in said
     work = f"mkdir -p '{out}' && touch '{out}/a.npz'"
     assert stop(cam_job, folders[2], 75, "RUNNING None", work, restarts=1) == (True, "")
+
+
+@pytest.mark.parametrize("key", ["--time", "-p", "cpus_per_task", "time limit", '""', "1", "null"])
+def test_a_cluster_names_long_options_without_dashes(tmp_path: Path, key: str) -> None:
+    """They became ``----time=...`` or ``--None=...``, which sbatch refuses when jobs are submitted."""
+    (tmp_path / "c.yaml").write_text(f"all:\n  {key}: x\n")
+    with pytest.raises(UserError, match=r"c\.yaml:[12]: .* must be a long option of sbatch"):
+        files(request_of(tmp_path, cluster=str(tmp_path / "c.yaml")))
+
+
+def test_broken_lines_among_the_numbers_of_jobs_are_passed_over(tmp_path: Path) -> None:
+    """A byte that is no UTF-8 ended in a traceback; a step without a number, in a dependency on no job."""
+    (tmp_path / "slurm").mkdir()
+    (tmp_path / "slurm" / "jobs.txt").write_bytes(b"cam 7\nwalk\n\xff 3x\ncam \nwalk 12\n")
+    assert submitted(tmp_path) == {"cam": "7", "walk": "12"}
