@@ -697,7 +697,7 @@ def test_stages_and_from(bench: Bench) -> None:
         ({"variant": "short"}, "another recipe: toy, not toy:short"),
         ({"data": "other"}, "another data set: toy, not other"),
         ({"data_root": "elsewhere"}, "another data root: .*run.json"),
-        ({"recipe": "twin"}, "another recipe: toy, not twin"),
+        ({"recipe": "twin"}, "another recipe: toy, not twin; choose another --run-dir; nothing"),
     ],
 )
 def test_run_folder_of_another_run(bench: Bench, asked: dict[str, str], message: str) -> None:
@@ -1008,3 +1008,58 @@ def test_signal_between_two_commands_stops_the_run(
     bench.calls()
     assert bench.run() == 0
     assert bench.started() == ALL[2:]
+
+
+def test_the_same_page_in_another_folder_is_told_apart_with_a_way_out(bench: Bench) -> None:
+    """A run that was copied to another machine, with its pages: it said to choose another --run-dir."""
+    for folder in (bench.conf / "here", bench.conf / "there"):
+        folder.mkdir()
+        (folder / "own.yaml").write_text(bench.page.read_text())
+        (folder / "photos.yaml").write_text((bench.conf / "data" / "toy.yaml").read_text())
+    here, there = (
+        {"recipe": f"conf/{at}/own.yaml", "data": f"conf/{at}/photos.yaml"} for at in ("here", "there")
+    )
+    assert bench.run(asked=here, stages=(1,)) == 0
+    with pytest.raises(UserError, match=r"if the same page has moved, correct recipe in .*run\.json"):
+        bench.run(asked=there)
+    with pytest.raises(
+        UserError, match=r"if the same data configuration has moved, correct data in .*run\.json"
+    ):
+        bench.run(asked=here | {"data": there["data"]})
+    note = bench.run_dir / "run.json"
+    note.write_text(note.read_text().replace("/here/", "/there/"))
+    bench.calls()
+    assert bench.run(asked=there, stages=(1,)) == 0
+    assert bench.started() == []
+
+
+@pytest.mark.parametrize("what", ["weights", "tags"])
+def test_a_remembered_file_that_is_gone_is_named(bench: Bench, what: str) -> None:
+    """It was a folder that one may not write to."""
+    file = bench.run_dir.with_name("w.csv")
+    file.write_text("a,cat\n")
+    assert bench.run(asked={what: str(file)}, stages=(1,)) == 0
+    moved = file.rename(file.with_name("moved") if what == "tags" else file.with_name("kept.csv"))
+    with pytest.raises(UserError, match=rf"w.csv: --{what} takes .*\(remembered as {what} of .*run.json"):
+        bench.run(stages=(1,))
+    assert bench.run(asked={what: str(moved)}, stages=(1,)) == 0
+
+
+@pytest.mark.parametrize(("value", "typed"), [(".inf", ".inf"), ("2026-11-28", '"2026-11-28"')])
+def test_settings_without_a_form_in_json(
+    bench: Bench, value: str, typed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Infinite numbers and dates ended in a traceback, and in the way on that a stopped run prints."""
+    words = ["run", "toy", "--data", "toy", "--cam.model.init_args.lr", value]
+    overrides = build_parser("run").parse_args(words).overrides
+    (bench.run_dir.with_name("fail")).write_text("label:predict")
+    extras = Extras(overrides=overrides)
+    bench.run(extras=extras)
+    bench.calls()
+    assert bench.run(extras=extras) == 0 and "cam:fit" not in bench.started()
+    words = runner.resume_words(bench.request(extras=extras), begun=True)
+    assert words[-2:] == ["--cam.model.init_args.lr", typed]
+    assert build_parser("run").parse_args(words[1:]).overrides == overrides
+    capsys.readouterr()
+    bench.run(stages=(1,))
+    assert f"lr {'Infinity' if value == '.inf' else value} -> 0.1" in capsys.readouterr().out

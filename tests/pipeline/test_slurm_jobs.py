@@ -18,7 +18,7 @@ from tag2mask.core.library import open_library
 from tag2mask.pipeline import Devices, Extras, Request, Settings, prepare, run_recipe
 from tag2mask.pipeline.batch_file import batch_text
 from tag2mask.pipeline.request import resume_words
-from tag2mask.pipeline.slurm import Job, cluster_page, job_of
+from tag2mask.pipeline.slurm import Job, cluster_page, job_of, submitted
 from tag2mask.pipeline.submission import submission
 
 PROGRAM = ("python", "-m", "tag2mask")
@@ -76,6 +76,15 @@ def test_each_step_gets_what_it_needs(tmp_path: Path) -> None:
     two = files(request_of(tmp_path, extras=Extras(Devices(1, 2))))["cam.sbatch"]
     assert options(two)["nodes"] == "2"
     assert "batch_size: 16" in made["cam.yaml"] and "dropout: 0.1" in made["cam.yaml"]
+
+
+def test_options_with_their_values_behind_a_blank(tmp_path: Path) -> None:
+    """A value with a dot was taken for a setting of a step, and every word stood on a line of its own."""
+    given = "--mail-user me@example.org -p gpu --comment 'a b'"
+    parsed = build_parser("run").parse_args(["run", "psa", "--sbatch-args", given, "--data", "voc"])
+    assert parsed.sbatch_args.strip() == given and parsed.data == "voc" and parsed.overrides == {}
+    made = files(request_of(tmp_path, sbatch_args=tuple(shlex.split(parsed.sbatch_args))))["cam.sbatch"]
+    assert "\n#SBATCH --mail-user me@example.org\n#SBATCH -p gpu\n#SBATCH --comment 'a b'\n" in made
 
 
 def test_a_job_makes_its_step_alone(tmp_path: Path) -> None:
@@ -301,3 +310,18 @@ def test_a_job_whose_time_limit_is_too_short_does_not_come_back_for_ever(
     assert not requeued and "not requeued" in said and "time limit" in said
     work = f"mkdir -p '{out}' && touch '{out}/a.npz'"
     assert stop(cam_job, folders[2], 75, "RUNNING None", work, restarts=1) == (True, "")
+
+
+@pytest.mark.parametrize("key", ["--time", "-p", "cpus_per_task", "time limit", '""', "1", "null"])
+def test_a_cluster_names_long_options_without_dashes(tmp_path: Path, key: str) -> None:
+    """They became ``----time=...`` or ``--None=...``, which sbatch refuses when jobs are submitted."""
+    (tmp_path / "c.yaml").write_text(f"all:\n  {key}: x\n")
+    with pytest.raises(UserError, match=r"c\.yaml:[12]: .* must be a long option of sbatch"):
+        files(request_of(tmp_path, cluster=str(tmp_path / "c.yaml")))
+
+
+def test_broken_lines_among_the_numbers_of_jobs_are_passed_over(tmp_path: Path) -> None:
+    """A byte that is no UTF-8 ended in a traceback; a step without a number, in a dependency on no job."""
+    (tmp_path / "slurm").mkdir()
+    (tmp_path / "slurm" / "jobs.txt").write_bytes(b"cam 7\nwalk\n\xff 3x\ncam \nwalk 12\n")
+    assert submitted(tmp_path) == {"cam": "7", "walk": "12"}

@@ -236,3 +236,11 @@ def test_lines_of_a_run() -> None:
     assert line.startswith(
         "alarms (cam: few_steps; walk: few_steps, few_steps): what was seen and what to do"
     )
+
+
+@pytest.mark.parametrize("text", ['{"alarms": [{"name": 1, "text": "a", "todo": "b"}]}', '{"miou": NaN}'])
+def test_scores_that_were_edited_badly_are_refused_by_name(tmp_path: Path, text: str) -> None:
+    """Both passed, and ended the run in a traceback when its scorecard was written."""
+    (tmp_path / "score.json").write_text(text)
+    with pytest.raises(UserError, match=r"score\.json"):
+        read_alarms(tmp_path)

@@ -185,3 +185,15 @@ def test_sizes_of_a_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_this_machine_has_something(tmp_path: Path) -> None:
     machine = this_machine(tmp_path / "not" / "there")
     assert machine.cores >= 1 and machine.speed > 0 and machine.disk_mb > 0
+
+
+@pytest.mark.parametrize("text", [b'a: [1, "', b"\xff\xfe", b"[1]"])
+def test_broken_settings_of_a_step_that_was_made_before_count_as_unknown(tmp_path: Path, text: bytes) -> None:
+    """They ended a run in a traceback."""
+    asked = Settings("psa", data="voc", budget="small", backbone="mobilenetv2_100")
+    plan = prepare(Request(asked, tmp_path)).plans["walk"]
+    (tmp_path / "affinity").mkdir()
+    (tmp_path / "affinity" / "settings.yaml").write_bytes(text)
+    sources = sources_of(plan, {})
+    assert sources["model.init_args.affinity_from"] == {}
+    assert estimate_step(plan, ["predict"], VOC_ANIMALS, ONE_CORE, sources).seconds is None

@@ -172,7 +172,10 @@ def step(**keys: Any) -> dict[str, Any]:
         (changed(rounds={"small": 1}), "must name full"),
         (changed(rounds={"full": 3, "small": 0}), "whole number from 1 on, got 0"),
         (changed(steps={"start": STEP}), r"steps with \{round\} in their names go together"),
-        (changed(steps={"a_{round}": STEP, "b": STEP, "c_{round}": STEP}), "must stand together"),
+        (
+            changed(steps={"a_{round}": STEP, "b": STEP, "c_{round}": STEP}),
+            r"yaml:\d+: .* must stand together, and b stands between a_.round. and c_.round.; name the step",
+        ),
         (step(first=3), "first must be a mapping"),
         (step(by_round={}), "by_round must be a list"),
         (step(last={"nmae": "x"}), "unknown key 'nmae'; did you mean name"),

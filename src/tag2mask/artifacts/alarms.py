@@ -25,7 +25,7 @@ def read_alarms(step_dir: str | Path) -> list[Alarm]:
     if score is None or "alarms" not in score:
         return training_alarms(read_metrics(step_dir))
     try:
-        return [Alarm(**plain) for plain in _list(score["alarms"])]
+        return [_alarm(plain) for plain in _list(score["alarms"])]
     except TypeError as error:
         raise UserError(f"{Path(step_dir) / SCORE_NAME} holds alarms of another form: delete it") from error
 
@@ -34,3 +34,9 @@ def _list(plain: Any) -> list[dict[str, Any]]:
     if not isinstance(plain, list) or not all(isinstance(item, dict) for item in plain):
         raise TypeError("not a list of mappings")
     return plain
+
+
+def _alarm(plain: dict[str, Any]) -> Alarm:
+    if not all(isinstance(value, str) for key, value in plain.items() if key != "unusable"):
+        raise TypeError("not a text")
+    return Alarm(**plain)

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tag2mask.core.errors import DAMAGE, UserError
 
@@ -177,7 +177,8 @@ def read_json(path: str | Path) -> dict[str, Any] | None:
         UserError: the file cannot be read or holds no object.
     """
     try:
-        plain = json.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        plain = json.loads(text, parse_constant=_no_number)
     except FileNotFoundError:
         return None
     except PermissionError as error:
@@ -187,6 +188,11 @@ def read_json(path: str | Path) -> dict[str, Any] | None:
     if not isinstance(plain, dict):
         raise UserError(f"{path} does not hold an object; delete it and run the step again")
     return plain
+
+
+def _no_number(constant: str) -> NoReturn:
+    # as `atomic_write_json`, through which many of these values go again
+    raise ValueError(f"it holds {constant}, which is no number of JSON")
 
 
 @contextmanager

@@ -33,7 +33,7 @@ def batch_text(
     Raises:
         UserError: an option has a line break.
     """
-    options = [
+    own = [
         f"--job-name=tag2mask-{label.replace(':', '-')}-{job.name}",
         f"--nodes={job.devices.nodes}",
         f"--ntasks-per-node={job.devices.each}",
@@ -42,16 +42,28 @@ def batch_text(
         "--requeue",
         f"--signal={_SIGNAL}",
         *(f"--{key}" if value is True else f"--{key}={value}" for key, value in job.options.items()),
-        *more,
     ]
+    options = [*map(shlex.quote, own), *_together(more)]
     for option in options:
         if "\n" in option:
             # sbatch would read no option behind it
             raise UserError(f"{option!r} has a line break, which no option of sbatch can have: rename it")
-    lines = [f"#SBATCH {shlex.quote(option)}" for option in options]
+    lines = [f"#SBATCH {option}" for option in options]
     return (
         "\n".join(["#!/bin/bash", *lines, "", *_script(command, typed), *_back_lines(job.plan.folder)]) + "\n"
     )
+
+
+def _together(more: Sequence[str]) -> list[str]:
+    """Options as they stand on lines: ``-p gpu``, a name and its value, on one."""
+    lines = list[str]()
+    for word in more:
+        quoted = shlex.quote(word)
+        if lines and not word.startswith("-"):
+            lines[-1] += f" {quoted}"
+        else:
+            lines.append(quoted)
+    return lines
 
 
 def _script(command: Sequence[str], typed: Sequence[str]) -> list[str]:

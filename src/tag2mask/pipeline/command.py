@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,9 @@ def _take_overrides(words: Sequence[str]) -> tuple[list[str], dict[str, dict[str
     rest, overrides = list[str](), dict[str, dict[str, Any]]()
     remaining = iter(words)
     for word in remaining:
+        if word == "--sbatch-args":  # its value may look like a setting: --mail-user me@example.org
+            rest += [word, *islice(remaining, 1)]
+            continue
         option, equals, value = word.partition("=")
         step, dot, path = option.removeprefix("--").partition(".")
         if not (word.startswith("--") and dot):

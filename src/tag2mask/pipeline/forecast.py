@@ -154,9 +154,11 @@ def sizes_of(words: Sequence[str]) -> ImageSizes:
 
 
 def _settings_of(folder: Path) -> dict[str, Any]:
-    """Settings of a step that was made before."""
-    path = folder / SETTINGS_NAME
-    plain = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    """Settings of a step that was made before; {} where there are none, or they are broken."""
+    try:
+        plain = yaml.safe_load((folder / SETTINGS_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):  # an estimate can do without
+        return {}
     return plain if isinstance(plain, dict) else {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -100,7 +101,8 @@ class StepPlan:
             parents: hash of the manifest of each input step.
         """
         parts = {**self.parts, "command": command, "parents": dict(sorted(parents.items()))}
-        return sha256_json(parts), parts
+        # JSON has no infinite numbers, and the parts are noted in a file of it
+        return sha256_json(parts), json.loads(json.dumps(parts, default=str), parse_constant=str)
 
     def words(self, command: str, fingerprint: str) -> list[str]:
         """The command line behind ``python -m tag2mask``."""

@@ -8,7 +8,9 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from tag2mask.core.pages import setting_text
 from tag2mask.pipeline.plan import Extras
 from tag2mask.pipeline.settings import Settings
 from tag2mask.pipeline.slurm import DEFAULT as DEFAULT_CLUSTER
@@ -138,5 +140,12 @@ def _call_words(request: Request) -> list[str]:
     words += ["--reuse", *map(str, request.reuse)] if request.reuse else []
     for step, overrides in extras.overrides.items():
         for path, value in overrides.items():
-            words += [f"--{step}.{path}", json.dumps(value)]
+            words += [f"--{step}.{path}", _typed(value)]
     return words + (["--", *extras.args] if extras.args else [])
+
+
+def _typed(value: Any) -> str:
+    try:
+        return json.dumps(value, allow_nan=False)
+    except ValueError:  # .inf and .nan, which JSON does not have
+        return setting_text(value)

@@ -69,7 +69,13 @@ def rounds_of(page: Page, names: Sequence[str], count: int | None) -> list[tuple
         return [(name, OUTSIDE) for name in names]
     first, end = repeated[0], repeated[-1] + 1
     if len(repeated) != end - first:
-        raise UserError(f"{page.path}: the steps with {MARK} in their names must stand together")
+        gap = next(i for i in range(first, end) if i not in repeated)
+        late = next(i for i in repeated if i > gap)
+        where = page.where(f"steps.{names[late]}")
+        raise UserError(
+            f"{where}: the steps with {MARK} in their names must stand together, and {names[gap]} stands "
+            f"between {names[gap - 1]} and {names[late]}; name the step that a new one comes after before it"
+        )
     block = [(name, Round(number, count)) for number in range(1, count + 1) for name in names[first:end]]
     outside = Round(0, count)
     return [*((n, outside) for n in names[:first]), *block, *((n, outside) for n in names[end:])]

@@ -60,6 +60,10 @@ _FIXED = {
     "data": "data set",
     "data_root": "data root",
 }
+_MOVED = {"data_root": "data", "data": "data configuration", "recipe": "page"}
+"""What may lie in another place now, and the run go on: key of ``run.json`` -> what to call it."""
+_NO_FILE = (None, "imagenet", "none")
+"""Weights that are in no file that the user names."""
 _FREE = ("tags", "budget", "backbone", "weights", "seed", "rounds", "val_labels")
 
 
@@ -75,15 +79,8 @@ def normalise(asked: Settings) -> Settings:
     Raises:
         UserError: a file that is named does not exist.
     """
-    if asked.tags is not None and not Path(absolute(asked.tags) or "").is_file():
-        raise UserError(f"no file {asked.tags}: --tags takes a CSV of image ids and tags")
-    weights = asked.weights
-    if weights is not None and weights not in ("imagenet", "none"):
-        weights = absolute(weights)
-        if not Path(weights or "").is_file():
-            raise UserError(
-                f"no weights {asked.weights}: --weights takes 'imagenet', 'none' or the path of a file"
-            )
+    require_files(asked)
+    weights = asked.weights if asked.weights in _NO_FILE else absolute(asked.weights)
     return replace(
         asked,
         recipe=_whole(asked.recipe),
@@ -92,6 +89,34 @@ def normalise(asked: Settings) -> Settings:
         tags=absolute(asked.tags),
         backbone=asked.backbone and _whole(asked.backbone),
         weights=weights,
+    )
+
+
+def require_files(settings: Settings, known: str = "") -> None:
+    """Refuse tags and weights that are not there.
+
+    Args:
+        settings: those of a call, or of a run.
+        known: the file that remembers them; "" for what was typed.
+
+    Raises:
+        UserError: a file that is named does not exist.
+    """
+    tags, weights = settings.tags, settings.weights
+    if tags is not None and not Path(absolute(tags) or "").is_file():
+        raise UserError(f"no file {tags}: --tags takes a CSV of image ids and tags{_moved('tags', known)}")
+    if weights not in _NO_FILE and not Path(absolute(weights) or "").is_file():
+        raise UserError(
+            f"no weights {weights}: --weights takes 'imagenet', 'none' or the path of a file"
+            f"{_moved('weights', known)}"
+        )
+
+
+def _moved(name: str, known: str) -> str:
+    return (
+        f" (remembered as {name} of {known}; if the same file has moved, say where it is now)"
+        if known
+        else ""
     )
 
 
@@ -202,8 +227,14 @@ def _shown(value: Any) -> str:
 
 
 def _other(run_dir: Path, what: str, before: Any, now: Any) -> UserError:
-    moved = f" (if the same data has moved, correct data_root in {run_dir / RUN_NAME})"
+    names = {"data root": "data_root"}
+    if (
+        Path(str(before)).name == Path(str(now)).name
+    ):  # the same page in another folder, or on another machine
+        names |= {"data set": "data", "recipe": "recipe"}
+    key = names.get(what)
+    moved = f" (if the same {_MOVED[key]} has moved, correct {key} in {run_dir / RUN_NAME})" if key else ""
     return UserError(
         f"{run_dir} is a run of another {what}: {_shown(before)}, not {_shown(now)}; "
-        f"choose another --run-dir{moved if what == 'data root' else ''}; nothing was changed"
+        f"choose another --run-dir{moved}; nothing was changed"
     )

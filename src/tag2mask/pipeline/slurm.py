@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ JOBS_NAME = "jobs.txt"
 DEFAULT = "slurm"
 """The cluster where none is named."""
 _EVERY = "all"
+_OPTION = re.compile(r"[a-z][a-z0-9-]*")
 
 
 class Job(NamedTuple):
@@ -51,7 +53,7 @@ def cluster_page(library: Library, name: str) -> Page:
         name: name in ``conf/cluster``, or the path of a file.
 
     Raises:
-        UserError: there is none, it has parts for no kind of step, or an option that is no single value.
+        UserError: there is none, it has parts for no kind of step, or an option that sbatch cannot have.
     """
     page = library.page(library.find("cluster", name))
     known = (_EVERY, *library.names("steps"))
@@ -63,6 +65,11 @@ def cluster_page(library: Library, name: str) -> Page:
                 f"{page.where(kind)}: {kind} must be options of sbatch, such as {{time: '8:00:00'}}"
             )
         for key, value in part.items():
+            if not _OPTION.fullmatch(str(key)):
+                raise UserError(
+                    f"{page.where(f'{kind}.{key}')}: {key!r} must be a long option of sbatch without "
+                    "the dashes in front, such as cpus-per-task"
+                )
             if isinstance(value, list | dict):
                 raise UserError(
                     f"{page.where(f'{kind}.{key}')}: {key} must be one value, as it is written for sbatch, "
@@ -130,15 +137,19 @@ def submit_text(folder: Path, files: Mapping[str, Path], after: str | None) -> s
 
 
 def submitted(run_dir: Path) -> dict[str, str]:
-    """Steps that were submitted before, in order, each with the number of its last job."""
+    """Steps that were submitted before, in order, each with the number of its last job.
+
+    Lines that name no job, as a full disk or an editor may leave them, are passed over.
+    """
     path = run_dir / FOLDER / JOBS_NAME
     if not path.is_file():
         return {}
     jobs: dict[str, str] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         step, _, number = line.partition(" ")
-        jobs.pop(step, None)
-        jobs[step] = number
+        if number.isdecimal():
+            jobs.pop(step, None)
+            jobs[step] = number
     return jobs
 
 

@@ -15,7 +15,7 @@ from tag2mask.pipeline.plan import StepPlan, plan_steps
 from tag2mask.pipeline.recipe import load_recipe
 from tag2mask.pipeline.request import Request, launch_words, run_words
 from tag2mask.pipeline.resolve import check_sections
-from tag2mask.pipeline.settings import Settings, check_dataset, merge, normalise, read_run
+from tag2mask.pipeline.settings import Settings, check_dataset, merge, normalise, read_run, require_files
 from tag2mask.pipeline.slurm import queued, submitted
 from tag2mask.pipeline.state import Action, Decision, check_runs, decide, find_twin, is_complete
 from tag2mask.pipeline.steps import Recipe, Step
@@ -101,6 +101,7 @@ def _is_from(known: Settings | None, request: Request, name: str, error: UserErr
 
 
 def _prepare(request: Request, known: Settings | None, settings: Settings) -> Prepared:
+    require_files(settings, str(request.run_dir / RUN_NAME) if known else "")
     library = open_library()
     recipe = recipe_of(library, settings)
     check_sections(library, recipe)

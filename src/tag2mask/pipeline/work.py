@@ -194,7 +194,7 @@ def _loaded(
                 continue  # another option names the network
             source = sources.get(_INPUT + option, {})
             backbone = get(source, "model.init_args.backbone.name", "")
-            yield network_cost(backbone, script), passes(source, images)
+            yield network_cost(str(backbone), script), passes(source, images)
 
 
 def _beside(settings: Mapping[str, Any], images: ImageSizes) -> float:
