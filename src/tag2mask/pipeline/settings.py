@@ -113,11 +113,8 @@ def require_files(settings: Settings, known: str = "") -> None:
 
 
 def _moved(name: str, known: str) -> str:
-    return (
-        f" (remembered as {name} of {known}; if the same file has moved, say where it is now)"
-        if known
-        else ""
-    )
+    told = f" (remembered as {name} of {known}; if the same file has moved, say where it is now)"
+    return told if known else ""
 
 
 def _whole(name: str) -> str:
@@ -228,9 +225,8 @@ def _shown(value: Any) -> str:
 
 def _other(run_dir: Path, what: str, before: Any, now: Any) -> UserError:
     names = {"data root": "data_root"}
-    if (
-        Path(str(before)).name == Path(str(now)).name
-    ):  # the same page in another folder, or on another machine
+    # the same page in another folder, or on another machine
+    if Path(str(before)).name == Path(str(now)).name:
         names |= {"data set": "data", "recipe": "recipe"}
     key = names.get(what)
     moved = f" (if the same {_MOVED[key]} has moved, correct {key} in {run_dir / RUN_NAME})" if key else ""
