@@ -210,7 +210,7 @@ def test_options_reach_slurm_as_they_are_written(cam_job: Job, tmp_path: Path) -
     """Slurm 22.05 reads quotes as a shell does, and a doubled % as one: tried on a real one."""
     page = tmp_path / "mine.yaml"
     page.write_text(
-        "all: {time: 8:00:00, exclusive: false, requeue: true, comment: '{a} 50%'}\n"
+        "all: {time: 8:00:00, account: 0123, exclusive: false, requeue: true, comment: '{a} 50%'}\n"
         "network: {gres: 'gpu:{devices}'}\n"
     )
     job = job_of(cluster_page(open_library(), str(page)), cam_job.plan)
@@ -219,8 +219,9 @@ def test_options_reach_slurm_as_they_are_written(cam_job: Job, tmp_path: Path) -
         shlex.split(line.removeprefix("#SBATCH ")) for line in text.splitlines() if line.startswith("#SBATCH")
     ]
     # 8:00:00 is hours, not the 28800 (minutes, for Slurm) of YAML 1.1
-    expected = ["--time=8:00:00", "--requeue", "--comment={a} 50%", "--gres=gpu:2", "--qos=a b"]
-    assert words[-5:] == [[word] for word in expected]
+    expected = ["--time=8:00:00", "--account=0123", "--requeue", "--comment={a} 50%", "--gres=gpu:2"]
+    expected.append("--qos=a b")
+    assert words[-6:] == [[word] for word in expected]
     assert [f"--output={tmp_path}/my run 50%%j/cam-%j.txt"] in words
     with pytest.raises(UserError, match=r"--output=.*a\\nb.* has a line break"):
         batch_text(job, "psa", tmp_path / "a\nb", (), ("work",), ())  # the options behind it were lost

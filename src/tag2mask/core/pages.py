@@ -14,11 +14,13 @@ from tag2mask.core.errors import UserError
 
 _FIRST = "-+0123456789"
 """What a number begins with."""
+_TEXT = re.compile(r"[-+]?\d+(:\d+)+(\.\d*)?$|[-+]?0\d+$|\d{4}-\d\d?-\d\d?([Tt \t].*)?$")
+"""Times, numbers that begin with 0 (of an account) and dates: texts, which YAML 1.1 reads as other things."""
 _PARTS = ("recipes", "steps", "backbones", "budgets", "data", "logger")
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML where 1e-3 is a number, 8:00:00 and 2026-11-28 are texts; in YAML 1.1 28800 and a date.
+    """YAML where 1e-3 is a number, 8:00:00, 0123 and 2026-11-28 texts; in YAML 1.1 28800, 83 and a date.
 
     No part holds itself.
     """
@@ -43,9 +45,7 @@ _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list(_FIRST)
 )
 for _first in _FIRST:  # ahead of the numbers and dates: settings go into JSON, which has no dates
-    _Loader.yaml_implicit_resolvers[_first].insert(
-        0, ("tag:yaml.org,2002:str", re.compile(r"[-+]?\d+(:\d+)+(\.\d*)?$|\d{4}-\d\d?-\d\d?([Tt \t].*)?$"))
-    )
+    _Loader.yaml_implicit_resolvers[_first].insert(0, ("tag:yaml.org,2002:str", _TEXT))
 for _kind in ("timestamp", "binary", "set", "omap", "pairs"):  # of a tag, such as !!set: no plain values
     _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.construct_undefined)  # type: ignore[type-var]
 
