@@ -313,7 +313,9 @@ def test_masks_are_drawn_from_coco_outlines(root: Path, capsys: pytest.CaptureFi
     assert "--draw-masks needs COCO's annotations" in refused(root, "--draw-masks", capsys=capsys)
 
 
-def test_a_mask_that_is_gone_is_gone_from_the_next_import_too(root: Path) -> None:
+def test_a_mask_that_is_gone_is_gone_from_the_next_import_too(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (root / "t.csv").write_text("image,label\na,cat\nb,cat\nc,dog\nd,dog\ne,dog\n")
     (root / "masks").mkdir()
     for name in "abc":
@@ -323,6 +325,7 @@ def test_a_mask_that_is_gone_is_gone_from_the_next_import_too(root: Path) -> Non
     (root / "masks" / "b.png").unlink()
     images = imported(root, *values)
     assert images.read_mask("b") is None and images.read_mask("a") is not None
+    assert "note: 1 converted masks in " in capsys.readouterr().out
 
 
 def test_a_box_without_an_outline_is_not_scored(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

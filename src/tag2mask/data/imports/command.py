@@ -204,7 +204,11 @@ def _masks(job: _Job, places: dict[str, str], classes: ClassList) -> Path | None
         example = file_stem(next(iter(places.values()))) + ".png"
         source.notes.append(f"{job.masks} has no mask named as an image, such as {example}")
     if used == out and is_ours(job.out):
-        remove_lost(job.masks, list(places.values()), out)
+        lost = remove_lost(job.masks, list(places.values()), out)
+        if lost:
+            source.notes.append(
+                f"{lost} converted masks in {out} deleted: {job.masks} has none for these images now"
+            )
     return used
 
 

@@ -91,18 +91,23 @@ def usable_masks(
     return out
 
 
-def remove_lost(folder: Path, images: Sequence[str], out: Path) -> None:
+def remove_lost(folder: Path, images: Sequence[str], out: Path) -> int:
     """Delete the converted masks of images whose own mask is gone: an earlier import has left them.
 
     Args:
         folder: masks, named as the images.
         images: paths of the images, as in the table.
         out: folder of the converted masks.
+
+    Returns:
+        how many were deleted.
     """
     index = ImageFolder(folder, _SUFFIXES)
-    for stem in map(file_stem, images):
-        if index.find(stem) is None:
-            (out / f"{stem}.png").unlink(missing_ok=True)
+    places = [out / f"{stem}.png" for stem in map(file_stem, images) if index.find(stem) is None]
+    lost = [place for place in places if place.is_file()]
+    for place in lost:
+        place.unlink()
+    return len(lost)
 
 
 def _unknown(folder: Path, counts: Counter[str]) -> UserError:
