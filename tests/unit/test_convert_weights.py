@@ -427,8 +427,8 @@ def test_classifier_of_other_classes(tmp_path: Path) -> None:
     state = {k.removeprefix("backbone."): v for k, v in net.state_dict().items() if k.startswith("backbone.")}
     state["fc8.weight"] = net.head.classifier.weight.detach()
     torch.save(state, tmp_path / "cls.pth")
-    assert convert_content(tmp_path / "cls.pth", tmp_path / "w.safetensors") == 2
-    assert convert_content(tmp_path / "cls.pth", tmp_path / "w.safetensors", "--classes", "cat", "dog") == 0
+    assert convert(tmp_path / "cls.pth", tmp_path / "w.safetensors") == 2
+    assert convert(tmp_path / "cls.pth", tmp_path / "w.safetensors", "--classes", "cat", "dog") == 0
     read = load_checkpoint(tmp_path / "w.safetensors")
     assert isinstance(read, Classifier) and read.classes == ClassList.from_names(["cat", "dog"])
     assert torch.equal(read.head.classifier.weight, net.head.classifier.weight)
