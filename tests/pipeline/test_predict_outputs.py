@@ -176,6 +176,35 @@ def test_patterns_and_lists(images: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert Path("out/b.png").is_file() and Brightness.calls == 3
 
 
+@pytest.mark.parametrize(
+    "data",
+    [b"images/a.png\0images/deep/b.png\0", "images/a.png\r\nimages/deep/b.png".encode("utf-16")],
+)
+def test_lists_of_find_and_of_powershell(data: bytes, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data), "utf-8"))
+    assert predict("-") == 0 and Path("out/a.png").is_file() and Path("out/b.png").is_file()
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_names_that_are_not_in_utf_8(
+    listed: bool, images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They were refused by the record of sources, when predict.json stood already; a list had a traceback."""
+    name = os.fsdecode(b"images/F\xf6to.png")
+    (images / "a.png").rename(name)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(os.fsencode(name)), "utf-8"))
+    assert predict("-" if listed else "images") == 2
+    assert "F\\udcf6to.png is no name in UTF-8: rename it" in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
+def test_a_closed_standard_input(
+    images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    assert predict("-") == 2 and "standard input is closed" in capsys.readouterr().err
+
+
 def test_a_name_with_brackets_is_a_file_first(images: Path) -> None:
     (images / "a.png").rename(images / "a[1].png")
     assert predict("images/a[1].png") == 0 and Path("out/a[1].png").is_file()

@@ -150,7 +150,7 @@ def test_all_steps_in_order_and_then_nothing(bench: Bench, capsys: pytest.Captur
 
 def test_command_line_of_a_step(bench: Bench, tmp_path: Path) -> None:
     weights = tmp_path / "w.safetensors"
-    weights.write_bytes(b"w")
+    weights.write_bytes(b"\x02\0\0\0\0\0\0\0{}")
     overrides = {"label": {"model.init_args.x": 1}}
     extras = Extras(Devices(2), "csv", overrides, ["--trainer.precision", "32"])
     asked = {
@@ -1033,16 +1033,27 @@ def test_the_same_page_in_another_folder_is_told_apart_with_a_way_out(bench: Ben
     assert bench.started() == []
 
 
-@pytest.mark.parametrize("what", ["weights", "tags"])
-def test_a_remembered_file_that_is_gone_is_named(bench: Bench, what: str) -> None:
+@pytest.mark.parametrize(
+    ("what", "name", "content"), [("weights", "w.pth", b"\x80"), ("tags", "w.csv", b"a,cat\n")]
+)
+def test_a_remembered_file_that_is_gone_is_named(bench: Bench, what: str, name: str, content: bytes) -> None:
     """It was a folder that one may not write to."""
-    file = bench.run_dir.with_name("w.csv")
-    file.write_text("a,cat\n")
+    file = bench.run_dir.with_name(name)
+    file.write_bytes(content)
     assert bench.run(asked={what: str(file)}, stages=(1,)) == 0
-    moved = file.rename(file.with_name("moved") if what == "tags" else file.with_name("kept.csv"))
-    with pytest.raises(UserError, match=rf"w.csv: --{what} takes .*\(remembered as {what} of .*run.json"):
+    moved = file.rename(file.with_name(f"moved{file.suffix}"))
+    with pytest.raises(UserError, match=rf"{name}: --{what} takes .*\(remembered as {what} of .*run.json"):
         bench.run(stages=(1,))
     assert bench.run(asked={what: str(moved)}, stages=(1,)) == 0
+
+
+def test_a_page_in_place_of_weights_stops_a_run_before_its_first_step(bench: Bench) -> None:
+    """It was found when the first network was built, after the check of the data."""
+    file = bench.run_dir.with_name("w.pth")
+    file.write_bytes(b"<html>Sign in</html>")
+    with pytest.raises(UserError, match=r"w\.pth: cannot be read: it is a web page"):
+        bench.run(asked={"weights": str(file)}, stages=(1,))
+    assert bench.calls() == []
 
 
 @pytest.mark.parametrize(("value", "typed"), [(".inf", ".inf"), ("2026-11-28", '"2026-11-28"')])

@@ -348,3 +348,10 @@ def test_maps_are_read_although_another_thread_disturbs_numpy(
     monkeypatch.setattr(np.lib.npyio.NpzFile, "__getitem__", disturbed)
     assert (artifacts.load_maps(tmp_path, "a", classes).maps == 1).all()
     assert calls[:2] == ["maps", "maps"]
+
+
+def test_a_file_in_place_of_a_folder_is_named(tmp_path: Path) -> None:
+    """It was called a broken file inside of itself, to be deleted."""
+    (tmp_path / "out").touch()
+    with pytest.raises(UserError, match=r"out is a file: give a folder in its place"):
+        artifacts.read_json(tmp_path / "out" / "deep" / "export.json")

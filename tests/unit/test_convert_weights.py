@@ -432,3 +432,39 @@ def test_classifier_of_other_classes(tmp_path: Path) -> None:
     read = load_checkpoint(tmp_path / "w.safetensors")
     assert isinstance(read, Classifier) and read.classes == ClassList.from_names(["cat", "dog"])
     assert torch.equal(read.head.classifier.weight, net.head.classifier.weight)
+
+
+# --- files that people give ---------------------------------------------------------------------
+
+
+def convert_content(content: object, folder: Path, name: str = "w.pth") -> int:
+    torch.save(content, folder / name)
+    return main(["weights", "convert", str(folder / name), str(folder / "new.safetensors")])
+
+
+def test_names_that_share_memory_are_written(tmp_path: Path) -> None:
+    kernel = torch.ones(2, 3, 1, 1)
+    assert convert_content({"a.weight": kernel, "b.weight": kernel}, tmp_path) == 0
+    assert load_file(tmp_path / "new.safetensors").keys() == {"a.weight", "b.weight"}
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ({"a": torch.ones(3)}, "holds no convolution"),
+        ({"a": torch.full((1, 1, 1, 1), float("nan"))}, "NaN or infinity"),
+    ],
+)
+def test_what_is_no_network_is_not_written(
+    content: object, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert convert_content(content, tmp_path) == 2
+    assert why in capsys.readouterr().err and not (tmp_path / "new.safetensors").exists()
+
+
+def test_a_checkpoint_of_tag2mask_needs_no_conversion(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Converted, it lost its class and its classes, and --checkpoint refused it."""
+    assert convert_content({"state_dict": {"a": torch.ones(1)}, "tag2mask": {}}, tmp_path, "last.ckpt") == 2
+    assert "tag2mask's own" in capsys.readouterr().err

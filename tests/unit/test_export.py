@@ -20,6 +20,7 @@ from PIL import Image
 from timm.layers import padding
 
 import tag2mask
+from tag2mask.api.segmenter import checkpoint_file
 from tag2mask.artifacts import CommandRecord, Manifest, write_manifest
 from tag2mask.backbones import BackboneSpec
 from tag2mask.backbones.base import cells, scaled_side
@@ -188,6 +189,15 @@ def test_safetensors_are_read_like_a_checkpoint(exported: tuple[Path, str], tmp_
     (tmp_path / "cut.safetensors").write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(UserError, match="cannot be read"):
         load_checkpoint(tmp_path / "cut.safetensors")
+
+
+def test_the_folder_of_an_export_is_a_checkpoint(tmp_path: Path) -> None:
+    """It held no segmentation model, and the files beside it were none that tag2mask has made."""
+    for name in ("model.safetensors", "model.onnx"):
+        (tmp_path / name).touch()
+    assert checkpoint_file(tmp_path) == tmp_path / "model.safetensors"
+    with pytest.raises(UserError, match=r"model\.onnx is for other programs: give model\.safetensors"):
+        checkpoint_file(tmp_path / "model.onnx")
 
 
 def test_card_names_data_classes_and_scores_and_no_folder_of_the_machine(exported: tuple[Path, str]) -> None:

@@ -128,6 +128,44 @@ def test_coco(root: Path) -> None:
     assert set(images.tag_names("a")) == {"dog", "traffic light"}
 
 
+def test_cocos_ids_may_be_numbers_and_texts(root: Path) -> None:
+    """Sorting them failed, and "9" in an annotation was no 9."""
+    plain = coco("abcde", {9: "dog", 3: "cat"}, [(name, 9) for name in "abcde"] + [("a", 3)])
+    plain["categories"] += [{"id": "x", "name": "never"}, {"id": "10", "name": "cow"}]
+    plain["annotations"] += [{"image_id": "101", "category_id": "3"}, {"image_id": 102, "category_id": 10.0}]
+    write_json(root / "instances.json", plain)
+    images = imported(root)
+    assert images.classes.names == ("cat", "dog", "cow")
+    assert set(images.tag_names("b")) == {"cat", "dog"} and set(images.tag_names("c")) == {"cow", "dog"}
+
+
+@pytest.mark.parametrize(
+    ("part", "entry", "message"),
+    [
+        ("categories", {"id": 1, "name": "horse"}, "the id 1 in categories stands for 'cat' and 'horse'"),
+        ("images", {"id": 100, "file_name": "b.jpg"}, "the id 100 in images stands for 'a.jpg' and 'b.jpg'"),
+        (
+            "annotations",
+            {"image_id": 7, "category_id": 1},
+            "entry 6 .* names 7, .* no id in images",
+        ),
+        ("annotations", {"image_id": 100, "category_id": "x"}, "names 'x', which is no id in categories"),
+        ("annotations", {"image_id": 100}, "entry 6 of annotations has no category_id"),
+        ("annotations", {"image_id": 100, "category_id": [1]}, r"has \[1\] as category_id"),
+        ("categories", {"id": None, "name": "cow"}, "has None as id"),
+        ("images", "a.jpg", "entry 6 of images has no id"),
+    ],
+)
+def test_cocos_ids_stand_for_one_thing(
+    root: Path, part: str, entry: Any, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last of two names took the tags of both."""
+    plain = coco("abcde", {1: "cat"}, [(name, 1) for name in "abcde"])
+    plain[part].append(entry)
+    write_json(root / "instances.json", plain)
+    assert re.search(message, refused(root, capsys=capsys))
+
+
 def test_voc_xml_with_lists(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "Annotations").mkdir()
     for name, names in TAGS.items():

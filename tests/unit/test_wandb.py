@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import runpy
 import struct
 import time
@@ -14,7 +15,7 @@ import pytest
 import wandb
 from wandb.proto import wandb_internal_pb2
 
-from tag2mask.artifacts import is_offline, read_manifest
+from tag2mask.artifacts import is_offline, read_manifest, wandb_identity, wandb_mode, wandb_project
 from tag2mask.callbacks import WandbRun
 from tag2mask.cli import main
 from tag2mask.core import UserError
@@ -169,6 +170,87 @@ def test_no_key_is_saved_and_no_account_means_offline(
     assert is_offline(None)
     monkeypatch.setenv("WANDB_MODE", "online")
     assert not is_offline(None)
+
+
+@pytest.fixture
+def no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of wandb, and no login."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(
+    ("value", "mode"),
+    [("OFFLINE", "offline"), ("dryrun", "offline"), ("disabled", "disabled"), ("", "offline")],
+)
+def test_modes_of_wandb(value: str, mode: str, no_account: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Capitals meant online, and who had switched wandb off got its files."""
+    monkeypatch.setenv("WANDB_MODE", value)
+    assert wandb_mode(None) == mode
+
+
+def test_an_unknown_mode_is_refused(no_account: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "of")
+    with pytest.raises(UserError, match="WANDB_MODE is 'of': set it to online, offline or disabled"):
+        wandb_mode(None)
+
+
+def test_an_empty_key_is_none(no_account: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "")
+    assert wandb_mode(None) == "offline"
+
+
+@pytest.mark.parametrize("logger", [False, True])
+def test_what_wandb_refuses_is_one_message(
+    logger: bool, no_account: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: Any) -> None:
+        raise wandb.errors.AuthenticationError("API key must have 40+ characters, has 3.")
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    monkeypatch.setenv("WANDB_API_KEY", "abc")
+    with pytest.raises(UserError, match=r"Weights & Biases: API key must have 40.*WANDB_MODE=offline"):
+        if logger:
+            WandbRun(str(tmp_path)).log_metrics({"a": 1.0})
+        else:
+            Tracker().open()
+
+
+def test_wandb_that_is_switched_off_writes_nothing(
+    no_account: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    logger = WandbRun(str(tmp_path / "run" / "cam"))
+    logger.log_metrics({"a": 1.0})
+    logger.experiment.finish()
+    assert main(["wandb", str(tmp_path / "run")]) == 0
+    assert "nothing is written" in capsys.readouterr().out
+    assert not list(tmp_path.rglob("*.wandb"))
+
+
+def test_the_project_is_that_of_a_sweeps_agent(no_account: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A trial was logged to the project tag2mask, and its sweep waited for it in another one."""
+    monkeypatch.setenv("WANDB_PROJECT", "sweeps")
+    assert wandb_project("tag2mask") == "sweeps" and wandb_project("animals") == "animals"
+
+
+def test_files_of_artifacts_lie_in_the_run(
+    no_account: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They lay in the home: a container may have none, and a node that uploads may have another one."""
+    monkeypatch.setenv("HOME", "/proc/none")
+    run = make_run(tmp_path / ("läufe" + 120 * "x"), make_images(tmp_path / "images"))
+    (run / "labels").rename(tmp_path / "labels")
+    assert main(["wandb", str(run), "--offline", "--images", "0"]) == 0
+    wandb.teardown()
+    assert list((run / "wandb" / "artifacts" / "staging").iterdir())
+    assert "WANDB_DATA_DIR" not in os.environ
+
+
+def test_an_empty_id_is_made_anew(tmp_path: Path) -> None:
+    (tmp_path / "wandb_id.txt").write_text("\n")
+    assert wandb_identity(tmp_path)["id"] == wandb_identity(tmp_path)["id"] != ""
 
 
 @pytest.mark.parametrize(("words", "folders"), [((), "run/*"), (("--one-run",), "run")])

@@ -228,3 +228,60 @@ def test_torchvision_vgg16_gives_torchvisions_maps(caffe_scale: bool, tmp_path: 
 def test_conversion_leaves_other_keys_alone() -> None:
     extra = {"classifier.0.weight": torch.zeros(1), "features.28.bias": torch.ones(2)}
     assert from_torchvision(extra).keys() == {"classifier.0.weight", "conv5_3.bias"}
+
+
+# --- wrong files --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"<!DOCTYPE html><title>Sign in</title>", "a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"", "it is empty"),
+        (b"\x89HDF\r\n\x1a\n", "begins with"),
+    ],
+)
+def test_what_came_in_place_of_a_file_is_named(content: bytes, why: str, tmp_path: Path) -> None:
+    (tmp_path / "w.pth").write_bytes(content)
+    with pytest.raises(UserError, match=why):
+        load_state(tmp_path / "w.pth")
+
+
+def test_files_of_other_programs_are_to_be_converted(tmp_path: Path) -> None:
+    (tmp_path / "w.caffemodel").write_bytes(b"x")
+    with pytest.raises(UserError, match="tag2mask weights convert"):
+        load_state(tmp_path / "w.caffemodel")
+
+
+@pytest.mark.parametrize("name", ["w.pth.tar", "w.PTH", "w.Safetensors"])
+def test_endings_of_other_habits(name: str, tmp_path: Path) -> None:
+    torch.save(TINY, tmp_path / name)  # also under the ending of another form: the first bytes tell
+    assert load_state(tmp_path / name).keys() == TINY.keys()
+
+
+def test_the_only_weights_of_a_file_are_found(tmp_path: Path) -> None:
+    torch.save({"net": TINY, "epoch": 3, "optimizer": {"lr": 1}}, tmp_path / "w.pth")
+    assert load_state(tmp_path / "w.pth").keys() == TINY.keys()
+    torch.save({"net": TINY, "ema": TINY}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match="entry 'net' is not a tensor"):
+        load_state(tmp_path / "w.pth")
+
+
+def test_tensors_of_other_layouts_are_refused(tmp_path: Path) -> None:
+    torch.save({"a": torch.eye(3).to_sparse()}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match="'a' is no plain tensor"):
+        load_state(tmp_path / "w.pth")
+
+
+def test_a_program_is_no_file_of_weights(tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.trace(nn.Conv2d(3, 1, 1), torch.zeros(1, 3, 2, 2)), tmp_path / "w.pt")
+    with pytest.raises(UserError, match=r"cannot be read \(it is a TorchScript program"):
+        load_state(tmp_path / "w.pt")
+
+
+def test_weights_that_are_not_finite_are_refused() -> None:
+    """They would train until the first check of outputs, which blames the learning rate."""
+    state = {"weight": torch.tensor([[1.0, float("nan")]]), "bias": torch.zeros(1)}
+    with pytest.raises(UserError, match=r"1 of 2 tensors hold NaN or infinity \(e\.g\. weight\)"):
+        load_into(nn.Linear(2, 1), state, "w.pth")

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tag2mask.artifacts import RUN_NAME, VARIANTS, Manifest, checkpoint_path, read_manifest
 from tag2mask.artifacts.manifest import MANIFEST_NAME
-from tag2mask.artifacts.names import SINGLE_SCALE
+from tag2mask.artifacts.names import EXPORT_NAME, SINGLE_SCALE
 from tag2mask.core import ClassList, UserError, unknown_name
 from tag2mask.data.images import AnyImage, to_rgb
 from tag2mask.modules import SegmentationModel, load_checkpoint
@@ -139,6 +139,10 @@ def load(
     return Segmenter(module, variant, max_side)
 
 
+_FOR_OTHERS = (".onnx", ".pt2")
+"""Endings of exported files that are not read back."""
+
+
 def checkpoint_file(given: Path) -> Path:
     """The checkpoint of a segmentation network.
 
@@ -148,6 +152,8 @@ def checkpoint_file(given: Path) -> Path:
     Raises:
         UserError: there is none, or its training is not complete.
     """
+    if given.suffix in _FOR_OTHERS and given.exists():
+        raise UserError(f"{given} is for other programs: give {EXPORT_NAME} of the same export, or the run")
     if given.is_file():
         return given
     if not given.is_dir():
@@ -164,6 +170,8 @@ def checkpoint_file(given: Path) -> Path:
                     "it goes on"
                 )
             return checkpoint_path(folder, manifest)
+    if (given / EXPORT_NAME).is_file():
+        return given / EXPORT_NAME
     raise _no_network(given)
 
 

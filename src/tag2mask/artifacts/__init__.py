@@ -71,7 +71,15 @@ from tag2mask.artifacts.sources import (
     note_sources,
     recall_sources,
 )
-from tag2mask.artifacts.tracking import is_offline, read_settings, refuse_secrets, wandb_identity
+from tag2mask.artifacts.tracking import (
+    is_offline,
+    read_settings,
+    refuse_secrets,
+    wandb_files_in,
+    wandb_identity,
+    wandb_mode,
+    wandb_project,
+)
 
 __all__ = [
     "CAM_THRESHOLD",
@@ -145,6 +153,9 @@ __all__ = [
     "sha256_file",
     "sha256_json",
     "voc_palette",
+    "wandb_files_in",
     "wandb_identity",
+    "wandb_mode",
+    "wandb_project",
     "write_manifest",
 ]

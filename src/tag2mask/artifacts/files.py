@@ -181,6 +181,8 @@ def read_json(path: str | Path) -> dict[str, Any] | None:
         plain = json.loads(text, parse_constant=_no_number)
     except FileNotFoundError:
         return None
+    except NotADirectoryError as error:
+        raise UserError(f"{_lowest_there(Path(path))} is a file: give a folder in its place") from error
     except PermissionError as error:
         raise closed_file(error) from error
     except (OSError, ValueError, RecursionError) as error:
@@ -188,6 +190,10 @@ def read_json(path: str | Path) -> dict[str, Any] | None:
     if not isinstance(plain, dict):
         raise UserError(f"{path} does not hold an object; delete it and run the step again")
     return plain
+
+
+def _lowest_there(path: Path) -> Path:
+    return next(place for place in (path, *path.parents) if os.path.lexists(place))
 
 
 def _no_number(constant: str) -> NoReturn:

@@ -32,6 +32,9 @@ SCORE_SOURCES_NAME = "score_sources.json"
 METRICS_NAME = "metrics.json"
 """In a step's folder: what the network measured itself while it was trained."""
 
+EXPORT_NAME = "model.safetensors"
+"""The network in a folder of ``tag2mask export``."""
+
 WANDB_ID_NAME = "wandb_id.txt"
 """In a step's folder: the id of its run in Weights & Biases."""
 

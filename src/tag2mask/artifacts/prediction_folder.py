@@ -143,7 +143,7 @@ class PredictionFolder:
             self._require_no_neighbours(there)
         if not same:
             self._require_only(there if overwrite else [])
-        if same:
+        if record is not None:
             remove_temporaries(self.path)
         # Taken away before the records change: what a stopped call leaves is then of one maker and image.
         stale = there if overwrite else self._of_other_images(there)

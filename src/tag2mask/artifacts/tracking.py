@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tag2mask.artifacts.files import atomic_write_text
 from tag2mask.artifacts.names import SETTINGS_NAME, WANDB_ID_NAME
 from tag2mask.core.errors import UserError
 from tag2mask.core.pages import read_page
+
+WandbMode = Literal["online", "offline", "disabled"]
+WANDB_PROJECT = "tag2mask"
+"""The project where none is named."""
+_MODES: dict[str, WandbMode] = {
+    "online": "online", "run": "online", "shared": "online",
+    "offline": "offline", "dryrun": "offline", "disabled": "disabled",
+}  # fmt: skip
 
 
 def wandb_identity(step_dir: str | Path) -> dict[str, Any]:
@@ -40,19 +49,56 @@ def read_settings(step_dir: Path) -> dict[str, Any]:
     return read_page(path).plain if path.is_file() else {}
 
 
-def is_offline(asked: bool | None) -> bool:
-    """Whether wandb shall work offline: as asked, else by WANDB_MODE, else without a key or a login."""
+def wandb_mode(asked: bool | None) -> WandbMode:
+    """How wandb shall work: as asked, else by WANDB_MODE, else offline without a key or a login.
+
+    Args:
+        asked: whether offline; None where nobody said.
+
+    Raises:
+        UserError: WANDB_MODE is no mode of wandb.
+    """
     if asked is not None:
-        return asked
-    if mode := os.environ.get("WANDB_MODE"):
-        return mode in ("offline", "dryrun", "disabled")
-    if "WANDB_API_KEY" in os.environ:
-        return False
+        return "offline" if asked else "online"
+    if given := os.environ.get("WANDB_MODE", "").strip().lower():
+        if given not in _MODES:
+            raise UserError(f"WANDB_MODE is {given!r}: set it to online, offline or disabled, or unset it")
+        return _MODES[given]
+    return "online" if os.environ.get("WANDB_API_KEY") or _has_login() else "offline"
+
+
+def _has_login() -> bool:
     try:  # a container's user may have no home, or one that it may not look into
         logins = Path(os.environ.get("NETRC") or os.path.expanduser("~/.netrc")).read_text(encoding="utf-8")
     except (OSError, ValueError):
-        return True
-    return "wandb" not in logins
+        return False
+    return "wandb" in logins
+
+
+def is_offline(asked: bool | None) -> bool:
+    """Whether wandb uploads nothing; see `wandb_mode`."""
+    return wandb_mode(asked) != "online"
+
+
+def wandb_project(asked: str) -> str:
+    """The project: as asked, but WANDB_PROJECT, which agents of sweeps set, in place of the default."""
+    return (os.environ.get("WANDB_PROJECT") if asked == WANDB_PROJECT else None) or asked
+
+
+@contextmanager
+def wandb_files_in(folder: Path) -> Iterator[None]:
+    """Let wandb keep the files of artifacts in a folder: else they lie in the home, where others miss them.
+
+    WANDB_DATA_DIR says otherwise.
+    """
+    if os.environ.get("WANDB_DATA_DIR"):
+        yield
+        return
+    os.environ["WANDB_DATA_DIR"] = str(folder.resolve())
+    try:
+        yield
+    finally:
+        os.environ.pop("WANDB_DATA_DIR", None)
 
 
 def refuse_secrets(options: Mapping[str, Any]) -> None:
@@ -71,8 +117,8 @@ def refuse_secrets(options: Mapping[str, Any]) -> None:
 
 
 def _kept_id(path: Path) -> str:
-    if path.is_file():
-        return path.read_text(encoding="utf-8").strip()
+    if path.is_file() and (known := path.read_text(encoding="utf-8").strip()):
+        return known
     fresh = uuid.uuid4().hex[:12]
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write_text(path, fresh + "\n")

@@ -8,7 +8,8 @@ from typing import Any
 
 from pytorch_lightning.loggers import WandbLogger
 
-from tag2mask.artifacts import is_offline, refuse_secrets, wandb_identity
+from tag2mask.artifacts import refuse_secrets, wandb_identity, wandb_mode, wandb_project
+from tag2mask.core import UserError
 
 
 class WandbRun(WandbLogger):
@@ -38,9 +39,31 @@ class WandbRun(WandbLogger):
         folder = Path(step_dir or ".").resolve()
         identity = wandb_identity(folder)
         self._has_settings = bool(identity["config"])
+        mode = wandb_mode(offline)
+        if mode == "disabled":  # the logger knows online and offline only
+            identity["mode"] = mode
         super().__init__(
-            project=project, save_dir=str(folder), offline=is_offline(offline), **{**identity, **kwargs}
+            project=wandb_project(project),
+            save_dir=str(folder),
+            offline=mode == "offline",
+            **{**identity, **kwargs},
         )
+
+    @property
+    def experiment(self) -> Any:
+        """The run of wandb, which begins when it is first asked for.
+
+        Raises:
+            UserError: wandb refuses the account, or a name.
+        """
+        import wandb  # which takes a second, and belongs to the process that logs
+
+        try:
+            return super().experiment
+        except wandb.Error as error:
+            raise UserError(
+                f"Weights & Biases: {error}; mend that, or write files only (WANDB_MODE=offline)"
+            ) from error
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
         """Add the module's arguments where no settings are known: these hold them already."""

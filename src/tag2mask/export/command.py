@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tag2mask.artifacts import atomic_write_json, atomic_write_text, disk_trouble, read_json
+from tag2mask.artifacts.names import EXPORT_NAME
 from tag2mask.core import UserError
 from tag2mask.core.commands import add_command
 from tag2mask.core.tables import Table
@@ -33,7 +34,7 @@ FORMATS = {
     "onnx": ("model.onnx", "ONNX, for onnxruntime and others; metadata names the classes and their colours"),
     "torch": ("model.pt2", "a program for torch.export.load, without code of tag2mask"),
     "safetensors": (
-        "model.safetensors",
+        EXPORT_NAME,
         "the weights; tag2mask.load and tag2mask predict --checkpoint read it",
     ),
 }

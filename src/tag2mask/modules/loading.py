@@ -67,6 +67,17 @@ def load_checkpoint(path: str | Path) -> TrainableNetwork:
         ) from error
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file is a checkpoint of tag2mask; False as well for one that cannot be read."""
+    if path.suffix not in (".ckpt", ".safetensors"):
+        return False
+    try:
+        content = _read(path)
+    except Exception:  # what the file is instead, is said by whoever reads it
+        return False
+    return isinstance(content, dict) and CHECKPOINT_KEY in content
+
+
 def network_metadata(network: TrainableNetwork) -> dict[str, str]:
     """What a safetensors file says beside its weights, for `load_checkpoint`."""
     facts: dict[str, Any] = {}

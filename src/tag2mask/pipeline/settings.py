@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tag2mask.artifacts import RUN_NAME, atomic_write_json, closed_file
 from tag2mask.core.errors import UserError
+from tag2mask.core.weight_files import check_weight_file
 
 # what may lie in a run folder before its first step: the lock, and the files of its jobs
 _OURS = re.compile(r"\..*|slurm")
@@ -77,7 +78,7 @@ def normalise(asked: Settings) -> Settings:
     """The same settings with absolute paths.
 
     Raises:
-        UserError: a file that is named does not exist.
+        UserError: a file that is named does not exist, or cannot be one of weights.
     """
     require_files(asked)
     weights = asked.weights if asked.weights in _NO_FILE else absolute(asked.weights)
@@ -93,14 +94,14 @@ def normalise(asked: Settings) -> Settings:
 
 
 def require_files(settings: Settings, known: str = "") -> None:
-    """Refuse tags and weights that are not there.
+    """Refuse tags and weights that are not there, and weights of an unknown form.
 
     Args:
         settings: those of a call, or of a run.
         known: the file that remembers them; "" for what was typed.
 
     Raises:
-        UserError: a file that is named does not exist.
+        UserError: a file that is named does not exist, or cannot be one of weights.
     """
     tags, weights = settings.tags, settings.weights
     if tags is not None and not Path(absolute(tags) or "").is_file():
@@ -110,6 +111,8 @@ def require_files(settings: Settings, known: str = "") -> None:
             f"no weights {weights}: --weights takes 'imagenet', 'none' or the path of a file"
             f"{_moved('weights', known)}"
         )
+    if weights not in _NO_FILE:
+        check_weight_file(Path(absolute(weights) or ""))
 
 
 def _moved(name: str, known: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -64,7 +65,7 @@ def find_jobs(given: Sequence[str], out: Path) -> list[Job]:
 
 
 def require_readable(jobs: Sequence[Job]) -> None:
-    """Look at the header and the end of every image.
+    """Look at the name, the header and the end of every image.
 
     Raises:
         UserError: what is wrong with all those that cannot be read.
@@ -73,6 +74,8 @@ def require_readable(jobs: Sequence[Job]) -> None:
     def problem(job: Job) -> str:
         if _leads_nowhere(job.image):
             return f"{job.image} is a link to a file that is not there: mend or remove it"
+        if _is_odd(path := os.path.abspath(job.image)):
+            return f"{path.encode('utf-8', 'backslashreplace').decode()} is no name in UTF-8: rename it"
         try:
             check_image(job.image)
         except UserError as error:
@@ -101,8 +104,9 @@ def _found(word: str, out: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _listed() -> Iterator[tuple[Path, Path]]:
-    # programs of Windows begin a list with a byte order mark
-    lines = [line.rstrip("\r\n") for line in sys.stdin.read().removeprefix("\ufeff").split("\n")]
+    # programs of Windows begin a list with a byte order mark; `find -print0` ends names with a zero
+    text = _standard_input().removeprefix("\ufeff")
+    lines = [line.rstrip("\r\n") for line in text.split("\0" if "\0" in text else "\n")]
     paths = [Path(line) for line in lines if line.strip()]
     if not paths:
         raise UserError("the list on standard input is empty: give the path of an image on each line")
@@ -110,6 +114,16 @@ def _listed() -> Iterator[tuple[Path, Path]]:
         if not path.is_file():
             raise UserError(f"{path}, on the list on standard input, is no file: correct the list")
         yield path, path.parent
+
+
+def _standard_input() -> str:
+    """Its text as the names of files, which may hold bytes that are no UTF-8."""
+    if sys.stdin is None:
+        raise UserError("standard input is closed: give the list by a pipe, or name the images")
+    data = sys.stdin.buffer.read() if isinstance(sys.stdin, io.TextIOWrapper) else sys.stdin.read().encode()
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):  # as PowerShell writes files
+        return data.decode("utf-16", "replace")
+    return os.fsdecode(data)
 
 
 def _matching(pattern: str, out: Path) -> Iterator[tuple[Path, Path]]:
@@ -149,6 +163,15 @@ def _images(paths: Sequence[Path], out: Path | None) -> list[Path]:
     # unlike Path.resolve, realpath bears a link to itself
     results = os.path.realpath(out)
     return [file for file in files if not Path(os.path.realpath(file)).is_relative_to(results)]
+
+
+def _is_odd(path: str) -> bool:
+    """Whether a path holds bytes that are no UTF-8, as old archives leave them: no record can name it."""
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _leads_nowhere(path: Path) -> bool:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import wandb
 
-from tag2mask.artifacts import SCORE_NAME, find_kind, is_offline, manifest_hash, wandb_identity
+from tag2mask.artifacts import SCORE_NAME, find_kind, manifest_hash, wandb_identity, wandb_mode, wandb_project
 from tag2mask.artifacts.manifest import MANIFEST_NAME
 from tag2mask.core import IGNORE, LabelsResult, ScoreMaps, UserError
 from tag2mask.data import ImageSet
@@ -21,6 +22,8 @@ from tag2mask.report.panels import cut_maps
 from tag2mask.report.pictures import RGB, resize_labels, resize_map, shrink
 from tag2mask.report.runs import Run, Step
 
+_LONGEST_NAME = 128
+"""Letters of an artifact's name."""
 NUMBERS = ("miou", "best_miou", "precision", "coverage", "threshold", "best_threshold")
 
 
@@ -41,10 +44,19 @@ class Tracker:
     more: dict[str, Any] = field(default_factory=dict)
 
     def open(self, **identity: Any) -> Any:
-        """A wandb run, new or gone on with."""
-        mode: Literal["offline", "online"] = "offline" if is_offline(self.offline) else "online"
+        """A wandb run, new or gone on with.
+
+        Raises:
+            UserError: wandb refuses the account, or a name.
+        """
+        project, mode = wandb_project(self.project), wandb_mode(self.offline)
         quiet = wandb.Settings(silent=True)
-        return wandb.init(project=self.project, mode=mode, settings=quiet, **{**identity, **self.more})
+        try:
+            return wandb.init(project=project, mode=mode, settings=quiet, **{**identity, **self.more})
+        except wandb.Error as error:
+            raise UserError(
+                f"Weights & Biases: {error}; mend that, or write files only (--offline, WANDB_MODE=offline)"
+            ) from error
 
 
 def log_run(run: Run, tracker: Tracker) -> list[str]:
@@ -161,5 +173,5 @@ def _log_artifact(tracked: Any, run: Run, step: Step) -> None:
 
 
 def _artifact_name(run: Run, step: str) -> str:
-    plain = "".join(c if c.isalnum() or c in "._-" else "-" for c in run.folder.resolve().name)
-    return f"{plain}-{step}"
+    plain = re.sub(r"[^A-Za-z0-9._-]", "-", run.folder.resolve().name)
+    return f"{plain[: _LONGEST_NAME - len(step) - 1]}-{step}"

@@ -40,7 +40,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run_wandb(args: argparse.Namespace) -> int:
     """Log a run, and say where it went."""
-    from tag2mask.artifacts import is_offline
+    from tag2mask.artifacts import wandb_files_in, wandb_mode
     from tag2mask.data.image_set import import_data_set
     from tag2mask.report import read_runs
     from tag2mask.report.tracking import Tracker, log_run, log_trial
@@ -52,13 +52,17 @@ def run_wandb(args: argparse.Namespace) -> int:
     options |= {name: value for name, value in asked.items() if value is not None}
     known = {name: options.pop(name) for name in ("project", "offline") if name in options}
     tracker = Tracker(images=args.images, more=options, **known)
+    if wandb_mode(tracker.offline) == "disabled":
+        print("wandb: nothing is written, since WANDB_MODE is disabled")
+        return 0
     (run,) = read_runs([args.run])
-    if args.one_run:
-        log_trial(run, tracker)
-    else:
-        for note in log_run(run, tracker):
-            print(f"note: {note}")
-    if is_offline(tracker.offline):
+    with wandb_files_in(run.folder / "wandb"):
+        if args.one_run:
+            log_trial(run, tracker)
+        else:
+            for note in log_run(run, tracker):
+                print(f"note: {note}")
+    if wandb_mode(tracker.offline) == "offline":
         folders = args.run if args.one_run else f"{args.run}/*"
         print(f"wandb: written offline; upload with: wandb sync {folders}/wandb/offline-run-*")
     return 0

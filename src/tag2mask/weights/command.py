@@ -45,7 +45,9 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         UserError: the file cannot be read, is none that is known, or the target is there already.
     """
-    from tag2mask.weights.published import recognise
+    from tag2mask.backbones.weights import check_finite
+    from tag2mask.modules.loading import is_checkpoint
+    from tag2mask.weights.published import backbone_of, recognise
 
     if args.target.suffix != ".safetensors":
         raise UserError(f"{args.target} must end in .safetensors")
@@ -53,14 +55,21 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(f"{args.target} is there already: name another file, or delete it")
     if not args.source.is_file():
         raise UserError(f"{args.source} is no file: give a .params, .caffemodel, .pth or .pt file")
+    if is_checkpoint(args.source):
+        raise UserError(
+            f"{args.source} is tag2mask's own: --weights and --checkpoint read it as it is, and "
+            "tag2mask export makes .safetensors of a run"
+        )
     state = _read(args.source)
+    check_finite(state, args.source)
     classes = ClassList.from_names(args.classes) if args.classes else None
     network = recognise(state, classes)
     if network is None and classes is not None:
         raise UserError(f"{args.source} holds a backbone, which has no classes: leave out --classes")
     if network is None:
+        use = f"{backbone_of(state, args.source)} --weights {args.target}"
         _write(state, args.target, None)
-        print(f"backbone: {len(state)} tensors. Use: --weights {args.target}")
+        print(f"backbone: {len(state)} tensors. Use: {use}")
     else:
         _write(network.state, args.target, network.module)
         left = f"; left out: {', '.join(network.dropped)}" if network.dropped else ""
@@ -79,11 +88,11 @@ def _read(path: Path) -> dict[str, Tensor]:
         vgg16_of_caffe,
     )
 
-    if path.suffix == ".params":
+    if path.suffix.lower() == ".params":
         from tag2mask.weights.mxnet_file import read_mxnet
 
         return resnet38_of_mxnet(read_mxnet(path))
-    if path.suffix == ".caffemodel":
+    if path.suffix.lower() == ".caffemodel":
         from tag2mask.weights.caffe_file import read_caffemodel
 
         return vgg16_of_caffe(read_caffemodel(path))
@@ -97,6 +106,7 @@ def _write(state: dict[str, Tensor], target: Path, module: TrainableNetwork | No
     from tag2mask.artifacts import atomic_write_bytes
     from tag2mask.modules.loading import network_metadata
 
-    plain = {name: value.detach().contiguous() for name, value in state.items()}
+    # Names that share memory are refused by safetensors: each gets its own.
+    plain = {name: value.detach().clone().contiguous() for name, value in state.items()}
     metadata = {"format": "pt"} if module is None else network_metadata(module)
     atomic_write_bytes(target, save(plain, metadata))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -56,6 +57,22 @@ def recognise(state: Mapping[str, Tensor], classes: ClassList | None) -> Network
     return None
 
 
+def backbone_of(state: Mapping[str, Tensor], source: str | Path) -> str:
+    """What a file without a known head holds, in the words of the command line.
+
+    Raises:
+        UserError: it holds no convolution, so no network of images.
+    """
+    if all(value.ndim < 4 for value in state.values()):
+        raise UserError(
+            f"{source} holds no convolution, so no backbone: give the weights of a network of images"
+        )
+    for mark, name in _BACKBONES.items():
+        if mark in state:
+            return f"--backbone {name}"
+    return "the --backbone that they belong to"
+
+
 def _psa_classifier(state: State, classes: ClassList | None) -> Network:
     known = _classes(len(state["fc8.weight"]), classes)
     module = _on_meta(lambda: Classifier(len(known), _backbone(state)), known)
@@ -106,6 +123,9 @@ def _deeplab(state: State, classes: ClassList | None) -> Network:
         "segmentation network (DeepLab v2)", module, state, names, "network.segmenter.backbone.model."
     )
 
+
+_BACKBONES = {"b7.conv_branch2b2.weight": "resnet38", "conv5_3.weight": "vgg16"}
+"""A name that only this backbone has; timm's are too many to tell apart by names."""
 
 _KNOWN: tuple[tuple[set[str], Callable[[State, ClassList | None], Network]], ...] = (
     ({"fc8_seg_conv1.weight", "fc8_seg_conv2.weight"}, _rrm),

@@ -14,9 +14,9 @@ from tqdm import tqdm
 from tag2mask.artifacts.labels import save_labels
 from tag2mask.core import IGNORE, ClassList, UserError, map_threads
 from tag2mask.data.image_folder import file_stem
-from tag2mask.data.imports.json_tags import is_coco, load_json
+from tag2mask.data.imports.coco_form import Id, is_coco, read_coco
+from tag2mask.data.imports.json_tags import load_json
 from tag2mask.data.imports.source import ImageIndex
-from tag2mask.data.separators import clean_name
 
 _MOST_PIXELS = 400_000_000
 """Larger sizes in a file are taken for a mistake, not for an image."""
@@ -79,23 +79,23 @@ def _drawings(path: Path, index: ImageIndex, images: Mapping[str, str], classes:
     if not is_coco(content):
         raise UserError(f"{path} is not COCO's form: masks are drawn from its outlines only")
     ids = dict(zip(classes.names, classes.ids, strict=True))
-    names = {c["id"]: clean_name(str(c["name"])) for c in content["categories"]}
-    outlines: dict[Any, list[tuple[Any, int]]] = {entry["id"]: [] for entry in content["images"]}
+    coco_file = read_coco(path, content)
+    outlines: dict[Id, list[tuple[Any, int]]] = {key: [] for key in coco_file.images}
     try:
-        ordered = sorted(content["annotations"], key=lambda entry: -_area(entry))
+        ordered = sorted(coco_file.objects, key=lambda found: -_area(found[0]))
     except (TypeError, ValueError, IndexError) as error:
         raise UserError(f"{path}: a box or an area is no number ({error}): mend it") from None
-    for entry in ordered:
+    for entry, image, category in ordered:
         crowd = bool(entry.get("iscrowd"))
-        value = IGNORE if crowd else ids.get(names[entry["category_id"]])
+        value = IGNORE if crowd else ids.get(coco_file.categories[category])
         if entry.get("segmentation") and value is not None:
-            outlines[entry["image_id"]].append((entry["segmentation"], value))
+            outlines[image].append((entry["segmentation"], value))
         elif value is not None:  # nobody knows which pixels of the box are the object
-            outlines[entry["image_id"]].append((_box(entry), IGNORE))
-    found = [(entry, index.find(str(entry["file_name"]))) for entry in content["images"]]
+            outlines[image].append((_box(entry), IGNORE))
+    found = [(key, index.find(str(entry["file_name"]))) for key, entry in coco_file.images.items()]
     return [
-        (path, images[name], entry, outlines[entry["id"]])
-        for entry, name in found
+        (path, images[name], coco_file.images[key], outlines[key])
+        for key, name in found
         if name is not None and name in images
     ]
 

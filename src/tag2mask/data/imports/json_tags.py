@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from tag2mask.core import UserError
+from tag2mask.data.imports.coco_form import Id, is_coco, read_coco
 from tag2mask.data.imports.source import Item, Source
 from tag2mask.data.separators import clean_name, find_separator, split_cell
 from tag2mask.data.tag_columns import are_zeros_and_ones, is_image_heading, is_split_heading, is_tag_heading
 from tag2mask.data.tag_table import SPLITS, TableForm
 
-_COCO = ("images", "annotations", "categories")
 Entry = tuple[str, Any, str]
 """Image, its tags as they stand in the file, and split."""
 
@@ -55,25 +55,17 @@ def load_json(path: Path) -> Any:
         raise UserError(f"{path} cannot be read as JSON ({error})") from None
 
 
-def is_coco(content: Any) -> bool:
-    """Whether a JSON file has the parts of COCO's annotations."""
-    return isinstance(content, dict) and all(isinstance(content.get(key), list) for key in _COCO)
-
-
 def _coco(path: Path, content: Mapping[str, Any], split: str) -> tuple[list[Item], list[str]]:
     """The images, and the names of the categories in the order of their ids."""
-    try:
-        categories = {c["id"]: clean_name(str(c["name"])) for c in content["categories"]}
-        names: dict[Any, dict[str, None]] = {image["id"]: {} for image in content["images"]}
-        for entry in content["annotations"]:
-            names[entry["image_id"]][categories[entry["category_id"]]] = None
-        items = [
-            Item(str(image["file_name"]), tuple(names[image["id"]]), split, str(path))
-            for image in content["images"]
-        ]
-        return items, [categories[key] for key in sorted(categories)]
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path} is not COCO's form: an entry has no or an unknown {error}") from None
+    coco = read_coco(path, content)
+    names: dict[Id, dict[str, None]] = {key: {} for key in coco.images}
+    for _, image, category in coco.objects:
+        names[image][coco.categories[category]] = None
+    items = [
+        Item(str(entry["file_name"]), tuple(names[key]), split, str(path))
+        for key, entry in coco.images.items()
+    ]
+    return items, list(coco.categories.values())
 
 
 def _plain_items(path: Path, content: Any, split: str, form: TableForm) -> list[Item]:
