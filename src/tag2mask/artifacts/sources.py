@@ -76,16 +76,26 @@ def keep_sources(path: Path) -> None:
         _write(path, total)
 
 
-def changed_sources(path: Path) -> list[str]:
+def changed_sources(path: Path, moved: tuple[str, str] | None = None) -> list[str]:
     """Files of a record whose content is another one now; one that is gone has not changed.
 
     Args:
         path: the record; without one nothing is known to have changed.
+        moved: root of the data set when the record was made, and now, from which its files are read.
 
     Raises:
         UserError: the record is broken.
     """
-    return _changed(_read(path))
+    record = _read(path)
+    return _changed({_moved(name, *moved): facts for name, facts in record.items()} if moved else record)
+
+
+def _moved(name: str, before: str, now: str) -> str:
+    """Where a file lies now; a root that was relative had some working folder before it."""
+    above, found, below = name.partition(before.rstrip("/") + "/")
+    if not found or (above and (not above.endswith("/") or before.startswith("/"))):
+        return name
+    return os.path.join(os.path.abspath(now), below)
 
 
 def content_hash(path: str | os.PathLike[str]) -> str:

@@ -11,6 +11,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tag2mask.artifacts import (
     ORIGINS_NAME,
     SETTINGS_NAME,
@@ -26,9 +28,10 @@ from tag2mask.artifacts import (
 from tag2mask.artifacts.names import WANDB_NAMES
 from tag2mask.core.errors import UserError
 from tag2mask.core.pages import flatten
-from tag2mask.pipeline.plan import StepPlan
+from tag2mask.pipeline.plan import DATASET, StepPlan
 from tag2mask.pipeline.settings import read_run
 from tag2mask.pipeline.steps import Step
+from tag2mask.pipeline.work import get
 
 INPUTS_NAME = "inputs.json"
 LOG_NAME = "log.txt"
@@ -78,7 +81,7 @@ def decide(plan: StepPlan, parents: Mapping[str, str | None]) -> Decision:
     if unmade:
         return Decision(Action.AGAIN, step.commands, tuple(f"{name} is made first" for name in unmade))
     reasons = _differences(plan, {k: v for k, v in parents.items() if v}, manifest, records)
-    reasons = reasons or _changed_files(folder)
+    reasons = reasons or _changed_files(plan)
     if reasons:
         return Decision(Action.AGAIN, step.commands, tuple(reasons))
     pending = _pending(manifest, step)
@@ -87,8 +90,22 @@ def decide(plan: StepPlan, parents: Mapping[str, str | None]) -> Decision:
     return Decision(Action.GO_ON, pending or step.commands[-1:])
 
 
-def _changed_files(folder: Path) -> list[str]:
-    changed = changed_sources(folder / SOURCES_NAME)
+def changed_files(plan: StepPlan, record: str) -> list[str]:
+    """Files of the data set, where it lies now, that are others than when a step's folder was made.
+
+    Args:
+        plan: the step.
+        record: name of the file in its folder that names them.
+    """
+    before, now = (
+        str(get(settings, f"{DATASET}.root", "") or "")
+        for settings in (known_settings(plan.folder), plan.settings)
+    )
+    return changed_sources(plan.folder / record, (before, now) if before and now else None)
+
+
+def _changed_files(plan: StepPlan) -> list[str]:
+    changed = changed_files(plan, SOURCES_NAME)
     more = f" and {len(changed) - 1} more files" if len(changed) > 1 else ""
     return [f"{changed[0]}{more} has other content now"] if changed else []
 
@@ -123,6 +140,15 @@ def known_json(path: Path) -> dict[str, Any]:
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
+        return {}
+    return plain if isinstance(plain, dict) else {}
+
+
+def known_settings(folder: Path) -> dict[str, Any]:
+    """Settings of a step that was made before; {} where there are none, or they are broken."""
+    try:
+        plain = yaml.safe_load((folder / SETTINGS_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):  # who asks can do without
         return {}
     return plain if isinstance(plain, dict) else {}
 
@@ -191,7 +217,9 @@ def _explain(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     if old.get("script") != new["script"]:
         lines.append(f"script {old.get('script')} -> {new['script']}")
     files, before = new["files"], old.get("files", {})
-    lines += [f"{n} has changed" for n in sorted({*files, *before}) if files.get(n) != before.get(n)]
+    lines += [f"{n} is new" for n in sorted(files.keys() - before.keys())]
+    lines += [f"{n} is gone or no longer read" for n in sorted(before.keys() - files.keys())]
+    lines += [f"{n} has changed" for n in sorted(files.keys() & before.keys()) if files[n] != before[n]]
     lines += _changed_values(old.get("settings", {}), new["settings"])
     gone, come = old.get("options", []), new["options"]
     if gone != come:
