@@ -87,15 +87,21 @@ def changed_sources(path: Path, moved: tuple[str, str] | None = None) -> list[st
         UserError: the record is broken.
     """
     record = _read(path)
-    return _changed({_moved(name, *moved): facts for name, facts in record.items()} if moved else record)
+    return _changed({moved_path(name, *moved): facts for name, facts in record.items()} if moved else record)
 
 
-def _moved(name: str, before: str, now: str) -> str:
-    """Where a file lies now; a root that was relative had some working folder before it."""
-    above, found, below = name.partition(before.rstrip("/") + "/")
+def moved_path(name: str, before: str, now: str) -> str:
+    """Where a file of a data set lies now, which may be the root itself.
+
+    Args:
+        name: its absolute path.
+        before: the root of the data set; one that was relative had some working folder before it.
+        now: the root of now.
+    """
+    above, found, below = f"{name}/".partition(before.rstrip("/") + "/")
     if not found or (above and (not above.endswith("/") or before.startswith("/"))):
         return name
-    return os.path.join(os.path.abspath(now), below)
+    return os.path.join(os.path.abspath(now), below).rstrip("/")
 
 
 def content_hash(path: str | os.PathLike[str]) -> str:

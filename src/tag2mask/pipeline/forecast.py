@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from tag2mask.artifacts.image_sizes import ImageSizes
+from tag2mask.artifacts.run_folder import known_settings
 from tag2mask.core.errors import UserError
 from tag2mask.core.tables import NOTHING, Table, duration
 from tag2mask.pipeline.devices import check_batches
 from tag2mask.pipeline.estimate import Estimate, estimate_step
 from tag2mask.pipeline.machine import Machine, this_machine
 from tag2mask.pipeline.plan import StepPlan
-from tag2mask.pipeline.state import known_settings
 from tag2mask.pipeline.tasks import Task
 from tag2mask.pipeline.work import Sources, train_images
 

@@ -30,8 +30,7 @@ from tag2mask.pipeline.resolve import Choice, require_budget, resolve
 from tag2mask.pipeline.settings import Settings
 from tag2mask.pipeline.steps import Recipe, Step
 
-DATASET = "data.init_args.dataset.init_args"
-"""Where a step's settings have the arguments of the data set."""
+_DATASET = "data.init_args.dataset.init_args"
 _WEIGHTS = "model.init_args.backbone.weights"
 _LIST_FILES = (".csv", ".txt", ".npy", ".json")
 
@@ -174,7 +173,7 @@ def _plan(
     step, read = without(step, given), {option: folder for option, folder in given.items() if folder}
     unread = {path: setting for path, setting in asked.items() if path not in read}
     devices = extras.devices.replaced(asked)
-    root = {f"{DATASET}.root": Setting(settings.data_root, "--data-root")} if settings.data_root else {}
+    root = {f"{_DATASET}.root": Setting(settings.data_root, "--data-root")} if settings.data_root else {}
     parts = {
         "script": step.script,
         "settings": nest(overlay(resolved, _named(own, settings), deciding(unread))),
@@ -200,8 +199,8 @@ def _plan(
 
 
 def _dataset_of(resolved: Layer) -> dict[str, Any]:
-    plain = nest({k: v for k, v in resolved.items() if k.startswith(f"{DATASET}.")})
-    for key in DATASET.split("."):
+    plain = nest({k: v for k, v in resolved.items() if k.startswith(f"{_DATASET}.")})
+    for key in _DATASET.split("."):
         plain = plain.get(key, {})
     return plain
 
@@ -239,7 +238,7 @@ def _run_settings(step: Step, settings: Settings, dataset: Mapping[str, Any]) ->
     if settings.tags:
         # a table of images calls its CSV of tags `csv`, every other data set `tags`
         key = "csv" if "csv" in dataset else "tags"
-        found[f"{DATASET}.{key}"] = Setting(settings.tags, "--tags")
+        found[f"{_DATASET}.{key}"] = Setting(settings.tags, "--tags")
         hashes[Path(settings.tags).name] = content_hash(settings.tags)
     if step.has_network and settings.weights:
         found[_WEIGHTS] = Setting(settings.weights, "--weights")
@@ -251,7 +250,7 @@ def _run_settings(step: Step, settings: Settings, dataset: Mapping[str, Any]) ->
 
 
 def _paths(settings: Settings) -> tuple[str, ...]:
-    tags = (f"{DATASET}.csv", f"{DATASET}.tags") if settings.tags else ()
+    tags = (f"{_DATASET}.csv", f"{_DATASET}.tags") if settings.tags else ()
     return (*tags, *((_WEIGHTS,) if settings.weights else ()))
 
 

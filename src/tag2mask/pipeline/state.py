@@ -11,8 +11,6 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tag2mask.artifacts import (
     ORIGINS_NAME,
     SETTINGS_NAME,
@@ -26,12 +24,12 @@ from tag2mask.artifacts import (
     remove_tree,
 )
 from tag2mask.artifacts.names import WANDB_NAMES
+from tag2mask.artifacts.run_folder import known_settings, root_of
 from tag2mask.core.errors import UserError
 from tag2mask.core.pages import flatten
-from tag2mask.pipeline.plan import DATASET, StepPlan
+from tag2mask.pipeline.plan import StepPlan
 from tag2mask.pipeline.settings import read_run
 from tag2mask.pipeline.steps import Step
-from tag2mask.pipeline.work import get
 
 INPUTS_NAME = "inputs.json"
 LOG_NAME = "log.txt"
@@ -97,10 +95,7 @@ def changed_files(plan: StepPlan, record: str) -> list[str]:
         plan: the step.
         record: name of the file in its folder that names them.
     """
-    before, now = (
-        str(get(settings, f"{DATASET}.root", "") or "")
-        for settings in (known_settings(plan.folder), plan.settings)
-    )
+    before, now = root_of(known_settings(plan.folder)), root_of(plan.settings)
     return changed_sources(plan.folder / record, (before, now) if before and now else None)
 
 
@@ -140,15 +135,6 @@ def known_json(path: Path) -> dict[str, Any]:
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        return {}
-    return plain if isinstance(plain, dict) else {}
-
-
-def known_settings(folder: Path) -> dict[str, Any]:
-    """Settings of a step that was made before; {} where there are none, or they are broken."""
-    try:
-        plain = yaml.safe_load((folder / SETTINGS_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):  # who asks can do without
         return {}
     return plain if isinstance(plain, dict) else {}
 
