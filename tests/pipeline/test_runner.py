@@ -883,6 +883,15 @@ def test_steps_of_another_run_are_copied_where_they_would_be_the_same(
     assert bench.started() == []
 
 
+def test_the_way_to_missing_inputs_copies_them_too(bench: Bench, tmp_path: Path) -> None:
+    """Without --reuse the command would train again what the other run has."""
+    assert bench.run(stages=(1,)) == 0
+    with pytest.raises(
+        UserError, match=rf"reads cam, .*: tag2mask run .* --stage 1 --reuse {bench.run_dir}$"
+    ):
+        bench.run(run_dir=tmp_path / "other", reuse=(bench.run_dir,), stages=(2,))
+
+
 def test_steps_made_otherwise_are_not_copied(bench: Bench, tmp_path: Path) -> None:
     assert bench.run(stages=(1,)) == 0
     bench.calls()

@@ -181,6 +181,7 @@ def _require_inputs(recipe: Recipe, settings: Settings, request: Request, steps:
             ):
                 continue
             words = run_words(settings, request.run_dir, [recipe.step(source).stage]) + launch_words(request)
+            words += ["--reuse", *map(str, request.reuse)] if request.reuse else []
             raise UserError(
                 f"step {step.name} reads {source}, which is not complete in {request.run_dir}; "
                 f"make it first: {shlex.join(words)}"
