@@ -883,6 +883,15 @@ def test_steps_of_another_run_are_copied_where_they_would_be_the_same(
     assert bench.started() == []
 
 
+def test_the_way_to_missing_inputs_copies_them_too(bench: Bench, tmp_path: Path) -> None:
+    """Without --reuse the command would train again what the other run has."""
+    assert bench.run(stages=(1,)) == 0
+    with pytest.raises(
+        UserError, match=rf"reads cam, .*: tag2mask run .* --stage 1 --reuse {bench.run_dir}$"
+    ):
+        bench.run(run_dir=tmp_path / "other", reuse=(bench.run_dir,), stages=(2,))
+
+
 def test_steps_made_otherwise_are_not_copied(bench: Bench, tmp_path: Path) -> None:
     assert bench.run(stages=(1,)) == 0
     bench.calls()
@@ -978,6 +987,70 @@ def test_replaced_images_and_masks_make_their_steps_again(
     assert bench.run() == 0
     assert bench.started() == ALL
     assert f"[1/4] cam  to be made again: {image} has other content now" in capsys.readouterr().out
+
+
+def test_few_images_that_devices_cannot_share_are_refused_before_anything_starts(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A batch of 8 can be shared by 2, all 7 images of the data set cannot."""
+    monkeypatch.setenv("FAKE_SIZES", json.dumps({"counts": {"train": 7, "val": 1}}))
+    extras = Extras(Devices(2), overrides={"cam": {"data.init_args.batch_size": 8}})
+    with pytest.raises(
+        UserError, match=r"step cam: a batch of all 7 training images: .*_size of 6\n.* 1 or 7 d"
+    ):
+        bench.run(stages=(1,), extras=extras)
+    assert bench.started() == [] and not (bench.run_dir / "cam").exists()
+
+
+def test_files_of_moved_data_are_told_where_they_lie_now(
+    bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that reuses another one's steps, and one whose data have moved, on images of the same names."""
+    for root in ("old", "new"):
+        (tmp_path / root).mkdir()
+        (tmp_path / root / "a.jpg").write_bytes(b"one")
+        (tmp_path / root / "a.png").write_bytes(b"mask")
+    assert bench.run(asked={"data_root": "old"}, stages=(1,)) == 0
+    note_sources(bench.run_dir / "cam" / "sources.json", [tmp_path / "old" / "a.jpg"])
+    note_sources(bench.run_dir / "cam" / "score_sources.json", [tmp_path / "old" / "a.png"])
+    bench.calls()
+    asked = {"data_root": "new"}
+    other = {"asked": asked, "reuse": (bench.run_dir,), "stages": (1,)}
+    assert bench.run(run_dir=tmp_path / "same", **other) == 0 and bench.started() == []
+    (tmp_path / "new" / "a.png").write_bytes(b"other mask")
+    assert bench.run(run_dir=tmp_path / "scored", **other) == 0
+    assert [Path(words[1]).name for words in bench.calls() if words[0] == "score-step"] == ["cam"]
+    (tmp_path / "new" / "a.jpg").write_bytes(b"two")
+    assert bench.run(run_dir=tmp_path / "other", **other) == 0
+    assert bench.started() == ALL[:2]
+    remembered = bench.run_dir / "run.json"
+    remembered.write_text(remembered.read_text().replace(str(tmp_path / "old"), str(tmp_path / "new")))
+    capsys.readouterr()
+    assert bench.run(asked=asked, stages=(1,)) == 0 and bench.started() == ALL[:2]
+    assert f"{tmp_path / 'new' / 'a.jpg'} has other content now" in capsys.readouterr().out
+
+
+def test_a_file_of_config_behind_the_dashes_is_told_by_its_content(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = bench.write("mine.yaml", {"trainer": {"max_epochs": 2}})
+    extras = Extras(args=("--config", str(page)))
+    assert bench.run(stages=(1,), extras=extras) == 0 and bench.started() == ALL[:2]
+    assert bench.run(stages=(1,), extras=extras) == 0 and bench.started() == []
+    bench.write("mine.yaml", {"trainer": {"max_epochs": 3}})
+    capsys.readouterr()
+    assert bench.run(stages=(1,), extras=extras) == 0 and bench.started() == ALL[:2]
+    assert f"[1/4] cam  to be made again: {page} has changed" in capsys.readouterr().out
+
+
+def test_a_list_that_is_gone_is_named(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.write_data("toy", ["cat"], splits={"train": "train.txt"})
+    Path("train.txt").write_text("a\n")
+    bench.run(stages=(1,))
+    Path("train.txt").unlink()
+    capsys.readouterr()
+    bench.run(stages=(1,), dry_run=True)
+    assert "cam  to be made again: train.txt is gone or no longer read" in capsys.readouterr().out
 
 
 def test_what_killed_processes_left_is_cleared_away(bench: Bench) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -146,6 +147,36 @@ def test_predict_only_makes_what_is_missing(fitted: Path, tiny_voc: Path) -> Non
     assert main("classifier", _args("predict", tiny_voc, fitted)) == 0
     assert files[0].read_bytes() == expected
     assert all(p.stat().st_mtime_ns == times[p] for p in files[1:])
+
+
+def test_a_moved_run_goes_on_with_moved_data(
+    fitted: Path, tiny_voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where run and data lie does not count; the runner's fingerprint tells what lies there."""
+    run, moved = tmp_path / "run", tmp_path / "elsewhere"
+    shutil.copytree(fitted, run / "cam")
+    config = step_file(tmp_path / "labels.yaml", "psa", "affinity_labels", "tiny", "voc")
+
+    def predict(folder: Path, root: Path, fingerprint: str = "ff") -> int:
+        words = ["predict", "--config", str(config), "--trainer.enable_progress_bar", "false"]
+        words += ["--step-dir", str(folder / "labels"), "--fingerprint", fingerprint]
+        words += ["--data.init_args.maps_dir", str(folder / "cam")]
+        return main("pseudo_labels", [*words, "--data.init_args.dataset.init_args.root", str(root)])
+
+    assert predict(run, tiny_voc) == 0
+    before = {p: p.read_bytes() for p in (run / "labels" / "out").rglob("*.png")}
+    first = (run / "labels" / "manifest.json").read_bytes()
+    run.rename(moved)
+    (tmp_path / "data").symlink_to(tiny_voc)
+    lost = sorted((moved / "labels" / "out" / "bg").iterdir())[0]
+    lost.unlink()
+    assert predict(moved, tmp_path / "data") == 0
+    after = {p: p.read_bytes() for p in (moved / "labels" / "out").rglob("*.png")}
+    assert {run / p.relative_to(moved): data for p, data in after.items()} == before
+    assert (moved / "labels" / "manifest.json").read_bytes() == first
+    config.write_text(config.read_text().replace("level: 0.4", "level: 0.5"))
+    assert predict(moved, tiny_voc) == 2
+    assert "was begun with another configuration" in capsys.readouterr().err
 
 
 def test_interrupted_fit_goes_on_from_its_last_epoch(

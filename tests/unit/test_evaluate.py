@@ -372,6 +372,21 @@ def test_step_is_scored_on_the_images_that_the_data_set_names_for_it(tmp_path: P
     assert score_step(step, every_image=True)["images"] == 2
 
 
+def test_step_is_scored_where_its_data_lie_now(tmp_path: Path) -> None:
+    dataset = make_voc(tmp_path / "voc", a=TRUTH_A, b=TRUTH_B)
+    step = make_step(tmp_path / "run" / "pseudo_label", "labels", dataset)
+    write_labels(step / "out", a=PRED_A, b=PRED_B)
+    first = score_step(step)
+    root = tmp_path / "elsewhere"
+    (tmp_path / "voc").rename(root)
+    init = {"dataset": {"init_args": {"root": str(tmp_path / "voc")}}}
+    (step / "settings.yaml").write_text(json.dumps({"data": {"init_args": init}}))
+    (tmp_path / "run" / "run.json").write_text(json.dumps({"data_root": str(root)}))
+    assert score_step(step) == first
+    noted = json.loads((step / "score_sources.json").read_text())
+    assert noted and all(name.startswith(str(root)) for name in noted)
+
+
 def test_step_of_a_kind_of_another_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kinds, "_KINDS", dict(kinds._KINDS))
     register_kind(kinds.LabelsKind("drawings", scored_as="labels"))

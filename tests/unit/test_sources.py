@@ -102,3 +102,20 @@ def test_missing_files_and_broken_records_are_named(record: Path, tmp_path: Path
         record.write_text(broken)
         with pytest.raises(UserError, match=str(record)):
             changed_sources(record)
+
+
+@pytest.mark.parametrize("before", ["ABOVE/old", "old", "old/"])
+def test_files_are_read_below_the_root_of_now(tmp_path: Path, before: str) -> None:
+    record = tmp_path / "sources.json"
+    for root in ("old", "new"):
+        (tmp_path / root).mkdir()
+        _write(tmp_path / root / "a.jpg", b"aaaa")
+    _write(tmp_path / "behold.txt", b"aaaa")
+    note_sources(record, [tmp_path / "old" / "a.jpg", tmp_path / "behold.txt"])
+    moved = (before.replace("ABOVE", str(tmp_path)), str(tmp_path / "new"))
+    assert changed_sources(record, moved) == []
+    _write(tmp_path / "new" / "a.jpg", b"aaaA", 1)
+    assert changed_sources(record) == []
+    assert changed_sources(record, moved) == [str(tmp_path / "new" / "a.jpg")]
+    _write(tmp_path / "behold.txt", b"bbbb", 1)
+    assert changed_sources(record, moved)[1:] == [str(tmp_path / "behold.txt")]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tag2mask.artifacts.manifest import Manifest, read_manifest
-from tag2mask.artifacts.names import config_name
+from tag2mask.artifacts.names import RUN_NAME, SETTINGS_NAME, config_name
+from tag2mask.artifacts.sources import moved_path
 from tag2mask.core.errors import UserError
 from tag2mask.core.pages import read_page
 
@@ -43,6 +47,43 @@ def read_configuration(step_dir: str | Path) -> dict[str, Any]:
         if path.is_file():
             return read_page(path).plain
     return {}
+
+
+def known_settings(step_dir: str | Path) -> dict[str, Any]:
+    """Settings that the runner started a step with; {} where there are none, or they are broken."""
+    return _known(Path(step_dir) / SETTINGS_NAME)
+
+
+def root_of(settings: Mapping[str, Any]) -> str:
+    """The root of the data set in a step's settings, "" where there is none."""
+    inner: Any = settings
+    for key in ("data", "init_args", "dataset", "init_args", "root"):
+        inner = inner.get(key) if isinstance(inner, Mapping) else None
+    return inner if isinstance(inner, str) else ""
+
+
+def data_of_now(step_dir: str | Path, described: Mapping[str, Any]) -> dict[str, Any]:
+    """What a manifest says of the data set, with the root that its run folder names now: data may have moved.
+
+    Args:
+        step_dir: the step's folder.
+        described: the description in its manifest.
+    """
+    before, now = root_of(known_settings(step_dir)), _known(Path(step_dir).parent / RUN_NAME).get("data_root")
+    given = described.get("init_args")
+    if not before or not isinstance(now, str) or before == now or not isinstance(given, Mapping):
+        return dict(described)
+    places = {name: value for name, value in given.items() if isinstance(value, str) and value[:1] == "/"}
+    moved = {name: moved_path(place, before, now) for name, place in places.items()}
+    return {**described, "init_args": {**given, **moved}}
+
+
+def _known(path: Path) -> dict[str, Any]:
+    try:
+        plain = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):  # who asks can do without
+        return {}
+    return plain if isinstance(plain, dict) else {}
 
 
 def _in_order(manifests: dict[str, Manifest]) -> dict[str, Manifest]:

@@ -76,16 +76,32 @@ def keep_sources(path: Path) -> None:
         _write(path, total)
 
 
-def changed_sources(path: Path) -> list[str]:
+def changed_sources(path: Path, moved: tuple[str, str] | None = None) -> list[str]:
     """Files of a record whose content is another one now; one that is gone has not changed.
 
     Args:
         path: the record; without one nothing is known to have changed.
+        moved: root of the data set when the record was made, and now, from which its files are read.
 
     Raises:
         UserError: the record is broken.
     """
-    return _changed(_read(path))
+    record = _read(path)
+    return _changed({moved_path(name, *moved): facts for name, facts in record.items()} if moved else record)
+
+
+def moved_path(name: str, before: str, now: str) -> str:
+    """Where a file of a data set lies now, which may be the root itself.
+
+    Args:
+        name: its absolute path.
+        before: the root of the data set; one that was relative had some working folder before it.
+        now: the root of now.
+    """
+    above, found, below = f"{name}/".partition(before.rstrip("/") + "/")
+    if not found or (above and (not above.endswith("/") or before.startswith("/"))):
+        return name
+    return os.path.join(os.path.abspath(now), below).rstrip("/")
 
 
 def content_hash(path: str | os.PathLike[str]) -> str:

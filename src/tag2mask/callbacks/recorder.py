@@ -153,7 +153,8 @@ class StepRecorder(pl.Callback):
             me.command == "predict"
             and manifest.complete
             and record is not None
-            and (record.config_hash, record.fingerprint) == (me.config_hash, me.fingerprint)
+            # an earlier version hashed the places of files, too
+            and (record.fingerprint or record.config_hash) == (me.fingerprint or me.config_hash)
             and manifest.parents == me.parents
             and manifest.image_ids == me.image_ids
         )

@@ -15,14 +15,14 @@ def divisors(number: int) -> list[int]:
     return [n for n in range(1, number + 1) if number % n == 0]
 
 
-def images_at_once(total: int, devices: int, passes: int = 1, what: str = "a batch") -> int:
+def images_at_once(total: int, devices: int, passes: int = 1, images: int | None = None) -> int:
     """Images that each device works on at once, when all devices together make one step of `total` images.
 
     Args:
         total: images of a step, as the recipe names them.
         devices: devices on all machines together.
         passes: passes over which each device collects its gradient.
-        what: the batch, for the message.
+        images: all training images, of which a batch has no more; None where that is unknown.
 
     Raises:
         UserError: the images cannot be shared out evenly.
@@ -31,14 +31,18 @@ def images_at_once(total: int, devices: int, passes: int = 1, what: str = "a bat
         >>> images_at_once(16, devices=4, passes=2)
         2
     """
+    what = "a batch"
+    if images is not None and images < total:
+        what, total = f"a batch of all {images} training images: one", images
     if total % (devices * passes) == 0:
         return total // (devices * passes)
     below = total - total % (devices * passes)
-    others = [str(n) for n in (below, below + devices * passes) if n > 0]
+    others = [n for n in (below, below + devices * passes) if 0 < n <= (images or n)]
     among = f"{devices} devices" + (f" with {passes} passes each" if passes > 1 else "")
     works = ", ".join(str(n) for n in divisors(total) if passes == 1 or total % (n * passes) == 0)
     other_devices = f"{works} devices" if works else "fewer trainer.accumulate_grad_batches"
+    sizes = f", or with a data.init_args.batch_size of {' or '.join(map(str, others))}" if others else ""
     raise UserError(
         f"{what} of {total} images cannot be shared out evenly among {among}: "
-        f"it can with {other_devices}, or with a data.init_args.batch_size of {' or '.join(others)}"
+        f"it can with {other_devices}{sizes}"
     )

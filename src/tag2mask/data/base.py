@@ -161,8 +161,7 @@ class ImageData(LightningDataModule):
     def _fit_batch(self, images: int) -> None:
         """Make the batch smaller where the data set does not fill one, and say what each device gets."""
         devices, passes, total = self._processes().count, self._collected(), min(self.batch_size, images)
-        what = f"a batch of all {images} training images: one" if total < self.batch_size else "a batch"
-        at_once = images_at_once(total, devices, passes, what)
+        at_once = images_at_once(self.batch_size, devices, passes, images)
         said = []
         if total < self.batch_size:
             said.append(f"batches of {total} instead of {self.batch_size}: all {images} training images")

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tag2mask.artifacts.labels import load_labels
+from tag2mask.artifacts.run_folder import data_of_now
 from tag2mask.core import ClassList, UserError, map_threads
 from tag2mask.core.plugins import is_trusted
 from tag2mask.data.class_names import require_texts
@@ -210,12 +211,13 @@ class ImageSet(ABC):
             plain: the description, of a manifest for example.
             own: the user wrote it, so any module may be imported for it. Otherwise only modules of tag2mask
                 and of registered packages are imported: a run folder of somebody else runs no other code.
-            origin: folder of the step whose manifest holds it, for messages.
+            origin: folder of the step whose manifest holds it: for messages, and to find moved data.
 
         Raises:
             UserError: the class does not exist, may not be imported or is no data set, or its arguments
                 do not fit.
         """
+        plain = data_of_now(origin, plain) if origin else plain
         path = str(plain.get("class_path", ""))
         given = plain.get("init_args", {})
         try:

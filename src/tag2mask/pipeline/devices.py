@@ -61,11 +61,14 @@ def deciding_words(words: Sequence[str]) -> list[str]:
     return kept
 
 
-def check_batches(trained: Mapping[str, tuple[Mapping[str, Any], Devices]]) -> None:
+def check_batches(
+    trained: Mapping[str, tuple[Mapping[str, Any], Devices]], images: Mapping[str, int] | None = None
+) -> None:
     """Refuse devices among which the batch of a step cannot be shared out.
 
     Args:
         trained: step that trains -> its settings, nested, and its devices.
+        images: step -> its training images, of which a batch has no more; None where they are not counted.
 
     Raises:
         UserError: with the numbers that work.
@@ -76,10 +79,11 @@ def check_batches(trained: Mapping[str, tuple[Mapping[str, Any], Devices]]) -> N
         passes = settings.get("trainer", {}).get("accumulate_grad_batches") or 1
         if not isinstance(total, int) or total < 1:  # the step refuses it itself
             continue
-        fits = {n for n in divisors(total) if total % (n * passes) == 0}
+        most = (images or {}).get(name) or total
+        fits = {n for n in divisors(min(total, most)) if min(total, most) % (n * passes) == 0}
         works = works & fits if works else fits
         try:
-            images_at_once(total, devices.count, passes)
+            images_at_once(total, devices.count, passes, most if images else None)
         except UserError as error:
             wrong.append(f"step {name}: {error}")
     if wrong:

@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from tag2mask.artifacts import SETTINGS_NAME
 from tag2mask.artifacts.image_sizes import ImageSizes
+from tag2mask.artifacts.run_folder import known_settings
 from tag2mask.core.errors import UserError
 from tag2mask.core.tables import NOTHING, Table, duration
+from tag2mask.pipeline.devices import check_batches
 from tag2mask.pipeline.estimate import Estimate, estimate_step
 from tag2mask.pipeline.machine import Machine, this_machine
 from tag2mask.pipeline.plan import StepPlan
 from tag2mask.pipeline.tasks import Task
-from tag2mask.pipeline.work import Sources
+from tag2mask.pipeline.work import Sources, train_images
 
 _SCRATCH_MB = 50.0
 """Logs, lists of sources and the report."""
@@ -46,11 +45,13 @@ class Forecast:
         steps: one for each, in order.
         images: the data set.
         machine: where they are made.
+        unshared: what to say of batches that cannot be shared out among the devices; "" for nothing.
     """
 
     steps: Sequence[Estimate]
     images: ImageSizes
     machine: Machine
+    unshared: str = ""
 
     @property
     def disk_mb(self) -> float:
@@ -95,6 +96,8 @@ class Forecast:
         Raises:
             UserError: with the numbers, and what to do.
         """
+        if self.unshared:
+            raise UserError(self.unshared)
         wrong, machine = list[str](), self.machine
         if self.disk_mb > machine.disk_mb:
             wrong.append(
@@ -125,7 +128,18 @@ def forecast(tasks: Sequence[Task], images: ImageSizes, run_dir: Path) -> Foreca
         if task.commands:
             sources = sources_of(task.plan, planned)
             steps.append(estimate_step(task.plan, task.commands, images, machine, sources))
-    return Forecast(steps, images, machine)
+    return Forecast(steps, images, machine, _unshared(tasks, images))
+
+
+def _unshared(tasks: Sequence[Task], images: ImageSizes) -> str:
+    """A batch has no more images than the data set: few of them may not be shared out as it could."""
+    plans = {task.plan.step.name: task.plan for task in tasks if "fit" in task.commands}
+    counts = {name: train_images(plan.settings, images) for name, plan in plans.items()}
+    try:
+        check_batches({name: (plan.settings, plan.devices) for name, plan in plans.items()}, counts)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def sources_of(plan: StepPlan, planned: Mapping[Path, Mapping[str, Any]]) -> Sources:
@@ -135,7 +149,7 @@ def sources_of(plan: StepPlan, planned: Mapping[Path, Mapping[str, Any]]) -> Sou
         plan: the step.
         planned: folder of a step -> its settings.
     """
-    return {option: planned.get(folder) or _settings_of(folder) for option, folder in plan.inputs.items()}
+    return {option: planned.get(folder) or known_settings(folder) for option, folder in plan.inputs.items()}
 
 
 def sizes_of(words: Sequence[str]) -> ImageSizes:
@@ -151,15 +165,6 @@ def sizes_of(words: Sequence[str]) -> ImageSizes:
     if done.returncode:
         raise UserError(done.stderr.strip().removeprefix("error: ") or f"exit code {done.returncode}")
     return ImageSizes.parse(done.stdout)
-
-
-def _settings_of(folder: Path) -> dict[str, Any]:
-    """Settings of a step that was made before; {} where there are none, or they are broken."""
-    try:
-        plain = yaml.safe_load((folder / SETTINGS_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):  # an estimate can do without
-        return {}
-    return plain if isinstance(plain, dict) else {}
 
 
 def _cores(count: int) -> str:

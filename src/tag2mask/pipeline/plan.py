@@ -178,7 +178,10 @@ def _plan(
         "script": step.script,
         "settings": nest(overlay(resolved, _named(own, settings), deciding(unread))),
         "options": deciding_words(extras.args),
-        "files": hashes | _list_hashes(dataset, settings.data_root) | folder_hashes(given),
+        "files": hashes
+        | _list_hashes(dataset, settings.data_root)
+        | folder_hashes(given)
+        | {str(page.path): content_hash(page.path) for page in config_pages(extras.args)},
     }
     whole = overlay(resolved, root, own, asked)
     flags = [f"--{flag}" for flag in extras.flags]

@@ -24,6 +24,7 @@ from tag2mask.artifacts import (
     remove_tree,
 )
 from tag2mask.artifacts.names import WANDB_NAMES
+from tag2mask.artifacts.run_folder import known_settings, root_of
 from tag2mask.core.errors import UserError
 from tag2mask.core.pages import flatten
 from tag2mask.pipeline.plan import StepPlan
@@ -78,7 +79,7 @@ def decide(plan: StepPlan, parents: Mapping[str, str | None]) -> Decision:
     if unmade:
         return Decision(Action.AGAIN, step.commands, tuple(f"{name} is made first" for name in unmade))
     reasons = _differences(plan, {k: v for k, v in parents.items() if v}, manifest, records)
-    reasons = reasons or _changed_files(folder)
+    reasons = reasons or _changed_files(plan)
     if reasons:
         return Decision(Action.AGAIN, step.commands, tuple(reasons))
     pending = _pending(manifest, step)
@@ -87,8 +88,19 @@ def decide(plan: StepPlan, parents: Mapping[str, str | None]) -> Decision:
     return Decision(Action.GO_ON, pending or step.commands[-1:])
 
 
-def _changed_files(folder: Path) -> list[str]:
-    changed = changed_sources(folder / SOURCES_NAME)
+def changed_files(plan: StepPlan, record: str) -> list[str]:
+    """Files of the data set, where it lies now, that are others than when a step's folder was made.
+
+    Args:
+        plan: the step.
+        record: name of the file in its folder that names them.
+    """
+    before, now = root_of(known_settings(plan.folder)), root_of(plan.settings)
+    return changed_sources(plan.folder / record, (before, now) if before and now else None)
+
+
+def _changed_files(plan: StepPlan) -> list[str]:
+    changed = changed_files(plan, SOURCES_NAME)
     more = f" and {len(changed) - 1} more files" if len(changed) > 1 else ""
     return [f"{changed[0]}{more} has other content now"] if changed else []
 
@@ -191,7 +203,9 @@ def _explain(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     if old.get("script") != new["script"]:
         lines.append(f"script {old.get('script')} -> {new['script']}")
     files, before = new["files"], old.get("files", {})
-    lines += [f"{n} has changed" for n in sorted({*files, *before}) if files.get(n) != before.get(n)]
+    lines += [f"{n} is new" for n in sorted(files.keys() - before.keys())]
+    lines += [f"{n} is gone or no longer read" for n in sorted(before.keys() - files.keys())]
+    lines += [f"{n} has changed" for n in sorted(files.keys() & before.keys()) if files[n] != before[n]]
     lines += _changed_values(old.get("settings", {}), new["settings"])
     gone, come = old.get("options", []), new["options"]
     if gone != come:

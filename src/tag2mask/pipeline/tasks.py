@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tag2mask.artifacts import RUN_NAME, SCORE_NAME, SCORE_SOURCES_NAME, changed_sources, manifest_hash
+from tag2mask.artifacts import RUN_NAME, SCORE_NAME, SCORE_SOURCES_NAME, manifest_hash
 from tag2mask.core.errors import UserError, unknown_name
 from tag2mask.core.library import FULL, Library, dataset_config, open_library
 from tag2mask.pipeline.devices import check_batches
@@ -17,7 +17,15 @@ from tag2mask.pipeline.request import Request, launch_words, run_words
 from tag2mask.pipeline.resolve import check_sections
 from tag2mask.pipeline.settings import Settings, check_dataset, merge, normalise, read_run, require_files
 from tag2mask.pipeline.slurm import queued, submitted
-from tag2mask.pipeline.state import Action, Decision, check_runs, decide, find_twin, is_complete
+from tag2mask.pipeline.state import (
+    Action,
+    Decision,
+    changed_files,
+    check_runs,
+    decide,
+    find_twin,
+    is_complete,
+)
 from tag2mask.pipeline.steps import Recipe, Step
 from tag2mask.pipeline.val_copies import with_val_copies
 
@@ -173,6 +181,7 @@ def _require_inputs(recipe: Recipe, settings: Settings, request: Request, steps:
             ):
                 continue
             words = run_words(settings, request.run_dir, [recipe.step(source).stage]) + launch_words(request)
+            words += ["--reuse", *map(str, request.reuse)] if request.reuse else []
             raise UserError(
                 f"step {step.name} reads {source}, which is not complete in {request.run_dir}; "
                 f"make it first: {shlex.join(words)}"
@@ -217,7 +226,7 @@ def list_tasks(prepared: Prepared) -> list[Task]:
         elif decision.action not in (Action.SKIP, Action.MEND):
             made[step.name] = None
         kept = twin or (None if decision.action is Action.AGAIN else plan.folder)
-        scored = kept is not None and _is_scored(kept)
+        scored = kept is not None and _is_scored(replace(plan, folder=kept))
         tasks.append(Task(number, plan, decision, parents, twin, step.score and not scored))
     return tasks
 
@@ -232,9 +241,9 @@ def require_batches(prepared: Prepared) -> None:
     check_batches({plan.step.name: (plan.settings, plan.devices) for plan in plans})
 
 
-def _is_scored(folder: Path) -> bool:
+def _is_scored(plan: StepPlan) -> bool:
     """Whether the step has a score, made with the masks of now."""
-    return (folder / SCORE_NAME).is_file() and not changed_sources(folder / SCORE_SOURCES_NAME)
+    return (plan.folder / SCORE_NAME).is_file() and not changed_files(plan, SCORE_SOURCES_NAME)
 
 
 def check_words(settings: Settings) -> list[str]:

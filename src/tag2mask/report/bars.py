@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from tag2mask.artifacts.run_folder import data_of_now
 from tag2mask.core import UserError
 from tag2mask.core.tables import NOTHING, duration, percent
 from tag2mask.data import ImageSet
@@ -77,7 +78,8 @@ def tag_bars(run: Run) -> BarTable | None:
     """How many images of each split have each tag; None where the data set is out of reach."""
     splits = list(dict.fromkeys(s.manifest.split for s in run.steps if s.manifest.split))
     try:
-        dataset = ImageSet.from_description(next(s.manifest.data for s in run.steps if s.manifest.data))
+        described = next(data_of_now(s.folder, s.manifest.data) for s in run.steps if s.manifest.data)
+        dataset = ImageSet.from_description(described)
         ids = {split: dataset.ids(split) for split in splits}
     except (UserError, StopIteration):
         return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from tag2mask.artifacts.run_folder import data_of_now
 from tag2mask.core import UserError
 from tag2mask.core.tables import percent
 from tag2mask.data import ImageSet
@@ -94,9 +95,9 @@ def image_rows(runs: Sequence[Run], images: Sequence[tuple[str, str]]) -> Iterat
 
 def _open(run: Run) -> ImageSet | str:
     """The run's data set, or why there is none any more: the tables are worth a page without it."""
-    described = next((step.manifest.data for step in run.steps if step.manifest.data), {})
+    described = (data_of_now(s.folder, s.manifest.data) for s in run.steps if s.manifest.data)
     try:
-        return ImageSet.from_description(described)
+        return ImageSet.from_description(next(described, {}))
     except UserError as error:
         return str(error)
 

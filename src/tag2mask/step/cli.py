@@ -216,12 +216,17 @@ class StepCLI(ShortUsageCLI):
     def _earlier_record(self) -> Any:
         manifest = read_manifest(self.options.step_dir)
         record = manifest.commands.get(str(self.subcommand)) if manifest else None
-        if record is None or record.config_hash == config_hash(self.config_dump):
+        if record is None or record.config_hash in self._earlier_hashes(record.fingerprint):
             return record
         raise UserError(
             f"{self.options.step_dir} was begun with another configuration "
             f"(see its {self.subcommand}.yaml): move it away or give another --step-dir"
         )
+
+    def _earlier_hashes(self, fingerprint: str) -> set[str]:
+        """What the hash of this configuration may be in a command's record."""
+        hashes = {config_hash(self.config_dump)}
+        return hashes | ({config_hash(self.config_dump, anywhere=True)} if fingerprint else set())
 
     def after_instantiate_classes(self) -> None:
         """Tell the module which classes it has, for its checkpoint and its logs."""

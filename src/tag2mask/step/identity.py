@@ -19,6 +19,8 @@ from tag2mask.modules import Predictor, TrainableNetwork
 
 _NOT_IDENTITY = {"step_dir", "recipe", "fingerprint", "ckpt_path", "config"}
 _NOT_IDENTITY |= {flag.replace("-", "_") for flag in TRAINING_FLAGS}
+_ROOT = "root"
+"""The argument of every data set that other paths are relative to; a moved one may have another name."""
 _NOT_IDENTITY_TRAINER = ("devices", "num_nodes", "logger", "default_root_dir", "enable_progress_bar")
 
 
@@ -52,15 +54,21 @@ def step_identity(
         done_folder=model.done_folder if isinstance(model, Predictor) else "",
         parents=_parents(options),
         fingerprint=options.fingerprint,
-        config_hash=config_hash(config),
+        config_hash=config_hash(config, anywhere=bool(options.fingerprint)),
         settings=model.settings() if isinstance(model, TrainableNetwork) else {},
         sources=data.sources,
         checkpoint=f"checkpoints/{'last' if options.select_by == 'last' else 'best'}.ckpt" if trained else "",
     )
 
 
-def config_hash(config: Mapping[str, Any]) -> str:
-    """Hash of a resolved configuration, without the options that change no result."""
+def config_hash(config: Mapping[str, Any], anywhere: bool = False) -> str:
+    """Hash of a resolved configuration, without the options that change no result.
+
+    Args:
+        config: plain values.
+        anywhere: without the places of files and folders, so that run and data may be moved. For steps that
+            the runner starts: its fingerprint stands for what lies there.
+    """
     # a step with its own network has the configuration of one from before there was this option
     without = (*_NOT_IDENTITY, *(() if config.get("network_from") else ("network_from",)))
     kept = copy.deepcopy({k: v for k, v in config.items() if k not in without})
@@ -68,7 +76,20 @@ def config_hash(config: Mapping[str, Any]) -> str:
         kept.get("trainer", {}).pop(key, None)
     # batches and their crops follow from the seed alone, whatever number of processes loads them
     kept.get("data", {}).get("init_args", {}).pop("num_workers", None)
-    return sha256_json(kept)
+    return sha256_json(_without_places(kept) if anywhere else kept)
+
+
+def _without_places(plain: Any) -> Any:
+    """Absolute paths by their last parts, and the data set without its root."""
+    if isinstance(plain, Mapping):
+        return {k: _without_places(v) for k, v in plain.items() if k != _ROOT or not _is_place(v)}
+    if isinstance(plain, list | tuple):
+        return [_without_places(value) for value in plain]
+    return Path(plain).name if _is_place(plain) else plain
+
+
+def _is_place(value: Any) -> bool:
+    return isinstance(value, str) and Path(value).is_absolute()
 
 
 def input_folders(options: Any) -> list[StepFolder]:
