@@ -166,7 +166,7 @@ def test_segmentation_on_pseudo_labels(shapes: Shapes, labels: Path) -> None:
     data.setup("fit")
     batch = next(iter(data.train_dataloader()))
     assert sorted(batch["id"]) == ids  # the images of the labels, not the split
-    assert batch.keys() == {"id", "image", "label"}  # no tags: the network must not see any
+    assert batch.keys() == {"id", "image", "label", "inside"}  # no tags: the network must not see any
     assert batch["label"].shape == (4, 48, 48) and batch["label"].dtype == torch.int64
     sample = next(iter(data.val_dataloader()))[0]
     assert sample["tags"].sum() >= 1 and sample["mask"].shape == (96, 128)

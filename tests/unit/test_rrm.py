@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from tag2mask.backbones import BackboneSpec
 from tag2mask.core import UserError
 from tag2mask.heads import HeadSpec
+from tag2mask.losses import EnergySpec, dense_energy_loss
 from tag2mask.ops import CRFParams
 from tag2mask.recipes.rrm import (
     ClassificationSpec,
-    EnergySpec,
     JointModel,
     JointOptimization,
     RegionMining,
@@ -171,9 +171,9 @@ def batch() -> dict[str, Any]:
     images = torch.randint(
         0, 256, (2, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
     )
-    inside = torch.zeros(2, 32, 32, dtype=torch.long)
-    inside[1, :, 24:] = 255
-    return {"image": images, "tags": torch.tensor([[1.0, 0], [1, 1]]), "label": inside}
+    inside = torch.ones(2, 32, 32, dtype=torch.bool)
+    inside[1, :, 24:] = False
+    return {"image": images, "tags": torch.tensor([[1.0, 0], [1, 1]]), "inside": inside}
 
 
 def test_two_means_of_cross_entropy_and_the_scaled_energy() -> None:
@@ -190,7 +190,7 @@ def test_two_means_of_cross_entropy_and_the_scaled_energy() -> None:
         picked = [-log[b, k, y, x] for k in classes for b, y, x in (labels == k).nonzero().tolist()]
         torch.testing.assert_close(found[name], torch.stack(picked).mean())
     # the weight belongs to 160 x 160 pixels, here there are 16 x 16
-    energy = net.energy(images.float(), full.softmax(1), labels, inside)
+    energy = dense_energy_loss(images.float(), full.softmax(1), labels, inside)
     torch.testing.assert_close(found["energy"], 1e-7 * (160 * 160 / 256) ** 2 * energy)
     nothing = net._segmentation_losses(images, logits, torch.full_like(labels, 255), inside)
     assert nothing["background"] == nothing["foreground"] == 0 and bool(nothing["energy"].isfinite())

@@ -22,6 +22,7 @@ class TrainBatch(TypedDict, total=False):
     fg_labels: Tensor  # uint8 (B, H, W): confident foreground, 0..K, 255 in padding
     bg_labels: Tensor  # uint8 (B, H, W): confident background, 0..K, 255 in padding
     label: Tensor  # int64 (B, H, W): pseudo-label (or true mask) as index 0..K or 255
+    inside: Tensor  # bool (B, H, W): true in the image, false in the crop's padding
 
 
 class ImageSample(TypedDict, total=False):

@@ -17,7 +17,7 @@ from tag2mask.artifacts.files import safe_join
 from tag2mask.artifacts.kinds import ResultFiles
 from tag2mask.artifacts.labels import load_labels
 from tag2mask.artifacts.maps import load_maps
-from tag2mask.core import ClassList, ImageSample, UserError
+from tag2mask.core import IGNORE, ClassList, ImageSample, UserError
 from tag2mask.data.image_set import ImageSet
 from tag2mask.data.transforms import Augment, resize_long_side
 
@@ -34,6 +34,7 @@ class TrainCrops(Dataset[dict[str, Any]]):
         augment: the random changes.
         with_tags: also give the tags.
         labels: reads the label maps, or None.
+        with_inside: also tell which pixels of a crop lie in the image.
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class TrainCrops(Dataset[dict[str, Any]]):
         augment: Augment,
         with_tags: bool = False,
         labels: LabelReader | None = None,
+        with_inside: bool = False,
     ) -> None:
         self.images = images
         self.image_ids = list(image_ids)
         self._augment = augment
         self._with_tags = with_tags
         self._labels = labels
+        self._with_inside = with_inside
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -63,14 +66,22 @@ class TrainCrops(Dataset[dict[str, Any]]):
                     f"{name} of image {image_id} is {value.shape[1]}x{value.shape[0]}, the image "
                     f"{image.shape[1]}x{image.shape[0]}: these are labels of other images; make them again"
                 )
+        if self._with_inside:
+            labels = {**labels, "inside": np.zeros(image.shape[:2], np.uint8)}
         image, labels = self._augment(image, labels)
         sample: dict[str, Any] = {"id": image_id, "image": to_chw(image)}
         if self._with_tags:
             sample["tags"] = torch.from_numpy(self.images.tags(image_id))
         for name, value in labels.items():
-            tensor = torch.from_numpy(np.ascontiguousarray(value))
-            sample[name] = tensor.long() if name == "label" else tensor
+            sample[name] = _as_tensor(name, value)
         return sample
+
+
+def _as_tensor(name: str, crop: npt.NDArray[np.uint8]) -> Tensor:
+    tensor = torch.from_numpy(np.ascontiguousarray(crop))
+    if name == "inside":
+        return tensor != IGNORE
+    return tensor.long() if name == "label" else tensor
 
 
 @dataclass

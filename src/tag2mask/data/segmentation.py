@@ -47,7 +47,7 @@ class SegmentationData(CropData):
         """The images of the pseudo-labels, or the train split with its true masks."""
         ids, labels = self.labelled()
         self.dataset.check_ids(ids, need_tags=False)
-        return TrainCrops(self.dataset, ids, self.augment, labels=labels)
+        return TrainCrops(self.dataset, ids, self.augment, labels=labels, with_inside=True)
 
     def labelled(self) -> tuple[Sequence[str], LabelReader]:
         """The images to train on, and what reads their labels; checked. A subclass may train on fewer."""

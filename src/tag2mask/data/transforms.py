@@ -30,8 +30,8 @@ PAD_COLOURS: dict[str, tuple[int, int, int]] = {"mean": (124, 116, 104), "black"
 _NEAREST = cv2.INTER_NEAREST_EXACT
 """For label maps. INTER_NEAREST rounds down: labels would lie half a pixel right of and below their image."""
 
-LABEL_NAMES = ("label", "fg_labels", "bg_labels")
-"""Label maps that may move with an image."""
+LABEL_NAMES = ("label", "fg_labels", "bg_labels", "inside")
+"""Label maps that may move with an image; inside is 0 in the image, and so 255 in the padding of its crop."""
 
 Image = npt.NDArray[np.uint8]
 Labels = dict[str, npt.NDArray[np.uint8]]

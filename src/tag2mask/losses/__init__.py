@@ -7,13 +7,16 @@ from tag2mask.losses.generalised_cross_entropy import GeneralisedCrossEntropy, g
 from tag2mask.losses.over_processes import known_cross_entropy, mean_over_processes, mean_where
 from tag2mask.losses.precision import at_least_float32
 from tag2mask.losses.region_smoothness import RegionSmoothnessLoss, region_smoothness_loss
+from tag2mask.losses.weighted_energy import EnergySpec, WeightedEnergy
 
 __all__ = [
     "AffinityLoss",
     "ColourAffinityLoss",
     "DenseEnergyLoss",
+    "EnergySpec",
     "GeneralisedCrossEntropy",
     "RegionSmoothnessLoss",
+    "WeightedEnergy",
     "affinity_loss",
     "at_least_float32",
     "boundary_loss",

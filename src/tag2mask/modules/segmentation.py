@@ -15,7 +15,7 @@ from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.backbones import BackboneSpec
 from tag2mask.core import ImageSample, LabelsResult, TrainBatch, UserError, map_threads
 from tag2mask.heads import HeadSpec, MultiScaleMax, SmpSegmenter
-from tag2mask.losses import GeneralisedCrossEntropy
+from tag2mask.losses import EnergySpec, GeneralisedCrossEntropy, WeightedEnergy
 from tag2mask.metrics import Confusion, TagF1
 from tag2mask.modules.base import TrainableNetwork
 from tag2mask.modules.inference import InferenceSpec
@@ -49,6 +49,8 @@ class SegmentationModel(Predictor, TrainableNetwork):
         robustness: how much less pixels count at the end whose label the network finds unlikely, 0..1: the q
             of `generalised_cross_entropy`, which grows from 0 over the training, for networks learn
             mistakes late. 0 is cross-entropy throughout, as in the papers.
+        energy: the dense energy of RRM as a further loss, which acts on pixels without a label above all and
+            carries labels up to the edges of the image; with weight 0 there is none.
     """
 
     kind = "segmentation"
@@ -66,6 +68,7 @@ class SegmentationModel(Predictor, TrainableNetwork):
         classifier_from: StepFolder | None = None,
         test: InferenceSpec = InferenceSpec(),
         robustness: float = 0.0,
+        energy: EnergySpec = EnergySpec(weight=0.0),
     ) -> None:
         super().__init__(num_classes, optimization)
         if not 0 <= robustness <= 1:
@@ -77,6 +80,7 @@ class SegmentationModel(Predictor, TrainableNetwork):
         self.network = self._build_network(backbone, head, classifier_from if start == "classifier" else None)
         self.robustness = robustness
         self.loss = GeneralisedCrossEntropy()
+        self.energy = WeightedEnergy(energy) if energy.weight else None
         self.confusion = Confusion(num_classes + 1)
         # Agreement with the tags needs no mask.
         self.tag_f1 = TagF1(num_classes, average="micro")
@@ -116,6 +120,11 @@ class SegmentationModel(Predictor, TrainableNetwork):
         outputs = self._outputs(batch["image"])
         outputs = [F.interpolate(m.float(), size, mode="bilinear", align_corners=False) for m in outputs]
         loss = torch.stack([self.loss(m, label) for m in outputs]).sum()
+        if self.energy is not None:
+            # Of the last output alone, which is what the network answers.
+            energy = self.energy(batch["image"], outputs[-1], label, batch["inside"])
+            self.log("train/energy", energy, batch_size=len(label))
+            loss = loss + energy
         self.log("train/loss", loss, prog_bar=True, batch_size=len(label))
         return loss
 

@@ -84,9 +84,9 @@ def test_mined_labels(classes: list[int], rule: dict[str, Any]) -> None:
 def batch() -> dict[str, Any]:
     coarse = torch.stack([natural_image(4, 4, seed) for seed in (0, 1)])
     images = coarse.repeat_interleave(SIDE // 4, 2).repeat_interleave(SIDE // 4, 3)
-    inside = torch.zeros(2, SIDE, SIDE, dtype=torch.long)
-    inside[1, :, 18:] = 255
-    return {"image": images, "tags": torch.tensor([[1.0, 0], [1, 1]]), "label": inside}
+    inside = torch.ones(2, SIDE, SIDE, dtype=torch.bool)
+    inside[1, :, 18:] = False
+    return {"image": images, "tags": torch.tensor([[1.0, 0], [1, 1]]), "inside": inside}
 
 
 def energy(image: torch.Tensor, probs: torch.Tensor, labels: torch.Tensor, roi: torch.Tensor) -> torch.Tensor:
@@ -117,9 +117,9 @@ def test_the_loss_of_a_batch_and_its_gradient() -> None:
     net, data = joint_model(), batch()
     net.eval()
     # the lattice's own parity is that of the operator
-    net.energy.forward = partial(dense_energy_loss, method="exact")  # type: ignore[method-assign]
+    net.energy.energy.forward = partial(dense_energy_loss, method="exact")  # type: ignore[method-assign]
     images, tags = data["image"].float(), data["tags"]
-    inside = data["label"] != 255
+    inside = data["inside"]
     found = net.training_step(data, 0)
     found.backward()
     with torch.no_grad():

@@ -5,11 +5,10 @@ from tag2mask.recipes.rrm.joint import JointModel
 from tag2mask.recipes.rrm.labels import MinedLabelGenerator
 from tag2mask.recipes.rrm.mining import RegionMining, reliable_labels
 from tag2mask.recipes.rrm.schedule import JointOptimization, two_phase_schedule
-from tag2mask.recipes.rrm.specs import ClassificationSpec, EnergySpec
+from tag2mask.recipes.rrm.specs import ClassificationSpec
 
 __all__ = [
     "ClassificationSpec",
-    "EnergySpec",
     "JointData",
     "JointModel",
     "JointOptimization",

@@ -16,11 +16,11 @@ from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.backbones import BackboneSpec
 from tag2mask.core import IGNORE, TrainBatch, thread_pool
 from tag2mask.heads import CAMHead, HeadSpec
-from tag2mask.losses import DenseEnergyLoss, at_least_float32, mean_over_processes, mean_where
+from tag2mask.losses import EnergySpec, at_least_float32, mean_over_processes, mean_where
 from tag2mask.modules import Classifier, InferenceSpec, SegmentationModel, load_network
 from tag2mask.recipes.rrm.mining import Labels, RegionMining, reliable_labels
 from tag2mask.recipes.rrm.schedule import JointOptimization
-from tag2mask.recipes.rrm.specs import ClassificationSpec, EnergySpec
+from tag2mask.recipes.rrm.specs import ClassificationSpec
 
 
 class JointModel(SegmentationModel):
@@ -39,7 +39,7 @@ class JointModel(SegmentationModel):
         classifier_from: see `SegmentationModel`.
         test: see `SegmentationModel`.
         mining: what counts as reliable.
-        energy: the dense energy.
+        energy: see `SegmentationModel`.
         classification: the classification branch.
     """
 
@@ -60,15 +60,15 @@ class JointModel(SegmentationModel):
         classification: ClassificationSpec = ClassificationSpec(),
     ) -> None:
         head.require_features("shares no features with a classifier")
-        super().__init__(num_classes, backbone, optimization, head, start, classifier_from, test)
+        super().__init__(
+            num_classes, backbone, optimization, head, start, classifier_from, test, energy=energy
+        )
         self.mining = mining
         self.cam_scales = tuple(float(scale) for scale in classification.cam_scales)
-        self.energy_weight = energy.weight
         self._class_head_is_new = classification.rate == "new"
         channels = self.backbone.taps["out"].channels
         self.class_head = CAMHead(channels, num_classes, classification.dropout)
         self.class_loss = nn.MultiLabelSoftMarginLoss()
-        self.energy = DenseEnergyLoss(scale=energy.scale)
         if start == "classifier" and classifier_from is not None:
             self._start_class_head(classifier_from)
 
@@ -101,7 +101,7 @@ class JointModel(SegmentationModel):
 
     def training_step(self, batch: TrainBatch, batch_index: int) -> Tensor:
         """All losses of a batch of crops."""
-        images, tags, inside = batch["image"], batch["tags"], batch["label"] != IGNORE
+        images, tags, inside = batch["image"], batch["tags"], batch["inside"]
         head: nn.Module = self.network.head  # type: ignore[assignment]
         features = self.backbone(images)
         parts = {"class": self.class_loss(at_least_float32(self.class_head(features["out"])), tags)}
@@ -186,15 +186,9 @@ class JointModel(SegmentationModel):
             "background": mean_where(pixels, labels == 0),
             "foreground": mean_where(pixels, foreground),
         }
-        if self.energy_weight > 0:
-            energy = self.energy(images.float(), full.softmax(1), labels, inside)
-            losses["energy"] = self.energy_weight * self._per_pixels(labels) * energy
+        if self.energy is not None:
+            losses["energy"] = self.energy(images, full, labels, inside)
         return losses
-
-    def _per_pixels(self, labels: Tensor) -> float:
-        """The published weight is for 160 x 160 pixels; the energy grows with the pairs of pixels."""
-        count = labels.shape[-2] * labels.shape[-1] * self.energy.scale**2
-        return float((160 * 160 / count) ** 2)
 
 
 def _resized(images: Tensor, scale: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Settings of the joint network's energy and of its classification branch."""
+"""Settings of the joint network's classification branch."""
 
 from __future__ import annotations
 
@@ -7,29 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tag2mask.core import UserError
-
-
-@dataclass(frozen=True)
-class EnergySpec:
-    """The dense energy among the losses.
-
-    Attributes:
-        weight: of the energy; 0 leaves it out (cross-entropy only). It is meant for 160 x 160 pixels;
-            other crops scale it by (160 * 160 / n) ** 2 on their own.
-        scale: resolution of the energy relative to the crop.
-
-    Raises:
-        UserError: a value lies outside its range.
-    """
-
-    weight: float = 1e-7
-    scale: float = 0.5
-
-    def __post_init__(self) -> None:
-        if self.weight < 0:
-            raise UserError(f"energy.weight must be 0 or more, got {self.weight}")
-        if not 0 < self.scale <= 1:
-            raise UserError(f"energy.scale must be above 0 and at most 1, got {self.scale}")
 
 
 @dataclass(frozen=True)
