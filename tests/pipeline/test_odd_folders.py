@@ -14,9 +14,7 @@ import pytest
 from tag2mask.artifacts import drafts, files
 from tag2mask.core import UserError
 from tag2mask.pipeline import process
-from tests.pipeline.test_runner import ALL, Bench, bench
-
-__all__ = ["bench"]
+from tests.pipeline.toy_recipe import ALL, Bench
 
 
 def move_to_scratch(bench: Bench, step: str) -> Path:
