@@ -42,8 +42,8 @@ from tag2mask.data import Table as ImageTable
 from tag2mask.data.samples import WholeImages
 from tag2mask.evaluate import score_step
 from tag2mask.pipeline import Request, Settings, prepare
+from tag2mask.pipeline.notes import write_input
 from tag2mask.pipeline.settings import write_run
-from tag2mask.pipeline.state import write_input
 from tag2mask.pipeline.tasks import list_tasks
 
 SIZES = (1_000, 10_000, 123_000)
