@@ -7,16 +7,13 @@ from tag2mask.artifacts.files import (
     atomic_write_bytes,
     atomic_write_json,
     atomic_write_text,
-    closed_file,
-    disk_trouble,
     read_json,
     remove_temporaries,
     remove_tree,
     require_own,
     safe_join,
-    sha256_file,
-    sha256_json,
 )
+from tag2mask.artifacts.hashes import sha256_file, sha256_json
 from tag2mask.artifacts.kinds import (
     SCORERS,
     Kind,
@@ -72,6 +69,7 @@ from tag2mask.artifacts.sources import (
     recall_sources,
 )
 from tag2mask.artifacts.tracking import is_offline, read_settings, refuse_secrets, wandb_identity
+from tag2mask.artifacts.trouble import closed_file, disk_trouble
 
 __all__ = [
     "CAM_THRESHOLD",
