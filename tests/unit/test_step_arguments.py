@@ -12,8 +12,8 @@ import pytest
 from jsonargparse import ArgumentError, ArgumentParser
 
 from tag2mask.core import UserError
+from tag2mask.core.layers import Layer, Setting
 from tag2mask.core.library import data_settings, open_library
-from tag2mask.core.pages import Layer, Setting
 from tag2mask.core.signatures import signature_of
 from tag2mask.pipeline import Choice, load_recipe, resolve
 from tag2mask.pipeline.arguments import _fits, check_settings

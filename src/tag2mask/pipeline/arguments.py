@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
 from tag2mask.core.errors import UserError, unknown_name
-from tag2mask.core.pages import Layer, Setting, flatten
+from tag2mask.core.layers import Layer, Setting, flatten
 from tag2mask.core.plugins import GROUP, is_trusted
 from tag2mask.core.signatures import Argument, Signature, signature_of
 from tag2mask.core.sources import contents_of, find_package, modules_of, split_path

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from tag2mask.core.commands import add_command
 from tag2mask.core.errors import UserError
-from tag2mask.core.pages import Layer, Setting, read_page
+from tag2mask.core.layers import Layer, Setting
+from tag2mask.core.pages import read_page
 from tag2mask.pipeline.devices import Devices
 from tag2mask.pipeline.extras import Extras
 from tag2mask.pipeline.request import Request

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tag2mask.artifacts import Manifest
-from tag2mask.core.pages import flatten
+from tag2mask.core.layers import flatten
 from tag2mask.pipeline.plan import StepPlan
 
 _MOST_SHOWN = 4

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tag2mask.core.errors import unknown_name
-from tag2mask.core.pages import Layer, Setting, overlay
+from tag2mask.core.layers import Layer, Setting, overlay
 from tag2mask.pipeline.arguments import settings_in
 from tag2mask.pipeline.devices import Devices
 from tag2mask.pipeline.form import PARTS

@@ -18,8 +18,8 @@ from tag2mask.artifacts import (
     content_hash,
     sha256_json,
 )
+from tag2mask.core.layers import Layer, Setting, nest, overlay
 from tag2mask.core.library import Library, data_settings
-from tag2mask.core.pages import Layer, Setting, nest, overlay
 from tag2mask.pipeline.arguments import check_registered, check_settings, settings_in
 from tag2mask.pipeline.devices import Devices, deciding, deciding_words
 from tag2mask.pipeline.extras import Extras, asked_of, overrides_of

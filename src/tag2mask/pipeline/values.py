@@ -13,7 +13,8 @@ from typing import Any, Literal, Union, get_args, get_origin
 from pydantic import TypeAdapter, ValidationError
 
 from tag2mask.core.errors import UserError, unknown_name
-from tag2mask.core.pages import Setting, yaml_value
+from tag2mask.core.layers import Setting
+from tag2mask.core.pages import yaml_value
 
 _WORDS = {
     int: "a whole number", float: "a number", str: "a text", bool: "true or false", None: "null",
