@@ -35,7 +35,7 @@ def check_value(kind: Any, what: str, setting: Setting, path: str) -> None:
         UserError: with the origin of the setting, and the near value where there are only some.
     """
     value = setting.value
-    if value is None or _fits(kind, value):
+    if value is None or fits(kind, value):
         return
     if get_origin(kind) is Literal and isinstance(value, str):
         error = unknown_name(what, value, map(str, get_args(kind)))
@@ -43,7 +43,7 @@ def check_value(kind: Any, what: str, setting: Setting, path: str) -> None:
     raise UserError(f"{setting.origin}: {what} must be {described(kind)}, got {value!r} (in {path})")
 
 
-def _fits(kind: Any, value: Any) -> bool:
+def fits(kind: Any, value: Any) -> bool:
     """Whether jsonargparse takes a value, a text also as the YAML that it may be."""
     forms = [value, yaml_value(value)] if isinstance(value, str) else [value]
     for form in forms:
