@@ -15,7 +15,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from tag2mask.report.gallery import Picture, choose_images, image_rows
+from tag2mask.report.choice import choose_images
+from tag2mask.report.gallery import Picture, image_rows
 from tag2mask.report.runs import read_runs
 
 WIDTH, GAP, TITLE = 190, 6, 16

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from tag2mask.artifacts import CommandRecord, Manifest, write_manifest
+from tag2mask.core.layers import Setting, nest, overlay
 from tag2mask.core.library import data_settings, open_library
-from tag2mask.core.pages import Setting, nest, overlay
 from tag2mask.data import ImageSet
 from tag2mask.modules import TrainableNetwork
 from tag2mask.pipeline import Choice, Step, load_recipe, resolve

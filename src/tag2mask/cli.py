@@ -128,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        from tag2mask.artifacts.files import disk_trouble
+        from tag2mask.artifacts.trouble import disk_trouble
 
         if error.errno is None:
             raise

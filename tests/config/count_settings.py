@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tag2mask.core.layers import flatten
 from tag2mask.core.library import Library
-from tag2mask.core.pages import flatten, read_page
+from tag2mask.core.pages import read_page
 from tag2mask.pipeline.form import PARTS
 from tag2mask.pipeline.recipe import load_recipe
 

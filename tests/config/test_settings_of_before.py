@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from pytorch_lightning import Trainer
 
+from tag2mask.core.layers import nest
 from tag2mask.core.library import open_library
-from tag2mask.core.pages import nest
 from tag2mask.pipeline import Recipe, load_recipe
 from tag2mask.pipeline.resolve import Choice, resolve
 

@@ -20,6 +20,7 @@ from tag2mask.artifacts import CommandRecord, Manifest, read_json, read_manifest
 from tag2mask.core import ClassList
 from tag2mask.modules import Classifier
 from tag2mask.step import main
+from tests.pipeline.conftest import PowerCut
 
 CLASSES = ClassList.voc(["bird", "cat", "dog"])
 OPTIMIZATION = {"lr": 0.01}
@@ -248,18 +249,16 @@ def test_full_disk_leaves_whole_checkpoints_and_one_message(
 
 
 def test_broken_checkpoint_is_passed_over_for_the_one_before(
-    tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    tiny_voc: Path,
+    tmp_path: Path,
+    power_cut: PowerCut,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
 ) -> None:
     config, step = _light(tiny_voc, tmp_path), tmp_path / "cam"
 
-    def cut(self: Classifier) -> None:
-        if self.current_epoch == 2:
-            raise RuntimeError("power cut")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Classifier, "on_train_epoch_start", cut)
-        with pytest.raises(RuntimeError, match="power cut"):
-            main("classifier", _words("fit", config, step, trainer__max_epochs="3"))
+    with power_cut(2):
+        main("classifier", _words("fit", config, step, trainer__max_epochs="3"))
     begun = read_manifest(step).commands["fit"]  # type: ignore[union-attr]
     assert begun.seconds > 0 and not begun.complete
     last = step / "checkpoints" / "last.ckpt"

@@ -11,12 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tag2mask.artifacts import drafts, files
+from tag2mask.artifacts import drafts, files, trouble
 from tag2mask.core import UserError
 from tag2mask.pipeline import process
-from tests.pipeline.test_runner import ALL, Bench, bench
-
-__all__ = ["bench"]
+from tests.pipeline.toy_recipe import ALL, Bench
 
 
 def move_to_scratch(bench: Bench, step: str) -> Path:
@@ -109,9 +107,9 @@ def test_files_of_another_user_are_not_called_broken(
                     bench.run(stages=(1,))
     # root may read all: what the system says of a user is put in its place
     error = PermissionError(errno.EACCES, "Permission denied", str(tmp_path / "run" / "none" / "x"))
-    assert files.disk_trouble(error) == "Permission denied; choose a folder you may write to"
+    assert trouble.disk_trouble(error) == "Permission denied; choose a folder you may write to"
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path / "run" or not mode & os.X_OK)
-    assert files.disk_trouble(error) == "Permission denied; ask its owner to let you read it"
+    assert trouble.disk_trouble(error) == "Permission denied; ask its owner to let you read it"
 
 
 def test_a_run_whose_lock_was_deleted_leaves_the_folder_to_the_next(

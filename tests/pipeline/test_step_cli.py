@@ -19,6 +19,7 @@ from tag2mask.modules import Classifier, load_checkpoint
 from tag2mask.report import Step
 from tag2mask.report.training import read_history
 from tag2mask.step import main
+from tests.pipeline.conftest import PowerCut
 from tests.step_files import step_file
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -180,18 +181,16 @@ def test_a_moved_run_goes_on_with_moved_data(
 
 
 def test_interrupted_fit_goes_on_from_its_last_epoch(
-    tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+    tiny_voc: Path,
+    tmp_path: Path,
+    power_cut: PowerCut,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
 ) -> None:
     args = _args("fit", tiny_voc, tmp_path / "cam", trainer__max_epochs="3", trainer__limit_val_batches="0")
 
-    def cut(self: Classifier) -> None:
-        if self.current_epoch == 2:
-            raise RuntimeError("power cut")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Classifier, "on_train_epoch_start", cut)
-        with pytest.raises(RuntimeError, match="power cut"):
-            main("classifier", args)
+    with power_cut(2):
+        main("classifier", args)
     assert not read_manifest(tmp_path / "cam").commands["fit"].complete
 
     epochs: list[int] = []

@@ -23,8 +23,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from tag2mask.artifacts import Manifest, ResultFiles, save_labels, save_maps, write_manifest
 from tag2mask.core import ScoreMaps, UserError
+from tag2mask.core.layers import nest
 from tag2mask.core.library import data_settings, open_library
-from tag2mask.core.pages import nest
 from tag2mask.data import (
     VOC,
     AffinityData,

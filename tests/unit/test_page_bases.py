@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tag2mask.core import UserError
+from tag2mask.core.layers import nest
 from tag2mask.core.library import data_settings, dataset_config
-from tag2mask.core.pages import nest
 from tag2mask.pipeline import Choice, resolve
 from tests.unit.test_recipe_spec import TWO, Conf, conf, toy
 

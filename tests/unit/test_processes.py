@@ -14,7 +14,7 @@ from tag2mask.artifacts import wandb_identity
 from tag2mask.core import UserError
 from tag2mask.pipeline.lock import RunLock
 from tag2mask.pipeline.process import run_child
-from tag2mask.pipeline.state import copy_step
+from tag2mask.pipeline.twins import copy_step
 
 TALK = """
 import os, pathlib, sys, time

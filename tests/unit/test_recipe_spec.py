@@ -11,8 +11,9 @@ import yaml
 
 from tag2mask.core import UserError, unknown_name
 from tag2mask.core.alarms import FEWEST_STEPS
+from tag2mask.core.layers import Setting, nest, overlay
 from tag2mask.core.library import Library, dataset_config, find_conf, open_library
-from tag2mask.core.pages import Setting, nest, overlay, read_page
+from tag2mask.core.pages import read_page
 from tag2mask.heads import HeadSpec
 from tag2mask.pipeline import Choice, load_recipe, resolve
 from tag2mask.pipeline.resolve import budgets_of, check_sections, refused_budgets, require_budget

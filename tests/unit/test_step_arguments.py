@@ -12,12 +12,13 @@ import pytest
 from jsonargparse import ArgumentError, ArgumentParser
 
 from tag2mask.core import UserError
+from tag2mask.core.layers import Layer, Setting
 from tag2mask.core.library import data_settings, open_library
-from tag2mask.core.pages import Layer, Setting
 from tag2mask.core.signatures import signature_of
 from tag2mask.pipeline import Choice, load_recipe, resolve
-from tag2mask.pipeline.arguments import _fits, check_settings
+from tag2mask.pipeline.arguments import check_settings
 from tag2mask.pipeline.resolve import budgets_of
+from tag2mask.pipeline.values import fits
 
 LIBRARY = open_library()
 
@@ -161,7 +162,7 @@ def test_values_are_refused_as_the_step_would(kind: Any) -> None:
             taken = True
         except ArgumentError:
             taken = False
-        assert _fits(kind, value) is taken, value
+        assert fits(kind, value) is taken, value
 
 
 def test_types_are_read_from_annotations() -> None:

@@ -62,3 +62,34 @@ def test_picture_of_the_architecture_is_up_to_date() -> None:
     script = runpy.run_path(str(ROOT / "docs" / "make_architecture.py"))
     if (ROOT / "docs" / "architecture.svg").read_text(encoding="utf-8") != script["picture"]():
         pytest.fail("docs/architecture.svg is out of date: run `python docs/make_architecture.py`")
+
+
+def _names(module: str) -> set[str]:
+    """What can be imported from a module of the source: its parts, and all names that its text binds."""
+    place = ROOT / "src" / Path(*module.split("."))
+    file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    found = {path.stem for path in place.iterdir()} if place.is_dir() else set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.alias):
+            found.add(node.asname or node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+    return found
+
+
+def test_scripts_around_the_source_import_what_is_there() -> None:
+    """docs/make_picture.py asked for a function that had moved to another module."""
+    folders = ("benchmarks", "docs", "notebooks", "stages")
+    scripts = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    asked = [
+        (path.relative_to(ROOT), node.module, alias.name)
+        for path in scripts
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "tag2mask"
+        for alias in node.names
+    ]
+    assert len(asked) > 100
+    known = {module: _names(module) for _, module, _ in asked}
+    assert [f"{path}: {module}.{name}" for path, module, name in asked if name not in known[module]] == []

@@ -7,16 +7,13 @@ from tag2mask.artifacts.files import (
     atomic_write_bytes,
     atomic_write_json,
     atomic_write_text,
-    closed_file,
-    disk_trouble,
     read_json,
     remove_temporaries,
     remove_tree,
     require_own,
     safe_join,
-    sha256_file,
-    sha256_json,
 )
+from tag2mask.artifacts.hashes import sha256_file, sha256_json
 from tag2mask.artifacts.kinds import (
     SCORERS,
     Kind,
@@ -80,6 +77,7 @@ from tag2mask.artifacts.tracking import (
     wandb_mode,
     wandb_project,
 )
+from tag2mask.artifacts.trouble import closed_file, disk_trouble
 
 __all__ = [
     "CAM_THRESHOLD",

@@ -1,9 +1,7 @@
-"""Files that are either whole or not there, names that stay in their folder, and hashes."""
+"""Files that are either whole or not there, and names that stay in their folder."""
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import json
 import os
 import shutil
@@ -13,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from tag2mask.artifacts.trouble import closed_file, disk_trouble
 from tag2mask.core.errors import DAMAGE, UserError
 
 if TYPE_CHECKING:
@@ -64,39 +63,6 @@ def atomic_write_bytes(path: str | Path, data: Buffer, keep: str | Path | None =
 def shared(mode: int) -> int:
     """The mode of what is made here, without what the user's mask takes away."""
     return mode & ~_UMASK
-
-
-def disk_trouble(error: OSError) -> str:
-    """What the operating system says, and the way out."""
-    way = "choose a folder you may write to"
-    if isinstance(error, FileExistsError) and error.filename and os.path.islink(error.filename):
-        target = os.path.realpath(error.filename)
-        return (
-            f"{error.filename} is a link to {target}, which is not there; make that folder or remove the link"
-        )
-    if isinstance(error, PermissionError) and _is_closed(error.filename):
-        way = "ask its owner to let you read it"
-    elif error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        way = "make room, then the same command goes on"
-    elif error.errno == errno.ENAMETOOLONG:
-        way = "give a shorter one"
-    return f"{error.strerror or error}; {way}"
-
-
-def _is_closed(name: object) -> bool:
-    """Whether a file is there, or may be, that we may not read."""
-    if not isinstance(name, str | Path):
-        return False
-    path = Path(name)
-    while not os.path.lexists(path) and path != path.parent:
-        path = path.parent
-    # a folder whose names may be read but not what lies in it hides the file, too
-    return not os.access(path, os.R_OK | os.X_OK if path.is_dir() else os.R_OK)
-
-
-def closed_file(error: PermissionError) -> UserError:
-    """The message for a file of a run that belongs to someone else: it is not broken."""
-    return UserError(f"cannot read {error.filename}: {error.strerror}; ask its owner to let you read it")
 
 
 def remove_tree(path: str | Path) -> None:
@@ -236,18 +202,3 @@ def safe_join(folder: str | Path, name: str) -> Path:
             f"{name!r} is not a file name inside {folder}: names may not be empty, absolute or contain '..'"
         )
     return Path(folder) / name
-
-
-def sha256_file(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, as 64 hex digits."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def sha256_json(obj: Any) -> str:
-    """SHA-256 of a plain object, whatever the order of its keys, as 64 hex digits."""
-    text = json.dumps(obj, sort_keys=True, separators=(",", ":"), ensure_ascii=True, default=str)
-    return hashlib.sha256(text.encode("ascii")).hexdigest()

@@ -9,8 +9,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from tag2mask.artifacts.files import atomic_write_json, closed_file, safe_join, sha256_file
+from tag2mask.artifacts.files import atomic_write_json, safe_join
+from tag2mask.artifacts.hashes import sha256_file
 from tag2mask.artifacts.kinds import find_kind
+from tag2mask.artifacts.trouble import closed_file
 from tag2mask.core.classes import ClassList
 from tag2mask.core.errors import UserError
 

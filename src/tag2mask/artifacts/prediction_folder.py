@@ -11,13 +11,13 @@ from pathlib import Path
 
 from tag2mask.artifacts.files import (
     atomic_write_json,
-    disk_trouble,
     read_json,
     remove_temporaries,
     safe_join,
 )
 from tag2mask.artifacts.names import SOURCES_NAME
 from tag2mask.artifacts.sources import changed_sources, note_sources
+from tag2mask.artifacts.trouble import disk_trouble
 from tag2mask.core.errors import UserError
 
 CLASSES_NAME = "classes.json"

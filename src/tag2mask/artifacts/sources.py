@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
-from tag2mask.artifacts.files import atomic_write_text, read_json, sha256_file
+from tag2mask.artifacts.files import atomic_write_text, read_json
+from tag2mask.artifacts.hashes import sha256_file
 from tag2mask.core.errors import UserError
 from tag2mask.core.threads import map_threads
 

@@ -1,4 +1,4 @@
-"""How the images of one step of a training are shared out among devices."""
+"""How images are shared out among the steps of a training, and those of a step among devices."""
 
 from __future__ import annotations
 
@@ -46,3 +46,21 @@ def images_at_once(total: int, devices: int, passes: int = 1, images: int | None
         f"{what} of {total} images cannot be shared out evenly among {among}: "
         f"it can with {other_devices}{sizes}"
     )
+
+
+def passes_for(images: int, batch: int, epochs: int, min_steps: int) -> int:
+    """The smallest number of passes over the images in an epoch with which a training has enough steps.
+
+    Args:
+        images: training images.
+        batch: images for each step of the optimiser, at most as many as there are; an epoch's last, smaller
+            batch is dropped.
+        epochs: length of the training.
+        min_steps: steps of the optimiser that it has to have.
+
+    Example:
+        >>> passes_for(600, 16, 6, 120), passes_for(29, 16, 6, 120)
+        (1, 12)
+    """
+    needed = -(-min_steps // epochs) * batch
+    return max(1, -(-needed // images))

@@ -11,7 +11,8 @@ from typing import Any
 
 import tag2mask
 from tag2mask.core.errors import UserError, unknown_name
-from tag2mask.core.pages import Layer, Page, nest, overlay, read_page
+from tag2mask.core.layers import Layer, nest, overlay
+from tag2mask.core.pages import Page, read_page
 from tag2mask.core.plugins import import_plugins
 
 FULL = "full"

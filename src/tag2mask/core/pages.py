@@ -1,4 +1,4 @@
-"""YAML files with the line of each key, and settings that know where they come from."""
+"""YAML files with the line of each key, and values as people write them in YAML."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
 from tag2mask.core.errors import UserError
+from tag2mask.core.layers import Layer, Setting, flatten
 
 _FIRST = "-+0123456789"
 """What a number begins with."""
@@ -48,22 +49,6 @@ for _first in _FIRST:  # ahead of the numbers and dates: settings go into JSON, 
     _Loader.yaml_implicit_resolvers[_first].insert(0, ("tag:yaml.org,2002:str", _TEXT))
 for _kind in ("timestamp", "binary", "set", "omap", "pairs"):  # of a tag, such as !!set: no plain values
     _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _Loader.construct_undefined)  # type: ignore[type-var]
-
-
-class Setting(NamedTuple):
-    """A value of a resolved configuration.
-
-    Attributes:
-        value: a plain value; a list counts as one value.
-        origin: file and line, or what else has set it.
-    """
-
-    value: Any
-    origin: str
-
-
-Layer = dict[str, Setting]
-"""Settings by their path, e.g. ``model.init_args.optimization.lr``."""
 
 
 @dataclass(frozen=True)
@@ -184,62 +169,3 @@ def _key_lines(node: Any, prefix: str = "") -> Iterator[tuple[str, int]]:
             path = f"{prefix}{key.value}"
             yield path, key.start_mark.line + 1
             yield from _key_lines(value, f"{path}.")
-
-
-def flatten(plain: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """``("a.b.c", value)`` for every value of a nested mapping.
-
-    Example:
-        >>> list(flatten({"a": {"b": 1, "c": {}}, "d.e": [2]}))
-        [('a.b', 1), ('a.c', {}), ('d.e', [2])]
-    """
-    for key, value in plain.items():
-        if isinstance(value, Mapping) and value:
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def nest(settings: Mapping[str, Setting]) -> dict[str, Any]:
-    """The nested mapping of flat settings."""
-    total: dict[str, Any] = {}
-    for path, setting in settings.items():
-        *head, last = path.split(".")
-        node = total
-        for key in head:
-            node = node.setdefault(key, {})
-        node[last] = setting.value
-    return total
-
-
-def overlay(*layers: Mapping[str, Setting]) -> Layer:
-    """Layers of settings in one, the later ones win.
-
-    Mappings are merged; lists and plain values are replaced as a whole. The arguments of an optimiser
-    (``optimizer_args``) hold for this optimiser only: a layer that names another one drops them.
-    """
-    total: Layer = {}
-    for layer in layers:
-        for path, setting in layer.items():
-            if path.endswith(".optimizer") and path in total and total[path].value != setting.value:
-                _drop(total, f"{path}_args")
-        for path, setting in layer.items():
-            _put(total, path, setting)
-    return total
-
-
-def _put(total: Layer, path: str, setting: Setting) -> None:
-    if setting.value == {} and any(known.startswith(f"{path}.") for known in total):
-        return  # merging nothing
-    parent = path
-    while "." in parent:
-        parent = parent.rpartition(".")[0]
-        total.pop(parent, None)
-    if path not in total:
-        _drop(total, path)
-    total[path] = setting
-
-
-def _drop(total: Layer, path: str) -> None:
-    for known in [k for k in total if k == path or k.startswith(f"{path}.")]:
-        del total[known]

@@ -12,7 +12,8 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
 from tag2mask.artifacts import Manifest, ResultFiles
 from tag2mask.artifacts.step_folder import StepFolder
-from tag2mask.core import ClassList, ImageSample, UserError, images_at_once
+from tag2mask.core import ClassList, ImageSample, UserError
+from tag2mask.core.batches import images_at_once, passes_for
 from tag2mask.data.image_set import ImageSet
 from tag2mask.data.loaders import Processes, TotalBatches, ordered_loader, train_loader
 from tag2mask.data.samples import TrainCrops, WholeImages
@@ -191,24 +192,6 @@ class ImageData(LightningDataModule):
                 images // batch * int(trainer.max_epochs or 0), trainer.min_steps,
             )  # fmt: skip
         return passes
-
-
-def passes_for(images: int, batch: int, epochs: int, min_steps: int) -> int:
-    """The smallest number of passes over the images in an epoch with which a training has enough steps.
-
-    Args:
-        images: training images.
-        batch: images for each step of the optimiser, at most as many as there are; an epoch's last, smaller
-            batch is dropped.
-        epochs: length of the training.
-        min_steps: steps of the optimiser that it has to have.
-
-    Example:
-        >>> passes_for(600, 16, 6, 120), passes_for(29, 16, 6, 120)
-        (1, 12)
-    """
-    needed = -(-min_steps // epochs) * batch
-    return max(1, -(-needed // images))
 
 
 def require_images(

@@ -12,9 +12,10 @@ from tag2mask.core.commands import add_data_set
 from tag2mask.core.library import dataset_config, open_library
 from tag2mask.data.check import Found, check_dataset
 from tag2mask.data.config_file import write_config
-from tag2mask.data.image_set import ImageSet, problems_error
+from tag2mask.data.image_set import ImageSet
 from tag2mask.data.imports.command import add_import
 from tag2mask.data.official.command import add_official
+from tag2mask.data.problems import problems_error
 from tag2mask.data.sizes import image_sizes
 
 _DEFAULT = "voc"

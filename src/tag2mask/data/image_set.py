@@ -17,12 +17,11 @@ from tag2mask.artifacts.run_folder import data_of_now
 from tag2mask.core import ClassList, UserError, map_threads
 from tag2mask.core.plugins import is_trusted
 from tag2mask.data.class_names import require_texts
-from tag2mask.data.images import check_image, check_mask, read_rgb, read_size
+from tag2mask.data.images import check_image, check_mask, read_rgb, require_same_size
+from tag2mask.data.problems import problems_error
 
 Untagged = Literal["error", "negative"]
 """What an image without tags is: a mistake, or an image that shows none of the classes."""
-
-_SHOWN = 10
 
 
 class ImageSet(ABC):
@@ -107,7 +106,7 @@ class ImageSet(ABC):
         if path is None:
             return None
         mask = load_labels(path)
-        _same_size(path, (mask.shape[0], mask.shape[1]), self.image_path(image_id))
+        require_same_size(path, (mask.shape[0], mask.shape[1]), self.image_path(image_id))
         return self.classes.to_index(mask)
 
     def check(self, split: str, need_tags: bool = True) -> None:
@@ -189,7 +188,7 @@ class ImageSet(ABC):
         size = check_image(image)
         mask = self.mask_path(image_id)
         if mask is not None:
-            _same_size(mask, check_mask(mask), image, size)
+            require_same_size(mask, check_mask(mask), image, size)
 
     def _kept(self, image_ids: Sequence[str]) -> list[str]:
         return [i for i in image_ids if i not in self.skip] if self.skip else list(image_ids)
@@ -255,40 +254,3 @@ def _data_set_class(path: str, own: bool) -> type[ImageSet]:
     if not (isinstance(cls, type) and issubclass(cls, ImageSet)):
         raise UserError(f"{path!r} is not a data set: class_path must name a subclass of {__name__}.ImageSet")
     return cls
-
-
-def problems_error(
-    problems: Sequence[str],
-    way_out: str = "mend them, or leave the images out: tag2mask data check --skip-bad",
-) -> UserError:
-    """One error for all that is wrong with some images: the first few, how many there are, and what to do."""
-    if len(problems) == 1:
-        return UserError(problems[0])
-    lines = _said_once(problems[:_SHOWN])
-    more = [f"... and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
-    return UserError("\n  ".join([f"{len(problems)} things are wrong:", *lines, *more]) + f"\n{way_out}")
-
-
-def _said_once(problems: Sequence[str]) -> list[str]:
-    """Problems with the same remedy, which follows the first colon, end in it once."""
-    groups: dict[str, list[str]] = {}
-    for problem in problems:
-        what, _, remedy = problem.partition(": ")
-        groups.setdefault(remedy, []).append(what)
-    return [
-        line
-        for remedy, some in groups.items()
-        for line in (*some[:-1], f"{some[-1]}: {remedy}" if remedy else some[-1])
-    ]
-
-
-def _same_size(
-    path: Path, size: tuple[int, int], image: Path, image_size: tuple[int, int] | None = None
-) -> None:
-    """A `UserError` that names both files unless both (H, W) are equal."""
-    wanted = image_size or read_size(image)
-    if size != wanted:
-        raise UserError(
-            f"{path} is {size[1]}x{size[0]} but its image {image} is {wanted[1]}x{wanted[0]}: "
-            "a mask must have its image's size; replace one of them"
-        )

@@ -120,6 +120,18 @@ def check_mask(path: Path) -> tuple[int, int]:
     return size
 
 
+def require_same_size(
+    path: Path, size: tuple[int, int], image: Path, image_size: tuple[int, int] | None = None
+) -> None:
+    """A `UserError` that names both files unless both (H, W) are equal."""
+    wanted = image_size or read_size(image)
+    if size != wanted:
+        raise UserError(
+            f"{path} is {size[1]}x{size[0]} but its image {image} is {wanted[1]}x{wanted[0]}: "
+            "a mask must have its image's size; replace one of them"
+        )
+
+
 def _read_header(path: Path) -> tuple[tuple[int, int], str]:
     """(H, W) after the EXIF orientation, and Pillow's mode."""
     try:

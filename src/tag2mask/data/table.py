@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
-import re
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +13,11 @@ from typing import Any, ClassVar
 from tag2mask.core import ClassList, UserError, unknown_name
 from tag2mask.data.class_names import require_distinct_names, require_texts
 from tag2mask.data.image_folder import ImageFolder, file_stem, folder_named
+from tag2mask.data.image_ids import held_out, image_id_of
 from tag2mask.data.image_set import ImageSet, Untagged
 from tag2mask.data.tag_table import SPLITS, TableForm, TagRow, read_tag_table, unused_columns
 
 AUTO = "auto"
-_UNSAFE = re.compile(r"[^\w.+-]")
-_HASH_RANGE = 16**8
 _MASK_SUFFIXES = (".png",)
 SPLIT_NAMES = frozenset(SPLITS.values())
 
@@ -237,31 +233,3 @@ def _other_split(path: Path, name: str, count: int) -> str:
     near = difflib.get_close_matches(name.lower(), SPLITS, n=1)
     meant = f" (did you mean {SPLITS[near[0]]}?)" if near else ""
     return f"{path}: {count} of the rows have the split {name!r}{meant}; train, val and test are used"
-
-
-def held_out(image_ids: Collection[str], fraction: float) -> set[str]:
-    """The images that are held out for validation, by a hash of their ids.
-
-    Args:
-        image_ids: all images.
-        fraction: about this share of them; neither side is left empty.
-    """
-    val = {image_id for image_id in image_ids if _share(image_id) < fraction}
-    if len(image_ids) > 1 and len(val) in (0, len(image_ids)):
-        # So few images that the hash puts all on one side.
-        ordered = sorted(image_ids, key=_share)
-        return set(ordered[:1] if not val else ordered[:-1])
-    return val
-
-
-def image_id_of(image: str) -> str:
-    """The id of an image by its relative path: one safe file name."""
-    *folders, name = unicodedata.normalize("NFC", file_stem(image)).split("/")
-    if not name:
-        raise UserError(f"the image {image!r} of the table has no name before its ending: rename it")
-    return "__".join(_UNSAFE.sub("_", part) for part in (*folders, name))
-
-
-def _share(image_id: str) -> float:
-    """A number in [0, 1) that depends on the id alone, and evenly so."""
-    return int(hashlib.sha256(image_id.encode()).hexdigest()[:8], 16) / _HASH_RANGE

@@ -42,6 +42,11 @@ TOTALS = {
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add ``score`` and ``score-step`` to the commands of ``tag2mask``."""
+    _add_score(commands)
+    _add_score_step(commands)
+
+
+def _add_score(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     summary = "score a folder of label PNGs against true masks"
     score = add_command(commands, "score", summary, SCORE_HELP, SCORE_EXAMPLES)
     score.add_argument("pred_dir", metavar="PRED_DIR", help="folder of predicted labels, <id>.png")
@@ -67,6 +72,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     score.add_argument("--json", action="store_true", help="print JSON instead of a table")
     score.set_defaults(handler=run_score)
+
+
+def _add_score_step(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     step = commands.add_parser(
         "score-step",
         description="Score what one step left, on the split that it predicted; writes score.json.",

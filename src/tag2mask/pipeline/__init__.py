@@ -2,14 +2,14 @@
 
 from tag2mask.core.library import Library, open_library
 from tag2mask.pipeline.devices import Devices
-from tag2mask.pipeline.plan import Extras
+from tag2mask.pipeline.extras import Extras
+from tag2mask.pipeline.prepared import prepare, recipe_of
 from tag2mask.pipeline.recipe import load_recipe
 from tag2mask.pipeline.request import Request
 from tag2mask.pipeline.resolve import Choice, resolve
 from tag2mask.pipeline.runner import run_recipe
 from tag2mask.pipeline.settings import Settings
 from tag2mask.pipeline.steps import Recipe, Step
-from tag2mask.pipeline.tasks import prepare, recipe_of
 
 __all__ = [
     "Choice",

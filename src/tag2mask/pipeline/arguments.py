@@ -1,27 +1,20 @@
-"""Settings against the classes that take them: names and types, read from their source.
+"""Settings against the classes that take them, whose arguments are read from their source.
 
 The runner imports neither torch nor these classes.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from functools import cache
 from itertools import pairwise
-from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
-
-from pydantic import TypeAdapter, ValidationError
 
 from tag2mask.core.errors import UserError, unknown_name
-from tag2mask.core.pages import Layer, Setting, flatten, yaml_value
+from tag2mask.core.layers import Layer, Setting, flatten
 from tag2mask.core.plugins import GROUP, is_trusted
 from tag2mask.core.signatures import Argument, Signature, signature_of
 from tag2mask.core.sources import contents_of, find_package, modules_of, split_path
+from tag2mask.pipeline.values import check_value
 
 _TRAINER = "pytorch_lightning.Trainer"
 _START = "model.init_args.start"
@@ -29,10 +22,6 @@ _CLASSIFIER = "model.init_args.classifier_from"
 """Loaded where ``start`` is ``classifier``, in modules that have such a setting."""
 _OPTION = re.compile(r"--((?:trainer|(?:model|data)\.init_args)\.[\w.]+)(?:=(.*))?", re.DOTALL)
 _OTHER_CLASS = re.compile(r"--(config|model|data|\w+\.class_path)(=.*)?", re.DOTALL)
-_WORDS = {
-    int: "a whole number", float: "a number", str: "a text", bool: "true or false", None: "null",
-    type(None): "null", Path: "a path", list: "a list", dict: "a mapping",
-}  # fmt: skip
 
 
 def check_settings(settings: Layer, inputs: Mapping[str, str] | None = None) -> None:
@@ -168,7 +157,7 @@ def _check_setting(signature: Signature, name: str, rest: str, setting: Setting,
             error = unknown_name(f"setting of {name}", first, signature.arguments)
             raise UserError(f"{setting.origin}: {error} (in {path})")
     elif mark == "":
-        _check_value(argument.type, f"{first} of {name}", setting, path)
+        check_value(argument.type, f"{first} of {name}", setting, path)
     elif mark == "." and argument.fields:
         _check_field(argument, first, inner, setting, path)
 
@@ -179,51 +168,4 @@ def _check_field(argument: Argument, name: str, inner: str, setting: Setting, pa
         error = unknown_name(f"setting of {name}", field, argument.fields)
         raise UserError(f"{setting.origin}: {error} (in {path})")
     if not dot:
-        _check_value(argument.fields[field], f"{field} of {name}", setting, path)
-
-
-def _check_value(kind: Any, what: str, setting: Setting, path: str) -> None:
-    value = setting.value
-    if value is None or _fits(kind, value):
-        return
-    if get_origin(kind) is Literal and isinstance(value, str):
-        error = unknown_name(what, value, map(str, get_args(kind)))
-        raise UserError(f"{setting.origin}: {error} (in {path})")
-    raise UserError(f"{setting.origin}: {what} must be {described(kind)}, got {value!r} (in {path})")
-
-
-def _fits(kind: Any, value: Any) -> bool:
-    """Whether jsonargparse takes a value, a text also as the YAML that it may be."""
-    forms = [value, yaml_value(value)] if isinstance(value, str) else [value]
-    for form in forms:
-        with suppress(ValidationError):
-            # as JSON: there a list is a tuple too, and strict keeps numbers, texts and true or false apart
-            _adapter(kind).validate_json(json.dumps(form, default=str), strict=True)
-            return True
-    return False
-
-
-@cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
-
-
-def described(kind: Any) -> str:
-    """A type in words.
-
-    Example:
-        >>> described(int | None), described(tuple[float, float]), described(Literal["psa", "all"])
-        ('a whole number or null', 'a list of 2 values', "'psa' or 'all'")
-        >>> described(Sequence[float])
-        'a list, each a number'
-    """
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin is Literal:
-        return " or ".join(map(repr, inner))
-    if origin in (Union, UnionType):
-        return " or ".join(dict.fromkeys(map(described, inner)))
-    if origin is tuple:
-        return f"a list of {len(inner)} values"
-    if origin is Sequence:
-        return f"a list, each {described(inner[0])}"
-    return _WORDS.get(origin or kind, "another value")
+        check_value(argument.fields[field], f"{field} of {name}", setting, path)

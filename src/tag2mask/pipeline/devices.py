@@ -8,7 +8,7 @@ from typing import Any
 
 from tag2mask.core.batches import divisors, images_at_once
 from tag2mask.core.errors import UserError
-from tag2mask.core.pages import Layer
+from tag2mask.core.layers import Layer
 
 DEVICES = "trainer.devices"
 NODES = "trainer.num_nodes"

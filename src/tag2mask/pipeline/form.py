@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tag2mask.core.errors import UserError, unknown_name
+from tag2mask.core.layers import Layer
 from tag2mask.core.library import Library
-from tag2mask.core.pages import Layer, Page
+from tag2mask.core.pages import Page
 from tag2mask.pipeline.rounds import MARK, Round
 from tag2mask.pipeline.steps import Section
 

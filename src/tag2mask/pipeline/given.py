@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tag2mask.artifacts import manifest_hash, require_step
 from tag2mask.core.errors import UserError
-from tag2mask.core.pages import Layer
+from tag2mask.core.layers import Layer
 from tag2mask.pipeline.steps import Recipe, Step
 
 Given = Mapping[str, Path | None]

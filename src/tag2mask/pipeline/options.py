@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from tag2mask.core.pages import Page, Setting, flatten, read_page, yaml_value
+from tag2mask.core.layers import Setting, flatten
+from tag2mask.core.pages import Page, read_page, yaml_value
 
 _CLASS_PLACES = (
     "model", "data", "trainer.logger", "trainer.callbacks", "trainer.strategy", "trainer.plugins",

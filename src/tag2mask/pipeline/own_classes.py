@@ -13,12 +13,13 @@ from pathlib import Path
 from pkgutil import resolve_name
 
 from tag2mask.core.errors import UserError
-from tag2mask.core.pages import Setting, flatten
+from tag2mask.core.layers import Setting, flatten
 from tag2mask.core.sources import split_path
 from tag2mask.pipeline.arguments import with_items
 from tag2mask.pipeline.options import class_names, option_settings
 from tag2mask.pipeline.plan import StepPlan
-from tag2mask.pipeline.tasks import Prepared, list_tasks
+from tag2mask.pipeline.prepared import Prepared
+from tag2mask.pipeline.tasks import list_tasks
 
 COMMAND = "import-classes"
 _IMPORTED_ANYWAY = ("tag2mask", "pytorch_lightning", "torch", "")

@@ -18,11 +18,11 @@ from tag2mask.artifacts import (
     content_hash,
     sha256_json,
 )
-from tag2mask.core.errors import unknown_name
+from tag2mask.core.layers import Layer, Setting, nest, overlay
 from tag2mask.core.library import Library, data_settings
-from tag2mask.core.pages import Layer, Setting, nest, overlay
 from tag2mask.pipeline.arguments import check_registered, check_settings, settings_in
 from tag2mask.pipeline.devices import Devices, deciding, deciding_words
+from tag2mask.pipeline.extras import Extras, asked_of, overrides_of
 from tag2mask.pipeline.form import PARTS, check_keys
 from tag2mask.pipeline.given import check_folders, folder_hashes, given_inputs, without
 from tag2mask.pipeline.options import config_pages
@@ -33,38 +33,6 @@ from tag2mask.pipeline.steps import Recipe, Step
 _DATASET = "data.init_args.dataset.init_args"
 _WEIGHTS = "model.init_args.backbone.weights"
 _LIST_FILES = (".csv", ".txt", ".npy", ".json")
-
-
-@dataclass(frozen=True)
-class Extras:
-    """Options of one call, which the run folder does not remember.
-
-    Attributes:
-        devices: devices per command, unless its step names others.
-        logger: name of a logger configuration.
-        overrides: settings of one step, by its name (or its name in the page, for every round).
-        args: options for every chosen step.
-        precision: ``trainer.precision`` of every step that trains, unless its own settings name another.
-        flags: some of `tag2mask.core.flags.TRAINING_FLAGS`, for every step that trains.
-        origins: step -> setting -> file and line, for overrides that were not typed; "" for the step itself.
-    """
-
-    devices: Devices = field(default_factory=Devices)
-    logger: str | None = None
-    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    args: Sequence[str] = ()
-    precision: str | None = None
-    flags: Sequence[str] = ()
-    origins: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-
-    def origin(self, step: str, path: str = "") -> str:
-        """The file and line, or the option, that sets something of a step.
-
-        Args:
-            step: a name among the overrides.
-            path: one of its settings; "" for any of them.
-        """
-        return self.origins.get(step, {}).get(path) or f"--{step}.{path or '..'}"
 
 
 @dataclass(frozen=True)
@@ -153,9 +121,9 @@ def _check_files(logger: Sequence[str], extras: Extras) -> None:
 
 def _check(recipe: Recipe, steps: Iterable[Step], resolved: Mapping[str, Layer], extras: Extras) -> None:
     """Refuse what the classes of the steps, or the loading of their checkpoints, would refuse later."""
-    asked = {step.name: overlay(resolved[step.name], _overrides(step, extras)) for step in recipe.steps}
+    asked = {step.name: overlay(resolved[step.name], overrides_of(step, extras)) for step in recipe.steps}
     for whole in steps:
-        every = _asked(whole, extras)
+        every = asked_of(whole, extras)
         given = given_inputs(whole, every)
         check_folders(recipe, whole, given, every)
         step = without(whole, given)
@@ -169,7 +137,7 @@ def _plan(
 ) -> StepPlan:
     dataset = _dataset_of(resolved)
     own, hashes = _run_settings(step, settings, dataset)
-    asked, given = _overrides(step, extras), given_inputs(step, _asked(step, extras))
+    asked, given = overrides_of(step, extras), given_inputs(step, asked_of(step, extras))
     step, read = without(step, given), {option: folder for option, folder in given.items() if folder}
     unread = {path: setting for path, setting in asked.items() if path not in read}
     devices = extras.devices.replaced(asked)
@@ -209,27 +177,6 @@ def _named(own: Layer, settings: Settings) -> Layer:
     """Settings with files by their names alone: a step's identity tells them by their content."""
     paths = _paths(settings)
     return {k: Setting(Path(v.value).name, v.origin) if k in paths else v for k, v in own.items()}
-
-
-def _overrides(step: Step, extras: Extras) -> Layer:
-    found: Layer = {}
-    if extras.precision and step.has_network:
-        found["trainer.precision"] = Setting(extras.precision, "--precision")
-    for name in step.names:
-        for path in extras.overrides.get(name, {}):
-            if path.partition(".")[0] not in PARTS:
-                raise unknown_name(f"setting of {name}", path, PARTS, f"(in {extras.origin(name, path)})")
-        found |= {
-            path: Setting(value, extras.origin(name, path))
-            for path, value in extras.overrides.get(name, {}).items()
-            if name == step.name or path != step.split_setting
-        }
-    return found
-
-
-def _asked(step: Step, extras: Extras) -> Layer:
-    """All that the user gives to a step: by its name, and behind ``--``."""
-    return overlay(_overrides(step, extras), settings_in(extras.args))
 
 
 def _run_settings(step: Step, settings: Settings, dataset: Mapping[str, Any]) -> tuple[Layer, dict[str, str]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tag2mask.core.pages import setting_text
-from tag2mask.pipeline.plan import Extras
+from tag2mask.pipeline.extras import Extras
 from tag2mask.pipeline.settings import Settings
 from tag2mask.pipeline.slurm import DEFAULT as DEFAULT_CLUSTER
 
@@ -149,3 +149,15 @@ def _typed(value: Any) -> str:
         return json.dumps(value, allow_nan=False)
     except ValueError:  # .inf and .nan, which JSON does not have
         return setting_text(value)
+
+
+def check_words(settings: Settings) -> list[str]:
+    """The command line (behind ``tag2mask``) that checks the data set."""
+    return ["data", "check", *dataset_words(settings)]
+
+
+def dataset_words(settings: Settings) -> list[str]:
+    """The options that name the data set of a run."""
+    words = ["--data", settings.data or ""]
+    words += ["--data-root", settings.data_root] if settings.data_root else []
+    return words + (["--tags", settings.tags] if settings.tags else [])

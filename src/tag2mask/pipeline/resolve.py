@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tag2mask.core.errors import UserError, unknown_name
+from tag2mask.core.layers import Layer, Setting, overlay
 from tag2mask.core.library import FULL, Library
-from tag2mask.core.pages import Layer, Page, Setting, overlay
+from tag2mask.core.pages import Page
 from tag2mask.pipeline.form import PARTS, check_keys, mapping, part_settings
 from tag2mask.pipeline.steps import Recipe, Step
 

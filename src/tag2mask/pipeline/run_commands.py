@@ -13,8 +13,10 @@ from tag2mask.core.plugins import is_trusted
 from tag2mask.pipeline import launchers
 from tag2mask.pipeline.expected import outside_line
 from tag2mask.pipeline.forecast import Forecast, forecast, sizes_of
+from tag2mask.pipeline.prepared import Prepared
+from tag2mask.pipeline.request import check_words, dataset_words
 from tag2mask.pipeline.scorecard import status_line
-from tag2mask.pipeline.tasks import Prepared, Task, check_words, dataset_words, list_tasks
+from tag2mask.pipeline.tasks import Task, list_tasks
 
 WANDB_LOGGER = "tag2mask.callbacks.WandbRun"
 """With this logger, a run ends with its scores being brought there."""

@@ -31,8 +31,10 @@ from tag2mask.core.tables import duration
 from tag2mask.pipeline import launchers
 from tag2mask.pipeline.forecast import MeasuringKilled
 from tag2mask.pipeline.lock import RunLock
+from tag2mask.pipeline.notes import write_input
 from tag2mask.pipeline.own_classes import require_imports
 from tag2mask.pipeline.plan import StepPlan
+from tag2mask.pipeline.prepared import Prepared, prepare
 from tag2mask.pipeline.process import run_child
 from tag2mask.pipeline.request import Request, after_requeue, resume_words
 from tag2mask.pipeline.run_commands import RunCommands
@@ -45,15 +47,10 @@ from tag2mask.pipeline.scorecard import (
 )
 from tag2mask.pipeline.settings import changes, read_run, write_run
 from tag2mask.pipeline.signals import StopAtSignal, Stopped
-from tag2mask.pipeline.state import LOG_NAME, Action, copy_step, write_input
+from tag2mask.pipeline.state import LOG_NAME, Action
 from tag2mask.pipeline.submission import submit_run
-from tag2mask.pipeline.tasks import (
-    Prepared,
-    Task,
-    list_tasks,
-    prepare,
-    require_batches,
-)
+from tag2mask.pipeline.tasks import Task, list_tasks, require_batches
+from tag2mask.pipeline.twins import copy_step
 
 _STOPPED_CODES = (STOPPED_CODE, 128 + signal.SIGTERM, 128 + signal.SIGUSR1)
 """Of a step that a signal has stopped; the signal itself ends one that has not yet imported what it needs."""

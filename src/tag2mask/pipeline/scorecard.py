@@ -18,8 +18,9 @@ from tag2mask.artifacts import (
 )
 from tag2mask.core.pages import read_page
 from tag2mask.core.tables import NOTHING, Table, duration, percent
+from tag2mask.pipeline.notes import known_json
 from tag2mask.pipeline.settings import Settings
-from tag2mask.pipeline.state import is_complete, known_json
+from tag2mask.pipeline.state import is_complete
 from tag2mask.pipeline.steps import Recipe, Step
 
 

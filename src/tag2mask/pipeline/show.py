@@ -9,8 +9,9 @@ from typing import Any
 
 from tag2mask.core.commands import add_command, add_data, add_recipe
 from tag2mask.core.errors import UserError
+from tag2mask.core.layers import Layer, Setting, nest
 from tag2mask.core.library import FULL, Library, data_settings, open_library
-from tag2mask.core.pages import Layer, Setting, nest, setting_text
+from tag2mask.core.pages import setting_text
 from tag2mask.pipeline.arguments import check_settings
 from tag2mask.pipeline.plan import yaml_text
 from tag2mask.pipeline.recipe import load_recipe

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from tag2mask.artifacts import find_kind
 from tag2mask.core.errors import unknown_name
-from tag2mask.core.pages import Layer
+from tag2mask.core.layers import Layer
 from tag2mask.pipeline.rounds import OUTSIDE, Round
 
 NETWORK_FROM = "network-from"

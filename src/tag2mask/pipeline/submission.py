@@ -12,10 +12,11 @@ from tag2mask.pipeline import slurm
 from tag2mask.pipeline.batch_file import batch_text
 from tag2mask.pipeline.devices import DEVICES, NODES, check_batches
 from tag2mask.pipeline.launchers import require_slurm
+from tag2mask.pipeline.prepared import Prepared, coming
 from tag2mask.pipeline.request import Request, resume_words, run_words
 from tag2mask.pipeline.settings import write_run
 from tag2mask.pipeline.state import Action
-from tag2mask.pipeline.tasks import Prepared, Task, coming, list_tasks
+from tag2mask.pipeline.tasks import Task, list_tasks
 
 
 def submit_run(prepared: Prepared, program: Sequence[str]) -> str:

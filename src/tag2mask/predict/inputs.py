@@ -12,8 +12,8 @@ from pathlib import Path
 
 from tag2mask.core import UserError, map_threads
 from tag2mask.data.image_folder import walk_linked
-from tag2mask.data.image_set import problems_error
 from tag2mask.data.images import IMAGE_SUFFIXES, check_image
+from tag2mask.data.problems import problems_error
 
 STDIN = "-"
 """Stands for a list on standard input, one path on each line."""

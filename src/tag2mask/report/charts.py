@@ -92,8 +92,10 @@ def line_chart(
         highest: the value beside a curve's name is its highest, not its last one.
     """
     thin = [_thinned(line) for line in lines]
+    if share:
+        thin = [line._replace(ys=[100 * y for y in line.ys]) for line in thin]
     xs = [x for line in thin for x in line.xs]
-    ys = [y * (100 if share else 1) for line in thin for y in line.ys]
+    ys = [y for line in thin for y in line.ys]
     x_ticks, y_ticks = nice_ticks(min(xs), max(xs), 5), nice_ticks(min(0.0, *ys), max(ys), 4)
     x_range = min(xs), max(xs)
     y_range = min(y_ticks[0], *ys), max(y_ticks[-1], *ys)
@@ -106,11 +108,8 @@ def line_chart(
 
     drawn = []
     for line in thin:
-        values = [y * (100 if share else 1) for y in line.ys]
-        points = " ".join(f"{across(x)},{up(y)}" for x, y in zip(line.xs, values, strict=True))
-        top = values.index(max(values))
-        best = f"{values[top]:.1f} at {_number(line.xs[top])}"
-        drawn.append(Drawn(line.name, points, best if highest else _number(values[-1])))
+        points = " ".join(f"{across(x)},{up(y)}" for x, y in zip(line.xs, line.ys, strict=True))
+        drawn.append(Drawn(line.name, points, _highest(line) if highest else _number(line.ys[-1])))
     verb = "reaches" if highest else "ends at"
     return Chart(
         title=title,
@@ -122,6 +121,12 @@ def line_chart(
         marks=[Tick(across(mark.x), mark.name) for mark in marks],
         x_range=x_range,
     )
+
+
+def _highest(line: Line) -> str:
+    """The highest value of a curve, and where it has it."""
+    top = line.ys.index(max(line.ys))
+    return f"{line.ys[top]:.1f} at {_number(line.xs[top])}"
 
 
 def nice_ticks(low: float, high: float, count: int) -> list[float]:

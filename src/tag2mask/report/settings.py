@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tag2mask.artifacts import ORIGINS_NAME, backbone_of, read_json, read_settings
-from tag2mask.core.pages import flatten, setting_text
+from tag2mask.core.layers import flatten
+from tag2mask.core.pages import setting_text
 from tag2mask.core.tables import NOTHING, Table
 from tag2mask.report.runs import Run, Step, read_config, title_of
 from tag2mask.report.tables import by_run

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from jsonargparse import Namespace
 from lightning_fabric.plugins import CheckpointIO
-from pytorch_lightning.callbacks import ModelCheckpoint, ProgressBar
+from pytorch_lightning.callbacks import ProgressBar
 from pytorch_lightning.cli import LightningArgumentParser
 from pytorch_lightning.plugins import LayerSync
 
@@ -26,17 +25,7 @@ from tag2mask.artifacts import (
 )
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.callbacks import (
-    CamPanels,
-    CudnnForCrops,
-    LastCheckpoint,
-    LogSteps,
-    PredictionWriter,
-    RandomState,
     StepProgressBar,
-    StepRecorder,
-    StopOnSignal,
-    StopWhenNotFinite,
-    Throughput,
     WholeFiles,
     newest_checkpoint,
     stopping_on_signals,
@@ -45,19 +34,14 @@ from tag2mask.core import UserError, keep_freed_memory, unknown_name
 from tag2mask.core.flags import TRAINING_FLAGS
 from tag2mask.data.base import ImageData
 from tag2mask.modules import Predictor, TrainableNetwork
+from tag2mask.step.callbacks import fit_callbacks, predict_callbacks
 from tag2mask.step.hardware import usable_precision
 from tag2mask.step.identity import config_hash, step_identity
+from tag2mask.step.loggers import CSV_LOGGER, as_list, point_to_folder, with_csv
 from tag2mask.step.messages import hide_known_warnings, outcome_of, show_notes
-from tag2mask.step.speed import chosen_speed
 from tag2mask.step.sync import SyncedNorms
 from tag2mask.step.usage import ShortUsageCLI
 from tag2mask.step.words import nulls_of_objects
-
-_CSV_LOGGER = {
-    "class_path": "pytorch_lightning.loggers.CSVLogger",
-    "init_args": {"save_dir": "logs", "name": ""},
-}
-"""Beside every other logger, for the curves of the report; the step's folder is put before ``save_dir``."""
 
 
 class StepCLI(ShortUsageCLI):
@@ -76,7 +60,7 @@ class StepCLI(ShortUsageCLI):
             subclass_mode_model=True,
             subclass_mode_data=True,
             save_config_callback=None,
-            trainer_defaults={"logger": _CSV_LOGGER},
+            trainer_defaults={"logger": CSV_LOGGER},
             auto_configure_optimizers=False,
             seed_everything_default=0,
             args=nulls_of_objects(args),
@@ -121,21 +105,17 @@ class StepCLI(ShortUsageCLI):
 
     def before_instantiate_classes(self) -> None:
         """Point loggers and Lightning's files to the step's folder."""
-        step_dir = Path(self.options.step_dir)
-        self.options.trainer.default_root_dir = str(step_dir)
+        trainer, step_dir = self.options.trainer, Path(self.options.step_dir)
+        trainer.default_root_dir = str(step_dir)
         if self.subcommand == "fit":
-            self.options.trainer.logger = _with_csv(self.options.trainer.logger)
-        for logger in _as_list(self.options.trainer.logger):
-            if hasattr(logger, "init_args") and "save_dir" in logger.init_args:
-                logger.init_args.save_dir = str(step_dir / "logs")
-            if hasattr(logger, "init_args") and "step_dir" in logger.init_args:
-                logger.init_args.step_dir = str(step_dir)
+            trainer.logger = with_csv(trainer.logger)
+        point_to_folder(as_list(trainer.logger), step_dir)
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """The trainer with the callbacks of a step."""
         trainer = self.config_init[self.subcommand].trainer
-        given, plugins = _as_list(trainer.callbacks), _as_list(trainer.plugins)
-        own = self._step_callbacks() if self.subcommand in ("fit", "predict") else []
+        given, plugins = as_list(trainer.callbacks), as_list(trainer.plugins)
+        own = self._own_callbacks() if self.subcommand in ("fit", "predict") else []
         kwargs = {"precision": usable_precision(trainer), **kwargs}
         wanted = trainer.enable_progress_bar is not False
         if wanted and not any(isinstance(c, ProgressBar) for c in given):
@@ -147,25 +127,10 @@ class StepCLI(ShortUsageCLI):
         # Given from the start, so that Lightning adds no checkpoint callback of its own.
         return super().instantiate_trainer(**{**kwargs, "callbacks": [*given, *own], "plugins": plugins})
 
-    def _step_callbacks(self) -> list[pl.Callback]:
-        identity = step_identity(
-            str(self.subcommand), self.options, self.config_dump, self.model, self.datamodule
-        )
-        both: list[pl.Callback] = [CudnnForCrops(), StopWhenNotFinite()]
-        if self.subcommand == "predict":
-            writer = PredictionWriter(identity.folder / "out", find_kind(identity.kind), identity.classes)
-            return [*both, writer, StepRecorder(identity, writer), StopOnSignal()]
-        fit = [CamPanels(), StepRecorder(identity), RandomState(), StopOnSignal(), Throughput()]
-        fit += [LastCheckpoint(identity.folder), *chosen_speed(self.options)]
-        fit += [LogSteps()] if self.options.trainer.log_every_n_steps is None else []
-        return [*both, *fit, *self._best_checkpoint(identity.folder)]
-
-    def _best_checkpoint(self, folder: Path) -> list[pl.Callback]:
-        monitor = self.options.select_by
-        if monitor == "last":
-            return []
-        place = folder / "checkpoints"
-        return [ModelCheckpoint(place, "best", monitor=monitor, mode="max", enable_version_counter=False)]
+    def _own_callbacks(self) -> list[pl.Callback]:
+        command = str(self.subcommand)
+        identity = step_identity(command, self.options, self.config_dump, self.model, self.datamodule)
+        return predict_callbacks(identity) if command == "predict" else fit_callbacks(identity, self.options)
 
     def before_fit(self) -> None:
         """Save the configuration and go on from the last checkpoint of an interrupted fit.
@@ -241,21 +206,6 @@ class StepCLI(ShortUsageCLI):
 
 def _count_classes(data: ImageData) -> int:
     return len(data.classes)
-
-
-def _as_list(given: Any) -> list[Any]:
-    return list(given) if isinstance(given, list | tuple) else [] if given is None else [given]
-
-
-def _with_csv(given: Any) -> Any:
-    """The chosen loggers with the one of `_CSV_LOGGER`, unless it is among them or there shall be none."""
-    loggers = _as_list(given)
-    paths = [getattr(logger, "class_path", "") for logger in loggers]
-    if not all(paths) or _CSV_LOGGER["class_path"] in paths:  # no path: true or false
-        return given
-    init_args = Namespace(_CSV_LOGGER["init_args"])  # type: ignore[no-untyped-call]
-    csv = Namespace(class_path=_CSV_LOGGER["class_path"], init_args=init_args)  # type: ignore[no-untyped-call]
-    return [*loggers, csv]
 
 
 def main(script: str, args: Sequence[str] | None = None) -> int:

@@ -21,8 +21,6 @@ from tag2mask.recipes.ial.regions import pool_regions
 from tag2mask.report.pictures import resize_labels
 from tests.parity.papers.common import crop_augment, resize_long_side
 
-PLACES = range(30, 71)
-
 
 def step(place: float, width: int = 100, height: int = 40) -> tuple[np.ndarray, np.ndarray]:
     """An image (H, W, 3) and its label (H, W), dark and 0 before a column."""

@@ -13,7 +13,7 @@ from tag2mask.data.check import Found, check_dataset, class_table
 from tag2mask.data.class_names import require_distinct_names
 from tag2mask.data.config_file import write_config
 from tag2mask.data.image_folder import file_stem, folder_named
-from tag2mask.data.image_set import ImageSet, problems_error
+from tag2mask.data.image_set import ImageSet
 from tag2mask.data.imports.coco_masks import draw_masks
 from tag2mask.data.imports.masks import parse_values, remove_lost, usable_masks
 from tag2mask.data.imports.page import write_page
@@ -30,6 +30,7 @@ from tag2mask.data.imports.write import (
     require_free,
     write_table,
 )
+from tag2mask.data.problems import problems_error
 from tag2mask.data.tag_table import TableForm
 
 _OUT = "tag2mask"

@@ -8,8 +8,8 @@ from pathlib import PurePosixPath
 from typing import Literal
 
 from tag2mask.core import UserError
+from tag2mask.data.image_ids import held_out, image_id_of
 from tag2mask.data.imports.source import ImageIndex, Item, Source
-from tag2mask.data.table import held_out, image_id_of
 
 OnUntagged = Literal["error", "negative", "skip"]
 _SHOWN = 5
