@@ -37,7 +37,7 @@ class EnergySpec:
 
 
 class WeightedEnergy(nn.Module):
-    """`dense_energy_loss` of a batch of crops times its weight; it grows with the pairs of pixels.
+    """`dense_energy_loss` (RRM, eq. 10 to 14) of a batch of n pixels each, times weight (160 * 160 / n)^2.
 
     Args:
         spec: weight and resolution.

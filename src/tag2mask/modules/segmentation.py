@@ -49,8 +49,8 @@ class SegmentationModel(Predictor, TrainableNetwork):
         robustness: how much less pixels count at the end whose label the network finds unlikely, 0..1: the q
             of `generalised_cross_entropy`, which grows from 0 over the training, for networks learn
             mistakes late. 0 is cross-entropy throughout, as in the papers.
-        energy: the dense energy of RRM as a further loss, which acts on pixels without a label above all and
-            carries labels up to the edges of the image; with weight 0 there is none.
+        energy: the dense energy (RRM, Zhang et al. 2020, eq. 10 to 14) as a further loss, which acts on
+            pixels without a label above all; with weight 0 there is none.
     """
 
     kind = "segmentation"

@@ -18,9 +18,9 @@ from tag2mask.core import IGNORE, TrainBatch, thread_pool
 from tag2mask.heads import CAMHead, HeadSpec
 from tag2mask.losses import EnergySpec, at_least_float32, mean_over_processes, mean_where
 from tag2mask.modules import Classifier, InferenceSpec, SegmentationModel, load_network
+from tag2mask.recipes.rrm.classification import ClassificationSpec
 from tag2mask.recipes.rrm.mining import Labels, RegionMining, reliable_labels
 from tag2mask.recipes.rrm.schedule import JointOptimization
-from tag2mask.recipes.rrm.specs import ClassificationSpec
 
 
 class JointModel(SegmentationModel):
