@@ -21,7 +21,7 @@ class AffinityHead(nn.Module):
 
     Each tap is reduced by a 1x1 convolution, brought to the stride-8 grid and concatenated; a last
     1x1 convolution mixes them. ELU after each, no biases. Source: Ahn and Kwak, CVPR 2018, section
-    3.3, with the widths of the published code (64, 128, 256 instead of 128, 256, 512).
+    4.2, with the widths of the published code (64, 128, 256 instead of 128, 256, 512).
 
     Args:
         taps: the backbone's taps.

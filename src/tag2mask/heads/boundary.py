@@ -21,7 +21,7 @@ class BoundaryHead(nn.Module):
 
     Each level is reduced to 32 channels by a 1x1 convolution, normalised in 4 groups, enlarged to the
     stride-4 grid, and passed through a ReLU; a 1x1 convolution joins them. A level of stride 2 is pooled by
-    3x3 maxima first, as a ResNet's stem. Source: Ahn, Cho and Kwak, CVPR 2019, section 4.2 and figure 3.
+    3x3 maxima first, as a ResNet's stem. Source: Ahn, Cho and Kwak, CVPR 2019, section 4.1 and figure 2.
 
     Args:
         taps: the backbone's taps. All but ``out`` are read, which is computed from the last level.

@@ -108,7 +108,7 @@ def boundary_loss(
     """Put boundaries between cells of different labels, and nowhere between those of one label.
 
     `affinity_loss` with another affinity of a pair, a = 1 - max of the boundaries on the straight path
-    between its cells (Ahn, Cho and Kwak, CVPR 2019, equations 2 and 3; path, weights and 1e-5 as in their
+    between its cells (Ahn, Cho and Kwak, CVPR 2019, equations 7 and 8; path, weights and 1e-5 as in their
     code).
 
     Args:

@@ -33,7 +33,7 @@ class PairNetwork(TrainableNetwork):
 
 
 class AffinityNet(PairNetwork):
-    """Images -> features whose distances are semantic affinities (Ahn and Kwak, CVPR 2018, 3.3).
+    """Images -> features whose distances are semantic affinities (Ahn and Kwak, CVPR 2018, 3.2).
 
     The loss balances pairs within background, within foreground and across classes (equations
     5 to 10), read from two label maps: one with confident foreground, one with confident

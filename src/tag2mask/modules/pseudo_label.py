@@ -130,7 +130,7 @@ class AffinityLabelGenerator(Predictor):
     """Two label maps per image for AffinityNet: sure foreground and sure background.
 
     Amplified background leaves only sure foreground, weakened background only sure background
-    (Ahn and Kwak, CVPR 2018, section 3.3.1).
+    (Ahn and Kwak, CVPR 2018, section 3.2.1).
 
     Args:
         foreground: chain whose foreground labels are trusted (paper: alpha 4).

@@ -16,7 +16,7 @@ Labels = TypeVar("Labels", Tensor, npt.NDArray[np.integer[Any]])
 
 
 def affinity_labels(fg_labels: Labels, bg_labels: Labels) -> Labels:
-    """Join two label maps into one with a neutral zone (Ahn and Kwak 2018, section 3.3.1).
+    """Join two label maps into one with a neutral zone (Ahn and Kwak 2018, section 3.2.1).
 
     The first comes from a high background score (small alpha), so its foreground is sure. The second
     comes from a low one (large alpha), so its background is sure.

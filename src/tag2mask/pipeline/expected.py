@@ -26,8 +26,8 @@ def outside_line(recipe: Recipe, settings: Settings, scores: Mapping[str, Score 
     """What to say of a step whose score lies outside the range that the recipe's page gives; "" for nothing.
 
     Ranges hold for the paper's schedule, network and data set; nothing is said of other runs. Of maps the
-    fixed and the best threshold count, of predictions each way of testing: papers differ in which they
-    report, and one of them inside the range is enough.
+    fixed and the best threshold count, of predictions each way of testing, of labels their unknown pixels
+    left out and as wrong ones: papers differ in which they report, and one of them inside the range is enough.
 
     Args:
         recipe: the recipe, or its variant.
@@ -65,5 +65,6 @@ def _found(score: Score | None) -> list[float]:
     if not score:
         return []
     variants = (score.get("variants") or {}).values()
-    values = [score.get("miou"), score.get("best_miou"), *(variant.get("miou") for variant in variants)]
+    values = [score.get(name) for name in ("miou", "best_miou", "strict_miou")]
+    values += [variant.get("miou") for variant in variants]
     return [float(value) for value in values if value is not None]

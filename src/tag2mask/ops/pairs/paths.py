@@ -23,7 +23,7 @@ def path_cells(offset: tuple[int, int]) -> tuple[tuple[int, int], ...]:
     """The cells on the way from a pair's second cell to its first one, both included.
 
     All cells of the pair's bounding box that lie nearer than 1 to the line through both (Ahn, Cho and Kwak,
-    CVPR 2019, section 4.1; how wide a path is, as in their code).
+    CVPR 2019, section 4.4; how wide a path is, as in their code).
 
     Args:
         offset: (dy, dx) of the second cell; the first one is (0, 0).

@@ -17,7 +17,7 @@ from tag2mask.ops import affinity_labels
 
 
 class BoundaryNet(PairNetwork):
-    """Images -> where one class ends and another begins (the boundary branch of IRN, section 4.2).
+    """Images -> where one class ends and another begins (the boundary branch of IRN, section 4.1).
 
     The backbone keeps its weights: only the head learns. The branch of displacements is left out: it
     separates the objects of a class, and does not touch the boundaries.

@@ -15,7 +15,7 @@ from tag2mask.recipes.irn.network import BoundaryNet
 
 
 def boundary_graph(boundaries: Tensor, radius: int = 5) -> AffinityGraph:
-    """Affinities 1 - max of the boundaries on the path between cells (Ahn et al., CVPR 2019, equation 2).
+    """Affinities 1 - max of the boundaries on the path between cells (Ahn et al., CVPR 2019, equation 7).
 
     Args:
         boundaries: (h, w) in 0..1.

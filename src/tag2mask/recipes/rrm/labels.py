@@ -16,7 +16,7 @@ from tag2mask.recipes.rrm.mining import Stage, reliable_labels
 
 
 class MinedLabelGenerator(Predictor):
-    """Reliable labels of whole images, mined as in training's crops (Zhang et al., AAAI 2020, section 3.2).
+    """Reliable labels of whole images, mined as in training's crops (Zhang et al., AAAI 2020, eq. 3 to 7).
 
     The maps are those of the network as it is after its training, of the image at its test size.
 

@@ -19,7 +19,7 @@ Stage = Literal["cam", "crf", "sure", "reliable"]
 
 @dataclass(frozen=True)
 class RegionMining:
-    """What counts as reliable (Zhang et al., AAAI 2020, section 3.2, with the values of their code).
+    """What counts as reliable (Zhang et al., AAAI 2020, equations 3 to 7, with the values of their code).
 
     Attributes:
         foreground_alpha: exponent of the background in the CRF that says where foreground is.
