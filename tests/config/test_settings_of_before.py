@@ -92,6 +92,8 @@ MEANT = {
     ("small", "segmentation", "data.init_args.augment.jitter"): 0.3,
     ("small", "segmentation", "data.init_args.augment.hue"): 0.1,
     ("small", "joint", "model.init_args.test.crf"): "dsrg",  # the CRF of its full budget
+    # All of ResNet38 trains in stage 3, as of the other papers' networks: psa finetunes the entire network.
+    ("full", "segmentation", "model.init_args.backbone.frozen"): [],
     # A loss summed over pixels needs a limit.
     ("full", "pairwise", "trainer.gradient_clip_val"): 1000.0,
     # A region network that does not know its samples by heart, and gates that learn slowly.

@@ -26,8 +26,8 @@ def outside_line(recipe: Recipe, settings: Settings, scores: Mapping[str, Score 
     """What to say of a step whose score lies outside the range that the recipe's page gives; "" for nothing.
 
     Ranges hold for the paper's schedule, network and data set; nothing is said of other runs. Of maps the
-    fixed and the best threshold count, of predictions each way of testing, of labels their unknown pixels
-    left out and as wrong ones: papers differ in which they report, and one of them inside the range is enough.
+    fixed and the best threshold count, of predictions each way of testing, of labels unknown pixels left out
+    and as wrong ones: papers differ in which they report, and one of them inside the range is enough.
 
     Args:
         recipe: the recipe, or its variant.
