@@ -119,6 +119,26 @@ def test_the_published_settings(label: str) -> None:
         assert not wrong, f"{label} {step}: {wrong}"
 
 
+RATES = {
+    # Of a loss summed over pixels: 1e-2, which networks of the papers have elsewhere, lets it diverge.
+    ("ial", "pairwise_1"): {"optimization.lr": 1e-6, "trainer.gradient_clip_val": 1000.0},
+    ("ial", "regions_1"): {"optimization.lr": 0.001},
+    ("self_guided", "localise_1"): {"optimization.lr": 0.001},
+    ("self_guided", "segment_1"): {"optimization.lr": 0.0005},
+    # Nothing trains but a head at ten times this, whatever it reads.
+    ("irn", "affinity"): {"optimization.lr": 0.01, "optimization.optimizer_args.momentum": 1e-4},
+}
+"""Rates that a paper gives for a step; they hold for each of the papers' networks."""
+
+
+@pytest.mark.parametrize("backbone", ["vgg16", "resnet38", "resnet50", "resnet101", "resnet101_caffe"])
+def test_rates_of_a_step_hold_for_all_networks_of_papers(backbone: str) -> None:
+    for (name, step), wanted in RATES.items():
+        settings = resolve(LIBRARY, load_recipe(LIBRARY, name).step(step), Choice("full", backbone))
+        found = {path.rpartition("init_args.")[2]: setting.value for path, setting in settings.items()}
+        assert {path: found.get(path) for path in wanted} == wanted, f"{name} {step}"
+
+
 def test_what_no_page_says_is_published_too() -> None:
     augment, optimization = AugmentSpec(), Optimization()
     assert (augment.flip, augment.jitter, augment.hue, augment.pad) == (0.5, 0.3, 0.1, "mean")
