@@ -17,9 +17,10 @@ from tag2mask.core import UserError
 from tag2mask.core.library import open_library
 from tag2mask.pipeline import Devices, Extras, Request, Settings, prepare, run_recipe
 from tag2mask.pipeline.batch_file import batch_text
+from tag2mask.pipeline.lock import RunLock
 from tag2mask.pipeline.request import resume_words
 from tag2mask.pipeline.slurm import Job, cluster_page, job_of, submitted
-from tag2mask.pipeline.submission import submission
+from tag2mask.pipeline.submission import submission, waiting_line
 
 PROGRAM = ("python", "-m", "tag2mask")
 SBATCH = """#!/bin/bash
@@ -182,6 +183,31 @@ def test_jobs_that_may_still_wait_are_not_submitted_again(tmp_path: Path, calls:
     (tmp_path / "run" / "slurm" / "jobs.txt").unlink()
     assert run_recipe(request_of(tmp_path, **only), PROGRAM) == 0
     assert len(calls.read_text().splitlines()) == 2
+
+
+def test_a_folder_in_which_a_run_works_gets_no_jobs(tmp_path: Path, calls: Path) -> None:
+    """The first one found the run folder in use and failed, and Slurm cancelled the others."""
+    request = request_of(tmp_path)
+    with RunLock(request.run_dir), pytest.raises(UserError, match=r"is in use by process .*; wait for it"):
+        run_recipe(request, PROGRAM)
+    assert calls.read_text() == "" and not (request.run_dir / "run.json").exists()
+    assert run_recipe(request_of(tmp_path, steps=("cam",)), PROGRAM) == 0
+    program(tmp_path / "bin", "squeue", "#!/bin/sh\necho 1\n")
+    with RunLock(request.run_dir):  # by job 1, for which the others wait
+        assert run_recipe(request_of(tmp_path, steps=("affinity_labels",), extras=Extras()), PROGRAM) == 0
+    assert "--dependency=afterok:1" in calls.read_text()
+
+
+def test_a_run_beside_jobs_in_the_queue_names_them(tmp_path: Path, calls: Path) -> None:
+    jobs = tmp_path / "run" / "slurm" / "jobs.txt"
+    jobs.parent.mkdir(parents=True)
+    jobs.write_text("cam 6\nwalk 7\n")
+    assert waiting_line(tmp_path / "run") == ""  # squeue does not answer
+    program(tmp_path / "bin", "squeue", "#!/bin/sh\nprintf '7\\n90\\n'\n")
+    assert waiting_line(tmp_path / "run").startswith(
+        "submitted, and not over: walk: job 7; a job that starts"
+    )
+    assert waiting_line(tmp_path / "run").endswith(": scancel 7")
 
 
 def test_refused_jobs_and_settings(tmp_path: Path, calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
