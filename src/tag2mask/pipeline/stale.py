@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tag2mask.artifacts import ORIGINS_NAME, manifest_hash, read_manifest
+from tag2mask.core.errors import UserError
 from tag2mask.core.layers import Setting, flatten, nest
 from tag2mask.core.library import open_library
 from tag2mask.pipeline.differences import explain
@@ -32,7 +33,10 @@ def stale_lines(prepared: Prepared) -> list[str]:
     if not steps:
         return []
     run_dir = prepared.request.run_dir.resolve()
-    plans = plan_steps(open_library(), prepared.recipe, steps, prepared.settings, run_dir, Extras())
+    try:
+        plans = plan_steps(open_library(), prepared.recipe, steps, prepared.settings, run_dir, Extras())
+    except UserError:  # a mistake in the settings of steps that are not to be made
+        return []
     found = {name: _reasons(plan) for name, plan in plans.items() if is_complete(plan.folder, plan.step)}
     return [
         f"{name} stays as it is, although it would be made again: {'; '.join(reasons)}; to make it and what "
