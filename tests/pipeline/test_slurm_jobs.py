@@ -210,6 +210,17 @@ def test_a_run_beside_jobs_in_the_queue_names_them(tmp_path: Path, calls: Path) 
     assert waiting_line(tmp_path / "run").endswith(": scancel 7")
 
 
+def test_jobs_get_nothing_of_the_job_in_whose_shell_they_are_submitted(
+    tmp_path: Path, calls: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From ``salloc --mem-per-cpu 2G``, jobs with ``mem`` ended: the two are "mutually exclusive"."""
+    for name, value in {"SLURM_MEM_PER_CPU": "2048", "SLURM_NTASKS": "4", "SLURM_CONF": "mine"}.items():
+        monkeypatch.setenv(name, value)
+    program(tmp_path / "bin", "sbatch", f"#!/bin/sh\nenv | grep ^SLURM_ >> {calls}\necho 1\n")
+    assert run_recipe(request_of(tmp_path, steps=("cam",)), PROGRAM) == 0
+    assert calls.read_text() == "SLURM_CONF=mine\n"
+
+
 def test_refused_jobs_and_settings(tmp_path: Path, calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REFUSE", "affinity_labels")
     refused = r"affinity_labels.sbatch: bad partition.*--cluster.*submitted before: cam: job 1"
@@ -251,6 +262,10 @@ def test_options_reach_slurm_as_they_are_written(cam_job: Job, tmp_path: Path) -
     assert [f"--output={tmp_path}/my run 50%%j/cam-%j.txt"] in words
     with pytest.raises(UserError, match=r"--output=.*a\\nb.* has a line break"):
         batch_text(job, "psa", tmp_path / "a\nb", (), ("work",), ())  # the options behind it were lost
+    with pytest.raises(UserError, match=r"a\\b has a backslash, which Slurm loses"):
+        batch_text(
+            job, "psa", tmp_path / "a\\b", (), ("work",), ()
+        )  # JobLaunchFailure, and no output anywhere
     page.write_text("all:\n  exclude: [n1, n2]\n")
     with pytest.raises(UserError, match=r"mine.yaml:2: exclude must be one value"):
         cluster_page(open_library(), str(page))
