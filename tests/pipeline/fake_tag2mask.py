@@ -61,7 +61,8 @@ def work(folder: Path, command: str) -> None:
             print("\nhanging", flush=True)
             signal.signal(signal.SIGINT, stop)
             time.sleep(60)
-    print(f"\n{folder.name} {command} over", flush=True)
+    places = [name for name in ("SLURM_NTASKS", "RANK") if name in os.environ]
+    print(f"\n{folder.name} {command} over", *places, flush=True)
     if os.environ.get("FAKE_FAIL") == f"{folder.name}:{command}":
         print("error: the sky is falling", file=sys.stderr)
         sys.exit(2)

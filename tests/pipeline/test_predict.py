@@ -131,6 +131,43 @@ def test_replaced_images_are_predicted_again(
     assert not stray.exists()
 
 
+def test_images_of_another_folder_do_not_keep_the_label_maps_of_the_first(
+    run_folder: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Cameras number from 1 again: images of a second folder kept the label maps of the first."""
+    out, second = tmp_path / "out", tmp_path / "second"
+    assert _predict(images, run_folder, out) == 0
+    shutil.copytree(images, second)
+    assert _predict(second, run_folder, out) == 0  # the same images at another place
+    assert "0 label maps (single_scale, 3 were there already)" in capsys.readouterr().out
+    third = shutil.copytree(images, tmp_path / "third")
+    Image.new("RGB", (30, 20)).save(third / "a.jpg")
+    before = (out / "a.png").read_bytes()
+    assert _predict(third, run_folder, out) == 2
+    told = capsys.readouterr().err
+    assert f"{out / 'a.png'} was made from {images / 'a.jpg'}, and {third / 'a.jpg'} is another image" in told
+    assert (out / "a.png").read_bytes() == before
+    assert _predict(third, run_folder, out, "--overwrite") == 0
+    assert load_labels(out / "a.png").shape == (20, 30)
+    assert _predict(images, run_folder, out) == 2  # now they are the third folder's
+    shutil.rmtree(third)
+    capsys.readouterr()
+    assert _predict(images, run_folder, out) == 0
+    assert "1 label maps (single_scale, 2 were there already)" in capsys.readouterr().out
+    assert load_labels(out / "a.png").shape == (37, 53)
+
+
+def test_an_image_of_another_ending_is_predicted_again(
+    run_folder: Path, images: Path, tmp_path: Path
+) -> None:
+    assert _predict(images, run_folder, tmp_path / "out") == 0
+    (images / "a.jpg").unlink()
+    Image.new("RGB", (30, 20)).save(images / "a.png")
+    for _ in range(2):
+        assert _predict(images, run_folder, tmp_path / "out") == 0
+        assert load_labels(tmp_path / "out" / "a.png").shape == (20, 30)
+
+
 @pytest.mark.parametrize("out", [".", "trip/..", "../link"])
 def test_images_are_never_written_over(
     out: str, run_folder: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture

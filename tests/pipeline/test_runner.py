@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import sys
@@ -290,6 +291,22 @@ def test_srun_without_slurm_is_refused(bench: Bench, monkeypatch: pytest.MonkeyP
     with pytest.raises(UserError, match="no srun on this machine"):
         bench.run(launcher="srun")
     assert not (bench.run_dir / "cam").exists()
+
+
+def test_processes_are_told_of_no_others_but_by_their_launcher(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a shell of ``salloc -n 4``, the first step ended: "You set --ntasks=4 in your SLURM bash script"."""
+    for name, value in {"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "mine", "RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    srun = tmp_path / "bin" / "srun"
+    srun.parent.mkdir()
+    srun.write_text('#!/bin/sh\nwhile [ "${1#-}" != "$1" ]; do shift; done\nexec "$@"\n')
+    srun.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{srun.parent}:{os.environ['PATH']}")
+    for launcher, told in (("local", ""), ("srun", " SLURM_NTASKS RANK")):
+        assert bench.run(launcher=launcher, stages=(1,), run_dir=tmp_path / launcher) == 0
+        assert f"cam fit over{told}\n" in (tmp_path / launcher / "cam" / "log.txt").read_text()
 
 
 def test_options_of_the_command_line() -> None:

@@ -149,6 +149,38 @@ def test_replaced_images_and_masks_make_their_steps_again(
     assert f"[1/4] cam  to be made again: {image} has other content now" in capsys.readouterr().out
 
 
+def test_steps_before_the_chosen_ones_that_would_be_made_again_are_named(
+    bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`--stage 3` worked on the maps of other images, or of an earlier page, without a word."""
+    image = tmp_path / "a.jpg"
+    image.write_bytes(b"old")
+    once = Extras(overrides={"learn": {"model.init_args.lr": 0.3}}, args=("--trainer.max_epochs", "2"))
+    assert bench.run(stages=(1,), extras=Extras(args=once.args, precision="bf16-mixed")) == 0
+    assert bench.run(stages=(2,), extras=once) == 0
+    note_sources(bench.run_dir / "cam" / "sources.json", [image])
+    capsys.readouterr()
+    assert bench.run(stages=(3,)) == 0
+    assert "note:" not in capsys.readouterr().out  # what a call gave to steps is not remembered
+    image.write_bytes(b"another")
+    bench.set("learn", nested={"a": 1})
+    bench.calls()
+    for dry_run, mark in ((True, "# note: "), (False, "note: ")):
+        assert bench.run(steps=("model",), dry_run=dry_run) == 0
+        printed = capsys.readouterr().out
+        again = "stays as it is, although it would be made again"
+        assert f"{mark}cam {again}: {image} has other content now; to make it and what" in printed
+        assert f"{mark}learn {again}: model.init_args.nested.a not set -> 1; to make it" in printed
+        assert f"label {again}" not in printed
+    assert bench.started() == []  # they are read as they are
+    assert bench.run(stages=(1,)) == 0
+    capsys.readouterr()
+    assert bench.run(stages=(3,)) == 0
+    assert "note: label stays as it is, although it would be made again: cam was made again" in (
+        capsys.readouterr().out
+    )
+
+
 def test_files_of_moved_data_are_told_where_they_lie_now(
     bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,9 +17,10 @@ from tag2mask.core import UserError
 from tag2mask.core.library import open_library
 from tag2mask.pipeline import Devices, Extras, Request, Settings, prepare, run_recipe
 from tag2mask.pipeline.batch_file import batch_text
+from tag2mask.pipeline.lock import RunLock
 from tag2mask.pipeline.request import resume_words
 from tag2mask.pipeline.slurm import Job, cluster_page, job_of, submitted
-from tag2mask.pipeline.submission import submission
+from tag2mask.pipeline.submission import submission, waiting_line
 
 PROGRAM = ("python", "-m", "tag2mask")
 SBATCH = """#!/bin/bash
@@ -184,6 +185,42 @@ def test_jobs_that_may_still_wait_are_not_submitted_again(tmp_path: Path, calls:
     assert len(calls.read_text().splitlines()) == 2
 
 
+def test_a_folder_in_which_a_run_works_gets_no_jobs(tmp_path: Path, calls: Path) -> None:
+    """The first one found the run folder in use and failed, and Slurm cancelled the others."""
+    request = request_of(tmp_path)
+    with RunLock(request.run_dir), pytest.raises(UserError, match=r"is in use by process .*; wait for it"):
+        run_recipe(request, PROGRAM)
+    assert calls.read_text() == "" and not (request.run_dir / "run.json").exists()
+    assert run_recipe(request_of(tmp_path, steps=("cam",)), PROGRAM) == 0
+    program(tmp_path / "bin", "squeue", "#!/bin/sh\necho 1\n")
+    with RunLock(request.run_dir):  # by job 1, for which the others wait
+        assert run_recipe(request_of(tmp_path, steps=("affinity_labels",), extras=Extras()), PROGRAM) == 0
+    assert "--dependency=afterok:1" in calls.read_text()
+
+
+def test_a_run_beside_jobs_in_the_queue_names_them(tmp_path: Path, calls: Path) -> None:
+    jobs = tmp_path / "run" / "slurm" / "jobs.txt"
+    jobs.parent.mkdir(parents=True)
+    jobs.write_text("cam 6\nwalk 7\n")
+    assert waiting_line(tmp_path / "run") == ""  # squeue does not answer
+    program(tmp_path / "bin", "squeue", "#!/bin/sh\nprintf '7\\n90\\n'\n")
+    assert waiting_line(tmp_path / "run").startswith(
+        "submitted, and not over: walk: job 7; a job that starts"
+    )
+    assert waiting_line(tmp_path / "run").endswith(": scancel 7")
+
+
+def test_jobs_get_nothing_of_the_job_in_whose_shell_they_are_submitted(
+    tmp_path: Path, calls: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From ``salloc --mem-per-cpu 2G``, jobs with ``mem`` ended: the two are "mutually exclusive"."""
+    for name, value in {"SLURM_MEM_PER_CPU": "2048", "SLURM_NTASKS": "4", "SLURM_CONF": "mine"}.items():
+        monkeypatch.setenv(name, value)
+    program(tmp_path / "bin", "sbatch", f"#!/bin/sh\nenv | grep ^SLURM_ >> {calls}\necho 1\n")
+    assert run_recipe(request_of(tmp_path, steps=("cam",)), PROGRAM) == 0
+    assert calls.read_text() == "SLURM_CONF=mine\n"
+
+
 def test_refused_jobs_and_settings(tmp_path: Path, calls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REFUSE", "affinity_labels")
     refused = r"affinity_labels.sbatch: bad partition.*--cluster.*submitted before: cam: job 1"
@@ -225,6 +262,10 @@ def test_options_reach_slurm_as_they_are_written(cam_job: Job, tmp_path: Path) -
     assert [f"--output={tmp_path}/my run 50%%j/cam-%j.txt"] in words
     with pytest.raises(UserError, match=r"--output=.*a\\nb.* has a line break"):
         batch_text(job, "psa", tmp_path / "a\nb", (), ("work",), ())  # the options behind it were lost
+    with pytest.raises(UserError, match=r"a\\b has a backslash, which Slurm loses"):
+        batch_text(
+            job, "psa", tmp_path / "a\\b", (), ("work",), ()
+        )  # JobLaunchFailure, and no output anywhere
     page.write_text("all:\n  exclude: [n1, n2]\n")
     with pytest.raises(UserError, match=r"mine.yaml:2: exclude must be one value"):
         cluster_page(open_library(), str(page))

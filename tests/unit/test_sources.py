@@ -46,6 +46,25 @@ def test_other_content_is_found_and_another_time_is_not(record: Path, tmp_path: 
     assert changed_sources(tmp_path / "walk" / SOURCES_NAME) == []
 
 
+def test_an_image_under_another_ending_is_another_image(record: Path, tmp_path: Path) -> None:
+    """`a.jpg` was deleted and `a.png` put in its place, which has its id: finished steps did not notice."""
+    (tmp_path / "a.jpg").rename(tmp_path / "A.JPEG")
+    assert changed_sources(record) == []  # a new name, and the same image
+    (tmp_path / "A.JPEG").unlink()
+    for other in ("a.txt", "ab.png", "b.png"):
+        (tmp_path / other).write_bytes(b"other")
+    assert changed_sources(record) == []
+    (tmp_path / "a.png").write_bytes(b"other")
+    assert changed_sources(record) == [str(tmp_path / "a.png")]
+    note_sources(record, [tmp_path / "a.png"], replace=True)
+    assert changed_sources(record) == []
+    moved = (str(tmp_path), str(tmp_path / "new"))
+    (tmp_path / "new").mkdir()
+    assert changed_sources(record, moved) == []
+    (tmp_path / "new" / "b.tif").write_bytes(b"other")
+    assert changed_sources(record, moved) == [str(tmp_path / "new" / "b.tif")]
+
+
 def test_what_inputs_noted_is_not_read_again(record: Path, tmp_path: Path) -> None:
     # same size and time, so that only reading it would tell
     before = (tmp_path / "a.jpg").stat().st_mtime_ns

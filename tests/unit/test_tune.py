@@ -245,6 +245,17 @@ def test_from_a_run_to_settings(run: Path, capsys: pytest.CaptureFixture[str]) -
     assert page.count("<h3>") == 3 and "level 0.64" in page and "http:" not in page and "https:" not in page
 
 
+def test_a_run_that_cannot_be_written_to_is_found_before_the_work(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On somebody else's run, it was the last thing to be said: after two minutes for three small images."""
+    monkeypatch.setattr(compare, "tune", lambda *_: pytest.fail("it has begun"))
+    (run / "tune").write_text("in the way, as a disk that is read-only")
+    assert cli.main(["tune", str(run)]) == 2
+    told = capsys.readouterr().err
+    assert f"cannot write to {run / 'tune'}: " in told and f"--reuse {run} copies the run" in told
+
+
 def test_noise_of_one_image_and_the_name_of_a_variant(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "run.json").write_text('{"recipe": "psa", "variant": "crops_224"}')
     assert cli.main(["tune", str(run), "--images", "1"]) == 0

@@ -11,6 +11,7 @@ from tag2mask.artifacts.files import (
     remove_temporaries,
     remove_tree,
     require_own,
+    require_writable,
     safe_join,
 )
 from tag2mask.artifacts.hashes import sha256_file, sha256_json
@@ -141,6 +142,7 @@ __all__ = [
     "remove_tree",
     "require_own",
     "require_step",
+    "require_writable",
     "safe_join",
     "save_confidence",
     "save_features",

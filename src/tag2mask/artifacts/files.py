@@ -136,6 +136,24 @@ def require_own(path: str | Path, start: str) -> None:
     raise UserError(f"{path} is there already and was not written by this command: choose another --out")
 
 
+def require_writable(folder: str | Path, way: str = "") -> None:
+    """Make a folder, and refuse one that nothing can be written to: before the work, not after it.
+
+    Args:
+        folder: the folder.
+        way: a further way out, for the message.
+
+    Raises:
+        UserError: it cannot be made, or no file in it.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {disk_trouble(error)}{way}") from error
+
+
 def read_json(path: str | Path) -> dict[str, Any] | None:
     """The object that a JSON file of a run holds, or None if there is no such file.
 

@@ -41,6 +41,12 @@ WANDB_ID_NAME = "wandb_id.txt"
 WANDB_NAMES = (WANDB_ID_NAME, "wandb")
 """In a step's folder: what belongs to that run, and not to a copy of the step."""
 
+HEIC_SUFFIXES = (".heic", ".heif")
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".avif", ".tif", ".tiff", *HEIC_SUFFIXES
+)  # fmt: skip
+"""Endings of files that are taken for images."""
+
 CAM_THRESHOLD = 0.3
 """The fixed threshold of maps whose step names none (``cam_threshold`` in its `METRICS_NAME`)."""
 

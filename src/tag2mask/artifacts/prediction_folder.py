@@ -16,7 +16,8 @@ from tag2mask.artifacts.files import (
     safe_join,
 )
 from tag2mask.artifacts.names import SOURCES_NAME
-from tag2mask.artifacts.sources import changed_sources, note_sources
+from tag2mask.artifacts.predicted_images import PredictedImages
+from tag2mask.artifacts.sources import note_sources
 from tag2mask.artifacts.trouble import disk_trouble
 from tag2mask.core.errors import UserError
 
@@ -132,7 +133,8 @@ class PredictionFolder:
             overwrite: make those again that are there.
 
         Raises:
-            UserError: the folder holds label maps of another maker, or files that no record tells about.
+            UserError: the folder holds label maps of another maker or of other images, or files that no
+                record tells about.
         """
         record = read_json(self.path / RECORD_NAME)
         if record is None:
@@ -146,15 +148,17 @@ class PredictionFolder:
         if record is not None:
             remove_temporaries(self.path)
         # Taken away before the records change: what a stopped call leaves is then of one maker and image.
-        stale = there if overwrite else self._of_other_images(there)
+        images = PredictedImages(self.path, self.images)
+        stale = there if overwrite else images.replaced(there)
         for name in stale:
             self.labels(name).unlink()
         if overwrite or stale:
             self._remove_extras(self.names if overwrite else stale)
         atomic_write_json(self.path / RECORD_NAME, asdict(maker))
         atomic_write_json(self.path / CLASSES_NAME, dict(classes))
-        note_sources(self.path / SOURCES_NAME, self.images.values(), replace=True)
         done = set(there) - set(stale)
+        gone = [other for name in self.names if name not in done for other in images.others(name)]
+        note_sources(self.path / SOURCES_NAME, self.images.values(), replace=True, without=gone)
         return [name for name in self.names if name not in done]
 
     def _require_free(self) -> None:
@@ -183,11 +187,6 @@ class PredictionFolder:
 
     def _extras(self, name: str) -> tuple[Path, ...]:
         return self.overlay(name), self.scores(name), self.labelme(name)
-
-    def _of_other_images(self, names: Iterable[str]) -> list[str]:
-        """The names whose image has other content than when its label map was made."""
-        changed = set(changed_sources(self.path / SOURCES_NAME))
-        return [name for name in names if os.path.abspath(self.images[name]) in changed]
 
     def _require_only(self, names: Iterable[str]) -> None:
         """Refuse a folder with other label maps than these; images that are given may lie in it."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 from tag2mask.artifacts.files import atomic_write_text, read_json
 from tag2mask.artifacts.hashes import sha256_file
+from tag2mask.artifacts.names import IMAGE_SUFFIXES
 from tag2mask.core.errors import UserError
 from tag2mask.core.threads import map_threads
 
@@ -28,6 +30,7 @@ def note_sources(
     files: Iterable[str | os.PathLike[str]],
     known: Iterable[Path] = (),
     replace: bool = False,
+    without: Iterable[str] = (),
 ) -> None:
     """Add files to a record of sources.
 
@@ -36,18 +39,20 @@ def note_sources(
         files: what is read now.
         known: other records; files that stand there with the same size and time are not read again.
         replace: files of the record that have changed are noted anew, if they are among `files`.
+        without: files that the record forgets.
 
     Raises:
         UserError: a file is missing, or one of the record has changed and may not be replaced.
     """
-    before = _read(path)
-    changed = _changed(before)
-    if changed and not replace:
+    forgotten = set(without)
+    before = {name: facts for name, facts in read_sources(path).items() if name not in forgotten}
+    changed = [] if replace else _changed(before)
+    if changed:
         raise UserError(
             f"{changed[0]} has changed since {path.parent} was begun: "
             "move that folder away, or give another --step-dir"
         )
-    noted = {name: facts for record in known for name, facts in _read(record).items()} | before
+    noted = {name: facts for record in known for name, facts in read_sources(record).items()} | before
     names = list(dict.fromkeys(os.path.abspath(file) for file in files))
     facts = map_threads(lambda name: _facts(name, noted.get(name)), names, _THREADS)
     _write(path, before | dict(zip(names, facts, strict=True)))
@@ -60,7 +65,7 @@ def recall_sources(path: Path) -> None:
         UserError: the record is broken.
     """
     _hashed.clear()  # another run of this process has a record of its own
-    _hashed.update(_read(path))
+    _hashed.update(read_sources(path))
 
 
 def keep_sources(path: Path) -> None:
@@ -71,14 +76,17 @@ def keep_sources(path: Path) -> None:
     Args:
         path: the record for `recall_sources`; written only where there is something new.
     """
-    before = _read(path)
+    before = read_sources(path)
     total = before | _hashed
     if total != before:
         _write(path, total)
 
 
 def changed_sources(path: Path, moved: tuple[str, str] | None = None) -> list[str]:
-    """Files of a record whose content is another one now; one that is gone has not changed.
+    """Files of a record whose content is another one now.
+
+    For one that is gone, it is an image of its name with another ending, if its folder has one that the
+    record does not name. Otherwise what is gone has not changed.
 
     Args:
         path: the record; without one nothing is known to have changed.
@@ -87,8 +95,14 @@ def changed_sources(path: Path, moved: tuple[str, str] | None = None) -> list[st
     Raises:
         UserError: the record is broken.
     """
-    record = _read(path)
+    record = read_sources(path)
     return _changed({moved_path(name, *moved): facts for name, facts in record.items()} if moved else record)
+
+
+def has_content(file: str, facts: Facts) -> bool:
+    """Whether a file, wherever it lies, has the content that a record knows of one."""
+    now = _stat(file)
+    return now is not None and not _differs(file, now, facts)
 
 
 def moved_path(name: str, before: str, now: str) -> str:
@@ -113,16 +127,49 @@ def content_hash(path: str | os.PathLike[str]) -> str:
 
 def _changed(record: Mapping[str, Facts]) -> list[str]:
     names = list(record)
+    listed = cache(_images_in)  # of this look alone: folders change
     # In a few large shares: a thread's task costs more than a look at a file of a local disk.
     shares = [names[start::_THREADS] for start in range(_THREADS)]
-    found = map_threads(lambda share: {n for n in share if _differs(n, record[n])}, shares, _THREADS)
-    changed = set[str]().union(*found)
-    return [name for name in names if name in changed] if changed else []
+
+    def look(share: list[str]) -> list[tuple[str, str]]:
+        return [(n, other) for n in share if (other := _other_content(n, record, listed))]
+
+    changed = dict(pair for pairs in map_threads(look, shares, _THREADS) for pair in pairs)
+    return [changed[name] for name in names if name in changed] if changed else []
 
 
-def _differs(name: str, facts: Facts) -> bool:
+def _other_content(
+    name: str, record: Mapping[str, Facts], listed: Callable[[str], Mapping[str, list[str]]]
+) -> str:
+    """The file that stands in the place of one of a record and has other content; "" for none."""
     now = _stat(name)
-    if now is None or list(now) == facts[:2]:
+    if now is not None:
+        return name if _differs(name, now, record[name]) else ""
+    if os.path.lexists(name) or not name.lower().endswith(IMAGE_SUFFIXES):
+        return ""
+    for other in listed(os.path.dirname(name)).get(_stem(name), []):
+        now = None if other in record else _stat(other)
+        if now is not None and _differs(other, now, record[name]):
+            return other
+    return ""
+
+
+def _images_in(folder: str) -> dict[str, list[str]]:
+    """The images in a folder, by their names without ending and case."""
+    found: dict[str, list[str]] = {}
+    with suppress(OSError):  # a folder that is gone, too, or away for a moment
+        for name in sorted(os.listdir(folder)):
+            if name.lower().endswith(IMAGE_SUFFIXES):
+                found.setdefault(_stem(name), []).append(os.path.join(folder, name))
+    return found
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(os.path.basename(name))[0].casefold()
+
+
+def _differs(name: str, now: tuple[int, int], facts: Facts) -> bool:
+    if list(now) == facts[:2]:
         return False
     return now[0] != facts[0] or _hash_once(name, *now) != facts[2]
 
@@ -162,7 +209,12 @@ def _write(path: Path, record: Mapping[str, Facts]) -> None:
     atomic_write_text(path, json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
-def _read(path: Path) -> dict[str, Facts]:
+def read_sources(path: Path) -> dict[str, Facts]:
+    """A record of sources: absolute path -> what is known of it; {} where there is none.
+
+    Raises:
+        UserError: the record is broken.
+    """
     record = read_json(path) or {}
     if not all(_is_whole(facts) for facts in record.values()):
         raise UserError(f"{path} is not a record of files; delete it and run the step again")

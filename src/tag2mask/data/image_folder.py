@@ -10,8 +10,8 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from tag2mask.artifacts.files import safe_join
+from tag2mask.artifacts.names import IMAGE_SUFFIXES
 from tag2mask.core import UserError
-from tag2mask.data.images import IMAGE_SUFFIXES
 
 _DRIVE = re.compile(r"[A-Za-z]:/")
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from tag2mask.artifacts.labels import PICTURE_DAMAGE
+from tag2mask.artifacts.names import HEIC_SUFFIXES
 from tag2mask.core import UserError
 
 if TYPE_CHECKING:
@@ -19,12 +20,6 @@ if TYPE_CHECKING:
 
 AnyImage: TypeAlias = "str | os.PathLike[str] | Image.Image | npt.NDArray[Any] | Tensor"
 """What `to_rgb` takes."""
-
-_HEIC_SUFFIXES = (".heic", ".heif")
-IMAGE_SUFFIXES = (
-    ".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".avif", ".tif", ".tiff", *_HEIC_SUFFIXES
-)  # fmt: skip
-"""File name endings that are taken for images."""
 
 _ORIENTATION = 0x0112
 _ORIENTATION_PLACES = {"exif", "xmp", "XML:com.adobe.xmp"}
@@ -153,7 +148,7 @@ def _open(path: Path) -> Image.Image:
     Raises:
         UserError: it is a HEIC image, and the package that reads them is not installed.
     """
-    if path.suffix.lower() in _HEIC_SUFFIXES and path.is_file() and not _reads_heic():
+    if path.suffix.lower() in HEIC_SUFFIXES and path.is_file() and not _reads_heic():
         raise UserError(
             f"{path} is a HEIC image: pip install 'tag2mask[heic]', which reads them, or save it as JPEG"
         )

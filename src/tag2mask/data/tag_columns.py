@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from tag2mask.artifacts.names import IMAGE_SUFFIXES
 from tag2mask.core import UserError, unknown_name
-from tag2mask.data.images import IMAGE_SUFFIXES
 from tag2mask.data.separators import Names
 
 _IMAGE = (

@@ -31,8 +31,11 @@ def batch_text(
         typed: the one by which people submit what is not done.
 
     Raises:
-        UserError: an option has a line break.
+        UserError: an option has a line break, or the folder a backslash.
     """
+    if "\\" in str(folder):
+        # from the name of the job's output: in a folder that is not there, the job fails unheard
+        raise UserError(f"{folder} has a backslash, which Slurm loses: rename it, or give another --run-dir")
     own = [
         f"--job-name=tag2mask-{label.replace(':', '-')}-{job.name}",
         f"--nodes={job.devices.nodes}",

@@ -39,14 +39,15 @@ def differences(
         if found is None or found == fingerprint:
             continue
         if noted and noted["fingerprint"] == found:
-            reasons += [r for r in _explain(noted["parts"], parts) if r not in reasons]
+            lines = explain(noted["parts"], parts) or ["it was made with other names of settings"]
+            reasons += [line for line in lines if line not in reasons]
         else:
             reasons.append(f"its {command} was started by hand or with settings that are not on record")
     return reasons if known else ["nothing tells what it was made with"]
 
 
-def _explain(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """One line for each thing that changed between two fingerprints."""
+def explain(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """One line for each thing that changed between the parts of two fingerprints."""
     was, now = old.get("parents", {}), new["parents"]
     lines = [f"{name} was made again" for name in now if name in was and was[name] != now[name]]
     if was.keys() != now.keys():
@@ -61,7 +62,7 @@ def _explain(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     gone, come = old.get("options", []), new["options"]
     if gone != come:
         lines.append(f"options {' '.join(gone) or 'none'} -> {' '.join(come) or 'none'}")
-    return lines or ["it was made with other names of settings"]
+    return lines
 
 
 def _changed_values(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

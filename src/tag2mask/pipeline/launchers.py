@@ -12,6 +12,13 @@ from tag2mask.pipeline.devices import Devices
 PROGRAM = (sys.executable, "-m", "tag2mask")
 LAUNCHERS = ("local", "torchrun", "slurm", "srun")
 
+_PLACES = frozenset({
+    "SLURM_NTASKS", "SLURM_NTASKS_PER_NODE", "SLURM_NPROCS", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NODEID",
+    "WORLD_SIZE", "RANK", "LOCAL_WORLD_SIZE", "LOCAL_RANK", "GROUP_RANK", "NODE_RANK", "MASTER_ADDR",
+    "MASTER_PORT", "TORCHELASTIC_RUN_ID", "JSM_NAMESPACE_RANK",
+})  # fmt: skip
+"""Variables by which a launcher tells a process its place among others, for Lightning to find."""
+
 Wrap = Callable[[Sequence[str], Devices], list[str]]
 """Words behind ``tag2mask``, and the devices of the command -> the words to start."""
 
@@ -50,6 +57,15 @@ def choose(launcher: str, program: Sequence[str]) -> Wrap:
     if launcher not in ways:
         raise ValueError(f"launcher must be one of {', '.join(ways)}, got {launcher!r}")
     return ways[launcher](program)
+
+
+def misleading(launcher: str) -> frozenset[str]:
+    """Variables that the processes of a launcher must not get.
+
+    In a shell of ``salloc`` or of a pod, they are of another program: Lightning would take itself for one of
+    its processes, and refuse its devices or wait for the others for ever. srun gives its own.
+    """
+    return frozenset() if launcher == "srun" else _PLACES
 
 
 def require_slurm(program: str) -> str:

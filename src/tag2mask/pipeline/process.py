@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import IO
@@ -65,6 +65,7 @@ def run_child(
     log: Path | None = None,
     keep_open: Sequence[int] = (),
     watch: Callable[[], object] = lambda: None,
+    without: Collection[str] = (),
 ) -> int:
     """Run a command to its end and return its exit code (128 + N when signal N ended it).
 
@@ -77,6 +78,7 @@ def run_child(
         log: file to append the output to.
         keep_open: descriptors that the child inherits.
         watch: called every `WATCH` seconds; what it raises ends the child and is passed on.
+        without: variables of our environment that the child does not get.
 
     Raises:
         Stopped: we were asked to stop; the child has ended by then.
@@ -91,7 +93,7 @@ def run_child(
                 stderr=subprocess.PIPE,
                 start_new_session=True,
                 pass_fds=tuple(keep_open),
-                env=_environment(),
+                env=_environment(without),
             )
         except FileNotFoundError as error:
             raise UserError(f"cannot start {words[0]}: there is no such program here") from error
@@ -107,10 +109,11 @@ def run_child(
     return code if code >= 0 else 128 - code
 
 
-def _environment() -> dict[str, str]:
+def _environment(without: Collection[str]) -> dict[str, str]:
     width = str(shutil.get_terminal_size().columns)
+    ours = {name: value for name, value in os.environ.items() if name not in without}
     # the log is in UTF-8, whatever the terminal is
-    return {"COLUMNS": width, **os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+    return {"COLUMNS": width, **ours, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

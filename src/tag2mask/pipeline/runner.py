@@ -47,8 +47,9 @@ from tag2mask.pipeline.scorecard import (
 )
 from tag2mask.pipeline.settings import changes, read_run, write_run
 from tag2mask.pipeline.signals import StopAtSignal, Stopped
+from tag2mask.pipeline.stale import stale_lines
 from tag2mask.pipeline.state import LOG_NAME, Action
-from tag2mask.pipeline.submission import submit_run
+from tag2mask.pipeline.submission import submit_run, waiting_line
 from tag2mask.pipeline.tasks import Task, list_tasks, require_batches
 from tag2mask.pipeline.twins import copy_step
 
@@ -88,6 +89,11 @@ def run_recipe(request: Request, program: Sequence[str] = launchers.PROGRAM) -> 
     prepared = prepare(request)
     require_imports(prepared, program)
     recall_sources(request.run_dir / SOURCES_NAME)
+    notes = stale_lines(prepared)
+    if request.launcher in ("local", "torchrun") and not request.dry_run:
+        notes += [line for line in [waiting_line(request.run_dir)] if line]
+    for line in notes:
+        print(f"# note: {line}" if request.dry_run else f"note: {line}", flush=True)
     if request.launcher == "slurm":
         print(submit_run(prepared, program))
         return 0
@@ -177,7 +183,8 @@ class _Runner:
 
     def _start(self, words: Sequence[str], log: Path | None = None) -> int:
         self.lock.keep()
-        return run_child(words, log, keep_open=[self.lock.fd], watch=self.lock.keep)
+        without = launchers.misleading(self.prepared.request.launcher)
+        return run_child(words, log, keep_open=[self.lock.fd], watch=self.lock.keep, without=without)
 
     def _begin(self) -> None:
         """Before the first step: check data set, disk and memory, and remember the settings."""

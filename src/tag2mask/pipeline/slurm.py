@@ -120,6 +120,10 @@ def submit_text(folder: Path, files: Mapping[str, Path], after: str | None) -> s
         "#!/bin/bash",
         "# Submits the jobs of a run, each for when the one before it has ended well.",
         "set -e",
+        "# in a shell of salloc, these are of that job: srun refuses a second kind of memory, for example",
+        "for name in ${!SLURM_*}; do",
+        "  case $name in SLURM_CONF* | SLURM_CLUSTERS | SLURM_JWT) ;; *) unset $name ;; esac",
+        "done",
     ]
     before = after
     for step, path in files.items():

@@ -69,7 +69,7 @@ def decide(plan: StepPlan, parents: Mapping[str, str | None]) -> Decision:
     if unmade:
         return Decision(Action.AGAIN, step.commands, tuple(f"{name} is made first" for name in unmade))
     reasons = differences(plan, {k: v for k, v in parents.items() if v}, manifest, records)
-    reasons = reasons or _changed_files(plan)
+    reasons = reasons or changed_data(plan)
     if reasons:
         return Decision(Action.AGAIN, step.commands, tuple(reasons))
     pending = _pending(manifest, step)
@@ -89,7 +89,8 @@ def changed_files(plan: StepPlan, record: str) -> list[str]:
     return changed_sources(plan.folder / record, (before, now) if before and now else None)
 
 
-def _changed_files(plan: StepPlan) -> list[str]:
+def changed_data(plan: StepPlan) -> list[str]:
+    """A line where files of the data set that a step read have other content now."""
     changed = changed_files(plan, SOURCES_NAME)
     more = f" and {len(changed) - 1} more files" if len(changed) > 1 else ""
     return [f"{changed[0]}{more} has other content now"] if changed else []

@@ -12,6 +12,7 @@ from tag2mask.pipeline import slurm
 from tag2mask.pipeline.batch_file import batch_text
 from tag2mask.pipeline.devices import DEVICES, NODES, check_batches
 from tag2mask.pipeline.launchers import require_slurm
+from tag2mask.pipeline.lock import RunLock
 from tag2mask.pipeline.prepared import Prepared, coming
 from tag2mask.pipeline.request import Request, resume_words, run_words
 from tag2mask.pipeline.settings import write_run
@@ -26,8 +27,8 @@ def submit_run(prepared: Prepared, program: Sequence[str]) -> str:
         what is to be printed.
 
     Raises:
-        UserError: there is no Slurm here, it refused a job, a step's job is in the queue already, or a batch
-            cannot be shared out.
+        UserError: there is no Slurm here, it refused a job, a step's job is in the queue already, a runner
+            is at work in the folder, or a batch cannot be shared out.
     """
     files = submission(prepared, program)
     folder = prepared.request.run_dir.resolve() / slurm.FOLDER
@@ -37,6 +38,7 @@ def submit_run(prepared: Prepared, program: Sequence[str]) -> str:
         return "nothing to submit: all chosen steps are done"
     require_slurm("sbatch")
     _refuse_twice(prepared.request.run_dir, [path.stem for path in files if path.suffix == ".sbatch"])
+    _refuse_busy(prepared)
     write_run(prepared.request.run_dir, prepared.settings)
     return slurm.submit(files, folder)
 
@@ -79,6 +81,30 @@ def _refuse_twice(run_dir: Path, steps: Sequence[str]) -> None:
             f"submitted before, and not over: {named}; wait for them, or give the command again after "
             f"scancel {' '.join(busy.values())}{way}"
         )
+
+
+def _refuse_busy(prepared: Prepared) -> None:
+    """Refuse a folder in which a runner is at work: the first job would find it in use, and all would end.
+
+    One in a job that ours wait for does not count.
+    """
+    if not coming(prepared.request, prepared.recipe):
+        with RunLock(prepared.request.run_dir):
+            pass
+
+
+def waiting_line(run_dir: Path) -> str:
+    """What to know of jobs in the queue before a run that is none of them; "" where there are none."""
+    jobs = slurm.submitted(run_dir)
+    here = (slurm.queued() or set()) if jobs else set()
+    waiting = {step: number for step, number in jobs.items() if number in here}
+    if not waiting:
+        return ""
+    named = ", ".join(f"{step}: job {number}" for step, number in waiting.items())
+    return (
+        f"submitted, and not over: {named}; a job that starts while this run works finds the run folder "
+        f"in use, and fails: scancel {' '.join(waiting.values())}"
+    )
 
 
 def _is_open(task: Task) -> bool:

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tag2mask.artifacts.names import IMAGE_SUFFIXES
 from tag2mask.core import UserError, map_threads
 from tag2mask.data.image_folder import walk_linked
-from tag2mask.data.images import IMAGE_SUFFIXES, check_image
+from tag2mask.data.images import check_image
 from tag2mask.data.problems import problems_error
 
 STDIN = "-"

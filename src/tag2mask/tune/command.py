@@ -57,7 +57,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run_tune(args: argparse.Namespace) -> int:
-    """Compare, print the table, write page and settings."""
+    """Compare, print the table, write page and settings.
+
+    Raises:
+        UserError: the run cannot be tuned, or its folder not be written to, which is found first.
+    """
     from tag2mask.data.image_set import import_data_set
 
     if args.data_class:
@@ -74,10 +78,10 @@ def _compare_settings(args: argparse.Namespace, out: Path) -> int:
     from tag2mask.tune.page import Pictures, build_page
 
     chain, pictures = read_chain(args.run), Pictures()
+    _require_writable(args, out)
     found = tune(chain, args.images, pictures.keep)
     words = ["tag2mask", "run", _recipe(args.run), "--run-dir", args.run]
     words += ["--settings", str(out / "settings.yaml")]
-    out.mkdir(exist_ok=True)
     atomic_write_text(out / "settings.yaml", yaml_text(found.trials[found.chosen].settings()))
     page = build_page(chain, found, pictures, shlex.join(words))
     return _tell(args, found, out / "tune.html", page, shlex.join(words))
@@ -89,12 +93,20 @@ def _compare_runs(args: argparse.Namespace, out: Path) -> int:
     from tag2mask.tune.schedules import compare_runs
 
     chains = {run: read_chain(run) for run in dict.fromkeys([args.run, *args.schedules])}
+    _require_writable(args, out)
     pictures = Pictures()
     found = compare_runs(chains, args.images, pictures.keep)
     words = shlex.join(["tag2mask", "tune", found.trials[found.chosen].name])
-    out.mkdir(exist_ok=True)
     page = build_page(chains[args.run], found, pictures, words, "schedules")
     return _tell(args, found, out / "schedules.html", page, words)
+
+
+def _require_writable(args: argparse.Namespace, out: Path) -> None:
+    """Find out before the work, not after it, that a run is read-only or the disk full."""
+    from tag2mask.artifacts import require_writable
+
+    way = f"tag2mask run {_recipe(args.run)} --run-dir MINE --reuse {shlex.quote(args.run)} copies the run"
+    require_writable(out, f"; {way}")
 
 
 def _tell(args: argparse.Namespace, found: Comparison, path: Path, page: str, command: str) -> int:
