@@ -11,7 +11,7 @@ from tag2mask.data.imports.json_tags import read_json_tags
 from tag2mask.data.imports.source import ImageIndex, Item, Source
 from tag2mask.data.separators import clean_name
 from tag2mask.data.table_text import TABLE_SUFFIXES
-from tag2mask.data.tag_table import SPLITS, TableForm, read_tag_table
+from tag2mask.data.tag_table import SPLITS, TableForm, read_tag_table, unused_columns
 from tag2mask.data.tags import image_stem, read_objects
 
 JSON_SUFFIXES = (".json", ".jsonl")
@@ -74,8 +74,12 @@ def _kind(path: Path) -> str:
 
 def _table(path: Path, form: TableForm) -> Source:
     rows = read_tag_table(path, form)
+    if not rows:
+        raise UserError(f"{path} has no rows below its headings: write one for each image")
     items = [Item(row.image, row.names, row.split, f"{path}, line {row.line}") for row in rows]
-    return Source(f"the table {path}", items)
+    unused = unused_columns(path, form)
+    notes = [f"columns that are not read: {', '.join(unused)}"] if unused else []
+    return Source(f"the table {path}", items, notes=notes)
 
 
 def _xml(root: Path, folder: Path) -> Source:
