@@ -418,6 +418,20 @@ def test_what_a_table_holds_is_told_of_the_users_own_file(
     assert "note: columns that are not read: score\n" in capsys.readouterr().out
 
 
+def test_a_folder_of_all_images_is_no_class(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With a table that is no CSV, or none, every image would get the tag `photos`."""
+    told = refused(root, capsys=capsys)
+    assert (
+        f"{root} has images in photos, and nothing that can be read says what they show: write a CSV" in told
+    )
+    (root / "labels.xlsx").write_bytes(b"PK\x03\x04")
+    assert f"{root / 'labels.xlsx'} cannot be read: save it as CSV" in refused(root, capsys=capsys)
+    (root / "photos").rename(root / "cat")
+    assert imported(root).classes.names == ("cat",)
+    write_json(root / "t.json", {})
+    assert "t.json: it names no image" in refused(root, capsys=capsys)
+
+
 def test_zeros_and_ones_with_decimal_commas(root: Path) -> None:
     """As spreadsheets in German, French, ... save numbers; and with more digits."""
     rows = "a;1,0;1,0\nb;0,0;1,0\nc;1,0;0,0\nd;0,00;1,00\ne;1.00;0.0\n"

@@ -15,6 +15,20 @@ from tag2mask.data.tag_table import SPLITS, TableForm, read_tag_table, unused_co
 from tag2mask.data.tags import image_stem, read_objects
 
 JSON_SUFFIXES = (".json", ".jsonl")
+_OTHER_TABLES = (".xlsx", ".xls", ".ods", ".numbers", ".parquet")
+_PLAIN_FOLDERS = (
+    "image",
+    "images",
+    "img",
+    "imgs",
+    "jpegimages",
+    "photo",
+    "photos",
+    "picture",
+    "pictures",
+    "pics",
+)
+"""Folders that hold the images of all classes, and no class of this name."""
 
 
 def read_source(root: Path, annotations: Sequence[Path], index: ImageIndex, form: TableForm) -> Source:
@@ -125,6 +139,7 @@ def _folders(root: Path, index: ImageIndex) -> Source:
             "class: write a CSV image,labels, or say where it is with --annotations"
         )
     _require_classes(root, tops, any(len(part) > 2 for part in parts))
+    _require_tags(root, tops)
     by_split = all(top.lower() in SPLITS for top in tops) and any(len(part) > 2 for part in parts)
     depth = 1 if by_split else 0
     items = [
@@ -140,6 +155,20 @@ def _folders(root: Path, index: ImageIndex) -> Source:
     left = len(parts) - len(items)
     notes = [f"{left} images lie in no folder of a class: left out"] if left else []
     return Source(f"a folder for each class in {root}", items, notes=notes)
+
+
+def _require_tags(root: Path, folders: Collection[str]) -> None:
+    """Refuse a folder of all images with nothing that tells their tags: its name would be the only one."""
+    if len(folders) > 1 or min(folders).lower() not in _PLAIN_FOLDERS:
+        return
+    tables = sorted(p for p in root.iterdir() if p.suffix.lower() in _OTHER_TABLES)
+    told = (
+        f"{tables[0]} cannot be read: save it as CSV in UTF-8" if tables else "write a CSV image,labels there"
+    )
+    raise UserError(
+        f"{root} has images in {min(folders)}, and nothing that can be read says what they show: {told}, or "
+        "say where the tags are with --annotations"
+    )
 
 
 def _require_classes(root: Path, folders: Collection[str], deeper: bool) -> None:

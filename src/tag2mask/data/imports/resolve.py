@@ -41,6 +41,8 @@ def resolve(source: Source, index: ImageIndex, choices: Choices) -> list[Item]:
         UserError: images do not exist or have no tags, and nobody said what to do with them; or some
             have no split.
     """
+    if not source.items:
+        raise UserError(f"{source.form}: it names no image")
     items = [_without_negative(item, choices.negative) for item in source.items]
     if choices.negative and all(a is b for a, b in zip(items, source.items, strict=True)):
         raise UserError(f"--negative {choices.negative}: no image has this tag")
