@@ -14,9 +14,9 @@
 # # Comparing recipes
 #
 # Two runs beside each other: `psa` on the generated data set, and its ablation without the random walk. Any
-# two run folders do; `tag2mask report RUN RUN` shows the same as a page. Run it from the root of the
-# repository, after `make demo`: the second run takes the classifier of the first one over and trains stage
-# 3 anew, which takes some minutes.
+# two runs on the same images do, if there are masks to score them with; `tag2mask report RUN RUN` shows the
+# same as a page, also without masks. Run it from the root of the repository, after `make demo`: the second
+# run takes the classifier of the first one over and trains stage 3 anew, which takes some minutes.
 
 # %%
 from pathlib import Path

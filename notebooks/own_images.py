@@ -27,7 +27,7 @@ import onnxruntime
 import tag2mask
 from tag2mask import cli
 from tag2mask.data import Shapes
-from tag2mask.data.images import to_rgb
+from tag2mask.data.images import IMAGE_SUFFIXES, to_rgb
 from tag2mask.report import alarm_table, read_runs
 from tag2mask.report.figures import as_picture, figure_row, rows_figure
 from tag2mask.report.panels import Panel, label_panel
@@ -60,7 +60,9 @@ assert cli.main(["data", "check", "--data", "table", "--data-root", str(PHOTOS)]
 # real images take `budget="small"`, which starts from ImageNet weights.
 
 # %%
-options = {"data": "table", "data_root": PHOTOS, "budget": BUDGET}
+options = {"data": "table", "data_root": PHOTOS}
+if not (RUN / "run.json").exists():
+    options["budget"] = BUDGET  # a run that is there, such as that of README, keeps its own
 chosen = RUN / "tune" / "settings.yaml"
 if not chosen.exists():
     tag2mask.run("psa", RUN, stage=[1, 2], **options)
@@ -103,7 +105,7 @@ as_picture(rows_figure([figure_row(run, image_id) for image_id in run.step("cam"
 
 # %%
 segment = tag2mask.load(RUN)
-files = sorted((PHOTOS / "images").iterdir())[:3]
+files = [f for f in sorted((PHOTOS / "images").rglob("*")) if f.suffix.lower() in IMAGE_SUFFIXES][:3]
 
 
 def prediction(file: Path) -> list[Panel]:

@@ -35,11 +35,12 @@ if not RUN.exists():
 # Maps and labels exist for the images of train, predictions for those of val. The network labels the chosen
 # train images here, so say in the caption that these are images it was trained on. A CAM shows the highest
 # map at each pixel. Choosing the images by hand is what a reader will not forgive: these are the first, the
-# middle and the last of the images, in the order of their mIoU after the pseudo-label.
+# middle and the last of the images, in the order of their mIoU after the pseudo-label (without masks, in
+# the order of their names).
 
 # %%
 scores = run.step("pseudo_label").image_scores
-ranked = sorted(scores, key=scores.get)
+ranked = sorted(scores, key=scores.get) or run.step("pseudo_label").manifest.image_ids
 chosen = [ranked[0], ranked[len(ranked) // 2], ranked[-1]]
 segment = tag2mask.load(RUN)
 rows = rows_figure([figure_row(run, image_id, segment=segment) for image_id in chosen])
@@ -50,9 +51,9 @@ as_picture(rows)
 # ## Threshold
 #
 # The dot is the threshold that was set beforehand. The highest point of the curve was found with the masks:
-# a paper that gives it has to say so.
+# a paper that gives it has to say so. Without masks there is no curve.
 
 # %%
-curve = threshold_figure([run], width=COLUMN)
-print(*save_figure(curve, OUT / "thresholds"))
-as_picture(curve)
+curve = threshold_figure([run], width=COLUMN) if scores else None
+print(*(save_figure(curve, OUT / "thresholds") if curve else ["no masks"]))
+as_picture(curve) if curve else None

@@ -56,6 +56,7 @@ COMMANDS: dict[str, _Command] = {
     "score": _Command("tag2mask.evaluate.command", "score a folder of label PNGs against true masks"),
     "score-step": _Command("tag2mask.evaluate.command", None),
     "import-classes": _Command("tag2mask.pipeline.own_classes", None),
+    "try-backbone": _Command("tag2mask.weights.trial", None),
     "submit-voc": _Command("tag2mask.evaluate.submission", "write an archive for VOC's test server"),
     "report": _Command("tag2mask.report.command", "write runs up as one HTML page"),
     "tune": _Command("tag2mask.tune.command", "choose settings of pseudo-labels without masks"),

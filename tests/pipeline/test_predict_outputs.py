@@ -164,6 +164,17 @@ def test_an_image_is_done_when_its_label_map_is_there(images: Path) -> None:
     assert Path("out/overlay/a.jpg").read_bytes() == whole
 
 
+def test_what_a_stopped_call_left_does_not_stay_beside_a_new_label_map(images: Path) -> None:
+    """It may show another image, or what another model saw; a LabelMe file may hold corrections."""
+    assert predict("images/a.png", "--overlay", "--scores", "--labelme") == 0
+    Path("out/a.png").unlink()
+    Image.new("RGB", (4, 4)).save("images/a.png")
+    Path("w.ckpt").write_bytes(b"others")
+    assert predict("images/a.png") == 0
+    assert load_labels("out/a.png").shape == (4, 4) and Path("out/labelme/a.json").is_file()
+    assert not Path("out/overlay/a.jpg").exists() and not Path("out/scores/a.npz").exists()
+
+
 def test_patterns_and_lists(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert predict("images/**/*.png") == 0
     assert sorted(p.relative_to("out").as_posix() for p in Path("out").rglob("*.png")) == [

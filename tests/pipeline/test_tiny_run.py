@@ -21,6 +21,7 @@ from PIL import Image
 import tag2mask
 from tag2mask import cli
 from tag2mask.artifacts import load_labels, load_maps, manifest_hash, read_manifest
+from tag2mask.artifacts.names import IMAGE_SCORES_NAME, SCORE_NAME
 from tag2mask.data import Shapes
 from tests.step_files import step_file
 
@@ -265,6 +266,18 @@ def test_the_notebook_with_figures(execute: Callable[[str], dict[str, Any]]) -> 
         assert b"STIXGeneral" in pdf and b"/FontFile2" in pdf, "TrueType fonts are part of the file"
         assert b"/Type3" not in pdf, "which publishers refuse"
         assert Image.open(f"runs/figures/{name}.png").info["dpi"] == pytest.approx((300, 300), abs=0.1)
+
+
+def test_the_notebook_with_figures_of_a_run_without_masks(
+    run: TinyRun, execute: Callable[[str], dict[str, Any]]
+) -> None:
+    shutil.copytree(run.run_dir, "runs/demo")
+    for name in (SCORE_NAME, IMAGE_SCORES_NAME):
+        for path in Path("runs/demo").glob(f"*/{name}"):
+            path.unlink()
+    names = execute("paper_figures")
+    assert names["chosen"][0] == names["run"].step("pseudo_label").manifest.image_ids[0]
+    assert [path.name for path in sorted(Path("runs/figures").iterdir())] == ["rows.pdf", "rows.png"]
 
 
 def test_the_page_about_figures(run: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,18 +2,60 @@
 
 from __future__ import annotations
 
+import argparse
+import re
+import shlex
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tag2mask.cli import whole_parser
 from tag2mask.completion import shell_script
+from tag2mask.core.commands import parse
 
 ASK = """source "$1"; shift
 COMP_WORDS=(tag2mask "$@"); COMP_CWORD=$#; COMP_LINE="tag2mask $*"; COMPREPLY=()
 _shtab_tag2mask; echo "${COMPREPLY[@]}"
 """
+
+
+def described(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str | None]]:
+    """Every argument of a parser and of the commands below it, with its help."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                yield from described(inner)
+        else:
+            yield f"{parser.prog} {action.dest}", action.help
+
+
+def test_every_argument_of_every_command_is_explained() -> None:
+    """A default alone explains nothing; what the step itself takes is Lightning's."""
+    found = dict(described(whole_parser()))
+    assert len(found) > 100
+    bare = [name for name, text in found.items() if not text or text.startswith("default")]
+    assert [name for name in bare if not name.startswith("tag2mask step")] == []
+
+
+def examples(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """The commands below the help of a parser and of the commands below it."""
+    text = re.sub(r"\\\n\s*", "", parser.epilog or "")
+    yield from (line.strip() for line in text.splitlines() if line.strip().startswith("tag2mask "))
+    for action in parser._actions:
+        for inner in action.choices.values() if isinstance(action, argparse._SubParsersAction) else ():
+            yield from examples(inner)
+
+
+def test_the_examples_of_every_help_have_the_options() -> None:
+    """Behind a command stands what it is for, or where its output goes."""
+    parser = whole_parser()
+    lines = [line for line in examples(parser) if "..." not in line and " step " not in line]
+    assert len(lines) > 30
+    for line in lines:
+        parse(parser, shlex.split(re.split(r"\s{3,}| > ", line)[0])[1:])
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")

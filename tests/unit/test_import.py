@@ -383,6 +383,62 @@ def test_a_box_without_an_outline_is_not_scored(root: Path, capsys: pytest.Captu
     assert "a box or an area is no number" in refused(root, "--draw-masks", capsys=capsys)
 
 
+def test_sizes_of_a_coco_file_that_are_not_those_of_the_images(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file and its entry are named: the mask, which the import draws, is not the user's to mend."""
+    plain = coco("abcde", {1: "cat"}, [(n, 1) for n in "abcde"])
+    for image in plain["images"]:
+        image.update(height=SIZE[0], width=SIZE[1])
+    for entry in plain["annotations"]:
+        entry.update(segmentation=[[1, 1, 4, 1, 4, 3, 1, 3]])
+    plain["images"][1].update(width=12)
+    plain["images"][3].update(height=SIZE[1], width=SIZE[0])
+    path = write_json(root / "instances.json", plain)
+    told = refused(root, "--draw-masks", capsys=capsys)
+    assert f"{path} says that 'b.jpg' in its images is 12x6 but that image is 9x6\n" in told
+    assert f"{path} says that 'd.jpg' in its images is 6x9 but that image is 9x6 (turned, " in told
+    assert "masks" not in told and not list(root.rglob("*.png"))
+    assert set(tags_of(imported(root, "--draw-masks", "--skip-bad"))) == set("ace")
+
+
+def test_what_a_table_holds_is_told_of_the_users_own_file(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = root / "t.csv"
+    table.write_text("image,labels,split\na,cat,train\nb,dog,TRAIN\nc,cat,valid\nd,dog,\ne,cat,\n")
+    told = f"{table}, line 5: photos/d.jpg has no split, and 3 images have one; give all of them one, or none"
+    assert refused(root, capsys=capsys) == f"error: {told}\n"
+    table.write_text("image,labels\n")
+    assert f"{table} has no rows below its headings" in refused(root, capsys=capsys)
+    table.write_text("image,breed,colour\na,cat,red\nb,dog,red\n")
+    assert "which with --tags-column of tag2mask data import, or tags_column" in refused(root, capsys=capsys)
+    table.write_text("image,labels,score\na,cat,1\nb,dog,1\nc,cat,1\nd,dog,1\ne,cat,1\n")
+    imported(root)
+    assert "note: columns that are not read: score\n" in capsys.readouterr().out
+
+
+def test_a_folder_of_all_images_is_no_class(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With a table that is no CSV, or none, every image would get the tag `photos`."""
+    told = refused(root, capsys=capsys)
+    assert (
+        f"{root} has images in photos, and nothing that can be read says what they show: write a CSV" in told
+    )
+    (root / "labels.xlsx").write_bytes(b"PK\x03\x04")
+    assert f"{root / 'labels.xlsx'} cannot be read: save it as CSV" in refused(root, capsys=capsys)
+    (root / "photos").rename(root / "cat")
+    assert imported(root).classes.names == ("cat",)
+    write_json(root / "t.json", {})
+    assert "t.json: it names no image" in refused(root, capsys=capsys)
+
+
+def test_zeros_and_ones_with_decimal_commas(root: Path) -> None:
+    """As spreadsheets in German, French, ... save numbers; and with more digits."""
+    rows = "a;1,0;1,0\nb;0,0;1,0\nc;1,0;0,0\nd;0,00;1,00\ne;1.00;0.0\n"
+    (root / "t.csv").write_text(f"image;cat;dog\n{rows}")
+    assert tags_of(imported(root)) == TAGS
+
+
 def test_quotes_inside_of_a_name_stay(root: Path) -> None:
     tags = {n: ['the "old" one', 'A & "B"'] for n in "abcde"}
     write_json(root / "t.json", tags)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import re
+import subprocess
+from contextlib import redirect_stderr
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import timm
+import torch
 
+from tag2mask.backbones import BackboneSpec
 from tag2mask.cli import main
-from tag2mask.pipeline import own_classes, runner
+from tag2mask.core import UserError
+from tag2mask.pipeline import own_classes, own_weights, run_commands, runner
 
 OWN = """import torch
 raise RuntimeError("the runner imports no class")
@@ -228,3 +237,68 @@ def test_what_can_be_imported_is_taken(tmp_path: Path, monkeypatch: pytest.Monke
     # the last dot may stand between a class and one within it
     assert main(["import-classes", "json.decoder.JSONDecoder.decode", "mine.yaml:4"]) == 0
     assert main(["import-classes", "json.decoder.JSONDecoder.nothing", "mine.yaml:4"]) == 2
+
+
+# --- weights and backbones -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    """A folder in which backbones are tried, in this process: another would have to import torch first."""
+
+    def started(words: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        told = io.StringIO()
+        with redirect_stderr(told):
+            code = main(words[words.index("-m") + 2 :])
+        return subprocess.CompletedProcess(words, code, "", told.getvalue())
+
+    def unmeasured(_: object) -> None:
+        raise UserError("not measured here")
+
+    monkeypatch.setattr(own_weights, "subprocess", SimpleNamespace(run=started))
+    monkeypatch.setattr(run_commands, "sizes_of", unmeasured)
+    monkeypatch.chdir(tmp_path)
+    folder = Folder(tmp_path)
+    folder.write("  cam: {}\n")
+    torch.save(timm.create_model("test_resnet").state_dict(), "test_resnet.pth")
+    torch.save({"conv_stem.weight": torch.zeros(1)}, "other.pth")
+    (tmp_path / "page.pth").write_text("<html>")
+    return folder
+
+
+PLACE = "--segmentation.model.init_args.backbone"
+MISFIT = r"do not fit ResNet: \d+ keys missing .* \(step {} builds on test_resnet, which \S+ names\)"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--weights", "other.pth"], f"--weights: weights .*/other.pth {MISFIT.format('cam')}"),
+        ([f"{PLACE}.weights", "other.pth"], f"{PLACE}.weights: .* {MISFIT.format('segmentation')}"),
+        (
+            ["--step", "cam", "--", "--model.init_args.backbone.weights", "other.pth"],
+            rf"--model.init_args.backbone.weights \(behind --\): weights other.pth {MISFIT.format('cam')}",
+        ),
+        ([f"{PLACE}.weights", "page.pth"], f"{PLACE}.weights: weights page.pth: .* it is a web page"),
+        ([f"{PLACE}.weights", "none.pth"], f"{PLACE}.weights: weights none.pth: no such file"),
+        (
+            [f"{PLACE}.name", "resnt50"],
+            rf"{PLACE}.name: unknown backbone 'resnt50'; .* \(in step segmentation\)",
+        ),
+    ],
+)
+def test_weights_and_backbones_of_every_step_are_tried_before_the_first(
+    words: list[str], message: str, tried: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert re.match(message, refused(tried, capsys, "--dry-run", *words))
+
+
+def test_weights_that_fit_are_tried_once(
+    tried: Folder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    built = []
+    monkeypatch.setattr(BackboneSpec, "build", lambda spec, role="cam": built.append(spec))
+    assert tried.run("--dry-run", "--weights", "test_resnet.pth") == 0
+    assert [(spec.name, Path(spec.weights).name) for spec in built] == [("test_resnet", "test_resnet.pth")]
+    monkeypatch.setattr(own_weights, "subprocess", None)  # nothing is started for what is shipped
+    assert tried.run("--dry-run") == 0

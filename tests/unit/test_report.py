@@ -111,6 +111,13 @@ def test_runs_of_one_name_are_told_apart(tmp_path: Path, images: VOC) -> None:
     assert [run.name for run in read_runs(folders)] == [str(folder) for folder in folders]
 
 
+def test_a_run_that_is_given_twice_has_one_column(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As by `runs/*` and a name of its own."""
+    assert main(["report", str(run), f"{run}/", "--images", "0"]) == 0
+    assert capsys.readouterr().out.endswith(f"{run / 'report.html'}\n")
+    assert not (run / "comparison.html").exists()
+
+
 def test_folders_that_are_no_runs(tmp_path: Path, run: Path) -> None:
     with pytest.raises(UserError, match="none is not a folder"):
         read_runs([tmp_path / "none"])

@@ -107,3 +107,12 @@ def test_runs_on_other_data(
     write_manifest(good / "cam", manifest)
     assert cli.main(["tune", str(noise), "--schedules", str(good)]) == 2
     assert f"{good} {message}" in capsys.readouterr().err
+
+
+def test_a_run_is_not_compared_with_itself(
+    runs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was told that all of its labels were empty or full."""
+    good = runs[1]
+    assert cli.main(["tune", str(good), "--schedules", f"{good}/"]) == 2
+    assert f"--schedules {good}/ is the run itself" in capsys.readouterr().err

@@ -154,12 +154,15 @@ class PredictionFolder:
             self.labels(name).unlink()
         if overwrite or stale:
             self._remove_extras(self.names if overwrite else stale)
+        done = set(there) - set(stale)
+        todo = [name for name in self.names if name not in done]
+        for path in (path for name in todo for path in (self.overlay(name), self.scores(name))):
+            path.unlink(missing_ok=True)  # by a call that was stopped, perhaps of another image or model
         atomic_write_json(self.path / RECORD_NAME, asdict(maker))
         atomic_write_json(self.path / CLASSES_NAME, dict(classes))
-        done = set(there) - set(stale)
-        gone = [other for name in self.names if name not in done for other in images.others(name)]
+        gone = [other for name in todo for other in images.others(name)]
         note_sources(self.path / SOURCES_NAME, self.images.values(), replace=True, without=gone)
-        return [name for name in self.names if name not in done]
+        return todo
 
     def _require_free(self) -> None:
         """Refuse a folder in which files of others have the names of ours."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -130,6 +131,19 @@ def add_data(parser: argparse.ArgumentParser, default: str | None = None) -> Non
 def add_run(parser: argparse.ArgumentParser) -> None:
     """Add the folder of a run, as a word without a dash."""
     parser.add_argument("run", metavar="RUN", help="folder of a run")
+
+
+def distinct_folders(given: Sequence[str]) -> list[str]:
+    """Folders as they were given, each once, however it is spelled.
+
+    Example:
+        >>> distinct_folders(["runs/a", "runs/b", "runs/a/"])
+        ['runs/a', 'runs/b']
+    """
+    first: dict[str, str] = {}
+    for folder in given:
+        first.setdefault(os.path.realpath(folder), folder)
+    return list(first.values())
 
 
 def add_data_class(parser: argparse.ArgumentParser) -> None:

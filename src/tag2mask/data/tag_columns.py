@@ -19,8 +19,11 @@ _SINGULAR = ("label", "tag", "class", "classname", "category", "categoryname", "
 _PLURAL = ("labels", "tags", "classes", "classnames", "categories", "targets")
 _SPLIT = ("split", "set", "subset", "partition")
 _NUMBERED = re.compile(rf"({'|'.join((*_SINGULAR, *_PLURAL))})\d+")
-_YES = frozenset(("1", "1.0", "true", "t", "yes", "y", "x"))
-_NO = frozenset(("0", "0.0", "-1", "-1.0", "false", "f", "no", "n", ""))
+_YES = frozenset(("1", "true", "t", "yes", "y", "x"))
+_NO = frozenset(("0", "-1", "false", "f", "no", "n", ""))
+_DECIMALS = re.compile(r"(-?[01])[.,]0+")
+"""Zeros and ones as programs write numbers, in German tables with a comma."""
+_WAY = "with --tags-column of tag2mask data import, or tags_column in the data set's YAML"
 
 Line = tuple[int, list[str]]
 """Number of a line in the file, and its cells."""
@@ -78,7 +81,12 @@ def is_image_name(text: str) -> bool:
 
 def is_yes(cell: str) -> bool:
     """Whether a cell of a column of zeros and ones says that the class is there."""
-    return cell.strip().lower() in _YES
+    return _plain_cell(cell) in _YES
+
+
+def _plain_cell(cell: str) -> str:
+    text = cell.strip().lower()
+    return _DECIMALS.sub(r"\1", text) if _DECIMALS.fullmatch(text) else text
 
 
 def find_columns(path: str, header: Sequence[str], lines: Sequence[Line], tags_column: str | None) -> Columns:
@@ -158,7 +166,7 @@ def _tag_columns(
     if len(named) > 1:
         raise UserError(
             f"{path} has several columns that could hold the tags, {_shown(header[i] for i in named)}: "
-            "name one with tags_column in the data set's YAML"
+            f"name one {_WAY}"
         )
     if numbered:
         return numbered, False
@@ -180,19 +188,18 @@ def _unnamed_tags(
         )
     raise UserError(
         f"{path} has several columns that could hold the tags, {_shown(header[i] for i in rest)}: "
-        "name one 'labels', or say which with tags_column in the data set's YAML; a column for each class "
-        "holds only 0 and 1"
+        f"name one 'labels', or say which {_WAY}; a column for each class holds only 0 and 1"
     )
 
 
 def _is_one_hot(cells: Iterable[str]) -> bool:
-    values = {cell.strip().lower() for cell in cells}
+    values = {_plain_cell(cell) for cell in cells}
     return bool(values & _YES) and values <= _YES | _NO
 
 
 def are_zeros_and_ones(cells: Iterable[str]) -> bool:
     """Whether cells hold only what says that a class is there or not, and no name."""
-    values = {cell.strip().lower() for cell in cells} - {""}
+    values = {_plain_cell(cell) for cell in cells} - {""}
     return bool(values) and values <= (_YES | _NO) - {"x"}
 
 

@@ -53,7 +53,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         choices=FORMATS,
         default=list(FORMATS),
         dest="formats",
-        help="default: all; other files of an earlier export are removed",
+        help="files to write (default: all); other files of an earlier export are removed",
     )
     parser.set_defaults(handler=run)
 

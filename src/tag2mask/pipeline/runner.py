@@ -33,6 +33,7 @@ from tag2mask.pipeline.forecast import MeasuringKilled
 from tag2mask.pipeline.lock import RunLock
 from tag2mask.pipeline.notes import write_input
 from tag2mask.pipeline.own_classes import require_imports
+from tag2mask.pipeline.own_weights import require_weights
 from tag2mask.pipeline.plan import StepPlan
 from tag2mask.pipeline.prepared import Prepared, prepare
 from tag2mask.pipeline.process import run_child
@@ -88,6 +89,7 @@ def run_recipe(request: Request, program: Sequence[str] = launchers.PROGRAM) -> 
     request = after_requeue(request)
     prepared = prepare(request)
     require_imports(prepared, program)
+    require_weights(prepared, program)
     recall_sources(request.run_dir / SOURCES_NAME)
     notes = stale_lines(prepared)
     if request.launcher in ("local", "torchrun") and not request.dry_run:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tag2mask.core.commands import add_command, add_data_class, at_least
+from tag2mask.core.commands import add_command, add_data_class, at_least, distinct_folders
 
 REPORT_HELP = """Write one self-contained HTML page on a run, or on several runs side by side: a summary,
 scores, curves, settings with their origins, and rows of pictures to filter, enlarge and cut at another
@@ -37,7 +37,7 @@ def run_report(args: argparse.Namespace) -> int:
 
     if args.data_class:
         import_data_set(args.data_class)
-    runs = read_runs(args.runs)
+    runs = read_runs(distinct_folders(args.runs))
     default = REPORT_NAME if len(runs) == 1 else "comparison.html"
     out = Path(args.out) if args.out else runs[0].folder / default
     require_own(out, "<!DOCTYPE html>")

@@ -7,7 +7,8 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tag2mask.core.commands import add_command, add_data_class, add_run, at_least
+from tag2mask.core.commands import add_command, add_data_class, add_run, at_least, distinct_folders
+from tag2mask.core.errors import UserError
 
 if TYPE_CHECKING:
     from tag2mask.tune.compare import Comparison
@@ -92,7 +93,12 @@ def _compare_runs(args: argparse.Namespace, out: Path) -> int:
     from tag2mask.tune.page import Pictures, build_page
     from tag2mask.tune.schedules import compare_runs
 
-    chains = {run: read_chain(run) for run in dict.fromkeys([args.run, *args.schedules])}
+    runs = distinct_folders([args.run, *args.schedules])
+    if len(runs) == 1:
+        raise UserError(
+            f"--schedules {args.schedules[0]} is the run itself: give another one on the same images"
+        )
+    chains = {run: read_chain(run) for run in runs}
     _require_writable(args, out)
     pictures = Pictures()
     found = compare_runs(chains, args.images, pictures.keep)

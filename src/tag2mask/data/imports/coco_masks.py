@@ -14,9 +14,11 @@ from tqdm import tqdm
 from tag2mask.artifacts.labels import save_labels
 from tag2mask.core import IGNORE, ClassList, UserError, map_threads
 from tag2mask.data.image_folder import file_stem
+from tag2mask.data.images import read_size
 from tag2mask.data.imports.coco_form import Id, is_coco, read_coco
 from tag2mask.data.imports.json_tags import load_json
 from tag2mask.data.imports.source import ImageIndex
+from tag2mask.data.problems import problems_error
 
 _MOST_PIXELS = 400_000_000
 """Larger sizes in a file are taken for a mistake, not for an image."""
@@ -32,6 +34,7 @@ def draw_masks(
     out: Path,
     classes: ClassList,
     keep: bool = False,
+    any_size: bool = False,
 ) -> int:
     """Draw a palette PNG for each image of COCO's annotations; return how many.
 
@@ -45,15 +48,19 @@ def draw_masks(
         out: folder to write to.
         classes: the classes of the masks.
         keep: leave masks that are there as they are.
+        any_size: draw also where the file says another size than the image has.
 
     Raises:
-        UserError: a file is not COCO's, or an outline cannot be drawn.
+        UserError: a file is not COCO's, an outline cannot be drawn, or a size is not its image's.
     """
     jobs: list[_Job] = []
     for path in paths:
         jobs += _drawings(path, index, images, classes)
     if keep:
         jobs = [job for job in jobs if not _file(out, job[1]).is_file()]
+    sizes = [] if any_size else map_threads(lambda job: _wrong_size(job, index), jobs)
+    if wrong := [text for text in sizes if text]:
+        raise problems_error(wrong, "correct the sizes, or give the images that the outlines were made for")
     with tqdm(total=len(jobs), desc="drawing masks", unit="mask", disable=None) as bar:
 
         def draw(job: _Job) -> None:
@@ -67,6 +74,24 @@ def draw_masks(
 
         map_threads(draw, jobs)
     return len(jobs)
+
+
+def _wrong_size(job: _Job, index: ImageIndex) -> str:
+    """What is wrong with the size of an image in its JSON file, and "" for nothing or what `_draw` tells."""
+    path, image, entry, _ = job
+    name = str(entry["file_name"])
+    try:
+        height, width = read_size(index.root / (index.find(name) or image))
+        said = (int(entry["height"]), int(entry["width"]))
+    except (UserError, KeyError, TypeError, ValueError, OverflowError):
+        return ""
+    if said == (height, width):
+        return ""
+    turned = " (turned, perhaps by its EXIF data)" if said == (width, height) else ""
+    return (
+        f"{path} says that {name!r} in its images is {said[1]}x{said[0]} but that image is "
+        f"{width}x{height}{turned}: outlines have the size in the file; correct it, or give the other image"
+    )
 
 
 def _file(out: Path, image: str) -> Path:

@@ -195,7 +195,7 @@ def _masks(job: _Job, places: dict[str, str], classes: ClassList) -> Path | None
     if job.args.draw_masks:
         if not source.outlines:
             raise UserError(f"--draw-masks needs COCO's annotations, but this is {source.form}")
-        draw_masks(source.outlines, job.index, places, out, classes)
+        draw_masks(source.outlines, job.index, places, out, classes, any_size=job.args.skip_bad)
         return out
     if job.masks is None:
         return None

@@ -11,10 +11,24 @@ from tag2mask.data.imports.json_tags import read_json_tags
 from tag2mask.data.imports.source import ImageIndex, Item, Source
 from tag2mask.data.separators import clean_name
 from tag2mask.data.table_text import TABLE_SUFFIXES
-from tag2mask.data.tag_table import SPLITS, TableForm, read_tag_table
+from tag2mask.data.tag_table import SPLITS, TableForm, read_tag_table, unused_columns
 from tag2mask.data.tags import image_stem, read_objects
 
 JSON_SUFFIXES = (".json", ".jsonl")
+_OTHER_TABLES = (".xlsx", ".xls", ".ods", ".numbers", ".parquet")
+_PLAIN_FOLDERS = (
+    "image",
+    "images",
+    "img",
+    "imgs",
+    "jpegimages",
+    "photo",
+    "photos",
+    "picture",
+    "pictures",
+    "pics",
+)
+"""Folders that hold the images of all classes, and no class of this name."""
 
 
 def read_source(root: Path, annotations: Sequence[Path], index: ImageIndex, form: TableForm) -> Source:
@@ -74,8 +88,12 @@ def _kind(path: Path) -> str:
 
 def _table(path: Path, form: TableForm) -> Source:
     rows = read_tag_table(path, form)
+    if not rows:
+        raise UserError(f"{path} has no rows below its headings: write one for each image")
     items = [Item(row.image, row.names, row.split, f"{path}, line {row.line}") for row in rows]
-    return Source(f"the table {path}", items)
+    unused = unused_columns(path, form)
+    notes = [f"columns that are not read: {', '.join(unused)}"] if unused else []
+    return Source(f"the table {path}", items, notes=notes)
 
 
 def _xml(root: Path, folder: Path) -> Source:
@@ -121,6 +139,7 @@ def _folders(root: Path, index: ImageIndex) -> Source:
             "class: write a CSV image,labels, or say where it is with --annotations"
         )
     _require_classes(root, tops, any(len(part) > 2 for part in parts))
+    _require_tags(root, tops)
     by_split = all(top.lower() in SPLITS for top in tops) and any(len(part) > 2 for part in parts)
     depth = 1 if by_split else 0
     items = [
@@ -136,6 +155,20 @@ def _folders(root: Path, index: ImageIndex) -> Source:
     left = len(parts) - len(items)
     notes = [f"{left} images lie in no folder of a class: left out"] if left else []
     return Source(f"a folder for each class in {root}", items, notes=notes)
+
+
+def _require_tags(root: Path, folders: Collection[str]) -> None:
+    """Refuse a folder of all images with nothing that tells their tags: its name would be the only one."""
+    if len(folders) > 1 or min(folders).lower() not in _PLAIN_FOLDERS:
+        return
+    tables = sorted(p for p in root.iterdir() if p.suffix.lower() in _OTHER_TABLES)
+    told = (
+        f"{tables[0]} cannot be read: save it as CSV in UTF-8" if tables else "write a CSV image,labels there"
+    )
+    raise UserError(
+        f"{root} has images in {min(folders)}, and nothing that can be read says what they show: {told}, or "
+        "say where the tags are with --annotations"
+    )
 
 
 def _require_classes(root: Path, folders: Collection[str], deeper: bool) -> None:

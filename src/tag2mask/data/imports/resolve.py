@@ -38,8 +38,11 @@ def resolve(source: Source, index: ImageIndex, choices: Choices) -> list[Item]:
     Notes on what is left out are added to the source.
 
     Raises:
-        UserError: images do not exist or have no tags, and nobody said what to do with them.
+        UserError: images do not exist or have no tags, and nobody said what to do with them; or some
+            have no split.
     """
+    if not source.items:
+        raise UserError(f"{source.form}: it names no image")
     items = [_without_negative(item, choices.negative) for item in source.items]
     if choices.negative and all(a is b for a, b in zip(items, source.items, strict=True)):
         raise UserError(f"--negative {choices.negative}: no image has this tag")
@@ -117,8 +120,21 @@ def _tagged(source: Source, items: Sequence[Item], choices: Choices) -> list[Ite
 
 
 def _with_val(items: list[Item], fraction: float) -> list[Item]:
-    """Hold images out for validation where the source has splits, but none for that."""
-    if not any(item.split for item in items) or any(item.split == "val" for item in items):
+    """Hold images out for validation where the source has splits, but none for that.
+
+    Raises:
+        UserError: some images have a split, and others have none.
+    """
+    without = [item for item in items if not item.split]
+    if len(without) == len(items):
+        return items
+    if without:
+        first, others = without[0], len(items) - len(without)
+        raise UserError(
+            f"{first.where}: {first.image} has no split, and {others} images have one; give all of them one, "
+            "or none"
+        )
+    if any(item.split == "val" for item in items):
         return items
     train = {image_id_of(item.image) for item in items if item.split == "train"}
     val = held_out(train, fraction)

@@ -32,8 +32,12 @@ def add_official(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     _add(sets, "coco", "COCO 2014: table of tags and masks from its annotations", _COCO, _prepare_coco)
     shapes = _add(sets, "shapes", "write the generated data set", Path("data/shapes"), _prepare_shapes)
-    for name, value in (("train", 240), ("val", 60), ("seed", 0)):
-        shapes.add_argument(f"--{name}", type=int, default=value, help=f"default: {value}")
+    for name, value, what in (
+        ("train", 240, "train images"), ("val", 60, "val images"), ("seed", 0, "seed of what is drawn")
+    ):  # fmt: skip
+        shapes.add_argument(
+            f"--{name}", type=int, default=value, metavar="N", help=f"{what} (default: {value})"
+        )
     _add_download(actions)
 
 
@@ -54,7 +58,7 @@ def _add(
 
 def _add_download(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = actions.add_parser("download", help="download a data set of the papers by torchvision's code")
-    parser.add_argument("name", choices=list(_WHERE))
+    parser.add_argument("name", choices=list(_WHERE), help="which data set")
     parser.add_argument("--root", type=Path, metavar="DIR", help="folder to unpack in (default: below data/)")
     parser.add_argument("--dry-run", action="store_true", help="say what would be downloaded, and do nothing")
     parser.set_defaults(handler=_download)
