@@ -23,7 +23,6 @@ import tag2mask
 from tag2mask.api.segmenter import checkpoint_file
 from tag2mask.artifacts import CommandRecord, Manifest, write_manifest
 from tag2mask.backbones import BackboneSpec
-from tag2mask.backbones.base import cells, scaled_side
 from tag2mask.cli import main
 from tag2mask.core import ClassList, UserError
 from tag2mask.core.tables import Table as Checks
@@ -35,6 +34,7 @@ from tag2mask.export.source import facts as known_facts
 from tag2mask.export.source import find_source
 from tag2mask.heads import HeadSpec
 from tag2mask.modules import InferenceSpec, SegmentationModel, load_checkpoint
+from tag2mask.ops.sizes import cells, scaled_side
 from tag2mask.recipes.rrm import JointModel
 from tag2mask.recipes.self_guided import SelfGuidedModel
 

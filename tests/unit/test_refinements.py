@@ -12,7 +12,8 @@ import torch
 
 from tag2mask.core import ScoreMaps, UserError
 from tag2mask.modules import Background, DenseCRF, PseudoLabelGenerator, RandomWalk
-from tag2mask.modules.refinements import ImageView, label_map, look_ahead, refine, resized
+from tag2mask.modules.chain import label_map, look_ahead, refine
+from tag2mask.modules.refinements import ImageView, resized
 from tag2mask.ops import alpha_for_level
 
 

@@ -32,7 +32,8 @@ from tag2mask.evaluate.alarms import step_alarms
 from tag2mask.evaluate.facts import LabelFacts
 from tag2mask.metrics import Confusion
 from tag2mask.modules import Classifier
-from tag2mask.modules.refinements import ImageView, label_map, refine
+from tag2mask.modules.chain import label_map, refine
+from tag2mask.modules.refinements import ImageView
 from tag2mask.ops import alpha_for_level
 from tag2mask.pipeline import Request, command
 from tag2mask.report import read_runs

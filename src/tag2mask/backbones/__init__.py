@@ -1,6 +1,6 @@
 """Backbones: one interface of named feature maps over timm models, ResNet38 and VGG16."""
 
-from tag2mask.backbones.base import Backbone, Tap, cells
+from tag2mask.backbones.base import Backbone, Tap
 from tag2mask.backbones.folding import fold_batchnorm
 from tag2mask.backbones.recompute import recompute_blocks
 from tag2mask.backbones.registry import BackboneSpec, build_backbone
@@ -11,7 +11,6 @@ __all__ = [
     "BackboneSpec",
     "Tap",
     "build_backbone",
-    "cells",
     "fold_batchnorm",
     "load_into",
     "load_state",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self, cast
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -53,25 +53,6 @@ class Normalisation:
         """Statistics given for values in 0..1, as torchvision and timm do."""
         m, s = [255 * float(v) for v in mean], [255 * float(v) for v in std]
         return cls((m[0], m[1], m[2]), (s[0], s[1], s[2]))
-
-
-def cells(side: int, stride: int) -> int:
-    """Cells of `stride` pixels that cover a side, ceil(side / stride).
-
-    Of positive numbers only: ONNX divides integers towards 0, so that ``-(-side // stride)`` would be another
-    number in an exported network.
-    """
-    return (side + stride - 1) // stride
-
-
-def scaled_side(side: int, numerator: int, denominator: int) -> int:
-    """``max(1, round(side * numerator / denominator))``, halves to even as Python rounds.
-
-    In integers only, because exported programs have no rounding of numbers that depend on the image's size.
-    """
-    doubled = 2 * side * numerator + denominator
-    rounded, is_half = doubled // (2 * denominator), torch.sym_max(1 - doubled % (2 * denominator), 0)
-    return cast(int, torch.sym_max(rounded - is_half * (rounded % 2), 1))
 
 
 def init_convolutions(module: nn.Module) -> None:

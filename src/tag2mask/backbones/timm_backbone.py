@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tag2mask.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone, Normalisation, Tap, cells
+from tag2mask.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone, Normalisation, Tap
 from tag2mask.backbones.phase_conv import use_phase_convolutions
 from tag2mask.backbones.strided_conv import use_strided_convolutions
 from tag2mask.backbones.weights import backbone_part, load_into, load_state
 from tag2mask.core import UserError
+from tag2mask.ops.sizes import cells
 
 _PROBE = 65
 """Side of the image that `_probe` sends through: one more than a multiple of every stride in use."""
@@ -117,7 +118,7 @@ class TimmBackbone(Backbone):
                 f"backbone {name} gives stride {strides['out']} instead of output_stride {output_stride}"
                 f" or has too few levels ({len(maps) - 1}); choose another model or output stride"
             )
-        if any(m.shape[-1] != -(-_PROBE // strides[k]) for k, m in maps.items()):
+        if any(m.shape[-1] != cells(_PROBE, strides[k]) for k, m in maps.items()):
             self._multiple = max(strides.values())
         self._layers_below = {key: _layers_of(self.model, m) for key, m in maps.items()}
         self.model.train()

@@ -10,8 +10,9 @@ from torch import Tensor, nn, sym_max, tensor
 from torch.nn import functional as F
 
 from tag2mask.backbones import load_into, load_state
-from tag2mask.backbones.base import IMAGENET_MEAN, IMAGENET_STD, cells
+from tag2mask.backbones.base import IMAGENET_MEAN, IMAGENET_STD
 from tag2mask.core import UserError, unknown_name
+from tag2mask.ops.sizes import cells
 
 _MULTIPLE = 32
 """Images are padded to a multiple of this, the deepest stride of the encoders."""

@@ -19,8 +19,9 @@ from tag2mask.data.samples import to_chw
 from tag2mask.evaluate.loop import load_ahead
 from tag2mask.metrics import Confusion
 from tag2mask.modules import AffinityNet
+from tag2mask.modules.chain import label_map, refine
 from tag2mask.modules.loading import load_network
-from tag2mask.modules.refinements import ImageView, label_map, refine
+from tag2mask.modules.refinements import ImageView
 from tag2mask.tune.chain import Chain, Trial
 from tag2mask.tune.trials import changed, fixed_level, until
 
@@ -140,7 +141,7 @@ class _Walks:
 
     def counts(self, image_id: str) -> list[Tensor]:
         """The pixel counts of an image with each setting, as in `Confusion`."""
-        view = ImageView(to_chw(self.dataset.read_image(image_id)), self._features)
+        view = ImageView(to_chw(self.dataset.read_image(image_id)), self._cues)
         maps = load_maps(self.out, image_id, self.dataset.classes)
         truth = self.dataset.read_mask(image_id)
         if truth is None:
@@ -153,7 +154,7 @@ class _Walks:
         return found
 
     @torch.no_grad()
-    def _features(self, pixels: Tensor) -> Tensor:
+    def _cues(self, pixels: Tensor) -> Tensor:
         with self._lock:
-            features: Tensor = self.affinity(pixels[None])[0]
-        return features
+            cues: Tensor = self.affinity(pixels[None])[0]
+        return cues
