@@ -4,7 +4,7 @@ from tag2mask.backbones.base import Backbone, Tap
 from tag2mask.backbones.folding import fold_batchnorm
 from tag2mask.backbones.recompute import recompute_blocks
 from tag2mask.backbones.registry import BackboneSpec, build_backbone
-from tag2mask.backbones.weights import load_into, load_state
+from tag2mask.backbones.weights import load_into, load_state, not_downloaded
 
 __all__ = [
     "Backbone",
@@ -14,5 +14,6 @@ __all__ = [
     "fold_batchnorm",
     "load_into",
     "load_state",
+    "not_downloaded",
     "recompute_blocks",
 ]

@@ -5,13 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tag2mask.core import unknown_name
+
+Role = Literal["cam", "affinity", "segmentation"]
+"""What the features are for. Only VGG16 differs: the published networks dilate its fc6 by 1, 4 and 12."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Mean RGB of ImageNet images in 0..1."""
@@ -81,11 +84,14 @@ class Backbone(nn.Module, ABC):
 
     def __init__(self, normalisation: Normalisation) -> None:
         super().__init__()
-        n = normalisation
-        self.pad_value = (round(n.mean[0]), round(n.mean[1]), round(n.mean[2]))
-        self._bgr = n.bgr
         self._frozen: tuple[str, ...] = ()
         self._freeze_batchnorm = False
+        self._expect(normalisation)
+
+    def _expect(self, n: Normalisation) -> None:
+        """Say what the weights expect of an image."""
+        self.pad_value = (round(n.mean[0]), round(n.mean[1]), round(n.mean[2]))
+        self._bgr = n.bgr
         # Not in the state dict: it belongs to the architecture, and weight files have no such keys.
         self.register_buffer("_mean", torch.tensor(n.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("_std", torch.tensor(n.std).view(1, 3, 1, 1), persistent=False)
@@ -116,6 +122,11 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """Feature maps of normalised images (B, 3, H, W)."""
+
+    def as_cam(self, maps: Tensor) -> Tensor:
+        """Raw class maps that a head made of ``out``, ready for the ReLU."""
+        # VGG16's maps peak where its removed pooling layers would have spread them.
+        return maps.clamp(min=0).sqrt() if self.cam_sqrt else maps
 
     def use_only(self, names: Collection[str]) -> None:
         """Keep some of the taps, and freeze the layers that none of them depends on.

@@ -123,8 +123,7 @@ class Classifier(Predictor, TrainableNetwork):
 
     def as_cam(self, maps: Tensor) -> Tensor:
         """Raw maps made ready for the ReLU."""
-        # VGG16's maps peak where its removed pooling layers would have spread them.
-        return maps.clamp(min=0).sqrt() if self.backbone.cam_sqrt else maps
+        return self.backbone.as_cam(maps)
 
     def class_maps(self, features: Tensor) -> Tensor:
         """Raw class maps (B, K, h, w) of backbone features (B, C, h, w)."""
