@@ -166,7 +166,7 @@ def checkpoint_file(given: Path) -> Path:
     for folder in (given, given / "segmentation"):
         manifest = read_manifest(folder)
         if _is_network(manifest):
-            if not manifest.commands.get("fit") or not manifest.commands["fit"].complete:
+            if not manifest.trained:
                 raise UserError(
                     f"the training in {folder} is not complete, says its {MANIFEST_NAME}: run stage 3 again, "
                     "it goes on"

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from tag2mask.artifacts import RUN_NAME, atomic_write_json, closed_file
+from tag2mask.artifacts.trouble import first_fault
 from tag2mask.core.errors import UserError
 from tag2mask.core.weight_files import check_weight_file
 
@@ -155,8 +156,7 @@ def read_run(run_dir: Path) -> Settings | None:
     except PermissionError as error:
         raise closed_file(error) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        raise _unreadable(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise _unreadable(path, first_fault(error)) from error
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise _unreadable(path, str(error)) from error
 

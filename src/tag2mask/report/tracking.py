@@ -14,6 +14,7 @@ import wandb
 
 from tag2mask.artifacts import SCORE_NAME, find_kind, manifest_hash, wandb_identity, wandb_mode, wandb_project
 from tag2mask.artifacts.manifest import MANIFEST_NAME
+from tag2mask.artifacts.tracking import WANDB_PROJECT
 from tag2mask.core import IGNORE, LabelsResult, ScoreMaps, UserError
 from tag2mask.data import ImageSet
 from tag2mask.report.choice import choose_images, is_shown
@@ -33,12 +34,12 @@ class Tracker:
 
     Attributes:
         project: wandb project.
-        offline: true or false; None means offline unless there is an account.
+        offline: true or false; None as `wandb_mode` has it.
         images: pictures per step.
         more: further arguments of ``wandb.init``.
     """
 
-    project: str = "tag2mask"
+    project: str = WANDB_PROJECT
     offline: bool | None = None
     images: int = 8
     more: dict[str, Any] = field(default_factory=dict)
