@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from tag2mask.artifacts.manifest import Manifest, read_manifest
+from tag2mask.artifacts.manifest import MANIFEST_NAME, Manifest, read_manifest
 from tag2mask.artifacts.names import RUN_NAME, SETTINGS_NAME, config_name
 from tag2mask.artifacts.sources import moved_path
 from tag2mask.core.errors import UserError
@@ -33,7 +33,7 @@ def read_manifests(run_dir: str | Path) -> dict[str, Manifest]:
         if manifest is not None:
             found[inner.name] = manifest
     if not found:
-        raise UserError(f"{folder} holds no step of a run (no folder in it has a manifest.json)")
+        raise UserError(f"{folder} holds no step of a run (no folder in it has a {MANIFEST_NAME})")
     return _in_order(found)
 
 

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from tag2mask.artifacts import RUN_NAME, atomic_write_json, closed_file
 from tag2mask.artifacts.trouble import first_fault
 from tag2mask.core.errors import UserError
+from tag2mask.core.library import FULL
 from tag2mask.core.weight_files import check_weight_file
 
 # what may lie in a run folder before its first step: the lock, and the files of its jobs
@@ -185,7 +186,7 @@ def merge(run_dir: Path, asked: Settings, known: Settings | None) -> Settings:
             raise UserError(
                 "name the data set with --data, e.g. --data shapes (generated, nothing to download)"
             )
-        return replace(asked, budget=asked.budget or "full")
+        return replace(asked, budget=asked.budget or FULL)
     if asked.label != known.label:
         raise _other(run_dir, "recipe", known.label, asked.label)
     for name, what in _FIXED.items():

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco
-from tqdm import tqdm
 
 from tag2mask.artifacts.labels import save_labels
-from tag2mask.core import IGNORE, ClassList, UserError, map_threads
+from tag2mask.core import IGNORE, ClassList, UserError
 from tag2mask.data.image_folder import file_stem
 from tag2mask.data.imports.coco_form import Id, is_coco, read_coco
 from tag2mask.data.imports.json_tags import load_json
 from tag2mask.data.imports.source import ImageIndex
+from tag2mask.data.progress import map_with_bar
 
 _MOST_PIXELS = 400_000_000
 """Larger sizes in a file are taken for a mistake, not for an image."""
@@ -54,18 +54,16 @@ def draw_masks(
         jobs += _drawings(path, index, images, classes)
     if keep:
         jobs = [job for job in jobs if not _file(out, job[1]).is_file()]
-    with tqdm(total=len(jobs), desc="drawing masks", unit="mask", disable=None) as bar:
 
-        def draw(job: _Job) -> None:
-            path, image, entry, outlines = job
-            try:
-                mask = _draw((int(entry["height"]), int(entry["width"])), outlines)
-            except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
-                raise UserError(f"{path}: the outlines of {image} cannot be drawn ({error})") from None
-            save_labels(_file(out, image), mask)
-            bar.update()
+    def draw(job: _Job) -> None:
+        path, image, entry, outlines = job
+        try:
+            mask = _draw((int(entry["height"]), int(entry["width"])), outlines)
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+            raise UserError(f"{path}: the outlines of {image} cannot be drawn ({error})") from None
+        save_labels(_file(out, image), mask)
 
-        map_threads(draw, jobs)
+    map_with_bar(draw, jobs, "drawing masks", "mask")
     return len(jobs)
 
 
