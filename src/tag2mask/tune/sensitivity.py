@@ -17,6 +17,7 @@ from tag2mask.core.tables import Table, percent
 from tag2mask.data import ImageSet
 from tag2mask.data.samples import to_chw
 from tag2mask.evaluate.loop import load_ahead
+from tag2mask.evaluate.truth import no_mask, scored_images
 from tag2mask.metrics import Confusion
 from tag2mask.modules import AffinityNet
 from tag2mask.modules.chain import label_map, refine
@@ -114,9 +115,7 @@ def score_walks(chain: Chain, trials: Sequence[Trial], images: int | None = None
     """
     manifest = chain.maps.manifest
     dataset = ImageSet.from_description(manifest.data, origin=chain.maps.folder)
-    listed = dataset.scored_ids(manifest.split)
-    wanted = set(manifest.image_ids if listed is None else listed)
-    ids = [i for i in manifest.image_ids if i in wanted and dataset.mask_path(i) is not None]
+    ids = scored_images(dataset, manifest)
     if not ids:
         raise UserError(f"no image of {chain.maps.folder} has a mask: there is nothing to measure with")
     ids = ids if images is None else spread(ids, images)
@@ -145,7 +144,7 @@ class _Walks:
         maps = load_maps(self.out, image_id, self.dataset.classes)
         truth = self.dataset.read_mask(image_id)
         if truth is None:
-            raise UserError(f"image {image_id} has no mask to score against")
+            raise no_mask(image_id)
         found = []
         for links in self.links:
             one = Confusion(len(self.dataset.classes) + 1)
