@@ -171,6 +171,7 @@ def test_tensors_in_tensors_out(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 1), (3, 200)])
 def test_thin_images(size: tuple[int, int]) -> None:
     q = dense_crf(_image(*size), _scores(2, *size), CRF_DEEPLAB)
+    # a softmax in float32
     np.testing.assert_allclose(q.sum(axis=0), 1, atol=1e-6)
 
 
@@ -186,6 +187,7 @@ def test_threads_give_what_one_gives() -> None:
 def test_noise_fills_and_grows_the_vertex_table() -> None:
     # 50 000 random colours at a narrow width have about 6 vertices each, more than the first table holds.
     q = dense_crf(_image(200, 250), _scores(2, 200, 250), CRF_DEEPLAB)
+    # a softmax in float32
     np.testing.assert_allclose(q.sum(axis=0), 1, atol=1e-6)
 
 

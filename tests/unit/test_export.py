@@ -145,6 +145,7 @@ def test_an_architecture_of_smp_follows_the_size_of_the_image() -> None:
         image = torch.from_numpy(picture(*size).transpose(2, 0, 1).copy())
         with torch.no_grad():
             found, expected = network(image[None]), WholeNetwork(model)(image[None])
+        # probabilities in float32, by the same operations
         assert torch.allclose(found[0], expected[0], atol=1e-6)
 
 
@@ -156,6 +157,7 @@ def test_the_least_image_gives_one_cell() -> None:
         image = torch.from_numpy(picture(*size).transpose(2, 0, 1).copy())
         with torch.no_grad():
             found, expected = network(image[None]), WholeNetwork(model)(image[None])
+        # probabilities in float32, by the same operations
         assert torch.allclose(found[0], expected[0], atol=1e-6)
 
 

@@ -139,6 +139,7 @@ def test_levels_begin_where_flat_maps_leave_background() -> None:
 @pytest.mark.parametrize("level", [0.1, 0.34, 0.7])
 def test_level_of_an_alpha(level: float) -> None:
     link = {"class_path": "tag2mask.modules.Background", "init_args": {"alpha": alpha_for_level(level)}}
+    # it is rounded to six digits
     assert present_level(Trial("", {"walk": [link]}), []) == pytest.approx(level, abs=1e-6)
 
 
