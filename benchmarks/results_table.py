@@ -90,8 +90,8 @@ def markdown(table: Mapping[str, Sequence[float]], cards: Sequence[Card], comman
         each = ", ".join(f"{v:.{digits}f}" for v in values)
         shown = f"{spread:.{digits}f}" if len(values) > 1 else "one seed"
         rows.append([name, f"{mean:.{digits}f}", shown, each])
-    table = Table(["", "mean", "spread", "per seed"], rows).markdown()
-    return "\n".join([about, "", table, "", f"Printed by `{command}`.", ""])
+    lines = Table(["", "mean", "spread", "per seed"], rows).markdown()
+    return "\n".join([about, "", lines, "", f"Printed by `{command}`.", ""])
 
 
 def keep(out: Path, name: str, text: str, facts: Mapping[str, Any]) -> None:

@@ -31,7 +31,8 @@ from tag2mask.artifacts import load_labels, load_maps, read_manifest
 from tag2mask.data import ImageSet
 from tag2mask.metrics import Confusion
 from tag2mask.modules import Background, DenseCRF
-from tag2mask.modules.refinements import ImageView, label_map, refine
+from tag2mask.modules.chain import label_map, refine
+from tag2mask.modules.refinements import ImageView
 from tag2mask.report.pictures import heat_picture, label_picture, resize_map
 
 BUDGET = "demo"

@@ -18,7 +18,8 @@ from benchmarks.reference.random_walk import dense_walk
 from tag2mask.backbones import BackboneSpec, fold_batchnorm
 from tag2mask.core import ScoreMaps
 from tag2mask.modules import AffinityNet, Background, Classifier, DenseCRF, RandomWalk
-from tag2mask.modules.refinements import ImageView, label_map, refine
+from tag2mask.modules.chain import label_map, refine
+from tag2mask.modules.refinements import ImageView
 from tag2mask.ops import background_score, multi_scale_cam, normalise_cams
 
 TAGGED = 3

@@ -129,12 +129,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
-        from tag2mask.artifacts.trouble import disk_trouble
+        from tag2mask.artifacts.trouble import named_trouble
 
         if error.errno is None:
             raise
-        name = f"{error.filename}: " if error.filename else ""
-        print(f"error: {name}{disk_trouble(error)}", file=sys.stderr)
+        print(f"error: {named_trouble(error)}", file=sys.stderr)
         return 2
 
 

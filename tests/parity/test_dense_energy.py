@@ -16,6 +16,7 @@ from tag2mask.losses import dense_energy_loss
 from tag2mask.ops.lattice import bilateral
 from tag2mask.ops.lattice.bilateral import bilateral_sums
 from tag2mask.ops.lattice.permutohedral import build_lattice
+from tests.plain_lattice import dense_matrix
 
 SIGMAS = (20.0, 6.0)  # colour, position
 
@@ -52,15 +53,7 @@ def weights_of_lattice(image: Tensor, sigma_rgb: float, sigma_xy: float) -> np.n
     height, width = image.shape[1:]
     y, x = np.mgrid[:height, :width]
     rows = [x / sigma_xy, y / sigma_xy, *(image.numpy() / sigma_rgb)]
-    lattice = build_lattice(np.stack(rows).reshape(5, -1).astype(np.float32))
-    read = np.zeros((height * width, lattice.neighbours.shape[1]))
-    np.put_along_axis(read, lattice.vertices.astype(np.int64), lattice.weights.astype(np.float64), axis=1)
-    spread = read.T.copy()
-    for axis in lattice.neighbours:
-        spread[0] = 0
-        spread = spread + 0.5 * (spread[axis[:, 0]] + spread[axis[:, 1]])
-    spread[0] = 0
-    return read @ spread * 32 / 33
+    return dense_matrix(build_lattice(np.stack(rows).reshape(5, -1).astype(np.float32))) * 32 / 33
 
 
 def energy_by_loops(images, probs, labels, roi, matrices) -> tuple[float, np.ndarray]:

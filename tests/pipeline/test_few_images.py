@@ -85,4 +85,5 @@ def test_the_small_budget_leaves_background_in_flat_maps(
     assert main("pseudo_labels", words) == 0
     for side, share in expected.items():
         labels = [np.asarray(Image.open(path)) for path in (tmp_path / step / "out" / side).glob("*.png")]
+        # float16 on the disk: 0.1 % of the scores share a value
         assert len(labels) == 6 and np.mean([one == 1 for one in labels]) == pytest.approx(share, abs=0.01)

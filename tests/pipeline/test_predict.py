@@ -310,6 +310,7 @@ def test_predictor_of_a_run(run_folder: Path, images: Path) -> None:
     labels, scores = segment(images / "a.jpg"), segment.scores(images / "a.jpg")
     assert labels.shape == (37, 53) and labels.dtype == np.uint8 and (labels == 2).all()
     assert scores.shape == (3, 37, 53) and scores.dtype == np.float32
+    # a softmax in float32
     assert np.allclose(scores.sum(0), 1, atol=1e-5) and (scores.argmax(0) == labels).all()
 
 

@@ -112,6 +112,7 @@ def test_chance_is_the_mean_over_all_orders(images: int, data: st.DataObject) ->
         tags[list(places)] = 1
         metric.update(torch.linspace(1, 0, images)[:, None], tags)
         values.append(float(metric.compute()))
+    # each a mean of float32
     assert np.mean(values) == pytest.approx(0, abs=1e-5)
     assert max(values) == pytest.approx(1)
 

@@ -120,6 +120,7 @@ def test_teacher_and_maps_are_averaged_as_shares(mixed: Any) -> None:
     """Walked maps are 0.75 and 0.25 of their sum; the teacher without fold 1 gives 0.875 and 0.125."""
     for weight, expected in ((0.0, 0.75), (0.5, (0.75 + 0.875) / 2), (1.0, 0.875)):
         found = mixed(IN_1, walked(IN_1), weight=weight)
+        # shares in float32
         np.testing.assert_allclose(found.maps[0], expected, atol=1e-6)
 
 

@@ -118,6 +118,7 @@ def test_a_flat_image_and_equal_cells_have_a_gradient(size):
     x = torch.zeros(2, 3, *size, requires_grad=True)
     loss = colour_affinity_loss(x, torch.full((2, 3, *size), 9), engine="torch")
     (slopes,) = torch.autograd.grad(loss, x)
+    # float32
     assert float(loss.detach()) == pytest.approx(0, abs=1e-6) and not slopes.any()
 
 

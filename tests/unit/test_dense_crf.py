@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from tag2mask.core import UserError
-from tag2mask.ops.lattice import lanes
+from tag2mask.ops import lanes
 from tag2mask.ops.lattice.crf import dense_crf, unary_from_labels
 from tag2mask.ops.lattice.crf_params import CRF_CAM, CRF_DEEPLAB, CRFParams
 from tag2mask.ops.lattice.mean_field import mean_field
-from tag2mask.ops.lattice.permutohedral import Lattice, build_lattice
+from tag2mask.ops.lattice.permutohedral import build_lattice
+from tests.plain_lattice import dense_matrix
 
 
 def _image(height: int = 24, width: int = 31, seed: int = 0) -> npt.NDArray[np.uint8]:
@@ -25,19 +26,6 @@ def _image(height: int = 24, width: int = 31, seed: int = 0) -> npt.NDArray[np.u
 
 def _scores(labels: int, height: int = 24, width: int = 31, seed: int = 1) -> npt.NDArray[np.float32]:
     return np.random.default_rng(seed).random((labels, height, width)).astype(np.float32)
-
-
-def _matrix(lattice: Lattice) -> npt.NDArray[np.float64]:
-    """The filter of a lattice as a dense (N, N) matrix: slice @ blur ... blur @ splat."""
-    points, size = len(lattice.vertices), lattice.neighbours.shape[1]
-    read = np.zeros((points, size))
-    np.put_along_axis(read, lattice.vertices.astype(np.int64), lattice.weights.astype(np.float64), axis=1)
-    filtered = read.T.copy()
-    for axis in lattice.neighbours:
-        filtered[0] = 0
-        filtered = filtered + 0.5 * (filtered[axis[:, 0]] + filtered[axis[:, 1]])
-        filtered[0] = 0
-    return read @ filtered
 
 
 def _softmax(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -73,7 +61,7 @@ def test_points_in_one_place_share_a_simplex_and_far_ones_do_not() -> None:
 def test_filter_has_the_shape_of_a_gaussian() -> None:
     ticks = np.arange(-5, 5, 0.25)
     features = np.stack(np.meshgrid(ticks, ticks)).reshape(2, -1).astype(np.float32)
-    matrix = _matrix(build_lattice(features))
+    matrix = dense_matrix(build_lattice(features))
     central = np.flatnonzero((np.abs(features) < 1).all(axis=0))
     squares = ((features[:, central, None] - features[:, None]) ** 2).sum(axis=0)
     exact = np.exp(-squares / 2)
@@ -88,11 +76,11 @@ def test_filter_has_the_shape_of_a_gaussian() -> None:
 
 def test_normalised_lattice_has_the_promised_filter() -> None:
     lattice = build_lattice(_normal(300, 5, 3))
-    plain = _matrix(lattice)
+    plain = dense_matrix(lattice)
     n = 1 / np.sqrt(plain.sum(axis=1))
     # float32 sums of some hundred terms of one sign: relative error about 1e-5.
     np.testing.assert_allclose(
-        _matrix(lattice.normalised(7)), 7 * n[:, None] * plain * n, rtol=1e-4, atol=1e-6
+        dense_matrix(lattice.normalised(7)), 7 * n[:, None] * plain * n, rtol=1e-4, atol=1e-6
     )
 
 
@@ -101,7 +89,7 @@ def test_mean_field_equals_the_dense_computation(labels: int) -> None:
     near = build_lattice(_normal(300, 2, 0)).normalised(3)
     far = build_lattice(_normal(300, 5, 1)).normalised(10)
     log_scores = np.log(np.random.default_rng(2).uniform(1e-5, 1, (labels, 300))).astype(np.float32)
-    message = _matrix(near) + _matrix(far)
+    message = dense_matrix(near) + dense_matrix(far)
     q = _softmax(log_scores.astype(np.float64))
     for _ in range(4):
         q = _softmax(log_scores + q @ message.T)
@@ -183,6 +171,7 @@ def test_tensors_in_tensors_out(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 1), (3, 200)])
 def test_thin_images(size: tuple[int, int]) -> None:
     q = dense_crf(_image(*size), _scores(2, *size), CRF_DEEPLAB)
+    # a softmax in float32
     np.testing.assert_allclose(q.sum(axis=0), 1, atol=1e-6)
 
 
@@ -198,6 +187,7 @@ def test_threads_give_what_one_gives() -> None:
 def test_noise_fills_and_grows_the_vertex_table() -> None:
     # 50 000 random colours at a narrow width have about 6 vertices each, more than the first table holds.
     q = dense_crf(_image(200, 250), _scores(2, 200, 250), CRF_DEEPLAB)
+    # a softmax in float32
     np.testing.assert_allclose(q.sum(axis=0), 1, atol=1e-6)
 
 

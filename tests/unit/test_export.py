@@ -23,7 +23,6 @@ import tag2mask
 from tag2mask.api.segmenter import checkpoint_file
 from tag2mask.artifacts import CommandRecord, Manifest, write_manifest
 from tag2mask.backbones import BackboneSpec
-from tag2mask.backbones.base import cells, scaled_side
 from tag2mask.cli import main
 from tag2mask.core import ClassList, UserError
 from tag2mask.core.tables import Table as Checks
@@ -35,6 +34,7 @@ from tag2mask.export.source import facts as known_facts
 from tag2mask.export.source import find_source
 from tag2mask.heads import HeadSpec
 from tag2mask.modules import InferenceSpec, SegmentationModel, load_checkpoint
+from tag2mask.ops.sizes import cells, scaled_side
 from tag2mask.recipes.rrm import JointModel
 from tag2mask.recipes.self_guided import SelfGuidedModel
 
@@ -145,6 +145,7 @@ def test_an_architecture_of_smp_follows_the_size_of_the_image() -> None:
         image = torch.from_numpy(picture(*size).transpose(2, 0, 1).copy())
         with torch.no_grad():
             found, expected = network(image[None]), WholeNetwork(model)(image[None])
+        # probabilities in float32, by the same operations
         assert torch.allclose(found[0], expected[0], atol=1e-6)
 
 
@@ -156,6 +157,7 @@ def test_the_least_image_gives_one_cell() -> None:
         image = torch.from_numpy(picture(*size).transpose(2, 0, 1).copy())
         with torch.no_grad():
             found, expected = network(image[None]), WholeNetwork(model)(image[None])
+        # probabilities in float32, by the same operations
         assert torch.allclose(found[0], expected[0], atol=1e-6)
 
 

@@ -294,6 +294,7 @@ def test_without_boundaries_it_is_a_walk_of_equal_affinities() -> None:
     view = ImageView(torch.zeros(3, 36, 44, dtype=torch.uint8), lambda pixels: torch.zeros(1, 9, 11))
     expected = plain(_scores(maps), view).maps
     out = BoundaryWalk(steps=16)(_scores(maps), _view(torch.zeros(9, 11))).maps
+    # the same walk in float32, over its maximum
     assert np.allclose(out, expected / expected.max(), atol=1e-6)
 
 

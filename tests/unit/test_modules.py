@@ -339,7 +339,7 @@ def test_images_are_shown_at_the_long_side_of_training(long_side: int | None, sh
         shown,
         *[(shown[0] // 2, shown[1] // 2)] * 2,
     ]  # single scale; half of it, twice for the flip
-    assert all(s.shape == (3, 60, 96) for s in scores.values())
+    assert {s.shape for s in scores.values()} == {(3, 60, 96)}
     seen.clear()
     maps = class_probabilities(model, image, grid=4)  # what later steps work on from
     assert seen == [shown] and maps.shape == (3, 15, 24)

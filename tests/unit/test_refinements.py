@@ -12,7 +12,8 @@ import torch
 
 from tag2mask.core import ScoreMaps, UserError
 from tag2mask.modules import Background, DenseCRF, PseudoLabelGenerator, RandomWalk
-from tag2mask.modules.refinements import ImageView, label_map, look_ahead, refine, resized
+from tag2mask.modules.chain import label_map, look_ahead, refine
+from tag2mask.modules.refinements import ImageView, resized
 from tag2mask.ops import alpha_for_level
 
 
@@ -81,6 +82,7 @@ def test_flat_maps_leave_no_more_than_a_share_of_foreground(
     look_ahead([link], lambda: maps)
     look_ahead([link], lambda: maps)
     labels = [label_map(link(replace(one, image_size=(30, 40)), _image())) for one in maps[:10]]
+    # where the level stays, a share of 12,000 draws, with a standard deviation of 0.4 %
     assert np.mean([found == 1 for found in labels]) == pytest.approx(share, abs=0.02)
 
 

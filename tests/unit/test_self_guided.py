@@ -201,6 +201,7 @@ def test_both_readings_of_fifteen_filters() -> None:
     state = binary
     for _ in range(3):
         state = guided_filter(guide, state, 7)
+    # three calls round to float32 in between
     torch.testing.assert_close(refine(maps, guide, 3, "filter", window=7), state, atol=1e-5, rtol=1e-5)
     expected = self_guided_filter(guide, maps, 7, iterations=3)
     assert torch.equal(refine(maps, guide, 3, "threshold_and_filter", window=7), expected)

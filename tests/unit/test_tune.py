@@ -32,7 +32,8 @@ from tag2mask.evaluate.alarms import step_alarms
 from tag2mask.evaluate.facts import LabelFacts
 from tag2mask.metrics import Confusion
 from tag2mask.modules import Classifier
-from tag2mask.modules.refinements import ImageView, label_map, refine
+from tag2mask.modules.chain import label_map, refine
+from tag2mask.modules.refinements import ImageView
 from tag2mask.ops import alpha_for_level
 from tag2mask.pipeline import Request, command
 from tag2mask.report import read_runs
@@ -138,6 +139,7 @@ def test_levels_begin_where_flat_maps_leave_background() -> None:
 @pytest.mark.parametrize("level", [0.1, 0.34, 0.7])
 def test_level_of_an_alpha(level: float) -> None:
     link = {"class_path": "tag2mask.modules.Background", "init_args": {"alpha": alpha_for_level(level)}}
+    # it is rounded to six digits
     assert present_level(Trial("", {"walk": [link]}), []) == pytest.approx(level, abs=1e-6)
 
 

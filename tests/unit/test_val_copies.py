@@ -57,7 +57,10 @@ def test_every_recipe_and_variant_has_copies_that_differ_in_the_split_alone() ->
         for variant in ["", *load_recipe(LIBRARY, name).variants]:
             recipe = with_val(f"{name}:{variant}")
             steps = {step.name: step for step in recipe.steps}
-            for step in (step for step in recipe.steps if step.copy_of):
+            made = [step for step in recipe.steps if step.copy_of]
+            # all it does is train on true masks: there are no maps and no labels
+            assert made or (name, variant) == ("self_guided", "supervised")
+            for step in made:
                 own, original = (
                     {k: v.value for k, v in resolve(LIBRARY, s, Choice("small")).items()}
                     for s in (step, steps[step.copy_of])

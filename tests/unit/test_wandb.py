@@ -15,7 +15,7 @@ import pytest
 import wandb
 from wandb.proto import wandb_internal_pb2
 
-from tag2mask.artifacts import is_offline, read_manifest, wandb_identity, wandb_mode, wandb_project
+from tag2mask.artifacts import read_manifest, wandb_identity, wandb_mode, wandb_project
 from tag2mask.callbacks import WandbRun
 from tag2mask.cli import main
 from tag2mask.core import UserError
@@ -163,13 +163,13 @@ def test_no_key_is_saved_and_no_account_means_offline(
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     for name in ("WANDB_API_KEY", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
-    assert is_offline(None) and not is_offline(False)
+    assert wandb_mode(None) == "offline" and wandb_mode(False) == "online"
     monkeypatch.setenv("WANDB_API_KEY", "k")
-    assert not is_offline(None)
+    assert wandb_mode(None) == "online"
     monkeypatch.setenv("WANDB_MODE", "offline")  # as on the nodes of a cluster, whose users have accounts
-    assert is_offline(None)
+    assert wandb_mode(None) == "offline"
     monkeypatch.setenv("WANDB_MODE", "online")
-    assert not is_offline(None)
+    assert wandb_mode(None) == "online"
 
 
 @pytest.fixture

@@ -16,7 +16,9 @@ from tag2mask.artifacts.manifest import MANIFEST_NAME
 from tag2mask.artifacts.names import EXPORT_NAME, SINGLE_SCALE
 from tag2mask.core import ClassList, UserError, unknown_name
 from tag2mask.data.images import AnyImage, to_rgb
+from tag2mask.data.samples import to_chw
 from tag2mask.modules import SegmentationModel, load_checkpoint
+from tag2mask.ops.sizes import maps_at_size
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -97,7 +99,7 @@ class Segmenter:
 
     def _probabilities(self, rgb: npt.NDArray[np.uint8]) -> Tensor:
         small = _shrunk(rgb, self.max_side)
-        pixels = torch.from_numpy(np.ascontiguousarray(small.transpose(2, 0, 1))).to(self.model.device)
+        pixels = to_chw(small).to(self.model.device)
         with torch.inference_mode():
             return self.model.scores(pixels)[self.variant]
 
@@ -164,7 +166,7 @@ def checkpoint_file(given: Path) -> Path:
     for folder in (given, given / "segmentation"):
         manifest = read_manifest(folder)
         if _is_network(manifest):
-            if not manifest.commands.get("fit") or not manifest.commands["fit"].complete:
+            if not manifest.trained:
                 raise UserError(
                     f"the training in {folder} is not complete, says its {MANIFEST_NAME}: run stage 3 again, "
                     "it goes on"
@@ -212,10 +214,7 @@ def _labels(values: Tensor, image: npt.NDArray[np.uint8]) -> LABELS:
 
 def _scores(values: Tensor, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Probabilities (K + 1, h, w) at the size of the image (H, W, 3)."""
-    if values.shape[1:] != image.shape[:2]:
-        size = (image.shape[0], image.shape[1])
-        values = torch.nn.functional.interpolate(values[None], size, mode="bilinear", align_corners=False)[0]
-    return values.numpy()
+    return maps_at_size(values, (image.shape[0], image.shape[1])).numpy()
 
 
 def _shrunk(image: npt.NDArray[np.uint8], max_side: int | None) -> npt.NDArray[np.uint8]:

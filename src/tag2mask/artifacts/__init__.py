@@ -70,7 +70,6 @@ from tag2mask.artifacts.sources import (
     recall_sources,
 )
 from tag2mask.artifacts.tracking import (
-    is_offline,
     read_settings,
     refuse_secrets,
     wandb_files_in,
@@ -115,7 +114,6 @@ __all__ = [
     "example_maps",
     "find_kind",
     "git_commit",
-    "is_offline",
     "keep_sources",
     "kind_names",
     "labels_png",

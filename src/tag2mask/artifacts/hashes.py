@@ -7,17 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-_CHUNK = 1 << 20
-"""Bytes that are read at a time."""
-
 
 def sha256_file(path: str | Path) -> str:
     """SHA-256 of a file's bytes, as 64 hex digits."""
-    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sha256_json(obj: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from tag2mask.artifacts.manifest import Manifest
 from tag2mask.artifacts.run_folder import read_configuration, read_manifests
 from tag2mask.core.errors import UserError
+from tag2mask.core.layers import value_at
 from tag2mask.core.plugins import is_trusted
 
 Links = dict[str, list[dict[str, Any]]]
@@ -106,11 +107,11 @@ def _is_generated(step: Path) -> bool:
 
 
 def _class(step: Path) -> str:
-    return str((read_configuration(step).get("model") or {}).get("class_path", ""))
+    return str(value_at(read_configuration(step), "model.class_path", ""))
 
 
 def _arguments(step: Path, part: str) -> dict[str, Any]:
-    arguments = (read_configuration(step).get(part) or {}).get("init_args")
+    arguments = value_at(read_configuration(step), f"{part}.init_args")
     return arguments if isinstance(arguments, dict) else {}
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from tag2mask.artifacts.files import atomic_write_json, safe_join
 from tag2mask.artifacts.hashes import sha256_file
 from tag2mask.artifacts.kinds import find_kind
-from tag2mask.artifacts.trouble import closed_file
+from tag2mask.artifacts.trouble import closed_file, first_fault
 from tag2mask.core.classes import ClassList
 from tag2mask.core.errors import UserError
 
@@ -96,6 +96,11 @@ class Manifest(BaseModel):
         """Time that the step's commands took, over all interrupted runs."""
         return sum(record.seconds for record in self.commands.values())
 
+    @property
+    def trained(self) -> bool:
+        """Whether its training ran to its end."""
+        return "fit" in self.commands and self.commands["fit"].complete
+
     def class_list(self) -> ClassList:
         """The classes as a `ClassList`."""
         return ClassList.from_dict(self.classes)
@@ -117,9 +122,7 @@ def read_manifest(step_dir: str | os.PathLike[str]) -> Manifest | None:
     except OSError as error:
         raise _broken(path, str(error)) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"]))
-        raise _broken(path, f"{field}: {first['msg']}" if field else first["msg"]) from error
+        raise _broken(path, first_fault(error)) from error
     for field in _missing(manifest):
         raise _broken(path, f"{field}: Field required")
     return manifest

@@ -8,10 +8,11 @@ from typing import Any
 
 import yaml
 
-from tag2mask.artifacts.manifest import Manifest, read_manifest
+from tag2mask.artifacts.manifest import MANIFEST_NAME, Manifest, read_manifest
 from tag2mask.artifacts.names import RUN_NAME, SETTINGS_NAME, config_name
 from tag2mask.artifacts.sources import moved_path
 from tag2mask.core.errors import UserError
+from tag2mask.core.layers import value_at
 from tag2mask.core.pages import read_page
 
 
@@ -32,7 +33,7 @@ def read_manifests(run_dir: str | Path) -> dict[str, Manifest]:
         if manifest is not None:
             found[inner.name] = manifest
     if not found:
-        raise UserError(f"{folder} holds no step of a run (no folder in it has a manifest.json)")
+        raise UserError(f"{folder} holds no step of a run (no folder in it has a {MANIFEST_NAME})")
     return _in_order(found)
 
 
@@ -56,10 +57,8 @@ def known_settings(step_dir: str | Path) -> dict[str, Any]:
 
 def root_of(settings: Mapping[str, Any]) -> str:
     """The root of the data set in a step's settings, "" where there is none."""
-    inner: Any = settings
-    for key in ("data", "init_args", "dataset", "init_args", "root"):
-        inner = inner.get(key) if isinstance(inner, Mapping) else None
-    return inner if isinstance(inner, str) else ""
+    root = value_at(settings, "data.init_args.dataset.init_args.root")
+    return root if isinstance(root, str) else ""
 
 
 def data_of_now(step_dir: str | Path, described: Mapping[str, Any]) -> dict[str, Any]:

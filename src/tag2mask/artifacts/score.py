@@ -17,6 +17,7 @@ from pydantic import (
 
 from tag2mask.artifacts.files import read_json
 from tag2mask.artifacts.names import IMAGE_SCORES_NAME, METRICS_NAME, SCORE_NAME, SCORECARD_NAME
+from tag2mask.artifacts.trouble import first_fault
 from tag2mask.core.errors import UserError
 
 _FORM = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
@@ -140,7 +141,5 @@ def _read(path: Path, form: TypeAdapter[Any]) -> dict[str, Any] | None:
         try:
             form.validate_python(plain)
         except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(map(str, first["loc"]))
-            raise UserError(f"{path}: {field}: {first['msg']}; delete it and run the step again") from error
+            raise UserError(f"{path}: {first_fault(error)}; delete it and run the step again") from error
     return plain

@@ -75,11 +75,6 @@ def _has_login() -> bool:
     return "wandb" in logins
 
 
-def is_offline(asked: bool | None) -> bool:
-    """Whether wandb uploads nothing; see `wandb_mode`."""
-    return wandb_mode(asked) != "online"
-
-
 def wandb_project(asked: str) -> str:
     """The project: as asked, but WANDB_PROJECT, which agents of sweeps set, in place of the default."""
     return (os.environ.get("WANDB_PROJECT") if asked == WANDB_PROJECT else None) or asked

@@ -1,4 +1,4 @@
-"""What the operating system says of a file or folder, and the way out."""
+"""What is wrong with a file or folder, in the words of the operating system or of its form."""
 
 from __future__ import annotations
 
@@ -6,7 +6,21 @@ import errno
 import os
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from tag2mask.core.errors import UserError
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first field of a file that is not as it must be, and why."""
+    first = error.errors()[0]
+    field = ".".join(map(str, first["loc"]))
+    return f"{field}: {first['msg']}" if field else first["msg"]
+
+
+def named_trouble(error: OSError) -> str:
+    """`disk_trouble` behind the name of the file or folder, if the error has one."""
+    return f"{error.filename}: {disk_trouble(error)}" if error.filename else disk_trouble(error)
 
 
 def disk_trouble(error: OSError) -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self, cast
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tag2mask.core import unknown_name
+
+Role = Literal["cam", "affinity", "segmentation"]
+"""What the features are for. Only VGG16 differs: the published networks dilate its fc6 by 1, 4 and 12."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Mean RGB of ImageNet images in 0..1."""
@@ -55,25 +58,6 @@ class Normalisation:
         return cls((m[0], m[1], m[2]), (s[0], s[1], s[2]))
 
 
-def cells(side: int, stride: int) -> int:
-    """Cells of `stride` pixels that cover a side, ceil(side / stride).
-
-    Of positive numbers only: ONNX divides integers towards 0, so that ``-(-side // stride)`` would be another
-    number in an exported network.
-    """
-    return (side + stride - 1) // stride
-
-
-def scaled_side(side: int, numerator: int, denominator: int) -> int:
-    """``max(1, round(side * numerator / denominator))``, halves to even as Python rounds.
-
-    In integers only, because exported programs have no rounding of numbers that depend on the image's size.
-    """
-    doubled = 2 * side * numerator + denominator
-    rounded, is_half = doubled // (2 * denominator), torch.sym_max(1 - doubled % (2 * denominator), 0)
-    return cast(int, torch.sym_max(rounded - is_half * (rounded % 2), 1))
-
-
 def init_convolutions(module: nn.Module) -> None:
     """Start the convolutions in a module before ReLUs anew: weights as He et al. (2015), biases at 0."""
     for layer in module.modules():
@@ -100,11 +84,14 @@ class Backbone(nn.Module, ABC):
 
     def __init__(self, normalisation: Normalisation) -> None:
         super().__init__()
-        n = normalisation
-        self.pad_value = (round(n.mean[0]), round(n.mean[1]), round(n.mean[2]))
-        self._bgr = n.bgr
         self._frozen: tuple[str, ...] = ()
         self._freeze_batchnorm = False
+        self._expect(normalisation)
+
+    def _expect(self, n: Normalisation) -> None:
+        """Say what the weights expect of an image."""
+        self.pad_value = (round(n.mean[0]), round(n.mean[1]), round(n.mean[2]))
+        self._bgr = n.bgr
         # Not in the state dict: it belongs to the architecture, and weight files have no such keys.
         self.register_buffer("_mean", torch.tensor(n.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("_std", torch.tensor(n.std).view(1, 3, 1, 1), persistent=False)
@@ -135,6 +122,11 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """Feature maps of normalised images (B, 3, H, W)."""
+
+    def as_cam(self, maps: Tensor) -> Tensor:
+        """Raw class maps that a head made of ``out``, ready for the ReLU."""
+        # VGG16's maps peak where its removed pooling layers would have spread them.
+        return maps.clamp(min=0).sqrt() if self.cam_sqrt else maps
 
     def use_only(self, names: Collection[str]) -> None:
         """Keep some of the taps, and freeze the layers that none of them depends on.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import cast
 
-from torch import nn, tensor
+from torch import nn
 
 from tag2mask.backbones.timm_backbone import TimmBackbone
-from tag2mask.backbones.vgg16 import CAFFE_MEAN
+from tag2mask.backbones.vgg16 import CAFFE
 from tag2mask.core import UserError
 
 
@@ -38,10 +38,7 @@ class CaffeResNet101(TimmBackbone):
                 stride = 2 if (stage, number) == ("layer2", 0) else 1
                 _set(block.get_submodule("conv1"), stride, 1)
                 _set(block.get_submodule("conv2"), 1, dilation)
-        self.get_buffer("_mean").copy_(tensor(CAFFE_MEAN).view(1, 3, 1, 1))
-        self.get_buffer("_std").fill_(1.0)
-        self._bgr = True
-        self.pad_value = cast(tuple[int, int, int], tuple(round(value) for value in CAFFE_MEAN))
+        self._expect(CAFFE)
         cast(nn.MaxPool2d, self.model.get_submodule("maxpool")).ceil_mode = True
 
 

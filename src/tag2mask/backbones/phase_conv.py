@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tag2mask.backbones.strided_conv import depthwise, learns, replacing
+from tag2mask.ops.sizes import grid_of
 
 
 class PhaseDepthwiseConv2d(nn.Conv2d):
@@ -47,7 +48,7 @@ class PhaseDepthwiseConv2d(nn.Conv2d):
         if x.device.type != "cpu" or not learns(self, x):
             return super().forward(x)
         step, (height, width) = self.dilation[0], x.shape[2:]
-        rows, columns = -(-height // step), -(-width // step)
+        rows, columns = grid_of((height, width), step)
         if min(rows, columns) >= self.kernel_size[0]:
             return self._by_phases(x, rows, columns)
         out = depthwise(self, x, (int(self.padding[0]), int(self.padding[1])))

@@ -8,15 +8,12 @@ from typing import Literal
 
 import timm
 
-from tag2mask.backbones.base import Backbone
+from tag2mask.backbones.base import Backbone, Role
 from tag2mask.backbones.caffe_resnet import CaffeResNet101
 from tag2mask.backbones.resnet38 import ResNet38
 from tag2mask.backbones.timm_backbone import TimmBackbone
 from tag2mask.backbones.vgg16 import VGG16
 from tag2mask.core import UserError, unknown_name
-
-Role = Literal["cam", "affinity", "segmentation"]
-"""What the features are for. Only VGG16 differs: the published networks dilate its fc6 by 1, 4 and 12."""
 
 _PAPER: dict[str, tuple[Callable[[str, Role], Backbone], tuple[str, ...]]] = {
     "resnet38": (lambda weights, role: ResNet38(weights), ResNet38.default_frozen),

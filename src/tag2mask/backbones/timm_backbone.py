@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tag2mask.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone, Normalisation, Tap, cells
+from tag2mask.backbones.base import IMAGENET_MEAN, IMAGENET_STD, Backbone, Normalisation, Tap
 from tag2mask.backbones.phase_conv import use_phase_convolutions
 from tag2mask.backbones.strided_conv import use_strided_convolutions
-from tag2mask.backbones.weights import backbone_part, load_into, load_state
+from tag2mask.backbones.weights import GIVE_ANOTHER, backbone_part, load_into, load_state, not_downloaded
 from tag2mask.core import UserError
+from tag2mask.ops.sizes import cells
 
 _PROBE = 65
 """Side of the image that `_probe` sends through: one more than a multiple of every stride in use."""
@@ -93,7 +94,7 @@ class TimmBackbone(Backbone):
 
     def use_only(self, names: Collection[str]) -> None:
         """As `Backbone.use_only`; without ``out``, layers behind the last level are not computed either."""
-        self.taps = {name: tap for name, tap in self.taps.items() if name in names}
+        super().use_only(names)
         self._freeze_unused()
 
     def _probe(self, name: str, output_stride: int) -> dict[str, Tap]:
@@ -117,7 +118,7 @@ class TimmBackbone(Backbone):
                 f"backbone {name} gives stride {strides['out']} instead of output_stride {output_stride}"
                 f" or has too few levels ({len(maps) - 1}); choose another model or output stride"
             )
-        if any(m.shape[-1] != -(-_PROBE // strides[k]) for k, m in maps.items()):
+        if any(m.shape[-1] != cells(_PROBE, strides[k]) for k, m in maps.items()):
             self._multiple = max(strides.values())
         self._layers_below = {key: _layers_of(self.model, m) for key, m in maps.items()}
         self.model.train()
@@ -133,8 +134,8 @@ class TimmBackbone(Backbone):
     def _freezable(self) -> Mapping[str, nn.Module]:
         """The model's layers by name, and ``stride4`` and so on: all layers up to that stride."""
         layers = {name: m for name, m in self.model.named_modules() if name}
-        groups = {f"stride{tap.stride}" for tap in self._all_taps.values()}
-        return {**layers, **{name: nn.ModuleList(self._up_to(int(name[6:]))) for name in groups}}
+        strides = {tap.stride for tap in self._all_taps.values()}
+        return {**layers, **{f"stride{s}": nn.ModuleList(self._up_to(s)) for s in strides}}
 
     def _up_to(self, stride: int) -> list[nn.Module]:
         """The layers that the deepest map of at most this stride depends on."""
@@ -176,14 +177,12 @@ def _undilate(model: nn.Module) -> None:
 
 
 def _download(name: str, output_stride: int) -> nn.Module:
-    way_out = "give the path of a weight file or none (--weights PATH or none)"
     if not timm.is_model_pretrained(name):
-        raise UserError(f"backbone {name} has no ImageNet weights in timm; {way_out}")
+        raise UserError(f"backbone {name} has no ImageNet weights in timm; {GIVE_ANOTHER}")
     try:
         return _create(name, output_stride, pretrained=True)
     except (OSError, RuntimeError) as error:
-        what = f"the ImageNet weights of {name} cannot be downloaded"
-        raise UserError(f"{what} ({error}); {way_out}") from error
+        raise not_downloaded(name, error) from error
 
 
 def _classifier_keys(cfg: Mapping[str, Any]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,18 +15,21 @@ from tag2mask.backbones.base import (
     IMAGENET_STD,
     Backbone,
     Normalisation,
+    Role,
     Tap,
     init_convolutions,
 )
-from tag2mask.backbones.weights import backbone_part, load_into, load_state
-from tag2mask.core import UserError
+from tag2mask.backbones.weights import backbone_part, load_into, load_state, not_downloaded
 
 CAFFE_MEAN = (122.675, 116.669, 104.008)
 """Mean RGB in 0..255 of the Caffe models."""
 
+CAFFE = Normalisation(CAFFE_MEAN, (1.0, 1.0, 1.0), bgr=True)
+"""What the Caffe models expect."""
+
 _LEVELS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 _TORCHVISION_INDEX = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
-_FC6_DILATION = {"cam": 1, "affinity": 4, "segmentation": 12}
+_FC6_DILATION: dict[Role, int] = {"cam": 1, "affinity": 4, "segmentation": 12}
 
 
 def _layer_names() -> list[str]:
@@ -60,10 +63,8 @@ class VGG16(Backbone):
 
     cam_sqrt = True
 
-    def __init__(
-        self, weights: str = "imagenet", role: Literal["cam", "affinity", "segmentation"] = "cam"
-    ) -> None:
-        super().__init__(Normalisation(CAFFE_MEAN, (1.0, 1.0, 1.0), bgr=True))
+    def __init__(self, weights: str = "imagenet", role: Role = "cam") -> None:
+        super().__init__(CAFFE)
         self.taps = {
             "conv2_2": Tap(128, 2),
             "conv3_3": Tap(256, 4),
@@ -163,8 +164,5 @@ def _fetch() -> Mapping[str, Tensor]:
     try:
         state: Mapping[str, Tensor] = VGG16_Weights.IMAGENET1K_FEATURES.get_state_dict(progress=False)
     except (OSError, RuntimeError) as error:
-        raise UserError(
-            f"the ImageNet weights of vgg16 cannot be downloaded ({error}); "
-            "give the path of a weight file or none (--weights PATH or none)"
-        ) from error
+        raise not_downloaded("vgg16", error) from error
     return state

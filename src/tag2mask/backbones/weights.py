@@ -15,7 +15,15 @@ from torch import Tensor, nn
 from tag2mask.core import UserError
 from tag2mask.core.weight_files import check_weight_file, is_safetensors
 
+GIVE_ANOTHER = "give the path of a weight file or none (--weights PATH or none)"
+"""What to do where a network has no ImageNet weights, or they cannot be had."""
+
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
+
+
+def not_downloaded(name: str, error: Exception) -> UserError:
+    """The error that a network's ImageNet weights cannot be downloaded."""
+    return UserError(f"the ImageNet weights of {name} cannot be downloaded ({error}); {GIVE_ANOTHER}")
 
 
 def load_state(path: str | Path) -> dict[str, Tensor]:

@@ -9,19 +9,19 @@ from typing import Any
 from pytorch_lightning.loggers import WandbLogger
 
 from tag2mask.artifacts import refuse_secrets, wandb_identity, wandb_mode, wandb_project
+from tag2mask.artifacts.tracking import WANDB_PROJECT
 from tag2mask.core import UserError
 
 
 class WandbRun(WandbLogger):
     """A wandb run for each step, which later processes go on with: group = run folder, job type = step.
 
-    Without an account (no ``WANDB_API_KEY`` and no login) it works offline; ``wandb sync`` uploads
-    later. Its config is the step's resolved settings.
+    Offline, ``wandb sync`` uploads later. Its config is the step's resolved settings.
 
     Args:
         step_dir: the step's folder; the command line sets it.
         project: wandb project.
-        offline: true or false; null means offline unless there is an API key.
+        offline: true or false; null takes WANDB_MODE, else offline without a key or a login.
         kwargs: further arguments of ``wandb.init``, such as ``tags`` or ``entity``.
 
     Raises:
@@ -31,7 +31,7 @@ class WandbRun(WandbLogger):
     def __init__(
         self,
         step_dir: str | None = None,
-        project: str = "tag2mask",
+        project: str = WANDB_PROJECT,
         offline: bool | None = None,
         **kwargs: Any,
     ) -> None:

@@ -81,11 +81,20 @@ class ClassList:
     @classmethod
     def voc(cls, names: Iterable[str] | None = None) -> ClassList:
         """VOC's classes, or some of them, with VOC's ids and in VOC's order."""
-        chosen = set(VOC_NAMES if names is None else names)
-        for name in sorted(chosen - set(VOC_NAMES)):
-            raise unknown_name("class", name, VOC_NAMES)
-        pairs = [(n, i + 1) for i, n in enumerate(VOC_NAMES) if n in chosen]
-        return cls(tuple(n for n, _ in pairs), tuple(i for _, i in pairs))
+        every = cls.from_names(VOC_NAMES)
+        return every if names is None else every.subset(names)
+
+    def subset(self, names: Iterable[str]) -> ClassList:
+        """Some of the classes, in the list's order and with its ids.
+
+        Raises:
+            UserError: a name is not one of the classes.
+        """
+        chosen = set(names)
+        for name in sorted(chosen - set(self.names)):
+            raise unknown_name("class", name, self.names)
+        pairs = [(n, i) for n, i in zip(self.names, self.ids, strict=True) if n in chosen]
+        return ClassList(tuple(n for n, _ in pairs), tuple(i for _, i in pairs))
 
     def encode(self, tags: Iterable[str]) -> npt.NDArray[np.float32]:
         """Multi-hot vector (K,) of the given class names.

@@ -48,6 +48,20 @@ def nest(settings: Mapping[str, Setting]) -> dict[str, Any]:
     return total
 
 
+def value_at(plain: object, path: str, default: Any = None) -> Any:
+    """A value of nested mappings by its path with dots.
+
+    Example:
+        >>> value_at({"a": {"b": 1}}, "a.b"), value_at({"a": None}, "a.b", 2)
+        (1, 2)
+    """
+    for key in path.split("."):
+        if not isinstance(plain, Mapping) or key not in plain:
+            return default
+        plain = plain[key]
+    return plain
+
+
 def overlay(*layers: Mapping[str, Setting]) -> Layer:
     """Layers of settings in one, the later ones win.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import tag2mask
 from tag2mask.core.errors import UserError, unknown_name
-from tag2mask.core.layers import Layer, nest, overlay
+from tag2mask.core.layers import Layer, nest, overlay, value_at
 from tag2mask.core.pages import Page, read_page
 from tag2mask.core.plugins import import_plugins
 
@@ -194,9 +194,7 @@ def dataset_config(library: Library, data: str) -> dict[str, Any]:
         UserError: the file names none.
     """
     path = library.find("data", data)
-    plain: Any = nest(data_settings(library, data))
-    for key in ("data", "init_args", "dataset"):
-        plain = plain.get(key) if isinstance(plain, Mapping) else None
+    plain = value_at(nest(data_settings(library, data)), "data.init_args.dataset")
     if not isinstance(plain, Mapping) or not isinstance(plain.get("class_path"), str):
         raise UserError(f"{path} must set data.init_args.dataset.class_path; see conf/data for examples")
     arguments = plain.get("init_args") or {}

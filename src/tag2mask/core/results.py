@@ -53,6 +53,24 @@ class ScoreMaps:
         return self
 
 
+def cut_maps(
+    maps: npt.NDArray[np.floating], classes: Sequence[int], threshold: float
+) -> npt.NDArray[np.uint8]:
+    """The class index of the highest map (h, w); without a background map, 0 up to the threshold.
+
+    Args:
+        maps: (M, h, w) scores; M may be 0, then all is background.
+        classes: (M,) index 0..K of each map.
+        threshold: see above.
+    """
+    if not len(maps):
+        return np.zeros(maps.shape[1:], np.uint8)
+    winners: npt.NDArray[np.uint8] = np.asarray(classes, np.uint8)[maps.argmax(0)]
+    if 0 not in classes:
+        winners[maps.max(0) <= threshold] = 0
+    return winners
+
+
 class RegionsResult(NamedTuple):
     """An image cut into regions.
 

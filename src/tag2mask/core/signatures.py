@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Union
 
-from tag2mask.core.sources import ClassSource, contents_of, find_class
+from tag2mask.core.python_source import ClassSource, contents_of, find_class
 
 _PLAIN: dict[str, Any] = {
     "int": int, "float": float, "str": str, "bool": bool, "Path": Path, "list": list, "dict": dict,

@@ -11,10 +11,11 @@ import numpy as np
 from tqdm import tqdm
 
 from tag2mask.artifacts.labels import load_labels
-from tag2mask.core import IGNORE, ClassList, UserError, map_threads
+from tag2mask.core import IGNORE, ClassList, UserError
 from tag2mask.core.tables import Table
 from tag2mask.data.class_names import numbered_names, similar_names
 from tag2mask.data.image_set import ImageSet
+from tag2mask.data.progress import map_with_bar
 
 _FEW = 0.5
 """Share of a class's masks whose image has the tag, below which the ids are taken for mixed up."""
@@ -96,14 +97,11 @@ def check_masks(images: ImageSet, image_ids: Sequence[str]) -> list[str]:
     masked = [(i, path) for i in image_ids if (path := images.mask_path(i)) is not None]
     if not masked:
         return []
-    with tqdm(total=len(masked), desc="checking masks", unit="mask", disable=None) as bar:
 
-        def values(job: tuple[str, Path]) -> frozenset[int]:
-            present = frozenset(np.unique(load_labels(job[1])).tolist())
-            bar.update()
-            return present
+    def values(job: tuple[str, Path]) -> frozenset[int]:
+        return frozenset(np.unique(load_labels(job[1])).tolist())
 
-        seen = map_threads(values, masked)
+    seen = map_with_bar(values, masked, "checking masks", "mask")
     tags = [images.tag_names(image_id) for image_id, _ in masked]
     counts = Counter(value for present in seen for value in present)
     known = images.mask_classes
@@ -204,16 +202,12 @@ def _never_apart(images: ImageSet, image_ids: Sequence[str]) -> list[str]:
 
 
 def _undecodable(images: ImageSet, image_ids: Sequence[str], split: str) -> dict[str, str]:
-    with tqdm(total=len(image_ids), desc=f"decoding {split}", unit="image", disable=None) as bar:
+    def look(image_id: str) -> str:
+        try:
+            images.read_image(image_id)
+        except UserError as error:
+            return str(error)
+        return ""
 
-        def look(image_id: str) -> str:
-            try:
-                images.read_image(image_id)
-            except UserError as error:
-                return str(error)
-            finally:
-                bar.update()
-            return ""
-
-        problems = map_threads(look, image_ids)
+    problems = map_with_bar(look, image_ids, f"decoding {split}", "image")
     return {i: problem for i, problem in zip(image_ids, problems, strict=True) if problem}

@@ -99,7 +99,7 @@ class ImageFolder:
         Returns:
             its path below the folder; None if no file, or several, have the name.
         """
-        wanted = _plain(file_stem(relative.rpartition("/")[2]))
+        wanted = plain_name(file_stem(relative.rpartition("/")[2]))
         fitting = self._by_stem.get(wanted, [])
         return fitting[0] if len(fitting) == 1 else None
 
@@ -111,7 +111,7 @@ class ImageFolder:
             for name in names:
                 if (stem := file_stem(name)) != name:
                     path = (parent / name).relative_to(self.folder).as_posix()
-                    paths.setdefault(_plain(stem), []).append(path)
+                    paths.setdefault(plain_name(stem), []).append(path)
         return paths
 
     def _below(self, parts: list[str]) -> list[str]:
@@ -125,9 +125,9 @@ class ImageFolder:
         if not suffixes and (parent / name).is_dir():
             return parent / name
         names = self._names(parent)
-        fitting = names.get(_plain(name), [])
+        fitting = names.get(plain_name(name), [])
         if not fitting and file_stem(name, suffixes) == name:
-            fitting = [n for suffix in suffixes for n in names.get(_plain(name) + suffix, [])]
+            fitting = [n for suffix in suffixes for n in names.get(plain_name(name) + suffix, [])]
         if len(fitting) > 1:
             raise UserError(
                 f"{parent / name} could be {' or '.join(sorted(fitting))}: "
@@ -142,7 +142,7 @@ class ImageFolder:
             if folder.is_dir():
                 with os.scandir(folder) as entries:
                     for entry in entries:
-                        names.setdefault(_plain(entry.name), []).append(entry.name)
+                        names.setdefault(plain_name(entry.name), []).append(entry.name)
             self._listed[folder] = names
         return self._listed[folder]
 
@@ -160,5 +160,6 @@ def _inside(path: Path, folder: Path) -> str | None:
     return os.path.relpath(full, base).replace(os.sep, "/") if full.startswith(base + os.sep) else None
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A name as it is compared: without case, and however its accents are stored."""
     return unicodedata.normalize("NFC", name).casefold()

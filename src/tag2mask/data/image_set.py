@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -39,8 +39,8 @@ class ImageSet(ABC):
     """Former name of an argument -> its name today, for descriptions in manifests of earlier runs."""
 
     def __init__(self, untagged: Untagged = "error", skip: Sequence[str] | None = None) -> None:
-        if untagged not in ("error", "negative"):
-            raise UserError(f"untagged must be error or negative, got {untagged!r}")
+        if untagged not in get_args(Untagged):
+            raise UserError(f"untagged must be {' or '.join(get_args(Untagged))}, got {untagged!r}")
         self.untagged = untagged
         require_texts(skip, "skip")
         self.skip = frozenset(skip or ())

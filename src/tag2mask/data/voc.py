@@ -81,11 +81,11 @@ class VOC(ImageSet):
     def classes(self) -> ClassList:
         """The given classes, or those that occur in the train split's tags, with VOC's ids."""
         if self._class_names is not None:
-            return _subset(self.known, self._class_names)
+            return self.known.subset(self._class_names)
         split = next(
             (s for s in _CLASS_SPLITS if self._file(self._lists.get(s, s)).is_file()), _CLASS_SPLITS[0]
         )
-        return _subset(self.known, self._found(split))
+        return self.known.subset(self._found(split))
 
     @property
     def mask_classes(self) -> ClassList:
@@ -213,12 +213,3 @@ class VOC(ImageSet):
                 f"data root {self.root} is not a folder in VOC's layout (no {self.root / 'JPEGImages'}): "
                 "give the folder that holds JPEGImages, e.g. --data-root /data/VOCdevkit/VOC2012"
             )
-
-
-def _subset(known: ClassList, names: Sequence[str] | set[str]) -> ClassList:
-    """Some classes of a list, in its order and with its ids."""
-    for name in names:
-        if name not in known.names:
-            raise unknown_name("class", name, known.names)
-    pairs = [(n, i) for n, i in zip(known.names, known.ids, strict=True) if n in names]
-    return ClassList(tuple(n for n, _ in pairs), tuple(i for _, i in pairs))

@@ -53,7 +53,10 @@ def _add_score(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     score.add_argument("gt_dir", metavar="GT_DIR", help="folder of true masks, <id>.png")
     score.add_argument("--split", metavar="FILE", help="list of the ids to score (default: all of GT_DIR)")
     score.add_argument(
-        "--unknown", choices=get_args(Unknown), default="ignore", help="what a predicted 255 counts as"
+        "--unknown",
+        choices=get_args(Unknown),
+        default="ignore",
+        help="what a predicted 255 counts as (default: ignore)",
     )
     score.add_argument(
         "--classes",
@@ -63,7 +66,10 @@ def _add_score(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "or as in VOC)",
     )
     score.add_argument(
-        "--missing", choices=("error", "skip"), default="error", help="what to do about missing predictions"
+        "--missing",
+        choices=("error", "skip"),
+        default="error",
+        help="what to do about missing predictions (default: error)",
     )
     score.add_argument(
         "--known-in",

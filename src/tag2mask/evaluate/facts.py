@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from tag2mask.artifacts import Kind
 from tag2mask.core import IGNORE, ClassList, LabelsResult, ScoreMaps, UserError
+from tag2mask.core.results import cut_maps
 from tag2mask.data import ImageSet
 from tag2mask.evaluate.loop import load_ahead
 from tag2mask.ops import affinity_labels
@@ -116,10 +117,7 @@ def label_facts(out: Path, kind: Kind, dataset: ImageSet, ids: Iterable[str], th
 
 def _indices(result: ScoreMaps | LabelsResult, scored_as: str, threshold: float) -> npt.NDArray[np.uint8]:
     if isinstance(result, ScoreMaps):
-        if not len(result.maps):
-            return np.zeros(result.maps.shape[1:], np.uint8)
-        winners = np.asarray(result.classes, np.uint8)[result.maps.argmax(0)]
-        return winners if 0 in result.classes else np.where(result.maps.max(0) > threshold, winners, 0)
+        return cut_maps(result.maps, result.classes, threshold)
     if scored_as == "affinity_labels":
         sides = [result.labels[side] for side in ("fg", "bg") if side in result.labels]
         if len({side.shape for side in sides}) != 1 or len(sides) != 2:

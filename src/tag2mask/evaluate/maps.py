@@ -7,11 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from tag2mask.artifacts import find_kind, load_maps
 from tag2mask.core import ClassList, UserError
@@ -20,6 +17,7 @@ from tag2mask.evaluate.loop import load_ahead
 from tag2mask.evaluate.scores import Labels, Scores, add_image, known, read_scores
 from tag2mask.evaluate.truth import read_truth
 from tag2mask.metrics import Confusion, ThresholdSweep
+from tag2mask.ops.sizes import maps_at_size
 
 THRESHOLDS = tuple(round(step / 100, 2) for step in range(1, 100))
 """The thresholds of a sweep."""
@@ -103,19 +101,12 @@ def score_maps(
     return _at_threshold(sweep, threshold, classes, len(ids), split)
 
 
-def enlarge(maps: npt.NDArray[np.float32], size: tuple[int, int]) -> Tensor:
-    """Maps (M, h, w) at `size` (H, W): bilinear, corners not aligned. M may be 0."""
-    tensor = torch.from_numpy(maps)
-    if not len(maps):
-        return tensor.new_zeros(0, *size)
-    return functional.interpolate(tensor[None], size=size, mode="bilinear", align_corners=False)[0]
-
-
 def _load(maps_dir: Path, dataset: ImageSet, image_id: str) -> _Image:
     stored = load_maps(maps_dir, image_id, dataset.classes)
     path = find_kind("maps").files(maps_dir).path(image_id)
     truth = read_truth(dataset, image_id, {path: stored.image_size})
-    return _Image(enlarge(stored.maps, stored.image_size), list(stored.classes), truth)
+    maps = maps_at_size(torch.from_numpy(stored.maps), stored.image_size)
+    return _Image(maps, list(stored.classes), truth)
 
 
 def _argmax(image: _Image) -> Tensor:

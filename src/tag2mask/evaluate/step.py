@@ -32,7 +32,7 @@ from tag2mask.evaluate.labels import score_folder
 from tag2mask.evaluate.loop import load_ahead
 from tag2mask.evaluate.maps import score_maps
 from tag2mask.evaluate.scores import Labels, LabelTally
-from tag2mask.evaluate.truth import read_truth
+from tag2mask.evaluate.truth import read_truth, scored_images
 from tag2mask.ops import affinity_labels
 
 
@@ -91,13 +91,11 @@ def _score(
     folder: Path, manifest: Manifest, scorer: Scorer, facts: dict[str, Any], every_image: bool
 ) -> dict[str, Any]:
     dataset = ImageSet.from_description(manifest.data, origin=folder)
-    listed = None if every_image else dataset.scored_ids(manifest.split)
     if dataset.classes != manifest.class_list():
         raise UserError(f"{folder} was made for other classes than its data set has now: run the step again")
     threshold = float(facts["metrics"].get("cam_threshold", CAM_THRESHOLD))
     facts |= _seen(folder, manifest, dataset, facts["metrics"], threshold)
-    wanted = set(manifest.image_ids if listed is None else listed)
-    ids = [i for i in manifest.image_ids if i in wanted and dataset.mask_path(i) is not None]
+    ids = scored_images(dataset, manifest, every_image)
     if not ids:
         _require_images(folder, dataset, manifest.image_ids)
         return _not_scored("the data set has no masks for these images") | {"masks": 0} | facts

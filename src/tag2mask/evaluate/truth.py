@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tag2mask.artifacts import Manifest
 from tag2mask.core import UserError
 from tag2mask.data import ImageSet
 
@@ -15,6 +16,19 @@ from tag2mask.data import ImageSet
 def no_mask(image_id: str) -> UserError:
     """The error of an image without a true mask."""
     return UserError(f"image {image_id!r} has no mask to score against")
+
+
+def scored_images(dataset: ImageSet, manifest: Manifest, every_image: bool = False) -> list[str]:
+    """The images of a step that have a mask and are scored.
+
+    Args:
+        dataset: the step's images.
+        manifest: what the step holds.
+        every_image: all that the step has results for, not those alone that `ImageSet.scored_ids` names.
+    """
+    listed = None if every_image else dataset.scored_ids(manifest.split)
+    wanted = set(manifest.image_ids if listed is None else listed)
+    return [i for i in manifest.image_ids if i in wanted and dataset.mask_path(i) is not None]
 
 
 def read_truth(

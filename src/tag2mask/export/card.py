@@ -10,9 +10,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from tag2mask.artifacts import read_scorecard
+from tag2mask.artifacts.run_folder import read_configuration
+from tag2mask.core.layers import value_at
 from tag2mask.core.tables import Table, percent
 from tag2mask.export.source import Source
-from tag2mask.report.runs import Run, read_config, read_runs
+from tag2mask.report.runs import Run, read_runs
 from tag2mask.report.scores import alarm_table, score_table
 from tag2mask.report.settings import settings_table
 
@@ -72,7 +74,7 @@ def _training(source: Source, runs: list[Run]) -> tuple[list[str], bool]:
     # a table's own root is not kept: its folders are written out
     folder = _last(given.get("root") or runs[0].settings.get("data_root") or given.get("images") or "")
     step = runs[0].step(source.manifest.step)
-    settings = ((read_config(step).get("data") or {}).get("init_args") or {}) if step else {}
+    settings = value_at(read_configuration(step.folder), "data.init_args") or {} if step else {}
     labels, weak = "the tags of the images", True
     if settings.get("supervision", "pseudo") != "pseudo":
         labels, weak = "the data set's own masks", False

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from torch.utils._sympy.value_ranges import ValueRanges
 
 from tag2mask.artifacts import atomic_write_bytes
-from tag2mask.backbones.base import scaled_side
 from tag2mask.modules import SegmentationModel
+from tag2mask.ops.sizes import scaled_side
 
 SIDES = (32, 8192)
 """Least and largest height and width of an image."""

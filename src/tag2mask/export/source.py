@@ -9,6 +9,7 @@ from typing import Any
 from tag2mask import __version__
 from tag2mask.api.segmenter import checkpoint_file
 from tag2mask.artifacts import Manifest, read_manifest, sha256_file, voc_palette
+from tag2mask.artifacts.manifest import MANIFEST_NAME
 from tag2mask.core import ClassList, UserError, unknown_name
 
 
@@ -44,7 +45,7 @@ def find_source(given: Path, step: str | None) -> Source:
 
 
 def _step_folder(run: Path, step: str) -> Path:
-    steps = sorted(path.parent.name for path in run.glob("*/manifest.json"))
+    steps = sorted(path.parent.name for path in run.glob(f"*/{MANIFEST_NAME}"))
     if not steps:
         raise UserError(f"{run} is not a run folder, so it has no step {step}: leave out --step")
     if step not in steps:

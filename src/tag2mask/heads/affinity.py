@@ -8,7 +8,7 @@ from torch import Tensor, cat, nn
 from torch.nn import functional as F
 
 from tag2mask.backbones import Backbone, Tap
-from tag2mask.ops.sizes import at_size
+from tag2mask.ops.sizes import at_size, grid_of
 
 GRID_STRIDE = 8
 """Image pixels per pixel of the affinity grid."""
@@ -90,7 +90,7 @@ class AffinityHead(nn.Module):
             (B, out_channels, ceil(H/8), ceil(W/8)).
         """
         height, width = features[self.grid_tap].shape[-2:]
-        size = (-(-height // self.grid_ratio), -(-width // self.grid_ratio))
+        size = grid_of((height, width), self.grid_ratio)
         joined = [
             at_size(reduce(features[name]), size)
             for name, reduce in zip(self.names, self.reductions, strict=True)

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tag2mask.backbones import Backbone
-from tag2mask.backbones.base import scaled_side
 from tag2mask.core import UserError, unknown_name
 from tag2mask.heads.deeplabv3plus import DeepLabV3PlusHead
 from tag2mask.heads.segmentation import DeepLabV2Head, LargeFOVHead, ResNet38Head
+from tag2mask.ops.sizes import scaled_side
 
 
 class SegmentationNetwork(nn.Module):

@@ -9,9 +9,10 @@ import timm
 from torch import Tensor, nn, sym_max, tensor
 from torch.nn import functional as F
 
-from tag2mask.backbones import load_into, load_state
-from tag2mask.backbones.base import IMAGENET_MEAN, IMAGENET_STD, cells
+from tag2mask.backbones import load_into, load_state, not_downloaded
+from tag2mask.backbones.base import IMAGENET_MEAN, IMAGENET_STD
 from tag2mask.core import UserError, unknown_name
+from tag2mask.ops.sizes import cells
 
 _MULTIPLE = 32
 """Images are padded to a multiple of this, the deepest stride of the encoders."""
@@ -97,10 +98,7 @@ def _create(arch: str, encoder: str, weights: str, outputs: int) -> Any:
     try:
         return smp.create_model(arch, encoder, encoder_weights=pretrained, classes=outputs)
     except OSError as error:
-        raise UserError(
-            f"the ImageNet weights of {encoder} cannot be downloaded ({error}); "
-            "give the path of a weight file or none (--weights PATH or none)"
-        ) from error
+        raise not_downloaded(encoder, error) from error
     except (KeyError, TypeError, ValueError, RuntimeError, NotImplementedError, AssertionError) as error:
         what = f"{arch} cannot be built with encoder {encoder} and weights {weights}"
         raise UserError(f"{what}: {error}; choose another pair") from error

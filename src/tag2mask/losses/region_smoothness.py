@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tag2mask.losses.over_processes import mean_over_processes
+from tag2mask.losses.precision import at_least_float32
 
 
 def region_smoothness_loss(gates: Tensor, superpixels: Tensor) -> Tensor:
@@ -35,8 +36,7 @@ def region_smoothness_loss(gates: Tensor, superpixels: Tensor) -> Tensor:
         tensor(0.5000)
     """
     _check(gates, superpixels)
-    dtype = torch.promote_types(gates.dtype, torch.float32)
-    maps = gates.to(dtype).reshape(gates.shape[0], -1, *gates.shape[-2:])
+    maps = at_least_float32(gates).reshape(gates.shape[0], -1, *gates.shape[-2:])
     regions, count = _number(_nearest(superpixels, maps.shape[-2], maps.shape[-1]))
     values = maps.movedim(1, 0).flatten(1)[:, regions >= 0]
     regions = regions[regions >= 0]

@@ -19,6 +19,7 @@ from tag2mask.modules.base import TrainableNetwork
 from tag2mask.modules.optim import Optimization
 from tag2mask.modules.predictor import Predictor
 from tag2mask.ops import multi_scale_cam, normalise_cams
+from tag2mask.ops.sizes import grid_of, image_size
 
 CAM_GRID = 8
 """Image pixels per cell of the stored maps, whatever the backbone's stride."""
@@ -122,8 +123,7 @@ class Classifier(Predictor, TrainableNetwork):
 
     def as_cam(self, maps: Tensor) -> Tensor:
         """Raw maps made ready for the ReLU."""
-        # VGG16's maps peak where its removed pooling layers would have spread them.
-        return maps.clamp(min=0).sqrt() if self.backbone.cam_sqrt else maps
+        return self.backbone.as_cam(maps)
 
     def class_maps(self, features: Tensor) -> Tensor:
         """Raw class maps (B, K, h, w) of backbone features (B, C, h, w)."""
@@ -190,15 +190,14 @@ class Classifier(Predictor, TrainableNetwork):
     def predict_image(self, sample: ImageSample) -> ScoreMaps:
         """Normalised multi-scale maps of the tagged classes of an image."""
         image = sample["image"]
-        height, width = image.shape[-2:]
-        grid = (-(-height // CAM_GRID), -(-width // CAM_GRID))
+        size = image_size(image)
         present = sample["tags"].nonzero().flatten().tolist()
-        maps = self.summed_maps(image, grid)
+        maps = self.summed_maps(image, grid_of(size, CAM_GRID))
         return ScoreMaps(
             sample["id"],
             normalise_cams(maps[present]).cpu().numpy(),
             [k + 1 for k in present],
-            (height, width),
+            size,
         )
 
     def summed_maps(self, image: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tag2mask.artifacts import VARIANTS
 from tag2mask.core import UserError, unknown_name
-from tag2mask.modules.refinements import CRF_SETS
+from tag2mask.ops.lattice import CRF_SETS
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The optimiser set-up that the five papers' published code shares."""
+"""The optimiser set-up that the papers' published code shares."""
 
 from __future__ import annotations
 

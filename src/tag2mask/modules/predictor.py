@@ -13,6 +13,7 @@ from tag2mask.artifacts import find_kind
 from tag2mask.core import ImageSample, ScoreMaps, UserError, map_threads
 from tag2mask.core.errors import DIVERGED_WAY_OUT
 from tag2mask.modules.working_size import enlarged, shrunk
+from tag2mask.ops.sizes import image_size
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class Predictor(pl.LightningModule):
         if any(a is not b for a, b in zip(small, samples, strict=True)):
             self._say_so()
         return [
-            result if a is b else enlarged(result, (int(b["image"].shape[-2]), int(b["image"].shape[-1])))
+            result if a is b else enlarged(result, image_size(b["image"]))
             for result, a, b in zip(results, small, samples, strict=True)
         ]
 

@@ -16,17 +16,10 @@ from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import IGNORE, ImageSample, LabelsResult, ScoreMaps, UserError, map_threads
 from tag2mask.modules.affinity import PairNetwork
 from tag2mask.modules.agreement import Agreement
+from tag2mask.modules.chain import label_map, look_ahead, refine, refine_batch
 from tag2mask.modules.loading import load_network
 from tag2mask.modules.predictor import Predictor
-from tag2mask.modules.refinements import (
-    ImageView,
-    Refinement,
-    label_map,
-    look_ahead,
-    refine,
-    refine_batch,
-    resized,
-)
+from tag2mask.modules.refinements import ImageView, Refinement, resized
 
 
 class PseudoLabelGenerator(Predictor):
@@ -103,7 +96,7 @@ class PseudoLabelGenerator(Predictor):
         return map_threads(self._result, scores, self.threads)
 
     def _view(self, sample: ImageSample) -> ImageView:
-        return ImageView(sample["image"], self._features if self.affinity else None)
+        return ImageView(sample["image"], self._cues if self.affinity else None)
 
     def _result(self, scores: ScoreMaps) -> ScoreMaps | LabelsResult:
         if self.kind == "maps":
@@ -117,13 +110,13 @@ class PseudoLabelGenerator(Predictor):
         return LabelsResult(scores.image_id, {"": labels}, confidence)
 
     @torch.no_grad()
-    def _features(self, pixels: Tensor) -> Tensor:
+    def _cues(self, pixels: Tensor) -> Tensor:
         if self.affinity is None:
             raise RuntimeError("no network of affinities was loaded")
         # One image at a time: the network uses all cores by itself.
         with self._network_lock:
-            features: Tensor = self.affinity.cues(pixels[None])[0]
-        return features
+            cues: Tensor = self.affinity.cues(pixels[None])[0]
+        return cues
 
 
 class AffinityLabelGenerator(Predictor):

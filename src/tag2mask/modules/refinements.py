@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import ClassVar, Literal
@@ -12,33 +12,21 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from tag2mask.core import ScoreMaps, UserError, map_threads, unknown_name
 from tag2mask.modules.affinity import AffinityNet, PairNetwork
 from tag2mask.ops import (
-    CRF_CAM,
-    CRF_DEEPLAB,
-    CRF_DSRG,
-    CRF_LABELS,
     AffinityGraph,
-    CRFParams,
     affinity_graph,
     dense_crf,
     random_walk,
     random_walks,
     unary_from_labels,
 )
+from tag2mask.ops.lattice import CRF_SETS
+from tag2mask.ops.sizes import image_size, maps_at_size
 
 Labels = npt.NDArray[np.uint8]
-
-CRF_SETS: dict[str, CRFParams] = {
-    "cam": CRF_CAM,
-    "labels": CRF_LABELS,
-    "dsrg": CRF_DSRG,
-    "deeplab": CRF_DEEPLAB,
-}
-"""The published CRF parameter sets by the name that configs use."""
 
 
 class ImageView:
@@ -46,25 +34,25 @@ class ImageView:
 
     Args:
         pixels: uint8 (3, H, W) RGB.
-        features: makes the `PairNetwork.cues` of the pixels: of an AffinityNet (C, ceil(H/8), ceil(W/8));
+        cues: makes the `PairNetwork.cues` of the pixels: of an AffinityNet (C, ceil(H/8), ceil(W/8));
             None where no network is given.
     """
 
-    def __init__(self, pixels: Tensor, features: Callable[[Tensor], Tensor] | None = None) -> None:
+    def __init__(self, pixels: Tensor, cues: Callable[[Tensor], Tensor] | None = None) -> None:
         self.pixels = pixels
-        self._features = features
+        self._cues = cues
 
     @property
     def size(self) -> tuple[int, int]:
         """(H, W)."""
-        return int(self.pixels.shape[-2]), int(self.pixels.shape[-1])
+        return image_size(self.pixels)
 
     @cached_property
-    def affinity_features(self) -> Tensor:
-        """AffinityNet's features of the image, or the cues of another `PairNetwork`."""
-        if self._features is None:
+    def cues(self) -> Tensor:
+        """What a walk makes its affinities of; see `PairNetwork.cues`."""
+        if self._cues is None:
             raise UserError("a random walk needs a network's affinities: give model.init_args.affinity_from")
-        return self._features(self.pixels)
+        return self._cues(self.pixels)
 
 
 class Refinement(ABC):
@@ -75,7 +63,7 @@ class Refinement(ABC):
     """
 
     reads: ClassVar[type[PairNetwork] | None] = None
-    """The kind of network whose `affinity_features` of an image the link asks for."""
+    """The kind of network whose `cues` of an image the link asks for."""
     looks_ahead = False
     """Whether `look_ahead` is to be called before the first image."""
 
@@ -144,9 +132,9 @@ class RandomWalk(Refinement):
 
     def begin(self, scores: ScoreMaps, image: ImageView) -> tuple[AffinityGraph, Tensor]:
         """The graph that an image is walked on, and the maps at its size, on its device."""
-        graph = affinity_graph(image.affinity_features, self.radius, self.border)
+        graph = affinity_graph(image.cues, self.radius, self.border)
         here = torch.from_numpy(resized(scores, graph.size).maps)
-        return graph, here.to(image.affinity_features.device)
+        return graph, here.to(image.cues.device)
 
     def end(self, scores: ScoreMaps, maps: Tensor) -> ScoreMaps:
         """The walked maps of an image as scores in 0..1."""
@@ -187,71 +175,18 @@ class DenseCRF(Refinement):
         """The smoothed maps, at the size of the image."""
         unary = resized(scores, image.size).maps
         if self.unary == "labels":
-            unary = unary_from_labels(_winners(unary), len(unary), self.probability)
+            unary = unary_from_labels(winners(unary), len(unary), self.probability)
         return replace(scores, maps=dense_crf(image.pixels, unary, self.params, self.engine))
-
-
-def look_ahead(chain: Iterable[Refinement], maps: Callable[[], Sequence[ScoreMaps]]) -> None:
-    """Show the data set's maps to the links that want to see them first; they are read only for these."""
-    waiting = [link for link in chain if link.enabled and link.looks_ahead]
-    if waiting:
-        examples = maps()
-        for link in waiting:
-            link.look_ahead(examples)
-
-
-def refine(scores: ScoreMaps, image: ImageView, chain: Iterable[Refinement]) -> ScoreMaps:
-    """The maps of an image after every link of a chain that is not left out."""
-    for link in chain:
-        if link.enabled:
-            scores = link(scores, image)
-    return scores
-
-
-def refine_batch(
-    scores: Sequence[ScoreMaps],
-    images: Sequence[ImageView],
-    chain: Iterable[Refinement],
-    threads: int | None = None,
-) -> list[ScoreMaps]:
-    """`refine` for some images, link by link, so that a GPU walks all of them at once."""
-    state = list(scores)
-    for link in chain:
-        if link.enabled:
-            state = link.of_batch(state, images, threads)
-    return state
 
 
 def resized(scores: ScoreMaps, size: tuple[int, int]) -> ScoreMaps:
     """The maps at another size (h, w), bilinear; there may be none."""
     if scores.maps.shape[1:] == size:
         return scores
-    if not len(scores.maps):
-        return replace(scores, maps=np.zeros((0, *size), np.float32))
-    maps = F.interpolate(torch.from_numpy(scores.maps)[None], size, mode="bilinear", align_corners=False)
-    return replace(scores, maps=maps[0].numpy())
+    return replace(scores, maps=maps_at_size(torch.from_numpy(scores.maps), size).numpy())
 
 
-def label_map(scores: ScoreMaps) -> Labels:
-    """The class with the highest score at each pixel of the image.
-
-    Args:
-        scores: maps of an image, with a background map.
-
-    Returns:
-        uint8 (H, W), index 0..K.
-
-    Raises:
-        UserError: there is no background map.
-    """
-    if 0 not in scores.classes:
-        raise UserError("labels need a background map: put a Background link first in the chain")
-    full = resized(scores, scores.image_size)
-    labels: Labels = np.asarray(full.classes, np.uint8)[_winners(full.maps)]
-    return labels
-
-
-def _winners(maps: npt.NDArray[np.floating]) -> Labels:
+def winners(maps: npt.NDArray[np.floating]) -> Labels:
     """Number of the highest map at each pixel; torch finds it 25 times faster than NumPy's argmax."""
     numbers: Labels = torch.from_numpy(maps).max(0).indices.numpy().astype(np.uint8)
     return numbers

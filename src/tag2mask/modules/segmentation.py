@@ -22,8 +22,9 @@ from tag2mask.modules.inference import InferenceSpec
 from tag2mask.modules.loading import load_backbone
 from tag2mask.modules.optim import Optimization
 from tag2mask.modules.predictor import Predictor, not_finite
-from tag2mask.modules.refinements import CRF_SETS
 from tag2mask.ops import dense_crf
+from tag2mask.ops.lattice import CRF_SETS
+from tag2mask.ops.sizes import image_size
 
 SEEN = 0.01
 """Share of an image from which a predicted class counts as found, for the agreement with the tags."""
@@ -193,7 +194,7 @@ class SegmentationModel(Predictor, TrainableNetwork):
             scales: sizes to average over, relative to the size that the network is tested at.
             flip: average over the mirror image of each size too.
         """
-        size = (int(image.shape[-2]), int(image.shape[-1]))
+        size = image_size(image)
         total = torch.zeros(self.num_classes + 1, *size, device=image.device)
         for scale in scales:
             batch = self.at_test_size(image, scale)

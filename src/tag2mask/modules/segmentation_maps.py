@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Literal, cast
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import ImageSample, ScoreMaps, UserError
@@ -15,6 +14,7 @@ from tag2mask.modules.loading import load_network
 from tag2mask.modules.predictor import Predictor
 from tag2mask.modules.segmentation import SegmentationModel
 from tag2mask.ops import normalise_cams
+from tag2mask.ops.sizes import at_size, grid_of, image_size
 
 
 class SegmentationMaps(Predictor):
@@ -55,10 +55,9 @@ class SegmentationMaps(Predictor):
         tagged = [int(k) + 1 for k in sample["tags"].nonzero().flatten()]
         present = list(range(network.num_classes + 1)) if self.classes == "all" else [0, *tagged]
         maps = class_probabilities(network, image, self.grid, present)
-        size = (int(image.shape[-2]), int(image.shape[-1]))
         if self.classes == "objects":
-            return ScoreMaps(sample["id"], normalise_cams(maps[1:]).cpu().numpy(), tagged, size)
-        return ScoreMaps(sample["id"], maps.cpu().numpy(), present, size)
+            return ScoreMaps(sample["id"], normalise_cams(maps[1:]).cpu().numpy(), tagged, image_size(image))
+        return ScoreMaps(sample["id"], maps.cpu().numpy(), present, image_size(image))
 
     def _network_for(self, image_id: str) -> SegmentationModel:
         found = self.folds.of(image_id) if self.folds else self.network
@@ -82,9 +81,7 @@ def class_probabilities(
         (M, ceil(H / grid), ceil(W / grid)) for the M classes; sums to 1 at each cell.
     """
     logits = model.network(model.at_test_size(image)).float()
-    size = [-(-side // grid) for side in image.shape[-2:]]
-    if list(logits.shape[-2:]) != size:
-        logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
+    logits = at_size(logits, grid_of(image_size(image), grid))
     chosen = logits[0] if classes is None else logits[0, list(classes)]
     probabilities: Tensor = chosen.softmax(0)
     return probabilities

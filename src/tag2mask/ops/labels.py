@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tag2mask.core import IGNORE
+from tag2mask.ops.sizes import grid_of
 
 Labels = TypeVar("Labels", Tensor, npt.NDArray[np.integer[Any]])
 
@@ -88,7 +89,7 @@ def pool_labels(labels: Tensor, num_classes: int, stride: int = 8) -> Tensor:
     if stride < 1:
         raise ValueError(f"stride must be at least 1, got {stride}")
     batch, height, width = labels.shape
-    rows, columns = -(-height // stride), -(-width // stride)
+    rows, columns = grid_of((height, width), stride)
     values = F.pad(labels.long(), (0, columns * stride - width, 0, rows * stride - height), value=IGNORE)
     ignored = values == IGNORE
     if bool(((values < 0) | (values >= num_classes) & ~ignored).any()):

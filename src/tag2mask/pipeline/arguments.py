@@ -12,8 +12,8 @@ from itertools import pairwise
 from tag2mask.core.errors import UserError, unknown_name
 from tag2mask.core.layers import Layer, Setting, flatten
 from tag2mask.core.plugins import GROUP, is_trusted
+from tag2mask.core.python_source import contents_of, find_package, modules_of, split_path
 from tag2mask.core.signatures import Argument, Signature, signature_of
-from tag2mask.core.sources import contents_of, find_package, modules_of, split_path
 from tag2mask.pipeline.values import check_value
 
 _TRAINER = "pytorch_lightning.Trainer"

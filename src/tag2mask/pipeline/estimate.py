@@ -8,13 +8,13 @@ from typing import Any
 
 from tag2mask.artifacts import TRAINING_SCRIPTS, find_kind
 from tag2mask.artifacts.image_sizes import ImageSizes
+from tag2mask.core.layers import value_at
 from tag2mask.pipeline import costs
 from tag2mask.pipeline.machine import Machine
 from tag2mask.pipeline.plan import StepPlan
 from tag2mask.pipeline.work import (
     Sources,
     Work,
-    get,
     largest_worked,
     predicting,
     train_images,
@@ -83,19 +83,19 @@ def _total(values: Sequence[float | None]) -> float | None:
 
 def _fit(plan: StepPlan, images: ImageSizes, machine: Machine) -> Estimate:
     settings = plan.settings
-    network = costs.network_cost(get(settings, "model.init_args.backbone.name", ""), plan.step.script)
+    network = costs.network_cost(value_at(settings, "model.init_args.backbone.name", ""), plan.step.script)
     pixels, more = train_pixels(settings, images), training(plan)
-    batch = get(settings, "data.init_args.batch_size", 8)
+    batch = value_at(settings, "data.init_args.batch_size", 8)
     if network is None or more.network_seconds is None or pixels is None or not isinstance(batch, int):
         return Estimate(plan.step.name, None, None, None)
-    low = costs.BFLOAT16 if str(get(settings, "trainer.precision", "")).startswith("bf16") else 1.0
+    low = costs.BFLOAT16 if str(value_at(settings, "trainer.precision", "")).startswith("bf16") else 1.0
     seen = _train_steps(settings, train_images(settings, images), batch) * batch
     megapixels = seen * pixels / _MB
     core_seconds = megapixels * (network.training * low + more.network_seconds)
     core_seconds += validated(settings, images) * network.forward
     beside = (seen * costs.LOADED + megapixels * more.beside) / machine.speed
     network_seconds = _network_seconds(core_seconds, machine, plan)
-    states = 2 if "Adam" in str(get(settings, "model.init_args.optimization.optimizer", "SGD")) else 1
+    states = 2 if "Adam" in str(value_at(settings, "model.init_args.optimization.optimizer", "SGD")) else 1
     activations = network.training_mb * low * batch * pixels / _MB / plan.devices.count
     memory = network.weights_mb * (2 + states) + activations
     return Estimate(
@@ -108,7 +108,7 @@ def _fit(plan: StepPlan, images: ImageSizes, machine: Machine) -> Estimate:
 
 def _with_loading(network: float, beside: float, machine: Machine, plan: StepPlan) -> float:
     """Seconds of a training: what is beside the network shares its cores, but works while a GPU does."""
-    workers = int(get(plan.settings, "data.init_args.num_workers", _WORKERS)) * plan.devices.count
+    workers = int(value_at(plan.settings, "data.init_args.num_workers", _WORKERS)) * plan.devices.count
     if machine.gpu:
         return max(network, beside / min(machine.cores, max(1, workers)))
     return network + beside / machine.cores
@@ -116,19 +116,19 @@ def _with_loading(network: float, beside: float, machine: Machine, plan: StepPla
 
 def _train_steps(settings: Mapping[str, Any], images: int, batch: int) -> int:
     epoch = max(1, images // batch)
-    epochs = get(settings, "trainer.max_epochs", None)
-    most = get(settings, "trainer.max_steps", -1)
+    epochs = value_at(settings, "trainer.max_epochs", None)
+    most = value_at(settings, "trainer.max_steps", -1)
     steps = [most] if isinstance(most, int) and most > 0 else []
     if isinstance(epochs, int) and epochs > 0:
-        steps.append(max(epochs * epoch, get(settings, "trainer.min_steps", None) or 0))
+        steps.append(max(epochs * epoch, value_at(settings, "trainer.min_steps", None) or 0))
     return min(steps, default=0)
 
 
 def _predict(plan: StepPlan, images: ImageSizes, machine: Machine, sources: Sources) -> Estimate:
     settings = plan.settings
     split = "val" if plan.step.kind == "segmentation" else "train"
-    split = get(settings, "data.init_args.split", split)
-    count = images.counts.get(get(settings, "data.init_args.predict_split", split), 0)
+    split = value_at(settings, "data.init_args.split", split)
+    count = images.counts.get(value_at(settings, "data.init_args.predict_split", split), 0)
     work, seconds = predicting(plan, images, sources), None
     if work.network_seconds is not None:
         # What is not the network takes one core an image, and images are spread over all of them.
@@ -151,8 +151,8 @@ def _predict_memory(plan: StepPlan, images: ImageSizes, machine: Machine, work: 
     networks = [network for network, _ in work.passes if network is not None]
     if len(networks) < len(work.passes):
         return None
-    tested = get(settings, "model.init_args.test.scales", (1.0,))
-    most = float(max(get(settings, "model.init_args.cam.scales", tested)))
+    tested = value_at(settings, "model.init_args.test.scales", (1.0,))
+    most = float(max(value_at(settings, "model.init_args.cam.scales", tested)))
     held = sum(n.weights_mb + _HELD * n.training_mb * largest * most**2 for n in networks)
     if plan.step.script not in TRAINING_SCRIPTS:
         return held + _GENERATOR_MB + _GENERATED_MB * largest

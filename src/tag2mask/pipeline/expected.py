@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tag2mask.core.library import FULL
 from tag2mask.core.tables import percent
 from tag2mask.pipeline.settings import Settings
 from tag2mask.pipeline.steps import Recipe
@@ -44,7 +45,7 @@ def outside_line(recipe: Recipe, settings: Settings, scores: Mapping[str, Score 
 
 
 def _comparable(settings: Settings) -> bool:
-    return settings.data in _DATA and settings.budget in (None, "full") and settings.backbone is None
+    return settings.data in _DATA and settings.budget in (None, FULL) and settings.backbone is None
 
 
 def _outside(recipe: Recipe, name: str, score: Score | None) -> str:

@@ -14,7 +14,7 @@ from pkgutil import resolve_name
 
 from tag2mask.core.errors import UserError
 from tag2mask.core.layers import Setting, flatten
-from tag2mask.core.sources import split_path
+from tag2mask.core.python_source import split_path
 from tag2mask.pipeline.arguments import with_items
 from tag2mask.pipeline.options import class_names, option_settings
 from tag2mask.pipeline.plan import StepPlan

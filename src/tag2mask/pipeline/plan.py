@@ -18,7 +18,7 @@ from tag2mask.artifacts import (
     content_hash,
     sha256_json,
 )
-from tag2mask.core.layers import Layer, Setting, nest, overlay
+from tag2mask.core.layers import Layer, Setting, nest, overlay, value_at
 from tag2mask.core.library import Library, data_settings
 from tag2mask.pipeline.arguments import check_registered, check_settings, settings_in
 from tag2mask.pipeline.devices import Devices, deciding, deciding_words
@@ -167,9 +167,8 @@ def _plan(
 
 
 def _dataset_of(resolved: Layer) -> dict[str, Any]:
-    plain = nest({k: v for k, v in resolved.items() if k.startswith(f"{_DATASET}.")})
-    for key in _DATASET.split("."):
-        plain = plain.get(key, {})
+    own = {k: v for k, v in resolved.items() if k.startswith(f"{_DATASET}.")}
+    plain: dict[str, Any] = value_at(nest(own), _DATASET, {})
     return plain
 
 

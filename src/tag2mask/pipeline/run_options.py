@@ -93,12 +93,13 @@ def add_how(run: argparse.ArgumentParser) -> None:
 def _add_launcher(how: argparse._ArgumentGroup) -> None:
     how.add_argument(
         "--launcher", choices=LAUNCHERS, default="local",
-        help="local: Lightning starts the processes; torchrun; slurm: submit a job for each step; "
+        help="local (default): Lightning starts the processes; torchrun; slurm: submit a job for each step; "
         "srun: we are in a job already",
     )  # fmt: skip
     how.add_argument(
         "--cluster", metavar="NAME", default=DEFAULT,
-        help="what the jobs of a cluster get: name in conf/cluster, or the path of a .yaml file",
+        help="what the jobs of a cluster get: name in conf/cluster, or the path of a .yaml file "
+        f"(default: {DEFAULT})",
     )  # fmt: skip
     how.add_argument(
         "--sbatch-args", metavar="OPTIONS", default="",

@@ -12,7 +12,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from tag2mask.artifacts import RUN_NAME, atomic_write_json, closed_file
+from tag2mask.artifacts.trouble import first_fault
 from tag2mask.core.errors import UserError
+from tag2mask.core.library import FULL
 from tag2mask.core.weight_files import check_weight_file
 
 # what may lie in a run folder before its first step: the lock, and the files of its jobs
@@ -155,8 +157,7 @@ def read_run(run_dir: Path) -> Settings | None:
     except PermissionError as error:
         raise closed_file(error) from error
     except ValidationError as error:
-        first = error.errors()[0]
-        raise _unreadable(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise _unreadable(path, first_fault(error)) from error
     except (OSError, ValueError, TypeError, RecursionError) as error:
         raise _unreadable(path, str(error)) from error
 
@@ -185,7 +186,7 @@ def merge(run_dir: Path, asked: Settings, known: Settings | None) -> Settings:
             raise UserError(
                 "name the data set with --data, e.g. --data shapes (generated, nothing to download)"
             )
-        return replace(asked, budget=asked.budget or "full")
+        return replace(asked, budget=asked.budget or FULL)
     if asked.label != known.label:
         raise _other(run_dir, "recipe", known.label, asked.label)
     for name, what in _FIXED.items():

@@ -8,8 +8,8 @@ from tag2mask.artifacts import find_kind
 from tag2mask.core.errors import UserError
 from tag2mask.core.layers import Setting
 from tag2mask.core.library import Library
+from tag2mask.core.python_source import split_path
 from tag2mask.core.signatures import signature_of
-from tag2mask.core.sources import split_path
 from tag2mask.pipeline.resolve import Choice, resolve
 from tag2mask.pipeline.steps import NETWORK_FROM, Recipe, Section, Step
 

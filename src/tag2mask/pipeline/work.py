@@ -8,6 +8,7 @@ from typing import Any
 
 from tag2mask.artifacts import TRAINING_SCRIPTS, VARIANTS
 from tag2mask.artifacts.image_sizes import ImageSizes
+from tag2mask.core.layers import value_at
 from tag2mask.pipeline import costs
 from tag2mask.pipeline.costs import NetworkCost, network_cost
 from tag2mask.pipeline.plan import StepPlan
@@ -52,9 +53,9 @@ def predicting(plan: StepPlan, images: ImageSizes, sources: Sources) -> Work:
     beside = costs.WRITTEN + size * _beside(plan.settings, images)
     if plan.step.script not in TRAINING_SCRIPTS:
         return Work(list(_loaded(plan.settings, images, sources)), beside)
-    network = network_cost(get(plan.settings, "model.init_args.backbone.name", ""), plan.step.script)
+    network = network_cost(value_at(plan.settings, "model.init_args.backbone.name", ""), plan.step.script)
     if plan.step.kind == "segmentation" and VARIANTS[-1] in _variants(plan.settings):
-        beside += size * _crf(get(plan.settings, "model.init_args.test.crf", "deeplab"))
+        beside += size * _crf(value_at(plan.settings, "model.init_args.test.crf", "deeplab"))
     return Work([(network, _own_passes(plan, images))], beside)
 
 
@@ -64,10 +65,12 @@ def training(plan: StepPlan) -> Work:
         return Work([])
     # maps of the crop at other sizes and two CRFs give its labels
     model = plan.settings["model"]["init_args"]
-    share = 1 - get(model, "optimization.classify_only", 0.0)
-    sizes = sum(scale**2 for scale in get(model, "classification.cam_scales", _MINED_SCALES) if scale != 1)
-    network = network_cost(get(model, "backbone.name", ""), _CAM)
-    crfs = 2 * _crf("cam") if get(model, "mining.with_crf", True) else 0.0
+    share = 1 - value_at(model, "optimization.classify_only", 0.0)
+    sizes = sum(
+        scale**2 for scale in value_at(model, "classification.cam_scales", _MINED_SCALES) if scale != 1
+    )
+    network = network_cost(value_at(model, "backbone.name", ""), _CAM)
+    crfs = 2 * _crf("cam") if value_at(model, "mining.with_crf", True) else 0.0
     return Work([(network, share * sizes)], share * crfs)
 
 
@@ -76,30 +79,30 @@ def train_pixels(settings: Mapping[str, Any], images: ImageSizes) -> float | Non
 
     Those of its crop, its patches, or all; None where unknown.
     """
-    if patches := get(settings, "data.init_args.patches", None):
+    if patches := value_at(settings, "data.init_args.patches", None):
         return float(patches["count"] * patches["size"] ** 2)
     if "RegionClassifier" in class_names(settings.get("model", {})):
         return worked(images, None)
-    crop = get(settings, "data.init_args.augment.crop", None)
+    crop = value_at(settings, "data.init_args.augment.crop", None)
     return _msc(settings) * crop**2 if isinstance(crop, int) else None
 
 
 def train_images(settings: Mapping[str, Any], images: ImageSizes) -> int:
     """Images that a network trains on: all, or those of all folds but one."""
     count = images.counts.get("train", 0)
-    folds = get(settings, "data.init_args.folds", None)
+    folds = value_at(settings, "data.init_args.folds", None)
     return count - count // folds if isinstance(folds, int) else count
 
 
 def validated(settings: Mapping[str, Any], images: ImageSizes) -> float:
     """Megapixels that go through the network in all validations."""
-    if get(settings, "trainer.limit_val_batches", 1) == 0:
+    if value_at(settings, "trainer.limit_val_batches", 1) == 0:
         return 0.0
-    epochs = get(settings, "trainer.max_epochs", None) or 1
-    times = max(1, epochs // (get(settings, "trainer.check_val_every_n_epoch", None) or 1))
-    side = get(settings, "data.init_args.eval_long_side", None)
-    side = side or get(settings, "model.init_args.test.long_side", None)
-    energy = get(settings, "data.init_args.energy_images", None)
+    epochs = value_at(settings, "trainer.max_epochs", None) or 1
+    times = max(1, epochs // (value_at(settings, "trainer.check_val_every_n_epoch", None) or 1))
+    side = value_at(settings, "data.init_args.eval_long_side", None)
+    side = side or value_at(settings, "model.init_args.test.long_side", None)
+    energy = value_at(settings, "data.init_args.energy_images", None)
     count = images.counts.get("val", 0) if energy is None else min(energy, images.counts.get("train", 0))
     return float(times * count * _msc(settings) * worked(images, side) / _MB)
 
@@ -116,8 +119,8 @@ def largest_worked(images: ImageSizes) -> float:
 
 def _own_passes(plan: StepPlan, images: ImageSizes) -> float:
     settings = plan.settings
-    if cam := get(settings, "model.init_args.cam.scales", None):
-        flip = get(settings, "model.init_args.cam.flip", True)
+    if cam := value_at(settings, "model.init_args.cam.scales", None):
+        flip = value_at(settings, "model.init_args.cam.flip", True)
         return _MERGED * _scaled(cam, flip) * worked(images, None) / _MB
     once = _tested_once(settings, images)
     if plan.step.kind != "segmentation":
@@ -128,7 +131,7 @@ def _own_passes(plan: StepPlan, images: ImageSizes) -> float:
 
 
 def _variants(settings: Mapping[str, Any]) -> Sequence[str]:
-    found: Sequence[str] = get(settings, "model.init_args.test.variants", VARIANTS)
+    found: Sequence[str] = value_at(settings, "model.init_args.test.variants", VARIANTS)
     return found
 
 
@@ -141,23 +144,23 @@ def _mirrored(settings: Mapping[str, Any], images: ImageSizes) -> float:
 
 
 def _tested_once(settings: Mapping[str, Any], images: ImageSizes) -> float:
-    return _msc(settings) * worked(images, get(settings, "model.init_args.test.long_side", None)) / _MB
+    return _msc(settings) * worked(images, value_at(settings, "model.init_args.test.long_side", None)) / _MB
 
 
 def _msc(settings: Mapping[str, Any]) -> float:
     """Pixels at all sizes that a pass puts through the network (`msc_scales`), over those of the image."""
-    scales = get(settings, "model.init_args.head.msc_scales", None) or ()
+    scales = value_at(settings, "model.init_args.head.msc_scales", None) or ()
     return 1.0 + float(sum(scale**2 for scale in scales))
 
 
 def _tested(settings: Mapping[str, Any], images: ImageSizes) -> float:
-    scales = get(settings, "model.init_args.test.scales", _ALL_SCALES)
-    flip = get(settings, "model.init_args.test.flip", True)
+    scales = value_at(settings, "model.init_args.test.scales", _ALL_SCALES)
+    flip = value_at(settings, "model.init_args.test.flip", True)
     return _scaled(scales, flip) * _tested_once(settings, images)
 
 
 def _mined(settings: Mapping[str, Any], images: ImageSizes) -> float:
-    scales = get(settings, "model.init_args.classification.cam_scales", _MINED_SCALES)
+    scales = value_at(settings, "model.init_args.classification.cam_scales", _MINED_SCALES)
     return _scaled(scales, False) * _tested_once(settings, images)
 
 
@@ -190,10 +193,10 @@ def _loaded(
 ) -> Iterator[tuple[NetworkCost | None, float]]:
     for name in class_names(settings.get("model", {})):
         for option, (script, passes) in _LOADED.get(name, {}).items():
-            if not (_INPUT + option in sources or get(settings, _INPUT + option, None)):
+            if not (_INPUT + option in sources or value_at(settings, _INPUT + option, None)):
                 continue  # another option names the network
             source = sources.get(_INPUT + option, {})
-            backbone = get(source, "model.init_args.backbone.name", "")
+            backbone = value_at(source, "model.init_args.backbone.name", "")
             yield network_cost(str(backbone), script), passes(source, images)
 
 
@@ -232,13 +235,3 @@ def _links(plain: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if isinstance(plain, list):
         for value in plain:
             yield from _links(value)
-
-
-def get(settings: Mapping[str, Any], path: str, default: Any) -> Any:
-    """A value of nested settings by its path with dots."""
-    value: Any = settings
-    for key in path.split("."):
-        if not isinstance(value, Mapping) or key not in value:
-            return default
-        value = value[key]
-    return value

@@ -46,9 +46,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=int,
         default=1024,
         metavar="PIXELS",
-        help="larger images are shrunk to this side for the network; masks keep the image's size",
+        help="larger images are shrunk to this side for the network (default: 1024); masks keep "
+        "the image's size",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, ...")
     parser.add_argument("--overwrite", action="store_true", help="predict images again that have a result")
     parser.set_defaults(handler=run)
 

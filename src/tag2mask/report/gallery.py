@@ -1,4 +1,4 @@
-"""Which images a report shows, and the row of pictures of each."""
+"""The row of pictures of each image that a report shows."""
 
 from __future__ import annotations
 

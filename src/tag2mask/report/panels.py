@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from tag2mask.artifacts import find_kind
 from tag2mask.core import ClassList, LabelsResult, ScoreMaps
+from tag2mask.core.results import cut_maps
 from tag2mask.data import ImageSet
 from tag2mask.report.pictures import RGB, heat_picture, label_picture, resize_labels, resize_map
 from tag2mask.report.runs import Step
@@ -67,17 +68,6 @@ def label_panel(caption: str, image: RGB, ids: npt.NDArray[np.uint8]) -> Panel:
     return Panel(caption, label_picture(image, resize_labels(ids, (image.shape[0], image.shape[1]))))
 
 
-def cut_maps(
-    maps: Sequence[npt.NDArray[np.float32]], classes: Sequence[int], threshold: float
-) -> npt.NDArray[np.uint8]:
-    """The class index of the highest map (h, w); without a background map, 0 up to the threshold."""
-    winner: npt.NDArray[np.uint8] = np.array(classes, np.uint8)[np.stack(maps).argmax(0)]
-    if 0 in classes:
-        return winner
-    winner[np.max(maps, axis=0) <= threshold] = 0
-    return winner
-
-
 def _map_panels(
     title: str, image: RGB, scores: ScoreMaps, classes: ClassList, threshold: float
 ) -> Iterator[Panel]:
@@ -85,7 +75,7 @@ def _map_panels(
     maps = [resize_map(values, (image.shape[0], image.shape[1])) for values in scores.maps]
     if not maps:
         return
-    labels = classes.to_ids(cut_maps(maps, scores.classes, threshold))
+    labels = classes.to_ids(cut_maps(np.stack(maps), scores.classes, threshold))
     if 0 in scores.classes:
         yield label_panel(title, image, labels)
         return

@@ -20,7 +20,7 @@ from tag2mask.artifacts import (
     read_scorecard,
 )
 from tag2mask.artifacts.label_chain import is_tunable
-from tag2mask.artifacts.run_folder import read_configuration, read_manifests
+from tag2mask.artifacts.run_folder import read_manifests
 from tag2mask.core import Alarm
 
 
@@ -118,15 +118,6 @@ def read_runs(folders: Sequence[str | Path]) -> list[Run]:
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
     return [_read_run(path, name) for path, name in zip(paths, names, strict=True)]
-
-
-def read_config(step: Step) -> dict[str, Any]:
-    """The resolved configuration that a step was trained (or else predicted) with; {} if none was saved.
-
-    Raises:
-        UserError: it is not valid YAML.
-    """
-    return read_configuration(step.folder)
 
 
 def _read_run(folder: Path, name: str) -> Run:

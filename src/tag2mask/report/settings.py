@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tag2mask.artifacts import ORIGINS_NAME, backbone_of, read_json, read_settings
+from tag2mask.artifacts.run_folder import read_configuration
 from tag2mask.core.layers import flatten
 from tag2mask.core.pages import setting_text
 from tag2mask.core.tables import NOTHING, Table
-from tag2mask.report.runs import Run, Step, read_config, title_of
+from tag2mask.report.runs import Run, Step, title_of
 from tag2mask.report.tables import by_run
 
 
@@ -66,7 +67,7 @@ def _setting_cells(run: Run) -> Iterator[tuple[str, str]]:
 def _config_cells(run: Run) -> Iterator[tuple[str, str]]:
     """How each step was trained, from its saved configuration."""
     for step in run.steps:
-        config = read_config(step) if "fit" in step.manifest.commands else {}
+        config = read_configuration(step.folder) if "fit" in step.manifest.commands else {}
         backbone = backbone_of(config)
         trainer = config.get("trainer") or {}
         epochs, steps = trainer.get("max_epochs"), trainer.get("max_steps")

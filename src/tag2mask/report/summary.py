@@ -10,6 +10,7 @@ from statistics import mean
 from typing import NamedTuple
 
 from tag2mask.core import Alarm
+from tag2mask.core.library import FULL
 from tag2mask.core.tables import percent
 from tag2mask.report.confusion import mistakes
 from tag2mask.report.runs import Run, Step
@@ -165,7 +166,7 @@ def _always_next(run: Run, scored: Sequence[Step]) -> Iterator[str]:
     if not scored:
         yield "These images have no masks to score with: look at the labels below, and move the slider."
     budget = run.settings.get("budget")
-    if budget not in (None, "", "full"):
+    if budget not in (None, "", FULL):
         yield f"The budget {budget} is shorter than the paper's schedule, which is --budget full."
     network = next((s for s in reversed(run.steps) if s.manifest.kind == "segmentation"), None)
     if network is not None and network.manifest.complete and not _finds_nothing(network):

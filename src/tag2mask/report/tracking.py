@@ -14,11 +14,12 @@ import wandb
 
 from tag2mask.artifacts import SCORE_NAME, find_kind, manifest_hash, wandb_identity, wandb_mode, wandb_project
 from tag2mask.artifacts.manifest import MANIFEST_NAME
+from tag2mask.artifacts.tracking import WANDB_PROJECT
 from tag2mask.core import IGNORE, LabelsResult, ScoreMaps, UserError
+from tag2mask.core.results import cut_maps
 from tag2mask.data import ImageSet
 from tag2mask.report.choice import choose_images, is_shown
 from tag2mask.report.gallery import SIDE
-from tag2mask.report.panels import cut_maps
 from tag2mask.report.pictures import RGB, resize_labels, resize_map, shrink
 from tag2mask.report.runs import Run, Step
 
@@ -33,12 +34,12 @@ class Tracker:
 
     Attributes:
         project: wandb project.
-        offline: true or false; None means offline unless there is an account.
+        offline: true or false; None as `wandb_mode` has it.
         images: pictures per step.
         more: further arguments of ``wandb.init``.
     """
 
-    project: str = "tag2mask"
+    project: str = WANDB_PROJECT
     offline: bool | None = None
     images: int = 8
     more: dict[str, Any] = field(default_factory=dict)
@@ -146,7 +147,7 @@ def _label_ids(step: Step, image_id: str, image: RGB) -> npt.NDArray[np.uint8]:
     result = find_kind(step.manifest.kind).load(step.folder / "out", image_id, classes)
     if isinstance(result, ScoreMaps) and len(result.maps):
         maps = [resize_map(values, size) for values in result.maps]
-        return classes.to_ids(cut_maps(maps, result.classes, step.cam_threshold))
+        return classes.to_ids(cut_maps(np.stack(maps), result.classes, step.cam_threshold))
     if isinstance(result, LabelsResult):
         return resize_labels(classes.to_ids(next(iter(result.labels.values()))), size)
     return np.zeros(size, np.uint8)  # an image without a tag has no map: all background

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from tag2mask.core import UserError
 from tag2mask.core.tables import is_share
@@ -105,15 +106,15 @@ def _line(name: str, values: Sequence[tuple[int, float]]) -> Line:
     return Line(name, [float(at) for at, _ in ordered], [value for _, value in ordered])
 
 
-def _version(folder: object) -> int:
-    number = str(folder).rpartition("_")[2]
+def _version(folder: Path) -> int:
+    number = folder.name.rpartition("_")[2]
     return int(number) if number.isdecimal() else -1
 
 
-def _values(path: object) -> Iterator[tuple[str, int, float]]:
+def _values(path: Path) -> Iterator[tuple[str, int, float]]:
     """Name, step and value of each cell of a file that is a finite number."""
     try:
-        with open(str(path), encoding="utf-8", newline="") as file:
+        with open(path, encoding="utf-8", newline="") as file:
             for row in csv.DictReader(file):
                 at = row.get("step")
                 for name, text in row.items():

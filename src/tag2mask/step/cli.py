@@ -169,7 +169,7 @@ class StepCLI(ShortUsageCLI):
     def _trained_checkpoint(self) -> Path:
         step_dir = Path(self.options.network_from or self.options.step_dir)
         manifest = read_manifest(step_dir)
-        if manifest is None or not manifest.commands.get("fit") or not manifest.commands["fit"].complete:
+        if manifest is None or not manifest.trained:
             raise UserError(f"{step_dir} holds no finished fit: run fit first, or give --ckpt_path FILE")
         if manifest.kind != self.model.kind or manifest.class_list() != self.datamodule.classes:
             raise UserError(

@@ -6,7 +6,7 @@ import logging
 import sys
 import warnings
 
-from tag2mask.artifacts import disk_trouble
+from tag2mask.artifacts.trouble import named_trouble
 from tag2mask.callbacks import StoppedBySignal
 from tag2mask.core import UserError
 from tag2mask.core.errors import STOPPED_CODE
@@ -43,8 +43,7 @@ def outcome_of(error: BaseException) -> tuple[int, str]:
         return 1, ""
     mistake = mistake_of(error) or _lost_process(error)
     if not mistake and isinstance(error, OSError) and error.errno is not None:
-        name = f"{error.filename}: " if error.filename else ""
-        mistake = f"{name}{disk_trouble(error)}"
+        mistake = named_trouble(error)
     return 2, f"error: {mistake}" if mistake else ""
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -15,9 +14,11 @@ from tqdm import tqdm
 from tag2mask.artifacts import example_maps, load_maps
 from tag2mask.core import ScoreMaps, UserError
 from tag2mask.data import ImageSet
+from tag2mask.data.samples import to_chw
 from tag2mask.modules import Classifier, DenseCRF, PairNetwork
+from tag2mask.modules.chain import label_map, refine
 from tag2mask.modules.loading import load_network
-from tag2mask.modules.refinements import ImageView, Refinement, label_map, refine
+from tag2mask.modules.refinements import ImageView, Refinement
 from tag2mask.ops import multi_scale_cam, normalise_cams
 from tag2mask.tune.chain import Chain, Trial
 from tag2mask.tune.signals import Labels, agreement, edge_contrast, evidence, foreground
@@ -113,21 +114,21 @@ class Bench:
         return rows
 
     def _view(self, image_id: str) -> _View:
-        pixels = torch.from_numpy(np.ascontiguousarray(self.dataset.read_image(image_id).transpose(2, 0, 1)))
+        pixels = to_chw(self.dataset.read_image(image_id))
         maps = load_maps(self.out, image_id, self.dataset.classes)
         grid = (maps.maps.shape[1], maps.maps.shape[2])
         tags = [k for k in maps.classes if k]
         with torch.no_grad():
             single = multi_scale_cam(self.classifier.cam, pixels, (1.0,), False, grid)
         other = replace(maps, maps=normalise_cams(single[[k - 1 for k in tags]]).numpy())
-        return _View(image_id, ImageView(pixels, self._features), maps, other, tags)
+        return _View(image_id, ImageView(pixels, self._cues), maps, other, tags)
 
     @torch.no_grad()
-    def _features(self, pixels: Tensor) -> Tensor:
+    def _cues(self, pixels: Tensor) -> Tensor:
         if self.affinity is None:
             raise UserError("the chain has a random walk, but the run has no network of affinities")
-        features: Tensor = self.affinity.cues(pixels[None])[0]
-        return features
+        cues: Tensor = self.affinity.cues(pixels[None])[0]
+        return cues
 
     def _before_crf(self, view: _View, trial: Trial, links: Sequence[Refinement]) -> _Walked:
         """Trials that differ in their CRF alone follow each other: they walk once."""

@@ -11,7 +11,8 @@ from typing import Any
 
 from tag2mask.artifacts.label_chain import LabelChain, Links, read_label_chain, require_registered
 from tag2mask.core import ScoreMaps, UserError
-from tag2mask.modules.refinements import Refinement, look_ahead
+from tag2mask.modules.chain import look_ahead
+from tag2mask.modules.refinements import Refinement
 from tag2mask.report.runs import Step, read_runs
 
 

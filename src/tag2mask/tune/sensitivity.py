@@ -17,10 +17,12 @@ from tag2mask.core.tables import Table, percent
 from tag2mask.data import ImageSet
 from tag2mask.data.samples import to_chw
 from tag2mask.evaluate.loop import load_ahead
+from tag2mask.evaluate.truth import no_mask, scored_images
 from tag2mask.metrics import Confusion
 from tag2mask.modules import AffinityNet
+from tag2mask.modules.chain import label_map, refine
 from tag2mask.modules.loading import load_network
-from tag2mask.modules.refinements import ImageView, label_map, refine
+from tag2mask.modules.refinements import ImageView
 from tag2mask.tune.chain import Chain, Trial
 from tag2mask.tune.trials import changed, fixed_level, until
 
@@ -113,9 +115,7 @@ def score_walks(chain: Chain, trials: Sequence[Trial], images: int | None = None
     """
     manifest = chain.maps.manifest
     dataset = ImageSet.from_description(manifest.data, origin=chain.maps.folder)
-    listed = dataset.scored_ids(manifest.split)
-    wanted = set(manifest.image_ids if listed is None else listed)
-    ids = [i for i in manifest.image_ids if i in wanted and dataset.mask_path(i) is not None]
+    ids = scored_images(dataset, manifest)
     if not ids:
         raise UserError(f"no image of {chain.maps.folder} has a mask: there is nothing to measure with")
     ids = ids if images is None else spread(ids, images)
@@ -140,11 +140,11 @@ class _Walks:
 
     def counts(self, image_id: str) -> list[Tensor]:
         """The pixel counts of an image with each setting, as in `Confusion`."""
-        view = ImageView(to_chw(self.dataset.read_image(image_id)), self._features)
+        view = ImageView(to_chw(self.dataset.read_image(image_id)), self._cues)
         maps = load_maps(self.out, image_id, self.dataset.classes)
         truth = self.dataset.read_mask(image_id)
         if truth is None:
-            raise UserError(f"image {image_id} has no mask to score against")
+            raise no_mask(image_id)
         found = []
         for links in self.links:
             one = Confusion(len(self.dataset.classes) + 1)
@@ -153,7 +153,7 @@ class _Walks:
         return found
 
     @torch.no_grad()
-    def _features(self, pixels: Tensor) -> Tensor:
+    def _cues(self, pixels: Tensor) -> Tensor:
         with self._lock:
-            features: Tensor = self.affinity(pixels[None])[0]
-        return features
+            cues: Tensor = self.affinity(pixels[None])[0]
+        return cues

@@ -9,7 +9,7 @@ from typing import Any
 
 from tag2mask.core import ScoreMaps
 from tag2mask.modules.background import Background, highest_scores
-from tag2mask.modules.refinements import CRF_SETS
+from tag2mask.ops.lattice import CRF_SETS
 from tag2mask.tune.chain import Trial
 
 _LEVELS = (0.16, 0.22, 0.28, 0.34, 0.40, 0.48, 0.56, 0.64, 0.72, 0.80, 0.88)

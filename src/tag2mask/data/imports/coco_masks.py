@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco
-from tqdm import tqdm
 
 from tag2mask.artifacts.labels import save_labels
 from tag2mask.core import IGNORE, ClassList, UserError, map_threads
@@ -19,6 +18,7 @@ from tag2mask.data.imports.coco_form import Id, is_coco, read_coco
 from tag2mask.data.imports.json_tags import load_json
 from tag2mask.data.imports.source import ImageIndex
 from tag2mask.data.problems import problems_error
+from tag2mask.data.progress import map_with_bar
 
 _MOST_PIXELS = 400_000_000
 """Larger sizes in a file are taken for a mistake, not for an image."""
@@ -61,18 +61,16 @@ def draw_masks(
     sizes = [] if any_size else map_threads(lambda job: _wrong_size(job, index), jobs)
     if wrong := [text for text in sizes if text]:
         raise problems_error(wrong, "correct the sizes, or give the images that the outlines were made for")
-    with tqdm(total=len(jobs), desc="drawing masks", unit="mask", disable=None) as bar:
 
-        def draw(job: _Job) -> None:
-            path, image, entry, outlines = job
-            try:
-                mask = _draw((int(entry["height"]), int(entry["width"])), outlines)
-            except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
-                raise UserError(f"{path}: the outlines of {image} cannot be drawn ({error})") from None
-            save_labels(_file(out, image), mask)
-            bar.update()
+    def draw(job: _Job) -> None:
+        path, image, entry, outlines = job
+        try:
+            mask = _draw((int(entry["height"]), int(entry["width"])), outlines)
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+            raise UserError(f"{path}: the outlines of {image} cannot be drawn ({error})") from None
+        save_labels(_file(out, image), mask)
 
-        map_threads(draw, jobs)
+    map_with_bar(draw, jobs, "drawing masks", "mask")
     return len(jobs)
 
 

@@ -79,7 +79,10 @@ def add_import(actions: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser.add_argument("--separator", help="what separates names in a cell (none: one name in each)")
     parser.add_argument("--tags-column", metavar="NAME", help="heading of the column of tags")
     parser.add_argument(
-        "--untagged", choices=["error", "negative", "skip"], default="error", help="images without tags"
+        "--untagged",
+        choices=["error", "negative", "skip"],
+        default="error",
+        help="what images without tags are (default: error)",
     )
     parser.add_argument("--negative", metavar="NAME", help="tag that means: none of the classes")
     parser.add_argument("--skip-bad", action="store_true", help="leave out images that are missing or broken")

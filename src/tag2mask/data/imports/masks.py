@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from tqdm import tqdm
 
 from tag2mask.artifacts.labels import save_labels, voc_palette
 from tag2mask.core import IGNORE, ClassList, UserError, map_threads, unknown_name
 from tag2mask.data.image_folder import ImageFolder, file_stem
 from tag2mask.data.images import check_mask
+from tag2mask.data.progress import map_with_bar
 
 _SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".gif")
 _COLOUR = re.compile(r"#[0-9a-f]{6}")
@@ -76,16 +76,14 @@ def usable_masks(
         raise UserError(
             f"the masks in {folder} have to be converted, and would be written over: give another --out"
         )
-    with tqdm(total=len(jobs), desc="masks", unit="mask", disable=None) as bar:
 
-        def convert(job: tuple[Path, str]) -> list[str]:
-            ids, strange = _ids(job[0], values, classes)
-            if not strange:
-                save_labels(out / f"{job[1]}.png", ids)
-            bar.update()
-            return strange
+    def convert(job: tuple[Path, str]) -> list[str]:
+        ids, strange = _ids(job[0], values, classes)
+        if not strange:
+            save_labels(out / f"{job[1]}.png", ids)
+        return strange
 
-        unknown = Counter(value for strange in map_threads(convert, jobs) for value in strange)
+    unknown = Counter(value for strange in map_with_bar(convert, jobs, "masks", "mask") for value in strange)
     if unknown:
         raise _unknown(folder, unknown)
     return out

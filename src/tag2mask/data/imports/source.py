@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from PIL import Image
 
 from tag2mask.artifacts.labels import PICTURE_DAMAGE
 from tag2mask.core import UserError
-from tag2mask.data.image_folder import ImageFolder, file_stem, walk_linked
+from tag2mask.data.image_folder import ImageFolder, file_stem, plain_name, walk_linked
 from tag2mask.data.tag_columns import is_image_name
 
 
@@ -65,7 +64,7 @@ class ImageIndex:
         self.paths = sorted(_walk(root, {p.resolve() for p in without}))
         self._by_end: dict[str, list[str]] = {}
         for path in self.paths:
-            parts = _plain(path).split("/")
+            parts = plain_name(path).split("/")
             for start in range(len(parts)):
                 end = "/".join(parts[start:])
                 for key in {end, file_stem(end)}:
@@ -77,12 +76,12 @@ class ImageIndex:
         Raises:
             UserError: the name leads out of the folder, or several images fit equally well.
         """
-        wanted = _plain(self._folder.relative(name))
+        wanted = plain_name(self._folder.relative(name))
         # COCO's names may begin with the folder that was given as the root
         fitting = self._by_end.get(wanted) or self._by_end.get(
-            wanted.removeprefix(f"{_plain(self.root.name)}/"), []
+            wanted.removeprefix(f"{plain_name(self.root.name)}/"), []
         )
-        whole = [path for path in fitting if wanted in (_plain(path), _plain(file_stem(path)))]
+        whole = [path for path in fitting if wanted in (plain_name(path), plain_name(file_stem(path)))]
         chosen = whole or fitting
         if len(chosen) > 1:
             raise UserError(
@@ -112,7 +111,3 @@ def _is_image(path: Path) -> bool:
             return True
     except PICTURE_DAMAGE:
         return False
-
-
-def _plain(path: str) -> str:
-    return unicodedata.normalize("NFC", path).casefold()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from scipy.io import loadmat
-from tqdm import tqdm
 
 from tag2mask.artifacts.files import atomic_write_text
 from tag2mask.artifacts.labels import save_labels
-from tag2mask.core import IGNORE, UserError, map_threads
+from tag2mask.core import IGNORE, UserError
 from tag2mask.data.id_lists import read_ids
 from tag2mask.data.official.counts import SBD_COUNTS, VOC_COUNTS, compare
+from tag2mask.data.progress import map_with_bar
 from tag2mask.data.tags import image_stem, read_xml
 from tag2mask.data.voc import LISTS, SBD_MASKS, TAGS, TRAIN_AUG, VOC
 
@@ -43,7 +42,7 @@ def prepare_voc(root: Path) -> list[str]:
     files = sorted(folder.glob("*.xml"))
     if not files:
         raise UserError(f"{folder} has no annotations to read tags from: unpack VOCtrainval_11-May-2012.tar")
-    names = _with_bar("tags", files, lambda path: read_xml(path, VOC.known.names))
+    names = map_with_bar(lambda path: read_xml(path, VOC.known.names), files, "tags", "file")
     rows = [f"{path.stem},{' '.join(tags)}" for path, tags in zip(files, names, strict=True)]
     atomic_write_text(table, "\n".join(["image,labels", *rows]) + "\n")
     return [*said, f"{table}: tags of {len(rows):,} images"]
@@ -72,7 +71,7 @@ def prepare_sbd(sbd: Path, root: Path) -> list[str]:
         raise UserError(f"{sbd} has no masks of SBD (cls/*.mat): unpack benchmark.tgz and name its folder")
     out = root / SBD_MASKS
     new = [path for path in files if not (out / f"{path.stem}.png").is_file()]
-    _with_bar("masks", new, lambda path: _convert(path, root, out))
+    map_with_bar(lambda path: _convert(path, root, out), new, "masks", "file")
     listed = sorted(({path.stem for path in files} | set(train)) - set(val))
     _write_list(root / LISTS / f"{TRAIN_AUG}.txt", listed)
     return [
@@ -121,17 +120,6 @@ def read_sbd_mask(path: Path) -> npt.NDArray[np.uint8]:
     if mask.ndim != 2 or mask.dtype.kind not in "ui" or not np.isin(mask, (*range(21), IGNORE)).all():
         raise UserError(f"{path} holds no label map of VOC's 20 classes: unpack it again")
     return np.asarray(mask, np.uint8)
-
-
-def _with_bar(what: str, files: list[Path], work: Callable[[Path], Any]) -> list[Any]:
-    with tqdm(total=len(files), desc=what, unit="file", disable=None) as bar:
-
-        def one(path: Path) -> Any:
-            result = work(path)
-            bar.update()
-            return result
-
-        return map_threads(one, files)
 
 
 def _ids(root: Path, split: str) -> list[str]:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from tag2mask.ops.cam.precision import Precision, autocast
 from tag2mask.ops.layout import check_image
+from tag2mask.ops.sizes import grid_of
 
 GRID = 8
 """Pixels of the image per cell of the default output grid of `multi_scale_cam`."""
@@ -65,7 +66,7 @@ def multi_scale_cam(
         raise ValueError("image holds NaN or infinity")
     if len(scales) == 0 or any(not 0 < s <= LARGEST_SCALE for s in scales):
         raise ValueError(f"scales must be factors above 0 and up to {LARGEST_SCALE}, got {list(scales)}")
-    grid = size or (-(-image.shape[1] // GRID), -(-image.shape[2] // GRID))
+    grid = size or grid_of((image.shape[1], image.shape[2]), GRID)
     if min(grid) < 1:
         raise ValueError(f"size must be at least 1 x 1, got {grid}")
     with autocast(precision, image.device):

@@ -2,13 +2,14 @@
 
 from tag2mask.ops.lattice.bilateral import Method, bilateral_sums
 from tag2mask.ops.lattice.crf import dense_crf, unary_from_labels
-from tag2mask.ops.lattice.crf_params import CRF_CAM, CRF_DEEPLAB, CRF_DSRG, CRF_LABELS, CRFParams
+from tag2mask.ops.lattice.crf_params import CRF_CAM, CRF_DEEPLAB, CRF_DSRG, CRF_LABELS, CRF_SETS, CRFParams
 
 __all__ = [
     "CRF_CAM",
     "CRF_DEEPLAB",
     "CRF_DSRG",
     "CRF_LABELS",
+    "CRF_SETS",
     "CRFParams",
     "Method",
     "bilateral_sums",

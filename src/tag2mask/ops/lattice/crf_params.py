@@ -50,3 +50,11 @@ CRF_LABELS = CRFParams(bilateral_sxy=50, bilateral_srgb=5, bilateral_weight=10)
 """For hard labels, as in IRN; see `unary_from_labels`."""
 CRF_DEEPLAB = CRFParams(gauss_sxy=1, bilateral_sxy=67, bilateral_srgb=3, bilateral_weight=4)
 """For segmentation networks at test time; the values are those of DeepLab v2 with ResNet-101."""
+
+CRF_SETS: dict[str, CRFParams] = {
+    "cam": CRF_CAM,
+    "labels": CRF_LABELS,
+    "dsrg": CRF_DSRG,
+    "deeplab": CRF_DEEPLAB,
+}
+"""The sets by the names that settings use."""

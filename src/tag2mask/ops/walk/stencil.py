@@ -15,7 +15,7 @@ from tag2mask.ops.walk.kernels import walk_kernel
 
 
 def walk_stencil(graph: AffinityGraph, state: Tensor, beta: float, coefficients: Sequence[float]) -> Tensor:
-    """sum_k c_k T_k(P) x as `walk_products`, for a graph on the CPU; one thread, without the GIL.
+    """sum_k c_k T_k(P) x as `WalkStencil.walk`, for one graph on the CPU; one thread, without the GIL.
 
     Args:
         graph: on the CPU.

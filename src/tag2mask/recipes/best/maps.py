@@ -12,6 +12,7 @@ from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import ImageSample, ScoreMaps, UserError
 from tag2mask.modules import FoldNetworks, Predictor
 from tag2mask.modules.refinements import resized
+from tag2mask.ops.sizes import grid_of, image_size
 
 
 class CrossFittedMaps(Predictor):
@@ -51,7 +52,7 @@ class CrossFittedMaps(Predictor):
         scores, image = sample["maps"], sample["image"]
         if 0 not in scores.classes:
             raise UserError(f"the maps of image {sample['id']} have no background: mix in maps of a walk")
-        cells = (-(-int(image.shape[-2]) // self.grid), -(-int(image.shape[-1]) // self.grid))
+        cells = grid_of(image_size(image), self.grid)
         before = torch.from_numpy(resized(scores, cells).maps)
         teacher = self.teachers.of(sample["id"], self.seen)
         found = teacher.probabilities(image, teacher.test.scales, teacher.test.flip)[list(scores.classes)]

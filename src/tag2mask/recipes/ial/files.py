@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from tag2mask.artifacts import load_labels, load_maps, load_regions, safe_join
 from tag2mask.artifacts.step_folder import StepFolder
@@ -16,6 +15,7 @@ from tag2mask.core import ScoreMaps, UserError
 from tag2mask.data.base import require_images
 from tag2mask.data.image_set import ImageSet
 from tag2mask.data.samples import TrainCrops, to_chw
+from tag2mask.ops.sizes import maps_at_size
 
 
 class RoundFiles:
@@ -73,9 +73,8 @@ class RoundFiles:
     def labels(self, image_id: str, size: Sequence[int]) -> Tensor:
         """Labels (H, W) int64 of an image of that size, from the labels' step or from the maps."""
         if self.labels_dir is None:
-            unary, sides = self.maps(image_id), [int(s) for s in size]
-            maps = torch.from_numpy(unary.maps)[None]
-            full = F.interpolate(maps, sides, mode="bilinear", align_corners=False)[0]
+            unary = self.maps(image_id)
+            full = maps_at_size(torch.from_numpy(unary.maps), (int(size[0]), int(size[1])))
             return torch.tensor(unary.classes)[full.max(0).indices]
         path = safe_join(self.labels_dir.out, f"{image_id}.png")
         indices = self.images.classes.to_index(load_labels(path))

@@ -14,6 +14,7 @@ from tag2mask.backbones import BackboneSpec
 from tag2mask.core import IGNORE, ImageSample, LabelsResult, UserError
 from tag2mask.losses import RegionSmoothnessLoss, mean_over_processes
 from tag2mask.modules import Optimization, Predictor, TrainableNetwork
+from tag2mask.ops.sizes import image_size, maps_at_size
 from tag2mask.recipes.ial.energy import energy, mined_energy
 from tag2mask.recipes.ial.pairwise_data import PairwiseSample, PatchBatch
 from tag2mask.recipes.ial.propagation import PropagationNetwork, PropagationSpec
@@ -149,5 +150,4 @@ class PairwiseLearner(Predictor, TrainableNetwork):
 
 def _at_size(maps: Tensor, image: Tensor) -> Tensor:
     """Maps (K + 1, h, w) at the size of the image (3, H, W), bilinear."""
-    size = [int(side) for side in image.shape[-2:]]
-    return F.interpolate(maps[None].float(), size, mode="bilinear", align_corners=False)[0]
+    return maps_at_size(maps.float(), image_size(image))

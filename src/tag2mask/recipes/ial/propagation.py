@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from tag2mask.backbones import Backbone, Tap
 from tag2mask.core import UserError
 from tag2mask.ops import normalise_gates, spatial_propagation
-from tag2mask.ops.sizes import at_size
+from tag2mask.ops.sizes import at_size, image_size
 
 STRIDE = 2
 """Image pixels per cell of the maps that are propagated."""
@@ -68,7 +68,7 @@ class GuidanceNetwork(nn.Module):
         for place, (conv, lateral) in enumerate(zip(self.convs, self.lateral, strict=True)):
             if place:
                 skip = lateral(features[self.names[place]])
-                x = at_size(x, (int(skip.shape[-2]), int(skip.shape[-1]))) + skip
+                x = at_size(x, image_size(skip)) + skip
             x = conv(x)
         gates: Tensor = self.gates(F.elu(at_size(x, size)))
         return gates
@@ -163,15 +163,13 @@ class PropagationNetwork(nn.Module):
             logits (B, K + 1, H, W), and the gates (B, 4, 3, C, H/2, W/2) with sum |p| <= 1; C is 1 where
             they are shared.
         """
-        size = (int(maps.shape[-2]), int(maps.shape[-1]))
         x = self.embed(maps) if self.embed is not None else _halve(maps)
-        half = (int(x.shape[-2]), int(x.shape[-1]))
-        gates = self.affinities(images, half)
+        gates = self.affinities(images, image_size(x))
         x = x.float()
         of_all = gates.expand(-1, -1, -1, x.shape[1], -1, -1)
         for _ in range(self.passes):
             x = spatial_propagation(x, of_all, self.floor).amax(1)
-        x = at_size(x, size)
+        x = at_size(x, image_size(maps))
         logits: Tensor = self.read(x) if self.embed is not None else x.clamp(min=_LEAST).log()
         return logits, gates
 

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tag2mask.backbones import BackboneSpec, cells
+from tag2mask.backbones import BackboneSpec
 from tag2mask.core import IGNORE, TrainBatch, UserError
 from tag2mask.heads import BOUNDARY_STRIDE, BoundaryHead
 from tag2mask.losses import at_least_float32, boundary_loss
 from tag2mask.modules import Optimization, PairNetwork
 from tag2mask.ops import affinity_labels
+from tag2mask.ops.sizes import cells
 
 
 class BoundaryNet(PairNetwork):

@@ -67,7 +67,7 @@ class BoundaryWalk(RandomWalk):
         """The graph of an image, and its maps off the boundaries."""
         if 0 in scores.classes:
             raise UserError("BoundaryWalk spreads the maps of classes: put the Background link behind it")
-        boundaries = image.affinity_features
+        boundaries = image.cues
         maps = torch.from_numpy(resized(scores, (boundaries.shape[0], boundaries.shape[1])).maps)
         return boundary_graph(boundaries, self.radius), maps.to(boundaries) * (1 - boundaries)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from tag2mask.artifacts.step_folder import StepFolder
-from tag2mask.backbones import BackboneSpec
+from tag2mask.backbones import Backbone, BackboneSpec
 from tag2mask.core import IGNORE, TrainBatch, thread_pool
 from tag2mask.heads import CAMHead, HeadSpec
 from tag2mask.losses import EnergySpec, at_least_float32, mean_over_processes, mean_where
@@ -78,9 +78,10 @@ class JointModel(SegmentationModel):
         self.class_head.load_state_dict(trained.head.state_dict())
 
     @property
-    def backbone(self) -> Any:
+    def backbone(self) -> Backbone:
         """The features of both branches."""
-        return self.network.backbone
+        backbone: Backbone = self.network.backbone  # type: ignore[assignment]
+        return backbone
 
     def pretrained_parts(self) -> list[nn.Module]:
         """The backbone, and the class head if it learns with its rate."""
@@ -155,9 +156,8 @@ class JointModel(SegmentationModel):
         return torch.cat([self.backbone(part)["out"] for part in parts])
 
     def _cam(self, features: Tensor) -> Tensor:
-        maps = self.class_head.cam(features).float().relu()
-        # VGG16's maps peak where its removed pooling layers would have spread them.
-        return maps.sqrt() if self.backbone.cam_sqrt else maps
+        maps: Tensor = self.class_head.cam(features)
+        return self.backbone.as_cam(maps.float()).relu()
 
     def _start_mining(
         self, pool: ThreadPoolExecutor, images: Tensor, cams: Tensor, tags: Tensor

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import IGNORE, ImageSample, LabelsResult
 from tag2mask.modules import Predictor, load_network
+from tag2mask.ops.sizes import at_size, image_size
 from tag2mask.recipes.rrm.joint import JointModel
 from tag2mask.recipes.rrm.mining import Stage, reliable_labels
 
@@ -40,13 +40,13 @@ class MinedLabelGenerator(Predictor):
     def predict_image(self, sample: ImageSample) -> LabelsResult:
         """Labels (H, W) of an image: background, its tags, and 255 where none is mined."""
         image = sample["image"]
-        size = (int(image.shape[-2]), int(image.shape[-1]))
+        size = image_size(image)
         present = sample["tags"].nonzero().flatten().tolist()
         if not present:
             return LabelsResult(sample["id"], {"": np.full(size, IGNORE, np.uint8)})
         seen = self.network.at_test_size(image)
         cams = self.network.mean_cams(seen, self.network.backbone(seen)["out"])[:, present]
-        maps = F.interpolate(cams, size, mode="bilinear", align_corners=False)[0].cpu().numpy()
+        maps = at_size(cams, size)[0].cpu().numpy()
         pixels = image.to("cpu", torch.uint8).numpy()
         labels = reliable_labels(pixels, maps, [k + 1 for k in present], self.mining, stage=self.stage)
         return LabelsResult(sample["id"], {"": labels})

@@ -16,6 +16,7 @@ from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import ImageSample, LabelsResult, ScoreMaps, UserError
 from tag2mask.modules import Predictor, load_network
 from tag2mask.ops import feature_walk, guided_filter, otsu_threshold, self_guided_filter
+from tag2mask.ops.sizes import grid_of, image_size
 from tag2mask.recipes.self_guided.model import GRID, SelfGuidedModel, stretch
 
 CELL = 2
@@ -92,7 +93,7 @@ class SelfGuidedLabelGenerator(Predictor):
     def refined(self, sample: ImageSample) -> Tensor:
         """The maps (M, H, W) of an image's tags that labels are cut from; M may be 0."""
         image, tagged = sample["image"], _tagged(sample)
-        size = (int(image.shape[-2]), int(image.shape[-1]))
+        size = image_size(image)
         return self._refined(image, [k - 1 for k in tagged], size) if tagged else torch.zeros(0, *size)
 
     def _refined(self, image: Tensor, present: Sequence[int], size: tuple[int, int]) -> Tensor:
@@ -117,8 +118,8 @@ class SelfGuidedMaps(SelfGuidedLabelGenerator):
     def predict_image(self, sample: ImageSample) -> ScoreMaps:
         """Maps of the tags of one image, on cells of 2 pixels."""
         maps = self.refined(sample)
-        size = (int(maps.shape[-2]), int(maps.shape[-1]))
-        cells = (-(-size[0] // CELL), -(-size[1] // CELL))
+        size = image_size(maps)
+        cells = grid_of(size, CELL)
         stored = stretch(_resized(maps, cells)) if len(maps) else torch.zeros(0, *cells)
         return ScoreMaps(sample["id"], stored.float().numpy(), _tagged(sample), size)
 

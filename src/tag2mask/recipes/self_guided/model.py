@@ -16,6 +16,7 @@ from tag2mask.core import ImageSample, ScoreMaps, TrainBatch, UserError
 from tag2mask.heads import HeadSpec
 from tag2mask.losses import ColourAffinityLoss
 from tag2mask.modules import InferenceSpec, Optimization, SegmentationModel, load_network
+from tag2mask.ops.sizes import grid_of, image_size
 
 EPS = 1e-5
 """Keeps the range of a flat map from dividing by 0."""
@@ -186,13 +187,14 @@ class SelfGuidedModel(SegmentationModel):
             return super().predict_image(sample)
         image = sample["image"]
         present = sample["tags"].nonzero().flatten().tolist()
-        height, width = int(image.shape[-2]), int(image.shape[-1])
+        size = image_size(image)
         maps, _ = self.localise(image)
-        grid = (-(-height // CELL), -(-width // CELL))
         # every class, then those of the tags: there may be none, which interpolate refuses
-        small = F.interpolate(maps[None], grid, mode="bilinear", align_corners=False)[0, present]
+        small = F.interpolate(maps[None], grid_of(size, CELL), mode="bilinear", align_corners=False)[
+            0, present
+        ]
         classes = [k + 1 for k in present]
-        return ScoreMaps(sample["id"], small.cpu().numpy(), classes, (height, width))
+        return ScoreMaps(sample["id"], small.cpu().numpy(), classes, size)
 
     @torch.no_grad()
     def localise(self, image: Tensor) -> tuple[Tensor, Tensor]:
