@@ -26,8 +26,9 @@ import onnxruntime
 
 import tag2mask
 from tag2mask import cli
+from tag2mask.artifacts.names import IMAGE_SUFFIXES
 from tag2mask.data import Shapes
-from tag2mask.data.images import IMAGE_SUFFIXES, to_rgb
+from tag2mask.data.images import to_rgb
 from tag2mask.report import alarm_table, read_runs
 from tag2mask.report.figures import as_picture, figure_row, rows_figure
 from tag2mask.report.panels import Panel, label_panel

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tag2mask.core import UserError
-from tag2mask.ops import lanes
+from tag2mask.ops.lattice import lanes
 from tag2mask.ops.lattice.crf import dense_crf, unary_from_labels
 from tag2mask.ops.lattice.crf_params import CRF_CAM, CRF_DEEPLAB, CRFParams
 from tag2mask.ops.lattice.mean_field import mean_field

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tag2mask.ops.compiled import compiled
-from tag2mask.ops.lanes import WIDTH, exp, load, store
+from tag2mask.ops.lattice.lanes import WIDTH, exp, load, store
 
 Floats = npt.NDArray[np.float32]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tag2mask.ops.lanes import WIDTH, add_scaled, fill, load, store
+from tag2mask.ops.lattice.lanes import WIDTH, add_scaled, fill, load, store
 from tag2mask.ops.lattice.permutohedral import Lattice, blur
 from tag2mask.ops.lattice.setup_kernels import kernel
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tag2mask.ops.lanes import WIDTH, add, add_scaled, exp, fill, largest, load, maximum, store, total
 from tag2mask.ops.lattice.filter import gather, scatter
+from tag2mask.ops.lattice.lanes import WIDTH, add, add_scaled, exp, fill, largest, load, maximum, store, total
 from tag2mask.ops.lattice.permutohedral import Lattice, blur
 from tag2mask.ops.lattice.setup_kernels import kernel
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tag2mask.ops.lanes import WIDTH, add, add_scaled, load, store
+from tag2mask.ops.lattice.lanes import WIDTH, add, add_scaled, load, store
 from tag2mask.ops.lattice.setup_kernels import build_kernel, kernel
 
 

@@ -24,6 +24,7 @@ _ITEM = 4  # bytes, all the alignment that can be counted on
 _LOWEST = -64.0  # exp gives 0 below: no slow subnormal numbers come up in sums of products with weights
 
 
+# The compiled kernels that lie on users' disks name this class: moved, numba could not read any of them.
 class _LanesType(types.Type):
     def __init__(self) -> None:
         super().__init__(name="Lanes4")
