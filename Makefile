@@ -143,7 +143,10 @@ GPU_PACKAGES ?= albumentations albucore annotated-types docstring_parser jsonarg
 # Stages of psa that run on a Slurm of this machine, twice: undisturbed, and requeued half way.
 SLURM_STAGES ?= 1 2 3
 
-.PHONY: slurm-test gpu gpu-wheels
+.PHONY: devices-test slurm-test gpu gpu-wheels
+devices-test: setup ## every step of each recipe in one process and in two: the same losses, weights and files (minutes)
+	DEVICES_TEST=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) tests/pipeline/test_recipes_on_two_devices.py
+
 slurm-test: setup ## psa's jobs on a real Slurm of two nodes on this machine (root; minutes), see tests/slurm
 	tests/slurm/setup.sh install
 	SLURM_TEST_STAGES="$(SLURM_STAGES)" $(BIN)/python -m pytest -n 0 tests/slurm

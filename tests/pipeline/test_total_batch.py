@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import torch
 
+from tests.pipeline.devices import on_devices, run_steps, same_training
 from tests.step_files import step_file
 
 WORLDS = (1, 2, 3)
@@ -27,11 +22,7 @@ def _commands(folder: Path, root: Path, world: int) -> list[list[str]]:
             "data__init_args__batch_size": 6,
             "model__init_args__backbone__batchnorm": "frozen",
             "trainer__max_epochs": 2,
-            "trainer__devices": world,
-            "trainer__strategy": "ddp_fork" if world > 1 else "auto",
-            "trainer__accelerator": "cpu",
-            "trainer__enable_progress_bar": False,
-            "trainer__log_every_n_steps": 1,
+            **on_devices(world),
         }
         if step == "cam":
             settings["model__init_args__dropout"] = 0.0
@@ -48,14 +39,8 @@ def runs(odd_voc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders 1, 2 and 3, named by the number of processes."""
     folder = tmp_path_factory.mktemp("worlds")
     commands = [c for world in WORLDS for c in _commands(folder / str(world), odd_voc, world)]
-    words = [sys.executable, "-m", "tests.pipeline.forked", json.dumps(commands)]
-    done = subprocess.run(
-        words, check=False, capture_output=True, text=True, timeout=1000,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
-        cwd=Path(__file__).resolve().parents[2],
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-9000:]
-    assert "batches of 6 images in all: 2 on each of 3 devices" in done.stdout + done.stderr
+    printed = run_steps(commands)
+    assert "batches of 6 images in all: 2 on each of 3 devices" in printed
     return folder
 
 
@@ -65,26 +50,7 @@ def runs(odd_voc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("world", WORLDS[1:])
 def test_devices_change_nothing(runs: Path, step: str, world: int) -> None:
     alone, shared = runs / "1" / step, runs / str(world) / step
-    rows = [
-        list(csv.DictReader((folder / "logs" / "version_0" / "metrics.csv").open()))
-        for folder in (alone, shared)
-    ]
-    for one, other in zip(*rows, strict=True):
-        assert one.keys() == other.keys()
-        for name in one:
-            if name.startswith("speed/"):
-                continue
-            # float32 sums in another order
-            assert _number(other[name]) == pytest.approx(_number(one[name]), abs=1e-6, nan_ok=True), name
-    weights = [
-        torch.load(f / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for f in (alone, shared)
-    ]
-    for name, value in weights[0].items():
-        torch.testing.assert_close(weights[1][name], value, rtol=0, atol=1e-5)
+    same_training(alone, shared)
     files = [{p.relative_to(f): p.read_bytes() for p in (f / "out").rglob("*.*")} for f in (alone, shared)]
     assert len(files[0]) >= (7 if step == "cam" else 3)
     assert files[0] == files[1]
-
-
-def _number(text: str) -> float:
-    return float(text) if text else -1.0
