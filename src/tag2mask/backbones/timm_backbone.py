@@ -15,6 +15,7 @@ from tag2mask.backbones.phase_conv import use_phase_convolutions
 from tag2mask.backbones.strided_conv import use_strided_convolutions
 from tag2mask.backbones.weights import GIVE_ANOTHER, backbone_part, load_into, load_state, not_downloaded
 from tag2mask.core import UserError
+from tag2mask.core.weight_files import NO_FILE
 from tag2mask.ops.sizes import cells
 
 _PROBE = 65
@@ -62,7 +63,7 @@ class TimmBackbone(Backbone):
         super().__init__(
             Normalisation.from_unit(cfg.get("mean", IMAGENET_MEAN), cfg.get("std", IMAGENET_STD))
         )
-        if weights not in ("imagenet", "none"):
+        if weights not in NO_FILE:
             load_into(model, backbone_part(load_state(weights)), weights, ignored=_classifier_keys(cfg))
         use_phase_convolutions(model)
         use_strided_convolutions(model)

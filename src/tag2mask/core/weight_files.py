@@ -9,6 +9,9 @@ from tag2mask.core.errors import UserError
 ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pth.tar", ".pt.tar")
 """Endings of files that are read, in small letters."""
 
+NO_FILE = (None, "imagenet", "none")
+"""Weights that lie in no file which the user names."""
+
 _OTHERS = (".params", ".caffemodel")
 """Endings of files that ``tag2mask weights convert`` reads."""
 

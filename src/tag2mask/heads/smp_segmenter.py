@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from tag2mask.backbones import load_into, load_state, not_downloaded
 from tag2mask.backbones.base import IMAGENET_MEAN, IMAGENET_STD
 from tag2mask.core import UserError, unknown_name
+from tag2mask.core.weight_files import NO_FILE
 from tag2mask.ops.sizes import cells
 
 _MULTIPLE = 32
@@ -42,7 +43,7 @@ class SmpSegmenter(nn.Module):
         _check_names(arch, encoder)
         self.model = _create(arch, encoder, weights, num_classes + 1)
         self._least = _LEAST.get(arch.lower(), _MULTIPLE)
-        if weights not in ("imagenet", "none"):
+        if weights not in NO_FILE:
             load_into(self.model.encoder, load_state(weights), weights, ignored=_CLASSIFIERS)
         stats = _statistics(encoder, weights)
         self._bgr = stats["input_space"] == "BGR"

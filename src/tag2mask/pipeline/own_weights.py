@@ -12,7 +12,7 @@ from typing import Any
 from tag2mask.core.errors import UserError
 from tag2mask.core.layers import Layer, Setting, flatten, nest, overlay
 from tag2mask.core.library import open_library
-from tag2mask.core.weight_files import check_weight_file
+from tag2mask.core.weight_files import NO_FILE, check_weight_file
 from tag2mask.pipeline.options import option_settings
 from tag2mask.pipeline.plan import StepPlan
 from tag2mask.pipeline.prepared import Prepared
@@ -22,7 +22,6 @@ COMMAND = "try-backbone"
 """The command that builds backbones, of `tag2mask.weights.trial`."""
 _PLACE = "model.init_args.backbone"
 _HEAD = "model.init_args.head.name"
-_NO_FILE = (None, "imagenet", "none")
 
 
 def require_weights(prepared: Prepared, program: Sequence[str]) -> None:
@@ -64,7 +63,7 @@ def _settings(plan: StepPlan) -> Layer:
 def _is_own(settings: Layer, shipped: Sequence[str | None]) -> bool:
     """Whether a step has weights of a file, which begins as one of weights, or a backbone of the user's."""
     name, weights, head = _key(settings)
-    if weights not in _NO_FILE:
+    if weights not in NO_FILE:
         origin = settings[f"{_PLACE}.weights"].origin
         try:
             check_weight_file(Path(str(weights)))

@@ -20,6 +20,7 @@ from tag2mask.artifacts import (
 )
 from tag2mask.core.layers import Layer, Setting, nest, overlay, value_at
 from tag2mask.core.library import Library, data_settings
+from tag2mask.core.weight_files import NO_FILE
 from tag2mask.pipeline.arguments import check_registered, check_settings, settings_in
 from tag2mask.pipeline.devices import Devices, deciding, deciding_words
 from tag2mask.pipeline.extras import Extras, asked_of, overrides_of
@@ -188,7 +189,7 @@ def _run_settings(step: Step, settings: Settings, dataset: Mapping[str, Any]) ->
         hashes[Path(settings.tags).name] = content_hash(settings.tags)
     if step.has_network and settings.weights:
         found[_WEIGHTS] = Setting(settings.weights, "--weights")
-        if settings.weights not in ("imagenet", "none"):
+        if settings.weights not in NO_FILE:
             hashes[Path(settings.weights).name] = content_hash(settings.weights)
     if settings.seed is not None:
         found["seed_everything"] = Setting(settings.seed, "--seed")

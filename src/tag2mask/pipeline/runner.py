@@ -91,11 +91,7 @@ def run_recipe(request: Request, program: Sequence[str] = launchers.PROGRAM) -> 
     require_imports(prepared, program)
     require_weights(prepared, program)
     recall_sources(request.run_dir / SOURCES_NAME)
-    notes = stale_lines(prepared)
-    if request.launcher in ("local", "torchrun") and not request.dry_run:
-        notes += [line for line in [waiting_line(request.run_dir)] if line]
-    for line in notes:
-        print(f"# note: {line}" if request.dry_run else f"note: {line}", flush=True)
+    _tell_notes(prepared)
     if request.launcher == "slurm":
         print(submit_run(prepared, program))
         return 0
@@ -122,6 +118,15 @@ def run_recipe(request: Request, program: Sequence[str] = launchers.PROGRAM) -> 
         except (Stopped, KeyboardInterrupt) as error:
             print(f"stopped; go on with: {runner.way_on()}", file=sys.stderr)
             return error.code if isinstance(error, Stopped) else 130
+
+
+def _tell_notes(prepared: Prepared) -> None:
+    """Say what the user may not expect of this run, before it starts."""
+    request, notes = prepared.request, stale_lines(prepared)
+    if request.launcher in ("local", "torchrun") and not request.dry_run:
+        notes += [line for line in [waiting_line(request.run_dir)] if line]
+    for line in notes:
+        print(f"# note: {line}" if request.dry_run else f"note: {line}", flush=True)
 
 
 class _Runner:

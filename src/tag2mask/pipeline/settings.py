@@ -15,7 +15,7 @@ from tag2mask.artifacts import RUN_NAME, atomic_write_json, closed_file
 from tag2mask.artifacts.trouble import first_fault
 from tag2mask.core.errors import UserError
 from tag2mask.core.library import FULL
-from tag2mask.core.weight_files import check_weight_file
+from tag2mask.core.weight_files import NO_FILE, check_weight_file
 
 # what may lie in a run folder before its first step: the lock, and the files of its jobs
 _OURS = re.compile(r"\..*|slurm")
@@ -65,8 +65,6 @@ _FIXED = {
 }
 _MOVED = {"data_root": "data", "data": "data configuration", "recipe": "page"}
 """What may lie in another place now, and the run go on: key of ``run.json`` -> what to call it."""
-_NO_FILE = (None, "imagenet", "none")
-"""Weights that are in no file that the user names."""
 _FREE = ("tags", "budget", "backbone", "weights", "seed", "rounds", "val_labels")
 
 
@@ -83,7 +81,7 @@ def normalise(asked: Settings) -> Settings:
         UserError: a file that is named does not exist, or cannot be one of weights.
     """
     require_files(asked)
-    weights = asked.weights if asked.weights in _NO_FILE else absolute(asked.weights)
+    weights = asked.weights if asked.weights in NO_FILE else absolute(asked.weights)
     return replace(
         asked,
         recipe=_whole(asked.recipe),
@@ -108,12 +106,12 @@ def require_files(settings: Settings, known: str = "") -> None:
     tags, weights = settings.tags, settings.weights
     if tags is not None and not Path(absolute(tags) or "").is_file():
         raise UserError(f"no file {tags}: --tags takes a CSV of image ids and tags{_moved('tags', known)}")
-    if weights not in _NO_FILE and not Path(absolute(weights) or "").is_file():
+    if weights not in NO_FILE and not Path(absolute(weights) or "").is_file():
         raise UserError(
             f"no weights {weights}: --weights takes 'imagenet', 'none' or the path of a file"
             f"{_moved('weights', known)}"
         )
-    if weights not in _NO_FILE:
+    if weights not in NO_FILE:
         check_weight_file(Path(absolute(weights) or ""))
 
 

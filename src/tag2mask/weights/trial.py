@@ -8,8 +8,8 @@ from dataclasses import fields
 from typing import Any
 
 from tag2mask.core import UserError
-
-COMMAND = "try-backbone"
+from tag2mask.core.weight_files import NO_FILE
+from tag2mask.pipeline.own_weights import COMMAND
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     """
     for trial in args.trials:
         weights, origins = trial["backbone"].get("weights"), trial["origins"]
-        is_file = weights not in (None, "imagenet", "none")
+        is_file = weights not in NO_FILE
         try:
             _build(trial["backbone"], trial["head"], is_file)
         except UserError as error:
