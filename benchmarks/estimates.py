@@ -1,11 +1,13 @@
 """`make estimates`: what psa takes on VOC and COCO, on machines that are not at hand.
 
-Nothing is measured here: it is the estimate of `tag2mask run --dry-run`, for given data sets and machines.
+Nothing is measured here: it is the estimate of `tag2mask run --dry-run`, for given data sets and machines. A
+second table has estimates of recipes on voc-animals beside what kept runs took.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -32,6 +34,20 @@ DATA = {
     "COCO, 82,783": ImageSizes(counts={"train": 82_783, "val": 40_504}, **_COCO),
 }
 """Numbers of images as published; sizes and tags are means of these data sets."""
+ANIMALS = ImageSizes(
+    counts={"train": 600, "val": 150},
+    sampled=64,
+    pixels=181_000,
+    largest=250_000,
+    long_side=499,
+    tags=1.2,
+    classes=6,
+)
+"""As `tag2mask data sizes` has them of voc-animals."""
+RESULTS = Path(__file__).with_name("results")
+KEPT = dict.fromkeys(("psa", "best", "sc_cam", "rrm", "ial"), "recipes-voc-animals")
+KEPT |= {"self_guided": "self-guided-one-round-voc-animals"}
+"""Recipe -> the kept result that says what its runs took at the small budget."""
 CHOICES = {"small, mobilenetv2_100": ("small", "mobilenetv2_100"), "full, resnet38": ("full", "resnet38")}
 """Budget and network."""
 CARD = {"gpu": "H200", "gpu_memory_mb": 141_000.0}
@@ -45,12 +61,12 @@ FEWER = {"segmentation": {"trainer.devices": 5}}
 """A batch of 10 images cannot be shared out among 8 devices."""
 
 
-def estimates(choice: str, images: ImageSizes, machine: str) -> Forecast:
-    """The estimate of a whole run of psa."""
+def estimates(choice: str, images: ImageSizes, machine: str, recipe: str = "psa") -> Forecast:
+    """The estimate of a whole run of a recipe."""
     budget, backbone = CHOICES[choice]
     here, devices = MACHINES[machine]
     extras = Extras(Devices(devices), overrides=FEWER if devices == 8 and budget == "full" else {})
-    asked = Settings("psa", data="voc", budget=budget, backbone=backbone, weights="none")
+    asked = Settings(recipe, data="voc", budget=budget, backbone=backbone, weights="none")
     plans = prepare(Request(asked, Path("runs/estimates"), extras=extras)).plans
     planned = {plan.folder: plan.settings for plan in plans.values()}
     steps = [
@@ -80,6 +96,29 @@ def rows() -> list[tuple[list[str], list[Estimate]]]:
     return found
 
 
+def beside_kept_runs() -> Table:
+    """Recipes on voc-animals at the small budget, on one core: the estimate, and what kept runs took."""
+    head = ["recipe", "time, estimated", "took", "memory, estimated", "took", "runs", "kept in"]
+    return Table(head, [beside_kept(recipe) for recipe in KEPT])
+
+
+def beside_kept(recipe: str) -> list[str]:
+    """The row of a recipe."""
+    name = KEPT[recipe]
+    run = estimates("small, mobilenetv2_100", ANIMALS, "1 core", recipe)
+    kept = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))["rows"][recipe]
+    minutes = sorted(row["minutes"] for row in kept)
+    took = " to ".join(dict.fromkeys(duration(60 * value) for value in (minutes[0], minutes[-1])))
+    memory = [run.memory_mb, max(row["memory"] for row in kept)]
+    estimated, held = (f"{value / 1024:.1f} GB" for value in memory)
+    return [recipe, duration(run.seconds), took, estimated, held, str(len(kept)), f"{name}.md"]
+
+
+def _page(table: Table, beside: Table) -> str:
+    words = "Recipes on voc-animals (600 and 150 images), small budget, 1 core, beside what kept runs took:"
+    return f"{table.markdown()}\n\n{words}\n\n{beside.markdown()}"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Print, write."""
     parser = argparse.ArgumentParser(prog="make estimates", description=__doc__)
@@ -88,10 +127,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     every = rows()
     head = ["budget, network", "images", "machine", "time", "longest step", "disk", "memory, largest step"]
     table = Table(head, [cells for cells, _ in every])
-    print(table.text())
+    beside = beside_kept_runs()
+    print(f"{table.text()}\n\n{beside.text()}")
     if options.json:
         plain = [{"run": cells[:3], "steps": [asdict(step) for step in steps]} for cells, steps in every]
-        write(options.json, {"runs": plain}, "nothing measured: estimates of psa", table.markdown())
+        write(options.json, {"runs": plain}, "nothing measured: estimates", _page(table, beside))
     return 0
 
 

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks import estimates as printed
 from tag2mask.artifacts.image_sizes import ImageSizes
 from tag2mask.cli import main
 from tag2mask.core import UserError
+from tag2mask.core.tables import duration
 from tag2mask.data import Shapes
 from tag2mask.data.sizes import image_sizes
 from tag2mask.pipeline import Devices, Extras, Request, Settings, prepare
@@ -19,6 +21,7 @@ from tag2mask.pipeline.costs import CRF
 from tag2mask.pipeline.estimate import Estimate, estimate_step
 from tag2mask.pipeline.forecast import Forecast, sources_of
 from tag2mask.pipeline.machine import Machine, this_machine
+from tests.conftest import ROOT
 
 VOC_ANIMALS = ImageSizes(
     counts={"train": 600, "val": 150},
@@ -83,6 +86,15 @@ def test_maps_of_two_halves_take_as_long_as_those_of_one_network() -> None:
 def test_whole_recipes_take_about_what_they_took(recipe: str) -> None:
     minutes = sum(_seconds(step) for step in estimates(recipe=recipe).values()) / 60
     assert 0.5 < minutes / MINUTES[recipe] < 2
+
+
+@pytest.mark.parametrize("page", ["benchmarks/results/estimates.md", "docs/scaling.md"])
+def test_the_kept_table_is_what_make_estimates_prints_today(page: str) -> None:
+    """It was that of smaller crops. One row of each table: all of them take seconds."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    run = printed.estimates("small, mobilenetv2_100", printed.DATA["VOC, 1,464"], "1 core")
+    assert f"| VOC, 1,464 | 1 core | {duration(run.seconds)} |" in text
+    assert f"| {' | '.join(printed.beside_kept('self_guided'))} |" in text
 
 
 @pytest.mark.parametrize("recipe", ["psa", "best", "sc_cam", "rrm", "ial", "self_guided"])
