@@ -43,8 +43,8 @@ def depthwise(layer: nn.Conv2d, x: Tensor, padding: tuple[int, int]) -> Tensor |
     """The depthwise convolution of a layer where its gradients are faster in float32, else None.
 
     That is in training with bfloat16 on the CPU. oneDNN's backward pass of a depthwise convolution with
-    a stride or a dilation takes 2 to 7 times as long in bfloat16 as in float32 with the conversions, the
-    forward pass half as long.
+    a stride or a dilation takes several times as long in bfloat16 as in float32 with the conversions, the
+    forward pass less.
 
     Args:
         layer: a depthwise convolution.

@@ -9,14 +9,11 @@ from tag2mask.core import Alarm, training_alarms
 from tag2mask.evaluate.facts import LabelFacts
 
 MOST_EMPTY = 0.2
-"""Share of the tagged images without a pixel of foreground.
-
-In a good run of psa on 600 real images it is 0.12.
-"""
+"""Share of the tagged images without a pixel of foreground; good runs have some of them."""
 MOST_FULL = 0.2
-"""Share of the tagged images without a pixel of background: none in that run, a third where maps are flat."""
+"""Share of the tagged images without a pixel of background: none in good runs, many where maps are flat."""
 MOST_FOREGROUND = 0.6
-"""Mean share of foreground in labels: 0.29 to 0.40 in psa on 600 real images, 0.9 where maps are flat."""
+"""Mean share of foreground in labels: above that of good labels of real images, below that of flat maps."""
 MOST_MARKED = 0.5
 """Share of the images without any class in which a network finds one."""
 FEWEST = 3

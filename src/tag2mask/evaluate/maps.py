@@ -112,7 +112,7 @@ def _load(maps_dir: Path, dataset: ImageSet, image_id: str) -> _Image:
 def _argmax(image: _Image) -> Tensor:
     if not image.classes:
         return torch.zeros(image.truth.shape, dtype=torch.int64)
-    # the same as argmax(0), which is 25 times slower on the CPU
+    # the same as argmax(0), which is far slower on the CPU
     return torch.tensor(image.classes)[image.maps.max(0).indices]
 
 
