@@ -116,10 +116,18 @@ class Classifier(Predictor, TrainableNetwork):
         return self.as_cam(self.class_maps(self.cam_features(images)))
 
     def cam_features(self, images: Tensor) -> Tensor:
-        """The backbone's last map (B, C, h, w) of images (B, 3, H, W), by its merged copy in prediction."""
-        backbone = self._folded[0] if self._folded else self.backbone
-        features: Tensor = backbone(images)["out"]
+        """The backbone's last map (B, C, h, w) of images (B, 3, H, W)."""
+        features: Tensor = self.predicting_backbone(images)["out"]
         return features
+
+    @property
+    def predicting_backbone(self) -> Backbone:
+        """The backbone, or its merged copy in prediction."""
+        return self._folded[0] if self._folded else self.backbone
+
+    def normalised(self, maps: Tensor) -> Tensor:
+        """Summed maps (M, h, w) of an image's tags as scores in 0..1."""
+        return normalise_cams(maps)
 
     def as_cam(self, maps: Tensor) -> Tensor:
         """Raw maps made ready for the ReLU."""
@@ -195,7 +203,7 @@ class Classifier(Predictor, TrainableNetwork):
         maps = self.summed_maps(image, grid_of(size, CAM_GRID))
         return ScoreMaps(
             sample["id"],
-            normalise_cams(maps[present]).cpu().numpy(),
+            self.normalised(maps[present]).cpu().numpy(),
             [k + 1 for k in present],
             size,
         )
