@@ -234,7 +234,7 @@ def test_networks_of_the_papers_on_resnet38(resnet38: ResNet38) -> None:
     cases: list[tuple[dict[str, Tensor], str, str, set[str]]] = [
         (meta(fc8=(20, 4096, 1, 1)), "Classifier", "PSA", set()),
         (affinity, "AffinityNet", "affinity network", set()),
-        (seam, "Classifier", "SEAM", {"f8_3.weight", "f8_4.weight", "f9.weight"}),
+        (seam, "SeamClassifier", "SEAM", set()),
         (meta(fc8_20=(20, 4096, 1, 1), fc8_200=(200, 4096, 1, 1)), "SubCategoryClassifier", "10 sub-", set()),
         ({**meta(fc8=(20, 4096, 1, 1)), **seg}, "SegmentationModel", "RRM", {"fc8.weight"}),
     ]  # fmt: skip

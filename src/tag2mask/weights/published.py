@@ -15,6 +15,7 @@ from tag2mask.heads import HeadSpec
 from tag2mask.modules import AffinityNet, Classifier, SegmentationModel
 from tag2mask.modules.base import TrainableNetwork
 from tag2mask.recipes.sc_cam import SubCategoryClassifier
+from tag2mask.recipes.seam import SeamClassifier
 
 State = dict[str, Tensor]
 
@@ -83,10 +84,10 @@ def _seam_classifier(state: State, classes: ClassList | None) -> Network:
     known = _classes(len(state["fc8.weight"]) - 1, classes)
     # Its first map is background, which it makes from the others anyway.
     state = {**state, "fc8.weight": state["fc8.weight"][1:]}
-    module = _on_meta(lambda: Classifier(len(known), _backbone(state)), known)
-    return _network(
-        "classifier (SEAM, without its pixel correlation)", module, state, {"fc8.": "head.classifier."}
-    )
+    module = _on_meta(lambda: SeamClassifier(len(known), _backbone(state)), known)
+    names = {"fc8.": "head.classifier.", "f9.": "correlation.mix."}
+    names |= {f"f8_{i + 3}.": f"correlation.reductions.{i}." for i in range(2)}
+    return _network("classifier with its pixel correlation (SEAM)", module, state, names)
 
 
 def _sub_category_classifier(state: State, classes: ClassList | None) -> Network:

@@ -25,10 +25,10 @@ MOST_SIMILARITIES = 2**25
 class PixelCorrelation(nn.Module):
     """Each cell's scores as the mean over all cells, weighted by how alike they look.
 
-    The pixel correlation module of Wang et al., CVPR 2020 (SEAM), as in its published code: the image and two
-    levels of the backbone, reduced, joined and mixed without biases; cosine similarities, cut at 0 and divided
-    by their sum over the cells they come from. Neither the maps nor the levels get a gradient: this module
-    alone learns.
+    The pixel correlation module of Wang et al., CVPR 2020 (SEAM), as in its published code: image and two
+    levels of the backbone, reduced, joined and mixed without biases; cosine similarities, cut at 0 and
+    divided by their sum over the cells they come from. Neither the maps nor the levels get a gradient:
+    this module alone learns.
 
     Args:
         backbone: whose first two affinity taps are compared.
