@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tag2mask.data.transforms import AugmentSpec
 from tag2mask.modules import CamSpec, Optimization
 from tag2mask.pipeline import Choice, load_recipe, resolve
+from tag2mask.recipes.seam import SeamClassifier
 from tests.step_files import LIBRARY
 
 Settings = dict[str, Any]
@@ -105,6 +107,21 @@ PUBLISHED: dict[str, dict[str, Settings]] = {
         },
         "segmentation": {**DEEPLAB, **poly(2.5e-4), "backbone.name": "resnet50"},
     },
+    "seam": {
+        "cam": {
+            **PSA_CAM, **crops(8, 448, long_side=[448, 768], **JITTER), **length(max_epochs=8),
+            "cam.threshold": 0.26, "shrink": 0.3,
+        },
+        "walk": {
+            "refinements": [
+                {"class_path": "tag2mask.modules.Background", "init_args": {"alpha": 6}},
+                {"class_path": "tag2mask.modules.RandomWalk",
+                 "init_args": {"beta": 8, "steps": 64, "radius": 5, "border": "all"}},
+            ],
+        },
+        "pseudo_label": {"refinements": None},
+        "segmentation": {**poly(0.001), **crops(10, 448, scale=[0.5, 1.5]), **length(max_steps=20000)},
+    },
 }  # fmt: skip
 
 
@@ -144,3 +161,5 @@ def test_what_no_page_says_is_published_too() -> None:
     assert (augment.flip, augment.jitter, augment.hue, augment.pad) == (0.5, 0.3, 0.1, "mean")
     assert (optimization.poly_power, optimization.new_layer_factor) == (0.9, 10.0)
     assert CamSpec().scales == (0.5, 1.0, 1.5, 2.0) and CamSpec().flip
+    weights = inspect.signature(SeamClassifier).parameters
+    assert weights["equivariance"].default == weights["cross"].default == 1.0

@@ -26,7 +26,16 @@ from tests.step_files import LIBRARY
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-ROUNDS = {"psa": None, "sc_cam": 2, "rrm": None, "ial": 2, "self_guided": 2, "best": 1, "irn": None}
+ROUNDS = {
+    "psa": None,
+    "sc_cam": 2,
+    "rrm": None,
+    "ial": 2,
+    "self_guided": 2,
+    "best": 1,
+    "irn": None,
+    "seam": None,
+}
 STEP_DIR, CKPT_PATH = "--step-dir", "--ckpt_path"
 
 EQUAL_LABELS = 0.99

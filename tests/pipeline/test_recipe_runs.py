@@ -24,7 +24,7 @@ from tests.step_files import LIBRARY, settings_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-RECIPES = {"sc_cam": 2, "rrm": None, "self_guided": 2, "best": 1, "irn": None}
+RECIPES = {"sc_cam": 2, "rrm": None, "self_guided": 2, "best": 1, "irn": None, "seam": None}
 """Recipe -> rounds of the tiny run, or None where it repeats nothing."""
 TRAIN, VAL, SIZE = 16, 4, (64, 80)
 

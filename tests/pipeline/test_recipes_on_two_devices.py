@@ -12,7 +12,7 @@ from tag2mask.pipeline import Choice, Step, load_recipe
 from tests.pipeline.devices import on_devices, run_steps, same_files, same_training
 from tests.step_files import LIBRARY, settings_file
 
-RECIPES = {"psa": None, "sc_cam": 1, "rrm": None, "ial": 1, "self_guided": 1, "irn": None}
+RECIPES = {"psa": None, "sc_cam": 1, "rrm": None, "ial": 1, "self_guided": 1, "irn": None, "seam": None}
 """Recipe -> its rounds. Of best, whose networks are psa's, a fold has too few images here for two."""
 DROPOUT = {"cam": "dropout", "cam_1": "dropout", "joint": "classification__dropout", "regions_1": "dropout"}
 """Steps that draw dropout, which each device does for itself."""
