@@ -81,7 +81,7 @@ def test_weights_of_a_cell_sum_to_one_and_parts_to_the_whole(monkeypatch: pytest
     assert (whole <= 1 + 1e-6).all() and (whole > 1 - 2e-5).all()
     scores = torch.rand(2, 3, 30)
     expected = correlation.carried(scores, features)
-    monkeypatch.setattr(correlation, "MOST_SIMILARITIES", 2 * 30 * 7)
+    monkeypatch.setattr(correlation, "CELLS_AT_ONCE", 7)
     # another order of the sums
     assert torch.allclose(correlation.carried(scores, features), expected, atol=1e-6)
 

@@ -18,8 +18,8 @@ REDUCTIONS = (64, 128)
 """Channels that each of the two levels is reduced to."""
 FEATURES = 192
 """Channels that similarities are computed from."""
-MOST_SIMILARITIES = 2**25
-"""Similarities computed at once; the matrix of a large image would not fit in memory."""
+CELLS_AT_ONCE = 256
+"""Cells that get their scores at once: their similarities stay in the cache, and memory small."""
 
 
 class PixelCorrelation(nn.Module):
@@ -96,15 +96,16 @@ def carried(scores: Tensor, features: Tensor) -> Tensor:
     Returns:
         (B, M, n). In float32: a cell has thousands of small weights.
     """
-    at_once = max(1, MOST_SIMILARITIES // (len(features) * features.shape[2]))
     with torch.autocast(features.device.type, enabled=False):
-        parts = [_carried_to(scores, features, some) for some in torch.split(features, at_once, dim=2)]
+        counted = cat([scores, torch.ones_like(scores[:, :1])], 1)
+        parts = [_weighted(counted, features, some) for some in torch.split(features, CELLS_AT_ONCE, dim=2)]
     return cat(parts, 2)
 
 
-def _carried_to(scores: Tensor, features: Tensor, some: Tensor) -> Tensor:
-    similarities = (features.transpose(1, 2) @ some).relu()
-    return scores @ (similarities / (similarities.sum(1, keepdim=True) + EPS))
+def _weighted(counted: Tensor, features: Tensor, some: Tensor) -> Tensor:
+    # The sum of the weights is the score of a class that every cell has: one product gives both.
+    sums = counted @ (features.transpose(1, 2) @ some).relu()
+    return sums[:, :-1] / (sums[:, -1:] + EPS)
 
 
 def aligned(maps: Tensor, size: tuple[int, int]) -> Tensor:
