@@ -14,6 +14,9 @@ from tests.step_files import LIBRARY, settings_file
 
 RECIPES = {"psa": None, "sc_cam": 1, "rrm": None, "ial": 1, "self_guided": 1, "irn": None, "seam": None}
 """Recipe -> its rounds. Of best, whose networks are psa's, a fold has too few images here for two."""
+OWN = {"seam": {"cam"}}
+"""Steps of a recipe whose others are psa's, but without the CRF that labels of psa have at this budget: there
+scores that tie but for the last digit of float16 become labels."""
 DROPOUT = {"cam": "dropout", "cam_1": "dropout", "joint": "classification__dropout", "regions_1": "dropout"}
 """Steps that draw dropout, which each device does for itself."""
 FREE = ["aggregation.bias"]
@@ -36,6 +39,7 @@ def _changes(step: Step, folder: Path, root: Path, world: int) -> dict[str, Any]
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_two_devices_change_nothing(recipe: str, odd_voc: Path, tmp_path: Path) -> None:
     steps = load_recipe(LIBRARY, recipe, "", budget="tiny", rounds=RECIPES[recipe]).steps
+    steps = [step for step in steps if step.name in OWN.get(recipe, {step.name})]
     alone, shared = folders = [tmp_path / str(world) for world in (1, 2)]
     for world, folder in enumerate(folders, 1):
         commands = []
