@@ -164,7 +164,7 @@ class Classifier(Predictor, TrainableNetwork):
         present = sample["tags"].nonzero().flatten().tolist()
         size = sample["image"].shape[-2:]
         maps = F.interpolate(self.class_maps(features).float(), size, mode="bilinear", align_corners=False)
-        chosen = normalise_cams(maps[0, present])
+        chosen = self.normalised(maps[0, present])
         self.cam_sweep.update(chosen, [k + 1 for k in present], sample["mask"])
 
     def on_validation_epoch_end(self) -> None:

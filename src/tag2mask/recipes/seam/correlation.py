@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from tag2mask.backbones import Backbone
 from tag2mask.ops.sizes import grid_of, image_size
-from tag2mask.recipes.seam.losses import EPS, strongest_only, with_background
+from tag2mask.recipes.seam.losses import EPS, with_background
 
 GRID_STRIDE = 8
 """Image pixels per cell of the grid on which pixels are compared: the stride of the published network."""
@@ -82,8 +82,7 @@ def competing_maps(maps: Tensor) -> Tensor:
     """
     positive = maps.relu()
     shares = (positive - EPS).relu() / (positive.amax((2, 3), keepdim=True) + EPS)
-    background = with_background(shares)[:, :1]
-    return cat([background, strongest_only(shares)], 1)
+    return with_background(shares)
 
 
 def carried(scores: Tensor, features: Tensor) -> Tensor:

@@ -31,8 +31,11 @@ def strongest_only(maps: Tensor) -> Tensor:
 
 
 def with_background(maps: Tensor) -> Tensor:
-    """Maps (B, K, h, w) in 0..1 behind a background (B, K + 1, h, w), 1 minus their highest."""
-    return cat([1 - maps.amax(1, keepdim=True), maps], 1)
+    """The strongest class of each pixel behind a background, what it leaves of 1.
+
+    Shape: (B, K, h, w) in 0..1 -> (B, K + 1, h, w).
+    """
+    return cat([1 - maps.amax(1, keepdim=True), strongest_only(maps)], 1)
 
 
 def equivariant_regularisation(shrunk: Tensor, of_small: Tensor) -> Tensor:
@@ -58,9 +61,7 @@ def cross_regularisation(maps: Tensor, refined: Tensor) -> Tensor:
     Returns:
         mean of the largest fifth of the differences of each image (online hard example mining).
     """
-    maps = maps.detach()
-    target = cat([1 - maps.amax(1, keepdim=True), strongest_only(maps)], 1)
-    differences = (target - refined).abs().flatten(1)
+    differences = (with_background(maps.detach()) - refined).abs().flatten(1)
     return differences.topk(max(1, int(HARDEST_SHARE * differences.shape[1]))).values.mean()
 
 
