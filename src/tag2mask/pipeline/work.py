@@ -75,7 +75,7 @@ def training(plan: StepPlan) -> Work:
 
 
 def train_pixels(settings: Mapping[str, Any], images: ImageSizes) -> float | None:
-    """Pixels of an image that a training step puts through the network, at all sizes of an MSC.
+    """Pixels of an image that a training step puts through the network, at all sizes of an MSC or of SEAM's views.
 
     Those of its crop, its patches, or all; None where unknown.
     """
@@ -84,7 +84,7 @@ def train_pixels(settings: Mapping[str, Any], images: ImageSizes) -> float | Non
     if "RegionClassifier" in class_names(settings.get("model", {})):
         return worked(images, None)
     crop = value_at(settings, "data.init_args.augment.crop", None)
-    return _msc(settings) * crop**2 if isinstance(crop, int) else None
+    return _msc(settings) * _views(settings) * crop**2 if isinstance(crop, int) else None
 
 
 def train_images(settings: Mapping[str, Any], images: ImageSizes) -> int:
@@ -151,6 +151,11 @@ def _msc(settings: Mapping[str, Any]) -> float:
     """Pixels at all sizes that a pass puts through the network (`msc_scales`), over those of the image."""
     scales = value_at(settings, "model.init_args.head.msc_scales", None) or ()
     return 1.0 + float(sum(scale**2 for scale in scales))
+
+
+def _views(settings: Mapping[str, Any]) -> float:
+    """Pixels of a crop and of its small view, if there is one (`SeamClassifier`), over those of the crop."""
+    return 1.0 + float(value_at(settings, "model.init_args.shrink", 0.0) ** 2)
 
 
 def _tested(settings: Mapping[str, Any], images: ImageSizes) -> float:
