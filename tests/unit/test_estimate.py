@@ -97,7 +97,7 @@ def test_the_kept_table_is_what_make_estimates_prints_today(page: str) -> None:
     assert f"| {' | '.join(printed.beside_kept('self_guided'))} |" in text
 
 
-@pytest.mark.parametrize("recipe", ["psa", "best", "sc_cam", "rrm", "ial", "self_guided"])
+@pytest.mark.parametrize("recipe", ["psa", "best", "sc_cam", "rrm", "ial", "self_guided", "seam"])
 def test_the_papers_networks_have_estimates_too(recipe: str) -> None:
     found = estimates(recipe=recipe, budget="full", backbone=None)
     assert [step for step, estimate in found.items() if estimate.seconds is None] == []
@@ -110,6 +110,23 @@ def test_further_sizes_of_a_network_count_in_training_and_test() -> None:
     msc, once = (estimates(extras=extras, **asked)["segmentation"] for extras in (None, plain))
     assert _seconds(msc) / _seconds(once) == pytest.approx(1.8125, rel=0.01)
     assert (msc.memory_mb or 0) > 1.6 * (once.memory_mb or 0)
+
+
+def test_the_small_view_of_a_crop_counts_in_training() -> None:
+    """0.5 ** 2 times its pixels; loading stays, some percent of the small network's time."""
+    twice = estimates(recipe="seam")["cam"]
+    plain = Extras(overrides={"cam": {"model.init_args.shrink": 0.001}})
+    once = estimates(recipe="seam", extras=plain)["cam"]
+    assert (twice.memory_mb or 0) > 1.1 * (once.memory_mb or 0)
+    assert 1.1 < _seconds(twice) / _seconds(once) < 1.25
+
+
+def test_each_size_of_localisation_maps_counts_and_again_where_labels_are_made_of_them() -> None:
+    plain = Extras(overrides={"localise_1": {"model.init_args.scales": [1.0], "model.init_args.flip": False}})
+    several, once = (estimates(recipe="self_guided", extras=extras) for extras in (None, plain))
+    for step in ("localise_1", "pseudo_label_1"):
+        assert _seconds(several[step]) > 1.2 * _seconds(once[step])
+    assert _seconds(several["segmentation"]) == _seconds(once["segmentation"])
 
 
 def test_maps_mined_without_a_crf_take_less() -> None:

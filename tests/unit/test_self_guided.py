@@ -110,6 +110,30 @@ def test_heads_whose_maps_do_not_localise_are_refused(head: str, message: str) -
         SelfGuidedModel(num_classes=2, head=HeadSpec(head), backbone=BackboneSpec("resnet18", "none", 16))
 
 
+def test_maps_of_several_sizes_and_mirror_images_are_summed() -> None:
+    net = module(scales=[1.0, 2.0], flip=True, localisation_start="identity").eval()
+    image = batch()["image"][0].float()
+
+    def maps(view: torch.Tensor) -> torch.Tensor:
+        found = net.forward_all(view[None])[1].relu()
+        return F.interpolate(found, (4, 4), mode="bilinear", align_corners=False)[0]
+
+    large = F.interpolate(image[None], scale_factor=2.0, mode="bicubic", antialias=True)[0].clamp(0, 255)
+    with torch.no_grad():
+        views = [maps(view) + maps(view.flip(-1)).flip(-1) for view in (image, large)]
+        found, features = net.localise(image)
+    summed = views[0] + views[1]
+    low, high = summed.amin((1, 2), keepdim=True), summed.amax((1, 2), keepdim=True)
+    # float32 sums in another order, stretched by their range
+    assert torch.allclose(found, (summed - low) / (high - low), atol=1e-4)
+    assert torch.equal(features, module(localisation_start="identity").eval().localise(image)[1])
+
+
+def test_scales_above_zero() -> None:
+    with pytest.raises(UserError, match="scales must be numbers above 0"):
+        module(scales=[1.0, 0.0])
+
+
 def test_images_without_tags_have_no_maps() -> None:
     image = batch()["image"][0]
     net = module().eval()

@@ -124,7 +124,7 @@ def _own_passes(plan: StepPlan, images: ImageSizes) -> float:
         return _MERGED * _scaled(cam, flip) * worked(images, None) / _MB
     once = _tested_once(settings, images)
     if plan.step.kind != "segmentation":
-        return once
+        return _localised(settings, images)
     variants = _variants(settings)
     several = _tested(settings, images) if set(variants) - {VARIANTS[0]} else 0.0
     return several + (once if VARIANTS[0] in variants else 0.0)
@@ -164,6 +164,14 @@ def _tested(settings: Mapping[str, Any], images: ImageSizes) -> float:
     return _scaled(scales, flip) * _tested_once(settings, images)
 
 
+def _localised(settings: Mapping[str, Any], images: ImageSizes) -> float:
+    """The image once, and at all sizes of self_guided's maps if these are not that one."""
+    scales = value_at(settings, "model.init_args.scales", (1.0,))
+    flip = value_at(settings, "model.init_args.flip", False)
+    several = _scaled(scales, flip) if flip or list(scales) != [1.0] else 0.0
+    return (1 + several) * _tested_once(settings, images)
+
+
 def _mined(settings: Mapping[str, Any], images: ImageSizes) -> float:
     scales = value_at(settings, "model.init_args.classification.cam_scales", _MINED_SCALES)
     return _scaled(scales, False) * _tested_once(settings, images)
@@ -183,8 +191,8 @@ _LOADED: Mapping[str, Mapping[str, tuple[str, Passes]]] = {
     "CrossFittedMaps": {"teachers.0": (_SEGMENTATION, _tested)},
     "FeatureExtractor": {"classifier_from": (_CAM, _whole)},
     "MinedLabelGenerator": {"joint_from": (_CAM, _mined)},
-    "SelfGuidedLabelGenerator": {"network_from": (_SEGMENTATION, _tested_once)},
-    "SelfGuidedMaps": {"network_from": (_SEGMENTATION, _tested_once)},
+    "SelfGuidedLabelGenerator": {"network_from": (_SEGMENTATION, _localised)},
+    "SelfGuidedMaps": {"network_from": (_SEGMENTATION, _localised)},
     "UnaryPairwise": {
         "unary_from": (_SEGMENTATION, _tested_once), "pairwise_from": (_AFFINITY, _whole),
     },

@@ -16,6 +16,7 @@ from tag2mask.core import ImageSample, ScoreMaps, TrainBatch, UserError
 from tag2mask.heads import HeadSpec
 from tag2mask.losses import ColourAffinityLoss
 from tag2mask.modules import InferenceSpec, Optimization, SegmentationModel, load_network
+from tag2mask.ops import multi_scale_cam
 from tag2mask.ops.sizes import grid_of, image_size
 
 EPS = 1e-5
@@ -76,6 +77,8 @@ class SelfGuidedModel(SegmentationModel):
             the other new layers; identity makes each map its class's logit at first, so that logits
             have the size and the meaning that segmenting goes on from. With network_from, that network's
             weights count.
+        scales: image sizes of the localisation maps, relative to the test size; their maps are summed.
+        flip: add the maps of the mirrored image at each size.
         robustness: of the segment phase, see `SegmentationModel`.
     """
 
@@ -92,11 +95,16 @@ class SelfGuidedModel(SegmentationModel):
         network_from: StepFolder | None = None,
         affinity: AffinitySpec = AffinitySpec(),
         localisation_start: Literal["normal", "identity"] = "normal",
+        scales: Sequence[float] = (1.0,),
+        flip: bool = False,
         robustness: float = 0.0,
     ) -> None:
         _check_head(head)
+        if not scales or any(scale <= 0 for scale in scales):
+            raise UserError(f"scales must be numbers above 0, at least one, got {list(scales)}")
         super().__init__(num_classes, backbone, optimization, head, test=test, robustness=robustness)
         self.phase = phase
+        self.scales, self.flip = tuple(scales), flip
         self.affinity = affinity
         self.affinity_loss = ColourAffinityLoss(affinity.reading, affinity.norm, GRID)
         self._build_layers(localisation_start)
@@ -206,8 +214,17 @@ class SelfGuidedModel(SegmentationModel):
         Returns:
             (K, h, w) maps, ReLU and stretched to [0, 1] each; (3, h', w') features.
         """
-        _, maps, features = self.forward_all(self.at_test_size(image))
-        return stretch(maps[0].float().relu()), features[0].float()
+        sized = self.at_test_size(image)
+        _, maps, features = self.forward_all(sized)
+        if (self.scales, self.flip) == ((1.0,), False):
+            summed = maps[0].float().relu()
+        else:
+            grid = image_size(maps)
+            summed = multi_scale_cam(self._maps_of, sized[0], self.scales, self.flip, grid, "float32")
+        return stretch(summed), features[0].float()
+
+    def _maps_of(self, images: Tensor) -> Tensor:
+        return self.forward_all(images)[1]
 
 
 def stretch(maps: Tensor) -> Tensor:
