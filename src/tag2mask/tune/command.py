@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tag2mask.core.commands import add_command, add_data_class, add_run, at_least, distinct_folders
 from tag2mask.core.errors import UserError
+from tag2mask.core.recipe_names import join_label
 
 if TYPE_CHECKING:
     from tag2mask.tune.compare import Comparison
@@ -143,4 +144,4 @@ def _recipe(run: str) -> str:
     from tag2mask.artifacts import RUN_NAME, read_json
 
     settings = read_json(Path(run) / RUN_NAME) or {}
-    return ":".join(str(settings[key]) for key in ("recipe", "variant") if settings.get(key)) or "RECIPE"
+    return join_label(settings.get("recipe") or "RECIPE", settings.get("variant"))
