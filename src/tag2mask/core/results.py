@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+MAP_CELL = 8
+"""Pixels a side of a cell of stored maps, unless a step is set to another number."""
+
 
 @dataclass(frozen=True, eq=False)
 class ScoreMaps:
