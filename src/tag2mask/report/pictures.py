@@ -100,7 +100,11 @@ def maps_uri(maps: Sequence[npt.NDArray[np.float32]], side: int) -> str:
 
 def hex_colour(mask_id: int) -> str:
     """The colour of a mask id as ``#rrggbb``."""
-    colour = UNKNOWN_COLOUR if mask_id == IGNORE else voc_palette()[mask_id]
+    return as_hex(UNKNOWN_COLOUR if mask_id == IGNORE else voc_palette()[mask_id])
+
+
+def as_hex(colour: Iterable[int]) -> str:
+    """Red, green and blue in 0..255 as ``#rrggbb``."""
     return "#" + "".join(f"{int(value):02x}" for value in colour)
 
 
