@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import ImageSample, ScoreMaps, UserError, tag_indices
-from tag2mask.core.results import MAP_CELL
+from tag2mask.core.results import MAP_CELL, require_cell
 from tag2mask.modules.fold_networks import FoldNetworks
 from tag2mask.modules.loading import load_network
 from tag2mask.modules.predictor import Predictor
@@ -41,8 +41,7 @@ class SegmentationMaps(Predictor):
         folds_from: dict[str, StepFolder] | None = None,
     ) -> None:
         super().__init__()
-        if grid < 1:
-            raise UserError(f"grid must be at least 1 pixel, got {grid}")
+        require_cell(grid)
         if bool(segmentation_from) == bool(folds_from):
             raise UserError("give either segmentation_from or folds_from: whose probabilities the maps are")
         self.network = load_network(segmentation_from, SegmentationModel) if segmentation_from else None

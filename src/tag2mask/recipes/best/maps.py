@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import ImageSample, ScoreMaps, UserError
-from tag2mask.core.results import MAP_CELL
+from tag2mask.core.results import MAP_CELL, require_cell
 from tag2mask.modules import FoldNetworks, Predictor
 from tag2mask.modules.refinements import resized
 from tag2mask.ops.sizes import grid_of, image_size
@@ -41,8 +41,7 @@ class CrossFittedMaps(Predictor):
         super().__init__()
         if not 0 <= weight <= 1:
             raise UserError(f"weight must lie in 0..1, got {weight}")
-        if grid < 1:
-            raise UserError(f"grid must be at least 1 pixel, got {grid}")
+        require_cell(grid)
         self.teachers = FoldNetworks(teachers)
         self.weight = weight
         self.grid = grid
