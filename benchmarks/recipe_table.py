@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks.results_table import Card, keep, read_card
 from tag2mask.artifacts import read_manifest
+from tag2mask.core.recipe_names import join_label
 from tag2mask.core.tables import Table
 from tag2mask.pipeline import Recipe, Settings, open_library, recipe_of
 from tag2mask.pipeline.settings import read_run
@@ -63,7 +64,7 @@ def _recipe_of(run: Path, card: Card) -> Recipe:
 
 def label_of(card: Card) -> str:
     """What a recipe and its variant are called on the command line."""
-    return card["recipe"] + (f":{card['variant']}" if card["variant"] else "")
+    return join_label(card["recipe"], card["variant"])
 
 
 def _parts(score: Mapping[str, Any]) -> dict[str, float]:

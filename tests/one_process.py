@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tag2mask import cli
-from tag2mask.pipeline import runner
+from tag2mask.pipeline import making
 
 
 def run_child(words: Sequence[str], *_: Any, **__: Any) -> int:
@@ -23,7 +23,7 @@ def run_child(words: Sequence[str], *_: Any, **__: Any) -> int:
 def main(words: Sequence[str]) -> int:
     """Run a command, with its children in this process and without a GPU."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "run_child", run_child)
+        patch.setattr(making, "run_child", run_child)
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
         return cli.main(words)
 

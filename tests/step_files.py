@@ -10,6 +10,7 @@ import torch
 from tag2mask.artifacts import CommandRecord, Manifest, write_manifest
 from tag2mask.core.layers import Setting, nest, overlay
 from tag2mask.core.library import data_settings, open_library
+from tag2mask.core.recipe_names import split_label
 from tag2mask.data import ImageSet
 from tag2mask.modules import TrainableNetwork
 from tag2mask.pipeline import Choice, Step, load_recipe, resolve
@@ -39,7 +40,7 @@ def step_file(
     path: Path, label: str, step: str, budget: str = "full", data: str = "", **changes: Any
 ) -> Path:
     """The same for the step of a recipe, given by name as RECIPE or RECIPE:VARIANT."""
-    recipe, _, variant = label.partition(":")
+    recipe, variant = split_label(label)
     found = load_recipe(LIBRARY, recipe, variant, budget=budget).step(step)
     return settings_file(path, found, Choice(budget), data, **changes)
 

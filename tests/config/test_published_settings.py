@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tag2mask.core.recipe_names import split_label
 from tag2mask.data.transforms import AugmentSpec
 from tag2mask.modules import CamSpec, Optimization
 from tag2mask.pipeline import Choice, load_recipe, resolve
@@ -127,7 +128,7 @@ PUBLISHED: dict[str, dict[str, Settings]] = {
 
 @pytest.mark.parametrize("label", PUBLISHED)
 def test_the_published_settings(label: str) -> None:
-    name, _, variant = label.partition(":")
+    name, variant = split_label(label)
     recipe = load_recipe(LIBRARY, name, variant)
     for step, wanted in PUBLISHED[label].items():
         settings = resolve(LIBRARY, recipe.step(step), Choice("full"))

@@ -16,6 +16,7 @@ from pytorch_lightning import Trainer
 
 from tag2mask.core.layers import nest
 from tag2mask.core.library import open_library
+from tag2mask.core.recipe_names import split_label
 from tag2mask.pipeline import Recipe, load_recipe
 from tag2mask.pipeline.resolve import Choice, resolve
 
@@ -188,7 +189,7 @@ def bounded(links: list[dict[str, Any]] | None, seeds: bool) -> list[dict[str, A
 @cache
 def recipe_of(label: str) -> tuple[Recipe, str]:
     name, budget, *rounds = label.split("/")
-    recipe, _, variant = name.partition(":")
+    recipe, variant = split_label(name)
     count = int(rounds[0]) if rounds else ROUNDS.get((recipe, budget))
     return load_recipe(LIBRARY, recipe, variant, count, budget), budget
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tag2mask.core import UserError
-from tag2mask.pipeline import Devices, Extras, run_recipe, runner
+from tag2mask.pipeline import Devices, Extras, making, run_recipe
 from tag2mask.pipeline.lock import RunLock
 from tests.pipeline.toy_recipe import ALL, FAKE, PROGRAM, Bench
 
@@ -169,7 +169,7 @@ def test_stopped_and_resumed(bench: Bench, number: int, code: int) -> None:
 def test_signal_between_two_commands_stops_the_run(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kept = runner.write_input
+    kept = making.write_input
 
     def write_input(folder: Path, command: str, fingerprint: str, parts: Any) -> None:
         kept(folder, command, fingerprint, parts)
@@ -178,7 +178,7 @@ def test_signal_between_two_commands_stops_the_run(
 
     before = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
-        patch.setattr(runner, "write_input", write_input)
+        patch.setattr(making, "write_input", write_input)
         assert bench.run() == 75
     assert "stopped; go on with: tag2mask run toy" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) is before

@@ -21,7 +21,7 @@ from tag2mask.modules import (
     fold_networks,
     segmentation_maps,
 )
-from tag2mask.recipes.ial import PairwiseLearner, RegionClassifier, SuperpixelGenerator
+from tag2mask.recipes.ial import PairwiseLearner, RegionClassifier, SuperpixelGenerator, UnaryPairwise
 from tag2mask.recipes.ial.propagation import PropagationNetwork, PropagationSpec, guide_taps
 from tag2mask.recipes.ial.region_network import StepOptimization
 
@@ -250,6 +250,11 @@ def test_maps_of_folds_are_those_of_the_network_that_has_not_seen_the_image(
         (regions, {"confidence": 1.0}, "must lie in"),
         (StepOptimization, {"lr_step": 0}, r"optimization\.lr_step must be at least 1"),
         (StepOptimization, {"lr_gamma": 0.0}, r"optimization\.lr_gamma must be above 0 and at most 1"),
+        (
+            UnaryPairwise,
+            {"unary_from": "a", "pairwise_from": "b", "grid": 0},
+            "grid must be at least 1 pixel",
+        ),
         (regions, {"tap": "conv9"}, "unknown tap of test_resnet 'conv9'"),
     ],
 )

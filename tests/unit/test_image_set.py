@@ -1,52 +1,23 @@
+"""Data sets in VOC's layout: classes, tags, images, masks, lists, and ``tag2mask data check``."""
+
 from __future__ import annotations
 
 import os
 import pickle
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 
-from tag2mask.artifacts import Manifest, write_manifest
 from tag2mask.artifacts.labels import save_labels
 from tag2mask.cli import main
-from tag2mask.core import VOC_NAMES, ClassList, UserError
-from tag2mask.data import VOC, ImageSet, Table
+from tag2mask.core import VOC_NAMES, UserError
+from tag2mask.data import VOC, ImageSet
 from tag2mask.data.command import dataset_from_config
-from tag2mask.data.image_set import import_data_set
+from tests.voc_files import SIZE, root, write_image, write_list, write_mask
 
-SIZE = (6, 9)  # height, width
-
-
-def write_image(path: Path, size: tuple[int, int] = SIZE, mode: str = "RGB", **save: object) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new(mode, size[::-1]).save(path, **save)
-
-
-def write_mask(path: Path, value: int = 1, size: tuple[int, int] = SIZE) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_labels(path, np.full(size, value, np.uint8))
-
-
-def write_list(root: Path, split: str, lines: list[str]) -> None:
-    folder = root / "ImageSets" / "Segmentation"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{split}.txt").write_text("\n".join(lines) + "\n")
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """Two training images and one for validation, with masks that show other classes than the tags."""
-    for image_id in ("a", "b", "c"):
-        write_image(tmp_path / "JPEGImages" / f"{image_id}.jpg")
-        write_mask(tmp_path / "SegmentationClass" / f"{image_id}.png", value=20)
-    write_list(tmp_path, "train", ["a", "b"])
-    write_list(tmp_path, "val", ["c"])
-    (tmp_path / "image_labels.csv").write_text("image,labels\na.jpg,dog\nb,sheep dog\nc.jpg,dog cat\n")
-    return tmp_path
+__all__ = ["root"]  # the fixture of these tests
 
 
 def write_xml(root: Path, image_id: str, body: str) -> None:
@@ -311,171 +282,6 @@ def test_mask_of_another_size_names_both(root: Path) -> None:
             act(VOC(str(root)))
 
 
-def test_description_makes_the_same_set(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(root.parent)
-    plain = VOC(root.name, classes=["dog"]).describe()
-    monkeypatch.chdir("/")  # paths in it are absolute
-    again = ImageSet.from_description(plain)
-    assert again.describe() == plain
-    assert again.ids("train") == ["a", "b"]
-    assert again.classes.names == ("dog",)
-
-
-@pytest.mark.parametrize(
-    "path", ["VOC", "tag2mask.data.Nope", "no.such.Set", "pathlib.Path", "", "../../etc", "\0.a"]
-)
-def test_description_of_no_data_set(path: str) -> None:
-    with pytest.raises(UserError, match="is not a data set"):
-        ImageSet.from_description({"class_path": path, "init_args": {}})
-    if path:
-        with pytest.raises(UserError, match="is not a data set"):
-            import_data_set(path)
-
-
-def test_the_step_of_a_description_is_named() -> None:
-    for path in ("tag2mask.data.VOC", "tag2mask.data.Nope"):
-        with pytest.raises(UserError, match="manifest of runs/psa/cam: "):
-            ImageSet.from_description({"class_path": path, "init_args": {}}, origin=Path("runs/psa/cam"))
-
-
-def test_a_description_imports_other_packages_for_the_user_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "mine_and_yours.py").write_text(
-        "from pathlib import Path\nfrom tag2mask.data import VOC as Base\n"
-        "Path('ran').touch()\nclass Own(Base): pass\n"
-    )
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    plain = {"class_path": "mine_and_yours.Own", "init_args": {"root": str(tmp_path)}}
-    with pytest.raises(UserError, match=r"'mine_and_yours\.Own' is not a data set of tag2mask .*register"):
-        ImageSet.from_description(plain)
-    assert not Path("ran").exists()
-    Path("own.yaml").write_text(yaml.safe_dump({"data": {"init_args": {"dataset": plain}}}))
-    try:
-        made = dataset_from_config("own.yaml")
-        assert Path("ran").exists() and type(made).__name__ == "Own"
-        # what this process has imported for the user, it takes in the manifests of the run as well
-        assert ImageSet.from_description(plain).describe() == made.describe()
-    finally:
-        sys.modules.pop("mine_and_yours", None)
-
-
-@pytest.mark.parametrize("command", ["tune", "sensitivity", "wandb"])
-def test_commands_that_read_images_take_the_class_of_the_data_set(
-    command: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main([command, "run", "--data-class", "nowhere.Photos"]) == 2
-    assert "'nowhere.Photos' is not a data set" in capsys.readouterr().err
-
-
-def test_a_report_imports_the_class_that_the_user_gives(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "mine_for_report.py").write_text("from pathlib import Path\nPath('ran').touch()\n")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    facts = {"kind": "maps", "recipe": "", "classes": ClassList.voc(["cat"]).to_dict()}
-    data = {"class_path": "mine_for_report.Own", "init_args": {}}
-    write_manifest(tmp_path / "run" / "cam", Manifest(step="cam", **facts, data=data, complete=True))
-    try:
-        assert main(["report", "run"]) == 0 and not Path("ran").exists()
-        assert main(["report", "run", "--data-class", "mine_for_report.Own"]) == 2  # it holds no class
-        assert Path("ran").exists()
-    finally:
-        sys.modules.pop("mine_for_report", None)
-
-
-def test_description_of_a_table_from_an_earlier_version() -> None:
-    given = {"photos": "/p", "csv": "/p/tags.csv", "masks": None}
-    old = ImageSet.from_description({"class_path": "tag2mask.data.table.Table", "init_args": given})
-    assert old.describe()["init_args"]["images"] == "/p"
-
-
-def test_description_with_an_unknown_argument() -> None:
-    with pytest.raises(UserError, match="colour"):
-        ImageSet.from_description(
-            {"class_path": "tag2mask.data.VOC", "init_args": {"root": "x", "colour": 1}}
-        )
-
-
-# ------------------------------------------------------------------ table
-
-
-@pytest.fixture
-def table(tmp_path: Path) -> Path:
-    for name in ("one.jpg", "sub/two.png", "sub/three 3.jpg"):
-        write_image(tmp_path / "images" / name)
-    write_mask(tmp_path / "masks" / "sub" / "two.png", value=2)
-    (tmp_path / "labels.csv").write_text(
-        "image,labels,split\none.jpg,zebra,train\nsub/two.png,ant zebra,train\nsub/three 3,ant,val\n"
-    )
-    return tmp_path
-
-
-def test_table(table: Path) -> None:
-    images = Table("images", "labels.csv", masks="masks", root=str(table))
-    assert images.classes.names == ("ant", "zebra")
-    assert images.classes.ids == (1, 2)
-    assert images.ids("train") == ["one", "sub__two"]
-    assert images.ids("val") == ["sub__three_3"]
-    assert images.tags("sub__two").tolist() == [1, 1]
-    assert images.read_image("sub__three_3").shape == (*SIZE, 3)
-    mask = images.read_mask("sub__two")
-    assert mask is not None and (mask == 2).all()
-    assert images.read_mask("one") is None
-    assert images.mask_path("sub__three_3") is None
-    images.check("train")
-    images.check("val")
-    assert ImageSet.from_description(images.describe()).describe() == images.describe()
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("image,labels\n../secret.jpg,ant\n", "secret"),
-        ("image,labels\n/etc/passwd,ant\n", "passwd"),
-        ("image,labels\none.jpg,ant\none.png,ant\n", "line 3: one.png and one.jpg"),
-        ("image,labels\none.jpg,bee\n", r"'bee'.*labels\.csv, line 2"),
-        ("image,labels\none.jpg,\n", r"one\.jpg has no tags .*line 2"),
-        ("image,labels,split\none.jpg,ant,train\nsub/two.png,ant,\n", "line 3: the column split is empty"),
-        ("image,labels,split\none.jpg,ant,test\n", "unknown split 'train'"),
-        ("image,labels\n", "no rows"),
-    ],
-)
-def test_bad_table_is_named(table: Path, text: str, message: str) -> None:
-    (table / "labels.csv").write_text(text)
-    images = Table("images", "labels.csv", root=str(table), classes=["ant", "zebra"])
-    with pytest.raises(UserError, match=message):
-        images.check("train")
-
-
-def test_table_without_folder(table: Path) -> None:
-    with pytest.raises(UserError, match=r"the folder .*pictures does not exist"):
-        Table("pictures", "labels.csv", root=str(table)).check("train")
-
-
-def test_table_splits_by_id_and_keeps_the_split_as_images_come(tmp_path: Path) -> None:
-    def split_of(count: int) -> dict[str, str]:
-        rows = "".join(f"p{i}.jpg,ant\n" for i in range(count))
-        (tmp_path / "t.csv").write_text("image,labels\n" + rows)
-        images = Table(".", "t.csv", root=str(tmp_path))
-        return {i: split for split in ("train", "val") for i in images.ids(split)}
-
-    few, many = split_of(300), split_of(1000)
-    assert len(many) == 1000
-    assert all(many[i] == split for i, split in few.items())
-    # binomial: 200 expected of 1000, standard deviation 13; the ids are fixed, so this never flickers
-    assert 150 < sum(split == "val" for split in many.values()) < 250
-
-
-@pytest.mark.parametrize("fraction", [0.001, 0.999])
-def test_table_leaves_no_split_empty(tmp_path: Path, fraction: float) -> None:
-    (tmp_path / "t.csv").write_text("image,labels\na.jpg,ant\nb.jpg,bee\nc.jpg,bee\n")
-    images = Table(".", "t.csv", root=str(tmp_path), val_fraction=fraction)
-    assert sorted(images.ids("train") + images.ids("val")) == ["a", "b", "c"]
-
-
 # ------------------------------------------------------------------ tag2mask data
 
 
@@ -511,7 +317,6 @@ def test_check_command_errors(arguments: list[str], message: str, capsys: pytest
 
 @pytest.mark.real
 def test_voc_animals_lists_ship_and_fit_the_real_images() -> None:
-    from tag2mask.data.command import dataset_from_config
 
     shared = Path(os.environ.get("TAG2MASK_SHARED", Path(__file__).parents[3] / "shared"))
     if not (shared / "voc-animals").is_dir():

@@ -10,7 +10,7 @@ from tag2mask.core import UserError
 from tag2mask.core.layers import nest
 from tag2mask.core.library import data_settings, dataset_config
 from tag2mask.pipeline import Choice, resolve
-from tests.unit.test_recipe_spec import TWO, Conf, conf, toy
+from tests.recipe_pages import TWO, Conf, conf, toy
 
 __all__ = ["conf"]  # the fixture of these tests
 

@@ -16,7 +16,7 @@ import torch
 from tag2mask.backbones import BackboneSpec
 from tag2mask.cli import main
 from tag2mask.core import UserError
-from tag2mask.pipeline import own_classes, own_weights, run_commands, runner
+from tag2mask.pipeline import own_classes, own_weights, process, run_commands, runner
 
 OWN = """import torch
 raise RuntimeError("the runner imports no class")
@@ -225,7 +225,7 @@ def test_only_classes_of_others_in_steps_that_are_made_are_imported(
     monkeypatch.chdir(tmp_path)
     folder = Imported(tmp_path, "raise RuntimeError('not imported')\n" + TAKES_ALL)
     assert folder.run("--dry-run", "--stage", "1") == 0
-    monkeypatch.setattr(own_classes, "subprocess", None)  # nothing is started for tag2mask's own
+    monkeypatch.setattr(own_classes, "require_ends_well", None)  # nothing is started for tag2mask's own
     folder.write("  cam: {}\n")
     assert folder.run("--dry-run") == 0
 
@@ -255,7 +255,7 @@ def tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
     def unmeasured(_: object) -> None:
         raise UserError("not measured here")
 
-    monkeypatch.setattr(own_weights, "subprocess", SimpleNamespace(run=started))
+    monkeypatch.setattr(process, "subprocess", SimpleNamespace(run=started))
     monkeypatch.setattr(run_commands, "sizes_of", unmeasured)
     monkeypatch.chdir(tmp_path)
     folder = Folder(tmp_path)
@@ -300,5 +300,5 @@ def test_weights_that_fit_are_tried_once(
     monkeypatch.setattr(BackboneSpec, "build", lambda spec, role="cam": built.append(spec))
     assert tried.run("--dry-run", "--weights", "test_resnet.pth") == 0
     assert [(spec.name, Path(spec.weights).name) for spec in built] == [("test_resnet", "test_resnet.pth")]
-    monkeypatch.setattr(own_weights, "subprocess", None)  # nothing is started for what is shipped
+    monkeypatch.setattr(own_weights, "require_ends_well", None)  # nothing is started for what is shipped
     assert tried.run("--dry-run") == 0

@@ -14,6 +14,7 @@ from tag2mask.artifacts import CommandRecord, Manifest, write_manifest
 from tag2mask.cli import main
 from tag2mask.core import UserError
 from tag2mask.core.library import Library, open_library
+from tag2mask.core.recipe_names import split_label
 from tag2mask.pipeline import Choice, Extras, Recipe, Settings, load_recipe, recipe_of, resolve
 from tag2mask.pipeline.plan import plan_steps
 
@@ -22,7 +23,7 @@ NETWORK = "network-from"
 
 
 def with_val(label: str, rounds: int | None = None) -> Recipe:
-    name, _, variant = label.partition(":")
+    name, variant = split_label(label)
     return recipe_of(LIBRARY, Settings(name, variant, budget="full", rounds=rounds, val_labels=True))
 
 

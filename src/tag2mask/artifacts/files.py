@@ -116,6 +116,16 @@ def atomic_write_json(path: str | Path, obj: Any) -> None:
     atomic_write_text(path, json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def require_absent(path: Path) -> None:
+    """Refuse to write over a file that the user has named.
+
+    Raises:
+        UserError: it is there.
+    """
+    if path.exists():
+        raise UserError(f"{path} is there already: name another file, or delete it")
+
+
 def require_own(path: str | Path, start: str) -> None:
     """Refuse to write over a file that this program did not write.
 

@@ -6,7 +6,6 @@ with `register_kind`.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from tag2mask.artifacts.features import load_features, load_sub_labels, save_fea
 from tag2mask.artifacts.files import safe_join
 from tag2mask.artifacts.labels import load_confidence, load_labels, save_confidence, save_labels
 from tag2mask.artifacts.maps import MAPS_SUFFIX, load_maps, save_maps
-from tag2mask.artifacts.names import VARIANTS
+from tag2mask.artifacts.names import PLAIN_NAME, PLAIN_NAME_WORDS, VARIANTS
 from tag2mask.artifacts.regions import load_regions, save_regions
 from tag2mask.core.classes import ClassList
 from tag2mask.core.errors import UserError, unknown_name
@@ -28,8 +27,6 @@ SCORERS = ("maps", "labels", "affinity_labels", "segmentation")
 maps reads `ScoreMaps` (``<id>.npz``), labels label maps (``<id>.png``), affinity_labels those in ``fg`` and
 ``bg``, segmentation those in the folders of `VARIANTS`.
 """
-
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -189,8 +186,8 @@ def register_kind(kind: Kind) -> Kind:
     Raises:
         UserError: the name has another form or is taken, or there is no such scorer.
     """
-    if not _NAME.fullmatch(kind.name):
-        raise UserError(f"kind {kind.name!r} must be lower-case letters, digits and underscores: rename it")
+    if not PLAIN_NAME.fullmatch(kind.name):
+        raise UserError(f"kind {kind.name!r} must be {PLAIN_NAME_WORDS}: rename it")
     if kind.scored_as is not None and kind.scored_as not in SCORERS:
         raise unknown_name(f"scorer of kind {kind.name}", kind.scored_as, SCORERS)
     if not kind.folders:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 RUN_NAME = "run.json"
 """In a run folder: what the run was started with."""
 
@@ -65,6 +67,10 @@ VARIANTS = (SINGLE_SCALE, MULTI_SCALE, MULTI_SCALE_CRF)
 
 Each is a folder in ``out`` of a segmentation step; scores name the first that is there.
 """
+
+PLAIN_NAME = re.compile(r"[a-z][a-z0-9_]*")
+"""What steps and kinds may be called, whose names are those of folders: `PLAIN_NAME_WORDS`."""
+PLAIN_NAME_WORDS = "lower-case letters, digits and underscores"
 
 
 def config_name(command: str) -> str:

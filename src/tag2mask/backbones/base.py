@@ -67,6 +67,12 @@ def init_convolutions(module: nn.Module) -> None:
                 nn.init.zeros_(layer.bias)
 
 
+def check_shape(images: Tensor) -> None:
+    """Raise ValueError unless images are (B, 3, H, W)."""
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(f"images must be (B, 3, H, W), got {tuple(images.shape)}")
+
+
 class Backbone(nn.Module, ABC):
     """A network that turns images into named feature maps.
 
@@ -108,8 +114,7 @@ class Backbone(nn.Module, ABC):
         Raises:
             ValueError: images has another shape.
         """
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"images must be (B, 3, H, W), got {tuple(images.shape)}")
+        check_shape(images)
         return self.features(self.normalise(images))
 
     def normalise(self, images: Tensor) -> Tensor:

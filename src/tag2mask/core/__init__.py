@@ -1,7 +1,7 @@
 """Batch types, class lists, errors, alarms and tables: what every other package may import."""
 
 from tag2mask.core.alarms import Alarm, training_alarms
-from tag2mask.core.batch import ImageSample, TrainBatch
+from tag2mask.core.batch import ImageSample, TrainBatch, tag_indices
 from tag2mask.core.batches import divisors, images_at_once
 from tag2mask.core.classes import IGNORE, VOC_NAMES, ClassList, Unknown
 from tag2mask.core.errors import NotFiniteError, UserError, unknown_name
@@ -36,6 +36,7 @@ __all__ = [
     "keep_freed_memory",
     "map_threads",
     "spread",
+    "tag_indices",
     "thread_pool",
     "training_alarms",
     "unknown_name",

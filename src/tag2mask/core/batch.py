@@ -34,3 +34,8 @@ class ImageSample(TypedDict, total=False):
     mask: Tensor  # uint8 (H, W) true mask as index 0..K or 255; only for scoring, where it exists
     maps: ScoreMaps  # maps of an earlier step
     done: bool  # the result lies on disk already: nothing to compute
+
+
+def tag_indices(tags: Tensor) -> list[int]:
+    """Index 1..K of each tag of an image, from its multi-hot tags (K,); 0 is background."""
+    return [int(k) + 1 for k in tags.nonzero().flatten()]

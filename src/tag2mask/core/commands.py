@@ -144,12 +144,3 @@ def distinct_folders(given: Sequence[str]) -> list[str]:
     for folder in given:
         first.setdefault(os.path.realpath(folder), folder)
     return list(first.values())
-
-
-def add_data_class(parser: argparse.ArgumentParser) -> None:
-    """Add ``--data-class`` to a command that reads the data set of a run, of whichever class that is."""
-    parser.add_argument(
-        "--data-class",
-        metavar="PATH",
-        help="class of your own data set, whose module may be imported although no package registered it",
-    )

@@ -9,6 +9,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tag2mask.core.errors import UserError
+
+MAP_CELL = 8
+"""Pixels a side of a cell of stored maps, unless a step is set to another number."""
+
+
+def require_cell(grid: int) -> None:
+    """Raise `UserError` unless a setting ``grid``, the pixels a side of a cell, is a size."""
+    if grid < 1:
+        raise UserError(f"grid must be at least 1 pixel, got {grid}")
+
 
 @dataclass(frozen=True, eq=False)
 class ScoreMaps:

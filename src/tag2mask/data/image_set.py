@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
@@ -13,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tag2mask.artifacts.labels import load_labels
-from tag2mask.artifacts.run_folder import data_of_now
 from tag2mask.core import ClassList, UserError, map_threads
-from tag2mask.core.plugins import is_trusted
 from tag2mask.data.class_names import require_texts
+from tag2mask.data.described import class_of, make_described
 from tag2mask.data.images import check_image, check_mask, read_rgb, require_same_size
 from tag2mask.data.problems import problems_error
 
@@ -216,17 +213,10 @@ class ImageSet(ABC):
             UserError: the class does not exist, may not be imported or is no data set, or its arguments
                 do not fit.
         """
-        plain = data_of_now(origin, plain) if origin else plain
-        path = str(plain.get("class_path", ""))
-        given = plain.get("init_args", {})
-        try:
-            cls = _data_set_class(path, own)
-            return cls(**{cls.renamed.get(name, name): value for name, value in given.items()})
-        except UserError as error:
-            raise UserError(f"manifest of {origin}: {error}" if origin else str(error)) from None
-        except (TypeError, ValueError, AttributeError) as error:
-            where = f"manifest of {origin}: " if origin else ""
-            raise UserError(f"{where}data set {path}: an argument is of a wrong kind ({error})") from None
+        return make_described(_ANY, plain, own, origin)
+
+
+_ANY: type[ImageSet] = ImageSet  # type: ignore[type-abstract]
 
 
 def import_data_set(path: str) -> type[ImageSet]:
@@ -235,22 +225,4 @@ def import_data_set(path: str) -> type[ImageSet]:
     Raises:
         UserError: there is no such class, or it is no data set.
     """
-    return _data_set_class(path, own=True)
-
-
-def _data_set_class(path: str, own: bool) -> type[ImageSet]:
-    module, _, name = path.rpartition(".")
-    # What this process has loaded already runs no code when it is asked for again.
-    if module and not (own or module in sys.modules or is_trusted(module)):
-        raise UserError(
-            f"{path!r} is not a data set of tag2mask or of a package that registered itself, and a file of a "
-            "run may name no other; if you trust it, register its package "
-            "(entry point tag2mask.recipes) or give --data-class"
-        )
-    try:
-        cls = getattr(import_module(module), name) if module else None
-    except (ImportError, AttributeError, TypeError, ValueError):  # the last two: '..' and other odd names
-        cls = None
-    if not (isinstance(cls, type) and issubclass(cls, ImageSet)):
-        raise UserError(f"{path!r} is not a data set: class_path must name a subclass of {__name__}.ImageSet")
-    return cls
+    return class_of(_ANY, path, own=True)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from tag2mask.core import VOC_NAMES, ClassList, Unknown
-from tag2mask.core.commands import add_command, add_data_class
+from tag2mask.core.commands import add_command
 from tag2mask.core.tables import Table, percent
+from tag2mask.data.data_class import add_data_class
 
 SCORE_HELP = """Compare label PNGs with true masks, whatever produced them.
 
@@ -117,11 +118,8 @@ def run_score(args: argparse.Namespace) -> int:
 
 def run_score_step(args: argparse.Namespace) -> int:
     """Score one step and print one line."""
-    from tag2mask.data.image_set import import_data_set
     from tag2mask.evaluate.step import score_step
 
-    if args.data_class:
-        import_data_set(args.data_class)
     print(f"{Path(args.step_dir).name}: {step_line(score_step(args.step_dir, args.every_image))}")
     return 0
 

@@ -22,6 +22,7 @@ from tag2mask.artifacts import (
     safe_join,
     voc_palette,
 )
+from tag2mask.artifacts.files import require_absent
 from tag2mask.core import VOC_NAMES, UserError, unknown_name
 from tag2mask.core.commands import add_command
 from tag2mask.data.id_lists import read_ids
@@ -70,8 +71,7 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.out.suffix != ".tgz" and not args.out.name.endswith(".tar.gz"):
         raise UserError(f"{args.out} must end in .tgz or .tar.gz")
-    if args.out.exists():
-        raise UserError(f"{args.out} is there already: name another file, or delete it")
+    require_absent(args.out)
     folder, manifest = _folder(args.source, args.variant)
     _require_voc(folder)
     if args.ids is None and manifest is None:

@@ -14,6 +14,7 @@ from tag2mask.artifacts.run_folder import read_configuration
 from tag2mask.core.layers import value_at
 from tag2mask.core.tables import Table, percent
 from tag2mask.export.source import Source
+from tag2mask.report.pictures import as_hex
 from tag2mask.report.runs import Run, read_runs
 from tag2mask.report.scores import alarm_table, score_table
 from tag2mask.report.settings import settings_table
@@ -99,8 +100,7 @@ def _settings(runs: list[Run]) -> Table:
 
 
 def _class_row(entry: Mapping[str, Any]) -> list[str]:
-    colour = "#" + "".join(f"{value:02x}" for value in entry["colour"])
-    return [str(entry["index"]), _plain(entry["name"]), str(entry["id"]), colour]
+    return [str(entry["index"]), _plain(entry["name"]), str(entry["id"]), as_hex(entry["colour"])]
 
 
 def _markdown(table: Table) -> str:

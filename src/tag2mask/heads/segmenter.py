@@ -134,10 +134,9 @@ class HeadSpec:
         Raises:
             UserError: unknown head, or a setting that this head does not have.
         """
-        if not self.architecture and self.name not in _HEADS:
-            raise unknown_name("segmentation head in head.name", self.name, _HEADS)
-        if self.channels is not None and self.name != "deeplabv3plus":
-            raise UserError(f"head.channels is for deeplabv3plus only; leave it out for {self.name}")
+        if not self.architecture:
+            _require_known(self.name, " in head.name")
+        _require_width_to_choose(self.name, self.channels, "head.channels")
         if self.msc_scales and self.architecture:
             raise UserError(f"head.msc_scales is not for {self.name}: leave it out")
 
@@ -189,12 +188,20 @@ def build_segmenter(
         UserError: unknown head, a width for a head that has none to choose, or the backbone lacks
             a map that the head needs.
     """
-    if head not in _HEADS:
-        raise unknown_name("segmentation head", head, _HEADS)
-    if channels is not None and head != "deeplabv3plus":
-        raise UserError(f"channels are for deeplabv3plus only; leave them out for {head}")
+    _require_known(head)
+    _require_width_to_choose(head, channels, "channels")
     width = {} if channels is None else {"channels": channels}
     network = SegmentationNetwork(backbone, _HEADS[head](backbone, num_classes + 1, **width))
     if isinstance(network.head, DeepLabV3PlusHead):
         backbone.use_only({*network.head.reads, *also})
     return network
+
+
+def _require_known(head: str, where: str = "") -> None:
+    if head not in _HEADS:
+        raise unknown_name(f"segmentation head{where}", head, _HEADS)
+
+
+def _require_width_to_choose(head: str, channels: int | None, setting: str) -> None:
+    if channels is not None and head != "deeplabv3plus":
+        raise UserError(f"{setting} is for deeplabv3plus only; leave it out for {head}")

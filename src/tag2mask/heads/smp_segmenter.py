@@ -10,7 +10,7 @@ from torch import Tensor, nn, sym_max, tensor
 from torch.nn import functional as F
 
 from tag2mask.backbones import load_into, load_state, not_downloaded
-from tag2mask.backbones.base import IMAGENET_MEAN, IMAGENET_STD
+from tag2mask.backbones.base import IMAGENET_MEAN, IMAGENET_STD, check_shape
 from tag2mask.core import UserError, unknown_name
 from tag2mask.core.weight_files import NO_FILE
 from tag2mask.ops.sizes import cells
@@ -68,8 +68,7 @@ class SmpSegmenter(nn.Module):
         Raises:
             ValueError: images has another shape.
         """
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"images must be (B, 3, H, W), got {tuple(images.shape)}")
+        check_shape(images)
         height, width = images.shape[-2:]
         mean = self.get_buffer("_mean")
         x = images.to(mean.dtype)

@@ -14,6 +14,7 @@ from tag2mask.core import map_threads
 from tag2mask.losses.precision import at_least_float32
 from tag2mask.ops.all_pairs import colour_blocks as blocks
 from tag2mask.ops.all_pairs import colour_kernels as kernels
+from tag2mask.ops.all_pairs.features import check_features
 from tag2mask.ops.engine import Engine, use_kernels
 from tag2mask.ops.layout import check_image
 
@@ -144,11 +145,7 @@ def _by_blocks(
 
 
 def _check(features: Tensor, images: Tensor, reading: str, norm: str, size: tuple[int, int] | None) -> None:
-    if features.ndim != 4 or features.numel() == 0 or not features.is_floating_point():
-        raise ValueError(
-            "features must be floating point (B, k, H, W) and not empty, got "
-            f"{features.dtype} {tuple(features.shape)}"
-        )
+    check_features(features)
     check_image(images, "images", batch=len(features))
     if size is None and images.shape[2:] != features.shape[2:]:
         raise ValueError(

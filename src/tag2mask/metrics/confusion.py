@@ -4,35 +4,11 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from tag2mask.core import IGNORE, Unknown
-
-Labels = Tensor | npt.NDArray[np.integer[Any]]
-
-
-def as_labels(name: str, labels: Labels, device: torch.device) -> Tensor:
-    """Labels of any integer type as a flat int64 tensor on `device`.
-
-    Raises:
-        ValueError: `labels` (called `name`) holds no integers.
-    """
-    tensor = torch.as_tensor(labels)
-    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
-        raise ValueError(f"{name} must hold integer labels, got {tensor.dtype}")
-    return tensor.to(device=device, dtype=torch.int64).reshape(-1)
-
-
-def check_range(name: str, labels: Tensor, num_classes: int, also: int) -> None:
-    """Raise ValueError unless each of `labels` lies in 0..num_classes-1 or equals `also`."""
-    outside = ((labels < 0) | (labels >= num_classes)) & (labels != also)
-    if bool(outside.any()):
-        value = int(labels[outside][0])
-        raise ValueError(f"{name} holds label {value}: allowed are 0..{num_classes - 1} and {also}")
+from tag2mask.metrics.counts import Labels, PixelCounts
 
 
 def iou_per_class(matrix: Tensor) -> Tensor:
@@ -57,7 +33,7 @@ def iou_per_class(matrix: Tensor) -> Tensor:
     return torch.where(true > 0, hit / union.clamp(min=1), torch.nan)
 
 
-class Confusion(Metric):
+class Confusion(PixelCounts):
     """Confusion matrix over all pixels of a data set, never averaged per image (as PASCAL VOC scores).
 
     A pixel is scored when its true label is not `ignore_index`. A prediction of `ignore_index` means
@@ -90,26 +66,17 @@ class Confusion(Metric):
         (0.5, 0.75)
     """
 
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
-    counts: Tensor
-
     def __init__(
         self, num_classes: int, ignore_index: int = IGNORE, unknown: Unknown = "ignore", **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
         if num_classes < 1:
             raise ValueError(f"num_classes must be at least 1, got {num_classes}")
         if 0 <= ignore_index < num_classes:
             raise ValueError(f"ignore_index {ignore_index} is also one of the {num_classes} classes")
         if unknown not in get_args(Unknown):
             raise ValueError(f"unknown must be one of {get_args(Unknown)}, got {unknown!r}")
-        self.num_classes = num_classes
-        self.ignore_index = ignore_index
+        super().__init__((num_classes, num_classes + 1), ignore_index, **kwargs)
         self.unknown = unknown
-        empty = torch.zeros(num_classes, num_classes + 1, dtype=torch.int64)
-        self.add_state("counts", empty, dist_reduce_fx="sum")
 
     def update(self, pred: Labels, target: Labels) -> None:
         """Add the pixels of one image or of a batch.
@@ -120,16 +87,9 @@ class Confusion(Metric):
         """
         if tuple(pred.shape) != tuple(target.shape):
             raise ValueError(f"pred {tuple(pred.shape)} and target {tuple(target.shape)} differ in shape")
-        device = self.counts.device
-        predicted = as_labels("pred", pred, device)
-        true = as_labels("target", target, device)
-        check_range("pred", predicted, self.num_classes, self.ignore_index)
-        check_range("target", true, self.num_classes, self.ignore_index)
-        columns = self.num_classes + 1
-        predicted = torch.where(predicted == self.ignore_index, self.num_classes, predicted)
-        scored = true != self.ignore_index
-        joint = true[scored] * columns + predicted[scored]
-        self.counts += torch.bincount(joint, minlength=self.num_classes * columns).view(-1, columns)
+        predicted = self._labels("pred", pred)
+        true = self._labels("target", target)
+        self._add(true, torch.where(predicted == self.ignore_index, self.num_classes, predicted))
 
     def compute(self) -> Tensor:
         """The mean IoU as a scalar tensor, so that Lightning can log the metric itself."""
@@ -138,10 +98,7 @@ class Confusion(Metric):
     @property
     def matrix(self) -> Tensor:
         """(C, C+1) int64 pixel counts of all processes: true class x predicted class, unknown last."""
-        if self._is_synced:
-            return self.counts
-        with self.sync_context():
-            return self.counts.clone()
+        return self._summed()
 
     @property
     def miou(self) -> float:

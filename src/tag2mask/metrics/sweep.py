@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from tag2mask.core import IGNORE, NotFiniteError
-from tag2mask.metrics.confusion import Labels, as_labels, check_range, iou_per_class
+from tag2mask.metrics.confusion import iou_per_class
+from tag2mask.metrics.counts import Labels, PixelCounts
 
 
-class ThresholdSweep(Metric):
+class ThresholdSweep(PixelCounts):
     """Confusion of "argmax class where its score > t, else background", for all thresholds t at once.
 
     Each pixel adds one count at (true class, argmax class, number of thresholds below its score);
@@ -38,27 +38,20 @@ class ThresholdSweep(Metric):
         (0.25, (0.5, 1.0))
     """
 
-    is_differentiable = False
-    higher_is_better = True
-    full_state_update = False
-    counts: Tensor
     levels: Tensor
 
     def __init__(
         self, num_classes: int, thresholds: Sequence[float], ignore_index: int = IGNORE, **kwargs: Any
     ) -> None:
-        super().__init__(**kwargs)
         if len(thresholds) == 0:
             raise ValueError("thresholds is empty: give at least one")
         if num_classes < 2:
             raise ValueError(f"num_classes must be at least 2 (background and a class), got {num_classes}")
-        self.num_classes = num_classes
-        self.ignore_index = ignore_index
-        self.thresholds = tuple(sorted({float(t) for t in thresholds}))
+        chosen = tuple(sorted({float(t) for t in thresholds}))
+        super().__init__((num_classes, num_classes, len(chosen) + 1), ignore_index, **kwargs)
+        self.thresholds = chosen
         levels = torch.tensor(self.thresholds, dtype=torch.float32)
         self.register_buffer("levels", levels, persistent=False)
-        shape = (num_classes, num_classes, len(self.thresholds) + 1)
-        self.add_state("counts", torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, cams: Tensor, class_indices: Sequence[int], target: Labels) -> None:
         """Add one image.
@@ -69,18 +62,16 @@ class ThresholdSweep(Metric):
             target: (H, W) true labels 0..C-1 or `ignore_index`.
         """
         self._check(cams, class_indices, target)
-        device = self.counts.device
-        true = as_labels("target", target, device)
-        check_range("target", true, self.num_classes, self.ignore_index)
-        joint = true * self.counts[0].numel()
+        true = self._labels("target", target)
+        place: Tensor | int = 0  # background, below every threshold
         if len(class_indices) > 0:
+            device = self.counts.device
             score, winner = cams.to(device=device, dtype=torch.float32).flatten(1).max(0)
             if bool(score.isnan().any()):
                 raise NotFiniteError("cams holds NaN")
             classes = torch.tensor(class_indices, device=device)[winner]
-            joint += classes * self.counts.shape[2] + torch.bucketize(score, self.levels)
-        joint = joint[true != self.ignore_index]
-        self.counts += torch.bincount(joint, minlength=self.counts.numel()).view(self.counts.shape)
+            place = classes * self.counts.shape[2] + torch.bucketize(score, self.levels)
+        self._add(true, place)
 
     def compute(self) -> Tensor:
         """(T,) mean IoU at each of the sorted thresholds."""
@@ -109,12 +100,6 @@ class ThresholdSweep(Metric):
         scores = [self.miou_at(t) for t in self.thresholds]
         winner = max(range(len(scores)), key=lambda i: scores[i])
         return self.thresholds[winner], scores[winner]
-
-    def _summed(self) -> Tensor:
-        if self._is_synced:
-            return self.counts
-        with self.sync_context():
-            return self.counts.clone()
 
     def _check(self, cams: Tensor, class_indices: Sequence[int], target: Labels) -> None:
         if cams.ndim != 3 or tuple(cams.shape[1:]) != tuple(target.shape):

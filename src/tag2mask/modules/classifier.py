@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tag2mask.backbones import Backbone, BackboneSpec, fold_batchnorm
-from tag2mask.core import ImageSample, ScoreMaps, TrainBatch, UserError
+from tag2mask.core import ImageSample, ScoreMaps, TrainBatch, UserError, tag_indices
 from tag2mask.core.alarms import ABOVE_CHANCE_METRIC, SPREAD_METRIC
+from tag2mask.core.results import MAP_CELL
 from tag2mask.heads import CAMHead
 from tag2mask.losses import at_least_float32
 from tag2mask.metrics import AboveChance, ScoreSpread, TagAveragePrecision, TagF1, ThresholdSweep
@@ -19,10 +20,9 @@ from tag2mask.modules.base import TrainableNetwork
 from tag2mask.modules.optim import Optimization
 from tag2mask.modules.predictor import Predictor
 from tag2mask.ops import multi_scale_cam, normalise_cams
+from tag2mask.ops.cam import maps_of
 from tag2mask.ops.sizes import grid_of, image_size
 
-CAM_GRID = 8
-"""Image pixels per cell of the stored maps, whatever the backbone's stride."""
 PROBE_SIDE = 64
 """Side of the empty image that shows which layers of the backbone follow each other."""
 
@@ -161,11 +161,10 @@ class Classifier(Predictor, TrainableNetwork):
                 self._watch_maps(features, sample)
 
     def _watch_maps(self, features: Tensor, sample: ImageSample) -> None:
-        present = sample["tags"].nonzero().flatten().tolist()
+        tagged = tag_indices(sample["tags"])
         size = sample["image"].shape[-2:]
         maps = F.interpolate(self.class_maps(features).float(), size, mode="bilinear", align_corners=False)
-        chosen = self.normalised(maps[0, present])
-        self.cam_sweep.update(chosen, [k + 1 for k in present], sample["mask"])
+        self.cam_sweep.update(self.normalised(maps_of(maps[0], tagged)), tagged, sample["mask"])
 
     def on_validation_epoch_end(self) -> None:
         """Log mAP, F1 (mean and per class) and the quality of the watched maps."""
@@ -199,14 +198,9 @@ class Classifier(Predictor, TrainableNetwork):
         """Normalised multi-scale maps of the tagged classes of an image."""
         image = sample["image"]
         size = image_size(image)
-        present = sample["tags"].nonzero().flatten().tolist()
-        maps = self.summed_maps(image, grid_of(size, CAM_GRID))
-        return ScoreMaps(
-            sample["id"],
-            self.normalised(maps[present]).cpu().numpy(),
-            [k + 1 for k in present],
-            size,
-        )
+        tagged = tag_indices(sample["tags"])
+        maps = maps_of(self.summed_maps(image, grid_of(size, MAP_CELL)), tagged)
+        return ScoreMaps(sample["id"], self.normalised(maps).cpu().numpy(), tagged, size)
 
     def summed_maps(self, image: Tensor, grid: tuple[int, int]) -> Tensor:
         """Maps (K, h, w) of the classes of an image, summed over its sizes and mirror images."""

@@ -16,6 +16,7 @@ from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.backbones import Backbone, load_into
 from tag2mask.core import UserError
 from tag2mask.core.plugins import is_trusted
+from tag2mask.core.python_source import split_path
 from tag2mask.modules.base import ARGUMENTS_KEY, CHECKPOINT_KEY, TrainableNetwork
 from tag2mask.modules.older import arguments_of, class_path_of
 
@@ -145,7 +146,7 @@ def _trained(step_dir: StepFolder | str | Path) -> TrainableNetwork:
 
 
 def _network_class(class_path: str, origin: str | Path) -> type[TrainableNetwork]:
-    module, _, name = class_path.rpartition(".")
+    module, name = split_path(class_path)
     # The path comes from a file: nothing but these packages is imported for it.
     if not is_trusted(module):
         raise UserError(

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from tag2mask.core import UserError
+from tag2mask.core.python_source import split_path
 
 BIAS_FACTOR = 2.0
 """Learning rate of biases over that of the weights beside them."""
@@ -87,7 +88,7 @@ class Optimization(OptimizationBase):
 
 
 def _optimizer_class(path: str) -> type[Optimizer]:
-    module, _, name = path.rpartition(".")
+    module, name = split_path(path)
     try:
         found = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:

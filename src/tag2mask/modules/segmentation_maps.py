@@ -8,7 +8,8 @@ from typing import Literal, cast
 from torch import Tensor
 
 from tag2mask.artifacts.step_folder import StepFolder
-from tag2mask.core import ImageSample, ScoreMaps, UserError
+from tag2mask.core import ImageSample, ScoreMaps, UserError, tag_indices
+from tag2mask.core.results import MAP_CELL, require_cell
 from tag2mask.modules.fold_networks import FoldNetworks
 from tag2mask.modules.loading import load_network
 from tag2mask.modules.predictor import Predictor
@@ -35,13 +36,12 @@ class SegmentationMaps(Predictor):
     def __init__(
         self,
         segmentation_from: StepFolder | None = None,
-        grid: int = 8,
+        grid: int = MAP_CELL,
         classes: Literal["tagged", "all", "objects"] = "tagged",
         folds_from: dict[str, StepFolder] | None = None,
     ) -> None:
         super().__init__()
-        if grid < 1:
-            raise UserError(f"grid must be at least 1 pixel, got {grid}")
+        require_cell(grid)
         if bool(segmentation_from) == bool(folds_from):
             raise UserError("give either segmentation_from or folds_from: whose probabilities the maps are")
         self.network = load_network(segmentation_from, SegmentationModel) if segmentation_from else None
@@ -52,7 +52,7 @@ class SegmentationMaps(Predictor):
     def predict_image(self, sample: ImageSample) -> ScoreMaps:
         """Probabilities of the classes of an image."""
         image, network = sample["image"], self._network_for(sample["id"])
-        tagged = [int(k) + 1 for k in sample["tags"].nonzero().flatten()]
+        tagged = tag_indices(sample["tags"])
         present = list(range(network.num_classes + 1)) if self.classes == "all" else [0, *tagged]
         maps = class_probabilities(network, image, self.grid, present)
         if self.classes == "objects":

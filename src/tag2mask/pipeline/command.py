@@ -10,13 +10,13 @@ from tag2mask.core.commands import add_command
 from tag2mask.core.errors import UserError
 from tag2mask.core.layers import Layer, Setting
 from tag2mask.core.pages import read_page
+from tag2mask.core.recipe_names import split_label
 from tag2mask.pipeline.devices import Devices
 from tag2mask.pipeline.extras import Extras
 from tag2mask.pipeline.request import Request
 from tag2mask.pipeline.run_options import add_how, add_what, add_which, splitting_at_dashes
 from tag2mask.pipeline.runner import run_recipe
 from tag2mask.pipeline.settings import Settings, absolute
-from tag2mask.pipeline.steps import split_label
 
 _RUN_TEXT = """Run a recipe, or some of its steps. Every step is a process of its own that fills one
 folder of the run. What is done is skipped, what was stopped goes on where it stopped, and what was

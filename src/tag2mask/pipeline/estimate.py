@@ -9,6 +9,7 @@ from typing import Any
 from tag2mask.artifacts import TRAINING_SCRIPTS, find_kind
 from tag2mask.artifacts.image_sizes import ImageSizes
 from tag2mask.core.layers import value_at
+from tag2mask.core.results import MAP_CELL
 from tag2mask.pipeline import costs
 from tag2mask.pipeline.machine import Machine
 from tag2mask.pipeline.plan import StepPlan
@@ -31,8 +32,6 @@ _GENERATOR_MB, _GENERATED_MB, _HELD = 1100.0, 270.0, 0.4
 prediction holds at once: all three from runs on VOC's images and on images of 12 megapixels."""
 _BYTES = {"labels": 0.08, "affinity_labels": 0.05, "segmentation": 0.05, "superpixels": 0.5}
 """Bytes of the files of an image, by pixel of it, in the runs on VOC's images; maps are counted exactly."""
-_GRID = 8
-"""Pixels a side of a cell of stored maps."""
 _WORKERS = 2
 """Loader processes of a device, unless its settings name another number."""
 
@@ -141,7 +140,7 @@ def _predict(plan: StepPlan, images: ImageSizes, machine: Machine, sources: Sour
 def _bytes(plan: StepPlan, images: ImageSizes) -> float:
     """Bytes that an image leaves on disk."""
     if find_kind(plan.step.kind).suffix == ".npz":
-        return (images.tags + 1) * images.pixels / _GRID**2 * 2
+        return (images.tags + 1) * images.pixels / MAP_CELL**2 * 2
     return _BYTES.get(plan.step.kind, 0.1) * images.pixels
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
-import subprocess
 import sys
 import traceback
 from collections.abc import Sequence
@@ -19,6 +17,7 @@ from tag2mask.pipeline.arguments import with_items
 from tag2mask.pipeline.options import class_names, option_settings
 from tag2mask.pipeline.plan import StepPlan
 from tag2mask.pipeline.prepared import Prepared
+from tag2mask.pipeline.process import require_ends_well
 from tag2mask.pipeline.tasks import list_tasks
 
 COMMAND = "import-classes"
@@ -47,11 +46,7 @@ def require_imports(prepared: Prepared, program: Sequence[str]) -> None:
         return
     words = [word for named in found.items() for word in named]
     # behind --, because an origin may be an option: --cam.data.class_path
-    started = [*program, COMMAND, "--", *words]
-    done = subprocess.run(started, capture_output=True, text=True, check=False)
-    if done.returncode:
-        told = re.search(r"^error: (.*)\Z", done.stderr.strip(), re.DOTALL | re.MULTILINE)
-        raise UserError(told[1] if told else f"{COMMAND} ended with exit code {done.returncode}")
+    require_ends_well(program, COMMAND, ["--", *words])
 
 
 def _own_classes(plan: StepPlan) -> dict[str, str]:

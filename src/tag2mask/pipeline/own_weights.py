@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from tag2mask.core.weight_files import NO_FILE, check_weight_file
 from tag2mask.pipeline.options import option_settings
 from tag2mask.pipeline.plan import StepPlan
 from tag2mask.pipeline.prepared import Prepared
+from tag2mask.pipeline.process import require_ends_well
 from tag2mask.pipeline.tasks import list_tasks
 
 COMMAND = "try-backbone"
@@ -47,11 +46,7 @@ def require_weights(prepared: Prepared, program: Sequence[str]) -> None:
     trials = {_key(asked[name]): _trial(name, asked[name]) for name in reversed(trained) if name in asked}
     if not trials:
         return
-    started = [*program, COMMAND, *(json.dumps(trial) for trial in reversed(trials.values()))]
-    done = subprocess.run(started, capture_output=True, text=True, check=False)
-    if done.returncode:
-        told = re.search(r"^error: (.*)\Z", done.stderr.strip(), re.DOTALL | re.MULTILINE)
-        raise UserError(told[1] if told else f"{COMMAND} ended with exit code {done.returncode}")
+    require_ends_well(program, COMMAND, [json.dumps(trial) for trial in reversed(trials.values())])
 
 
 def _settings(plan: StepPlan) -> Layer:

@@ -8,12 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tag2mask.artifacts import SCRIPTS, kind_names
+from tag2mask.artifacts.names import PLAIN_NAME, PLAIN_NAME_WORDS
 from tag2mask.core.errors import UserError, unknown_name
 from tag2mask.core.pages import Page
 from tag2mask.pipeline.form import STRUCTURE, Change, mapping
 from tag2mask.pipeline.rounds import MARK
-
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def check_facts(
@@ -39,8 +38,8 @@ def check_facts(
         raise UserError(
             f"{where}: step {name!r}{based} lacks {', '.join(missing)}; {hint} it a base, a kind of step"
         )
-    if not _NAME.fullmatch(name):
-        raise UserError(f"{where}: step name {name!r} must be lower-case letters, digits and underscores")
+    if not PLAIN_NAME.fullmatch(name):
+        raise UserError(f"{where}: step name {name!r} must be {PLAIN_NAME_WORDS}")
     for what, known in (
         ("stage", (1, 2, 3)),
         ("script", SCRIPTS),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import re
 import select
 import shutil
 import subprocess
@@ -107,6 +108,23 @@ def run_child(
     if signals.received:
         raise Stopped(signals.received[0])
     return code if code >= 0 else 128 - code
+
+
+def require_ends_well(program: Sequence[str], command: str, words: Sequence[str]) -> None:
+    """Run a command of ours without showing what it prints.
+
+    Args:
+        program: how ``tag2mask`` is called.
+        command: the command.
+        words: what follows it.
+
+    Raises:
+        UserError: it failed; in its own words.
+    """
+    done = subprocess.run([*program, command, *words], capture_output=True, text=True, check=False)
+    if done.returncode:
+        told = re.search(r"^error: (.*)\Z", done.stderr.strip(), re.DOTALL | re.MULTILINE)
+        raise UserError(told[1] if told else f"{command} ended with exit code {done.returncode}")
 
 
 def _environment(without: Collection[str]) -> dict[str, str]:

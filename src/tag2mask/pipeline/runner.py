@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import signal
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from tag2mask.artifacts import (
     REPORT_NAME,
     SCORECARD_NAME,
     SOURCES_NAME,
     keep_sources,
-    manifest_hash,
     read_alarms,
-    read_manifest,
-    read_score,
     recall_sources,
     remove_temporaries,
-    remove_tree,
 )
 from tag2mask.artifacts.label_chain import is_tunable
 from tag2mask.core.alarms import Alarm
@@ -31,43 +24,25 @@ from tag2mask.core.tables import duration
 from tag2mask.pipeline import launchers
 from tag2mask.pipeline.forecast import MeasuringKilled
 from tag2mask.pipeline.lock import RunLock
-from tag2mask.pipeline.notes import write_input
+from tag2mask.pipeline.making import STOPPED_CODES, StepFailed, StepMaker
 from tag2mask.pipeline.own_classes import require_imports
 from tag2mask.pipeline.own_weights import require_weights
-from tag2mask.pipeline.plan import StepPlan
 from tag2mask.pipeline.prepared import Prepared, prepare
-from tag2mask.pipeline.process import run_child
 from tag2mask.pipeline.request import Request, after_requeue, resume_words
 from tag2mask.pipeline.run_commands import RunCommands
 from tag2mask.pipeline.scorecard import (
     alarm_line,
     score_table,
-    score_text,
     unscored_line,
     update_scorecard,
 )
 from tag2mask.pipeline.settings import changes, read_run, write_run
 from tag2mask.pipeline.signals import StopAtSignal, Stopped
 from tag2mask.pipeline.stale import stale_lines
-from tag2mask.pipeline.state import LOG_NAME, Action
+from tag2mask.pipeline.state import Action
 from tag2mask.pipeline.submission import submit_run, waiting_line
 from tag2mask.pipeline.tasks import Task, list_tasks, require_batches
 from tag2mask.pipeline.twins import copy_step
-
-_STOPPED_CODES = (STOPPED_CODE, 128 + signal.SIGTERM, 128 + signal.SIGUSR1)
-"""Of a step that a signal has stopped; the signal itself ends one that has not yet imported what it needs."""
-
-
-class StepFailed(Exception):
-    """A process of a step ended with an error, which it has printed itself.
-
-    Attributes:
-        code: the exit code to end with.
-    """
-
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 def run_recipe(request: Request, program: Sequence[str] = launchers.PROGRAM) -> int:
@@ -108,7 +83,7 @@ def run_recipe(request: Request, program: Sequence[str] = launchers.PROGRAM) -> 
         for folder in (request.run_dir, *(plan.folder for plan in prepared.plans.values())):
             # Not below: a step clears away its own results' when it is started again.
             remove_temporaries(folder, deep=False)
-        runner = _Runner(prepared, commands, lock)
+        runner = _Runner(prepared, commands, StepMaker(prepared, commands, lock))
         try:
             with StopAtSignal():
                 return runner.run()
@@ -130,15 +105,14 @@ def _tell_notes(prepared: Prepared) -> None:
 
 
 class _Runner:
-    """The part that starts processes. It holds the run folder's lock."""
+    """Goes through the tasks of a run, from its first step to its report."""
 
-    def __init__(self, prepared: Prepared, commands: RunCommands, lock: RunLock) -> None:
+    def __init__(self, prepared: Prepared, commands: RunCommands, steps: StepMaker) -> None:
         self.prepared = prepared
         self.run_dir = prepared.request.run_dir
         self.commands = commands
-        self.lock = lock
+        self.steps = steps
         self.begun = False
-        self.rerun = list(prepared.request.rerun)
         self.tasks: list[Task] = []
 
     def run(self) -> int:
@@ -157,7 +131,8 @@ class _Runner:
         """The command that goes on from here, also after results of no use where that is wanted."""
         asked = self.prepared.request
         allowed = allow_empty or asked.allow_empty
-        request = replace(asked, rerun=tuple(self.rerun), allow_empty=allowed)
+        rerun = tuple(name for name in asked.rerun if name not in self.steps.made)
+        request = replace(asked, rerun=rerun, allow_empty=allowed)
         return shlex.join(resume_words(request, self.begun))
 
     def _finish(self) -> int:
@@ -167,7 +142,7 @@ class _Runner:
         if line := unscored_line(card, self.run_dir):
             print(line)
         print(f"scorecard: {self.run_dir / SCORECARD_NAME}")
-        code = self._start(self.commands.report())
+        code = self.steps.start(self.commands.report())
         if code:
             print(
                 f"the report could not be written (exit code {code}); the scores are complete",
@@ -176,7 +151,7 @@ class _Runner:
             return 1
         print(f"report: {self.run_dir / REPORT_NAME}")
         track = self.commands.track()
-        if track and self._start(track):
+        if track and self.steps.start(track):
             print(f"the scores are not in Weights & Biases; again with: {shlex.join(track)}", file=sys.stderr)
             return 1
         if card["alarms"]:
@@ -188,23 +163,18 @@ class _Runner:
         print(f"stopped after {step}, whose result is of no use; {way}", file=sys.stderr)
         return UNUSABLE_CODE
 
-    def _start(self, words: Sequence[str], log: Path | None = None) -> int:
-        self.lock.keep()
-        without = launchers.misleading(self.prepared.request.launcher)
-        return run_child(words, log, keep_open=[self.lock.fd], watch=self.lock.keep, without=without)
-
     def _begin(self) -> None:
         """Before the first step: check data set, disk and memory, and remember the settings."""
         if self.begun:
             return
         if self.prepared.request.check:
-            code = self._start(self.commands.check())
+            code = self.steps.start(self.commands.check())
             if code:
                 raise StepFailed("the data check failed; nothing was started", code)
             try:
                 found = self.commands.forecast(self.tasks)
             except MeasuringKilled as error:
-                code = STOPPED_CODE if error.code in _STOPPED_CODES else error.code
+                code = STOPPED_CODE if error.code in STOPPED_CODES else error.code
                 raise StepFailed(f"{error}; nothing was started", code) from error
             print(found.line(), flush=True)
             found.require_fit()
@@ -220,8 +190,8 @@ class _Runner:
                 text = f"copied from {task.twin}"
             else:
                 print(self.commands.status(task, text), flush=True)
-                self._make(task)
-        score = self._score(task)
+                self.steps.make(task)
+        score = self.steps.score(task)
         if task.commands:
             text = f"done in {duration(time.monotonic() - started)}"
         update_scorecard(self.run_dir, self.prepared.recipe, self.prepared.settings)
@@ -231,49 +201,3 @@ class _Runner:
         warnings += [line for line in [self.commands.outside(task)] if line]
         print(self.commands.status(task, text, score, warnings), flush=True)
         return alarms
-
-    def _make(self, task: Task) -> None:
-        plan = task.plan
-        self.lock.keep()
-        if task.decision.action is Action.AGAIN:
-            print(f"the old results are kept in {_set_aside(plan.folder)}", flush=True)
-        self.rerun = [name for name in self.rerun if name != plan.step.name]
-        parents = {name: manifest_hash(self.run_dir / name) for name in plan.step.inputs.values()}
-        for command in task.commands:
-            self._command(plan, command, parents)
-
-    def _command(self, plan: StepPlan, command: str, parents: dict[str, str]) -> None:
-        fingerprint, parts = plan.fingerprinted(command, parents)
-        write_input(plan.folder, command, fingerprint, parts)
-        plan.write_settings()
-        log = plan.folder / LOG_NAME
-        code = self._start(self.commands.wrap(plan.words(command, fingerprint), plan.devices), log)
-        what = f"step {plan.step.name} ({command})"
-        if code in _STOPPED_CODES:
-            raise StepFailed(f"{what} was stopped by a signal", STOPPED_CODE)
-        if code:
-            killed = f", killed by signal {code - 128}" if code > 128 else ""
-            raise StepFailed(f"{what} failed with exit code {code}{killed}; its log: {log}", code)
-        manifest = read_manifest(plan.folder)
-        record = manifest.commands.get(command) if manifest else None
-        if record is None or not record.complete or record.fingerprint != fingerprint:
-            raise StepFailed(f"{what} ended well but did not complete its manifest; its log: {log}", 1)
-
-    def _score(self, task: Task) -> str:
-        folder = task.plan.folder
-        if task.scores:
-            log = folder / LOG_NAME
-            code = self._start(self.commands.score(task), log)
-            if code:
-                name = task.plan.step.name
-                raise StepFailed(f"step {name} could not be scored (exit code {code}); its log: {log}", code)
-        return score_text(read_score(folder)) if task.plan.step.score else ""
-
-
-def _set_aside(folder: Path) -> Path:
-    """Move a step's folder to ``<step>.previous``, in place of the one before it."""
-    kept = folder.with_name(f"{folder.name}.previous")
-    if os.path.lexists(kept):
-        remove_tree(kept)
-    folder.rename(kept)
-    return kept

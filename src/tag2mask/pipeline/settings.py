@@ -15,6 +15,7 @@ from tag2mask.artifacts import RUN_NAME, atomic_write_json, closed_file
 from tag2mask.artifacts.trouble import first_fault
 from tag2mask.core.errors import UserError
 from tag2mask.core.library import FULL
+from tag2mask.core.recipe_names import join_label
 from tag2mask.core.weight_files import NO_FILE, check_weight_file
 
 # what may lie in a run folder before its first step: the lock, and the files of its jobs
@@ -56,7 +57,7 @@ class Settings:
     @property
     def label(self) -> str:
         """``recipe`` or ``recipe:variant``."""
-        return f"{self.recipe}:{self.variant}" if self.variant else self.recipe
+        return join_label(self.recipe, self.variant)
 
 
 _FIXED = {

@@ -12,6 +12,7 @@ from tag2mask.core.errors import UserError
 from tag2mask.core.layers import Layer, Setting, nest
 from tag2mask.core.library import FULL, Library, data_settings, open_library
 from tag2mask.core.pages import setting_text
+from tag2mask.core.recipe_names import split_label
 from tag2mask.pipeline.arguments import check_settings
 from tag2mask.pipeline.plan import yaml_text
 from tag2mask.pipeline.recipe import load_recipe
@@ -23,7 +24,7 @@ from tag2mask.pipeline.resolve import (
     require_budget,
     resolve,
 )
-from tag2mask.pipeline.steps import Recipe, Step, split_label
+from tag2mask.pipeline.steps import Recipe, Step
 
 _ROUND = re.compile(r"_\d+$")
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from tag2mask.artifacts import find_kind
 from tag2mask.core.errors import unknown_name
 from tag2mask.core.layers import Layer
+from tag2mask.core.recipe_names import join_label
 from tag2mask.pipeline.rounds import OUTSIDE, Round
 
 NETWORK_FROM = "network-from"
@@ -109,7 +110,7 @@ class Recipe:
     @property
     def label(self) -> str:
         """``name`` or ``name:variant``."""
-        return f"{self.name}:{self.variant}" if self.variant else self.name
+        return join_label(self.name, self.variant)
 
     def step(self, name: str) -> Step:
         """A step by name.
@@ -121,9 +122,3 @@ class Recipe:
             if step.name == name:
                 return step
         raise unknown_name(f"step of {self.label}", name, [s.name for s in self.steps])
-
-
-def split_label(label: str) -> tuple[str, str]:
-    """``RECIPE[:VARIANT]`` -> name (or path) of the recipe, and its variant or ""."""
-    name, _, variant = label.partition(":")
-    return name, variant

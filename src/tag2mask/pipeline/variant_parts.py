@@ -8,8 +8,8 @@ from typing import Any
 from tag2mask.core.errors import UserError, unknown_name
 from tag2mask.core.library import Library
 from tag2mask.core.pages import Page
+from tag2mask.core.recipe_names import split_label
 from tag2mask.pipeline.form import Change, add_steps, check_keys, mapping
-from tag2mask.pipeline.steps import split_label
 
 _KEYS = ("like", "title", "targets", "skip", "steps")
 

@@ -84,14 +84,10 @@ def run(args: argparse.Namespace) -> int:
 
     from tag2mask.api.segmenter import checkpoint_file, load
     from tag2mask.predict.inputs import find_jobs, require_readable
-    from tag2mask.predict.results import Wanted, Writer
+    from tag2mask.predict.results import Writer
 
     keep_freed_memory()
-    if args.min_region < 1:
-        raise UserError(f"--min-region must be at least 1 pixel, got {args.min_region}")
-    if args.min_region > 1 and not (args.labelme or "polygons" in args.coco):
-        raise UserError("--min-region is about polygons: add --labelme or --coco polygons, or leave it out")
-    wanted = Wanted(args.overlay, args.scores, args.labelme, args.areas, tuple(args.coco), args.min_region)
+    wanted = _wanted(args)
     jobs = find_jobs(args.images, args.out)
     folder = PredictionFolder(args.out, {job.name: job.image for job in jobs})
     folder.spare()
@@ -116,6 +112,17 @@ def run(args: argparse.Namespace) -> int:
             f"hold corrections: delete {args.out / 'labelme'} to have them made again"
         )
     return 0
+
+
+def _wanted(args: argparse.Namespace) -> Wanted:
+    """The results beside the label maps."""
+    from tag2mask.predict.results import Wanted
+
+    if args.min_region < 1:
+        raise UserError(f"--min-region must be at least 1 pixel, got {args.min_region}")
+    if args.min_region > 1 and not (args.labelme or "polygons" in args.coco):
+        raise UserError("--min-region is about polygons: add --labelme or --coco polygons, or leave it out")
+    return Wanted(args.overlay, args.scores, args.labelme, args.areas, tuple(args.coco), args.min_region)
 
 
 def _also(folder: PredictionFolder, wanted: Wanted) -> str:

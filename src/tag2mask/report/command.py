@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tag2mask.core.commands import add_command, add_data_class, at_least, distinct_folders
+from tag2mask.core.commands import add_command, at_least, distinct_folders
+from tag2mask.data.data_class import add_data_class
 
 REPORT_HELP = """Write one self-contained HTML page on a run, or on several runs side by side: a summary,
 scores, curves, settings with their origins, and rows of pictures to filter, enlarge and cut at another
@@ -32,11 +33,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run_report(args: argparse.Namespace) -> int:
     """Write the page, print the score table, and the page's path as the last line."""
     from tag2mask.artifacts import REPORT_NAME, atomic_write_text, require_own
-    from tag2mask.data.image_set import import_data_set
     from tag2mask.report import alarm_table, build_page, read_runs, score_table
 
-    if args.data_class:
-        import_data_set(args.data_class)
     runs = read_runs(distinct_folders(args.runs))
     default = REPORT_NAME if len(runs) == 1 else "comparison.html"
     out = Path(args.out) if args.out else runs[0].folder / default

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tag2mask.artifacts import find_kind
 from tag2mask.core import ClassList, LabelsResult, ScoreMaps
 from tag2mask.core.results import cut_maps
 from tag2mask.data import ImageSet
@@ -43,7 +42,7 @@ def step_panels(step: Step, image: RGB, image_id: str) -> list[Panel]:
         UserError: a file is missing or broken.
     """
     classes = step.manifest.class_list()
-    result = find_kind(step.manifest.kind).load(step.folder / "out", image_id, classes)
+    result = step.result(image_id)
     title = step.name.replace("_", " ")
     if isinstance(result, ScoreMaps):
         return list(_map_panels(title, image, result, classes, step.cam_threshold))

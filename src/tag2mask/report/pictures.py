@@ -20,8 +20,6 @@ RGB = npt.NDArray[np.uint8]
 _HEAT = np.array(
     [[13, 22, 75], [38, 86, 178], [33, 155, 160], [116, 201, 90], [250, 221, 64], [214, 47, 39]], np.float64
 )
-UNKNOWN_COLOUR = (224, 224, 192)
-"""VOC's own colour of the value 255, which its masks use for "not scored"."""
 
 
 class LegendEntry(NamedTuple):
@@ -59,11 +57,9 @@ def heat_picture(image: RGB, values: npt.NDArray[np.float32]) -> RGB:
 def label_picture(image: RGB, ids: npt.NDArray[np.uint8]) -> RGB:
     """Mask ids (H, W) in VOC's colours over the gray image (H, W, 3), with dark outlines.
 
-    Background shows the image; 255 has VOC's pale colour.
+    Background shows the image; 255, not scored, has VOC's pale colour.
     """
-    palette = voc_palette().astype(np.float64)
-    palette[IGNORE] = UNKNOWN_COLOUR
-    colours = palette[ids]
+    colours = voc_palette().astype(np.float64)[ids]
     weight = np.where(ids == 0, 0.0, 0.7)
     edge = _edges(ids)
     colours[edge], weight[edge] = 20, 1.0
@@ -100,7 +96,11 @@ def maps_uri(maps: Sequence[npt.NDArray[np.float32]], side: int) -> str:
 
 def hex_colour(mask_id: int) -> str:
     """The colour of a mask id as ``#rrggbb``."""
-    colour = UNKNOWN_COLOUR if mask_id == IGNORE else voc_palette()[mask_id]
+    return as_hex(voc_palette()[mask_id])
+
+
+def as_hex(colour: Iterable[int]) -> str:
+    """Red, green and blue in 0..255 as ``#rrggbb``."""
     return "#" + "".join(f"{int(value):02x}" for value in colour)
 
 

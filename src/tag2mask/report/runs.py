@@ -12,6 +12,7 @@ from tag2mask.artifacts import (
     CAM_THRESHOLD,
     RUN_NAME,
     Manifest,
+    find_kind,
     read_alarms,
     read_image_scores,
     read_json,
@@ -55,6 +56,15 @@ class Step:
         """Background threshold of maps without a background channel: that of the score, or of the step."""
         noted = read_metrics(self.folder).get("cam_threshold", CAM_THRESHOLD)
         return float((self.score or {}).get("threshold") or noted)
+
+    def result(self, image_id: str) -> Any:
+        """What it made of an image, as its kind reads it.
+
+        Raises:
+            UserError: the file is missing or broken.
+        """
+        kind = find_kind(self.manifest.kind)
+        return kind.load(self.folder / "out", image_id, self.manifest.class_list())
 
     @property
     def alarms(self) -> list[Alarm]:

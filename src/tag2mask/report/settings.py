@@ -9,6 +9,7 @@ from tag2mask.artifacts import ORIGINS_NAME, backbone_of, read_json, read_settin
 from tag2mask.artifacts.run_folder import read_configuration
 from tag2mask.core.layers import flatten
 from tag2mask.core.pages import setting_text
+from tag2mask.core.recipe_names import join_label
 from tag2mask.core.tables import NOTHING, Table
 from tag2mask.report.runs import Run, Step, title_of
 from tag2mask.report.tables import by_run
@@ -54,7 +55,7 @@ def _setting_cells(run: Run) -> Iterator[tuple[str, str]]:
     first = run.steps[0].manifest
     chosen = {k: v for k, v in run.settings.items() if v not in (None, "") and k not in ("dataset", "recipe")}
     variant = chosen.pop("variant", "")
-    yield "recipe", f"{first.recipe or NOTHING}{f':{variant}' if variant else ''}"
+    yield "recipe", join_label(first.recipe or NOTHING, variant)
     yield "classes", ", ".join(first.classes["names"])
     for key, value in chosen.items():
         yield key.replace("_", " "), str(value)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import wandb
 
-from tag2mask.artifacts import SCORE_NAME, find_kind, manifest_hash, wandb_identity, wandb_mode, wandb_project
+from tag2mask.artifacts import SCORE_NAME, manifest_hash, wandb_identity, wandb_mode, wandb_project
 from tag2mask.artifacts.manifest import MANIFEST_NAME
 from tag2mask.artifacts.tracking import WANDB_PROJECT
 from tag2mask.core import IGNORE, LabelsResult, ScoreMaps, UserError
@@ -144,7 +144,7 @@ def _panels(run: Run, step: Step, count: int) -> Iterator[Any]:
 def _label_ids(step: Step, image_id: str, image: RGB) -> npt.NDArray[np.uint8]:
     size = image.shape[0], image.shape[1]
     classes = step.manifest.class_list()
-    result = find_kind(step.manifest.kind).load(step.folder / "out", image_id, classes)
+    result = step.result(image_id)
     if isinstance(result, ScoreMaps) and len(result.maps):
         maps = [resize_map(values, size) for values in result.maps]
         return classes.to_ids(cut_maps(np.stack(maps), result.classes, step.cam_threshold))

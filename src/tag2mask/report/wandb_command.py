@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from tag2mask.core.commands import add_command, add_data_class, add_run, at_least
+from tag2mask.core.commands import add_command, add_run, at_least
 from tag2mask.core.errors import UserError
+from tag2mask.data.data_class import add_data_class
 
 HELP = """Bring the scores of a run to Weights & Biases: one wandb run for each step, grouped by run folder,
 with its settings, scores, IoU per class, pictures with masks, time, and an artifact that names its inputs.
@@ -41,12 +42,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run_wandb(args: argparse.Namespace) -> int:
     """Log a run, and say where it went."""
     from tag2mask.artifacts import wandb_files_in, wandb_mode
-    from tag2mask.data.image_set import import_data_set
     from tag2mask.report import read_runs
     from tag2mask.report.tracking import Tracker, log_run, log_trial
 
-    if args.data_class:
-        import_data_set(args.data_class)
     options = _options(args.config) if args.config else {}
     asked = {"project": args.project, "offline": args.offline}
     options |= {name: value for name, value in asked.items() if value is not None}

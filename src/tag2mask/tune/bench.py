@@ -20,6 +20,7 @@ from tag2mask.modules.chain import label_map, refine
 from tag2mask.modules.loading import load_network
 from tag2mask.modules.refinements import ImageView, Refinement
 from tag2mask.ops import multi_scale_cam
+from tag2mask.ops.cam import maps_of
 from tag2mask.tune.chain import Chain, Trial
 from tag2mask.tune.signals import Labels, agreement, edge_contrast, evidence, foreground
 
@@ -120,7 +121,7 @@ class Bench:
         tags = [k for k in maps.classes if k]
         with torch.no_grad():
             single = multi_scale_cam(self.classifier.cam, pixels, (1.0,), False, grid)
-        other = replace(maps, maps=self.classifier.normalised(single[[k - 1 for k in tags]]).numpy())
+        other = replace(maps, maps=self.classifier.normalised(maps_of(single, tags)).numpy())
         return _View(image_id, ImageView(pixels, self._cues), maps, other, tags)
 
     @torch.no_grad()

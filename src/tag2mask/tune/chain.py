@@ -11,6 +11,7 @@ from typing import Any
 
 from tag2mask.artifacts.label_chain import LabelChain, Links, read_label_chain, require_registered
 from tag2mask.core import ScoreMaps, UserError
+from tag2mask.core.python_source import split_path
 from tag2mask.modules.chain import look_ahead
 from tag2mask.modules.refinements import Refinement
 from tag2mask.report.runs import Step, read_runs
@@ -83,7 +84,7 @@ def read_chain(run_dir: str | Path) -> Chain:
 
 def _build(link: Mapping[str, Any]) -> Refinement:
     require_registered(str(link["class_path"]))
-    module, _, name = str(link["class_path"]).rpartition(".")
+    module, name = split_path(str(link["class_path"]))
     try:
         made = getattr(import_module(module), name)(**(link.get("init_args") or {}))
     except (ImportError, AttributeError, TypeError) as error:

@@ -7,8 +7,10 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tag2mask.core.commands import add_command, add_data_class, add_run, at_least, distinct_folders
+from tag2mask.core.commands import add_command, add_run, at_least, distinct_folders
 from tag2mask.core.errors import UserError
+from tag2mask.core.recipe_names import join_label
+from tag2mask.data.data_class import add_data_class
 
 if TYPE_CHECKING:
     from tag2mask.tune.compare import Comparison
@@ -63,10 +65,6 @@ def run_tune(args: argparse.Namespace) -> int:
     Raises:
         UserError: the run cannot be tuned, or its folder not be written to, which is found first.
     """
-    from tag2mask.data.image_set import import_data_set
-
-    if args.data_class:
-        import_data_set(args.data_class)
     out = Path(args.run) / "tune"
     return _compare_runs(args, out) if args.schedules else _compare_settings(args, out)
 
@@ -143,4 +141,4 @@ def _recipe(run: str) -> str:
     from tag2mask.artifacts import RUN_NAME, read_json
 
     settings = read_json(Path(run) / RUN_NAME) or {}
-    return ":".join(str(settings[key]) for key in ("recipe", "variant") if settings.get(key)) or "RECIPE"
+    return join_label(settings.get("recipe") or "RECIPE", settings.get("variant"))

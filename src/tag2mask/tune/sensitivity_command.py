@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tag2mask.core.commands import add_command, add_data_class, add_run, at_least
+from tag2mask.core.commands import add_command, add_run, at_least
+from tag2mask.data.data_class import add_data_class
 
 HELP = """Score the walk of a run with other backgrounds, powers and lengths: how much do they matter?
 
@@ -44,12 +45,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run_sensitivity(args: argparse.Namespace) -> int:
     """Print the table, and keep it in the run's folder."""
     from tag2mask.artifacts import atomic_write_json
-    from tag2mask.data.image_set import import_data_set
     from tag2mask.tune.chain import read_chain
     from tag2mask.tune.sensitivity import score_walks, walk_trials
 
-    if args.data_class:
-        import_data_set(args.data_class)
     chain = read_chain(args.run)
     trials = walk_trials(chain, args.alpha, args.level, args.beta, args.steps)
     found = score_walks(chain, trials, args.images)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tag2mask.artifacts import sha256_file
+from tag2mask.artifacts.files import require_absent
 from tag2mask.core import ClassList, UserError
 from tag2mask.core.commands import add_command
 
@@ -46,20 +47,9 @@ def run(args: argparse.Namespace) -> int:
         UserError: the file cannot be read, is none that is known, or the target is there already.
     """
     from tag2mask.backbones.weights import check_finite
-    from tag2mask.modules.loading import is_checkpoint
     from tag2mask.weights.published import backbone_of, recognise
 
-    if args.target.suffix != ".safetensors":
-        raise UserError(f"{args.target} must end in .safetensors")
-    if args.target.exists():
-        raise UserError(f"{args.target} is there already: name another file, or delete it")
-    if not args.source.is_file():
-        raise UserError(f"{args.source} is no file: give a .params, .caffemodel, .pth or .pt file")
-    if is_checkpoint(args.source):
-        raise UserError(
-            f"{args.source} is tag2mask's own: --weights and --checkpoint read it as it is, and "
-            "tag2mask export makes .safetensors of a run"
-        )
+    _check_files(args.source, args.target)
     state = _read(args.source)
     check_finite(state, args.source)
     classes = ClassList.from_names(args.classes) if args.classes else None
@@ -77,6 +67,21 @@ def run(args: argparse.Namespace) -> int:
     for path in (args.source, args.target):
         print(f"{sha256_file(path)}  {path}")
     return 0
+
+
+def _check_files(source: Path, target: Path) -> None:
+    from tag2mask.modules.loading import is_checkpoint
+
+    if target.suffix != ".safetensors":
+        raise UserError(f"{target} must end in .safetensors")
+    require_absent(target)
+    if not source.is_file():
+        raise UserError(f"{source} is no file: give a .params, .caffemodel, .pth or .pt file")
+    if is_checkpoint(source):
+        raise UserError(
+            f"{source} is tag2mask's own: --weights and --checkpoint read it as it is, and "
+            "tag2mask export makes .safetensors of a run"
+        )
 
 
 def _read(path: Path) -> dict[str, Tensor]:

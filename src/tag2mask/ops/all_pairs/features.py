@@ -53,15 +53,20 @@ def feature_distances(features: Tensor, rows: slice | None = None) -> Tensor:
         tensor([[[0., 5.],
                  [5., 0.]]])
     """
+    check_features(features)
+    wide = features.to(torch.promote_types(features.dtype, torch.float32))
+    cells = wide.flatten(2).transpose(1, 2)
+    # Products of matrices would cancel: near cells would get distances of 1e-3 instead of 0.
+    return torch.cdist(cells[:, rows] if rows else cells, cells, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def check_features(features: Tensor) -> None:
+    """Raise ValueError unless features are floating point (B, k, H, W) and not empty."""
     if features.ndim != 4 or features.numel() == 0 or not features.is_floating_point():
         raise ValueError(
             "features must be floating point (B, k, H, W) and not empty, got "
             f"{features.dtype} {tuple(features.shape)}"
         )
-    wide = features.to(torch.promote_types(features.dtype, torch.float32))
-    cells = wide.flatten(2).transpose(1, 2)
-    # Products of matrices would cancel: near cells would get distances of 1e-3 instead of 0.
-    return torch.cdist(cells[:, rows] if rows else cells, cells, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 @torch.no_grad()

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tag2mask.core.results import MAP_CELL
 from tag2mask.ops.cam.precision import Precision, autocast
 from tag2mask.ops.layout import check_image
 from tag2mask.ops.sizes import grid_of
 
-GRID = 8
-"""Pixels of the image per cell of the default output grid of `multi_scale_cam`."""
 LARGEST_SCALE = 16
 """Larger factors on an image's size are taken for mistakes: the network would need terabytes."""
 
@@ -66,7 +65,7 @@ def multi_scale_cam(
         raise ValueError("image holds NaN or infinity")
     if len(scales) == 0 or any(not 0 < s <= LARGEST_SCALE for s in scales):
         raise ValueError(f"scales must be factors above 0 and up to {LARGEST_SCALE}, got {list(scales)}")
-    grid = size or grid_of((image.shape[1], image.shape[2]), GRID)
+    grid = size or grid_of((image.shape[1], image.shape[2]), MAP_CELL)
     if min(grid) < 1:
         raise ValueError(f"size must be at least 1 x 1, got {grid}")
     with autocast(precision, image.device):

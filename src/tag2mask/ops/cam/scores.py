@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -70,6 +71,11 @@ def alpha_for_level(level: float) -> float:
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1, got {level}")
     return math.log(level) / math.log1p(-level)
+
+
+def maps_of(maps: Maps, classes: Sequence[int]) -> Maps:
+    """The maps (M, ...) of some classes, given as indices 1..K, among those of all K; background has none."""
+    return maps[[k - 1 for k in classes]]
 
 
 def normalise_cams(cams: Maps) -> Maps:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import ImageSample, ScoreMaps, UserError
+from tag2mask.core.results import MAP_CELL, require_cell
 from tag2mask.modules import FoldNetworks, Predictor
 from tag2mask.modules.refinements import resized
 from tag2mask.ops.sizes import grid_of, image_size
@@ -34,14 +35,13 @@ class CrossFittedMaps(Predictor):
         self,
         teachers: dict[str, StepFolder],
         weight: float = 0.5,
-        grid: int = 8,
+        grid: int = MAP_CELL,
         seen: bool = False,
     ) -> None:
         super().__init__()
         if not 0 <= weight <= 1:
             raise UserError(f"weight must lie in 0..1, got {weight}")
-        if grid < 1:
-            raise UserError(f"grid must be at least 1 pixel, got {grid}")
+        require_cell(grid)
         self.teachers = FoldNetworks(teachers)
         self.weight = weight
         self.grid = grid

@@ -7,6 +7,7 @@ import numpy as np
 from tag2mask.artifacts.names import SINGLE_SCALE
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.core import ImageSample, LabelsResult
+from tag2mask.core.results import MAP_CELL, require_cell
 from tag2mask.modules import Predictor, SegmentationModel, class_probabilities, load_network
 from tag2mask.recipes.ial.pairwise import PairwiseLearner
 
@@ -23,8 +24,9 @@ class UnaryPairwise(Predictor):
     kind = "segmentation"
     done_folder = SINGLE_SCALE
 
-    def __init__(self, unary_from: StepFolder, pairwise_from: StepFolder, grid: int = 8) -> None:
+    def __init__(self, unary_from: StepFolder, pairwise_from: StepFolder, grid: int = MAP_CELL) -> None:
         super().__init__()
+        require_cell(grid)
         self.unary = load_network(unary_from, SegmentationModel)
         self.pairwise = load_network(pairwise_from, PairwiseLearner)
         self.grid = grid

@@ -14,10 +14,11 @@ from torch.optim import Optimizer
 
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.backbones import Backbone, BackboneSpec
-from tag2mask.core import IGNORE, TrainBatch, thread_pool
+from tag2mask.core import IGNORE, TrainBatch, tag_indices, thread_pool
 from tag2mask.heads import CAMHead, HeadSpec
 from tag2mask.losses import EnergySpec, at_least_float32, mean_over_processes, mean_where
 from tag2mask.modules import Classifier, InferenceSpec, SegmentationModel, load_network
+from tag2mask.ops.cam import maps_of
 from tag2mask.recipes.rrm.classification import ClassificationSpec
 from tag2mask.recipes.rrm.mining import Labels, RegionMining, reliable_labels
 from tag2mask.recipes.rrm.schedule import JointOptimization
@@ -165,10 +166,9 @@ class JointModel(SegmentationModel):
         pixels = images.to("cpu", torch.uint8).numpy()
         maps = cams.cpu().numpy()
         jobs = []
-        for image, cam, tag in zip(pixels, maps, tags.cpu().numpy(), strict=True):
-            present = np.flatnonzero(tag > 0)
-            classes = [int(k) + 1 for k in present]
-            jobs.append(pool.submit(reliable_labels, image, cam[present], classes, self.mining))
+        for image, cam, tag in zip(pixels, maps, tags.cpu(), strict=True):
+            tagged = tag_indices(tag)
+            jobs.append(pool.submit(reliable_labels, image, maps_of(cam, tagged), tagged, self.mining))
         return jobs
 
     @staticmethod

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from tag2mask.artifacts.step_folder import StepFolder
-from tag2mask.core import IGNORE, ImageSample, LabelsResult
+from tag2mask.core import IGNORE, ImageSample, LabelsResult, tag_indices
 from tag2mask.modules import Predictor, load_network
-from tag2mask.ops.sizes import at_size, image_size
+from tag2mask.ops.cam import maps_of
+from tag2mask.ops.sizes import image_size, maps_at_size
 from tag2mask.recipes.rrm.joint import JointModel
 from tag2mask.recipes.rrm.mining import Stage, reliable_labels
 
@@ -41,12 +42,12 @@ class MinedLabelGenerator(Predictor):
         """Labels (H, W) of an image: background, its tags, and 255 where none is mined."""
         image = sample["image"]
         size = image_size(image)
-        present = sample["tags"].nonzero().flatten().tolist()
-        if not present:
+        tagged = tag_indices(sample["tags"])
+        if not tagged:
             return LabelsResult(sample["id"], {"": np.full(size, IGNORE, np.uint8)})
         seen = self.network.at_test_size(image)
-        cams = self.network.mean_cams(seen, self.network.backbone(seen)["out"])[:, present]
-        maps = at_size(cams, size)[0].cpu().numpy()
+        cams = maps_of(self.network.mean_cams(seen, self.network.backbone(seen)["out"])[0], tagged)
+        maps = maps_at_size(cams, size).cpu().numpy()
         pixels = image.to("cpu", torch.uint8).numpy()
-        labels = reliable_labels(pixels, maps, [k + 1 for k in present], self.mining, stage=self.stage)
+        labels = reliable_labels(pixels, maps, tagged, self.mining, stage=self.stage)
         return LabelsResult(sample["id"], {"": labels})

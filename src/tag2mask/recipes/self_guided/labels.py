@@ -13,13 +13,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from tag2mask.artifacts.step_folder import StepFolder
-from tag2mask.core import ImageSample, LabelsResult, ScoreMaps, UserError
+from tag2mask.core import ImageSample, LabelsResult, ScoreMaps, UserError, tag_indices
 from tag2mask.modules import Predictor, load_network
 from tag2mask.ops import feature_walk, guided_filter, otsu_threshold, self_guided_filter
+from tag2mask.ops.cam import maps_of
 from tag2mask.ops.sizes import grid_of, image_size
 from tag2mask.recipes.self_guided.model import GRID, SelfGuidedModel, stretch
 
-CELL = 2
+FINE_CELL = 2
 """Image pixels per cell of stored maps: a filter's edges are to be seen."""
 GRAY = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in the gray guide."""
@@ -87,19 +88,19 @@ class SelfGuidedLabelGenerator(Predictor):
 
     def predict_image(self, sample: ImageSample) -> LabelsResult | ScoreMaps:
         """Labels (H, W) of one image: background and its tags, no unknown pixel."""
-        tagged = _tagged(sample)
+        tagged = tag_indices(sample["tags"])
         return LabelsResult(sample["id"], {"": threshold_labels(self.refined(sample), tagged)})
 
     def refined(self, sample: ImageSample) -> Tensor:
         """The maps (M, H, W) of an image's tags that labels are cut from; M may be 0."""
-        image, tagged = sample["image"], _tagged(sample)
+        image, tagged = sample["image"], tag_indices(sample["tags"])
         size = image_size(image)
-        return self._refined(image, [k - 1 for k in tagged], size) if tagged else torch.zeros(0, *size)
+        return self._refined(image, tagged, size) if tagged else torch.zeros(0, *size)
 
-    def _refined(self, image: Tensor, present: Sequence[int], size: tuple[int, int]) -> Tensor:
+    def _refined(self, image: Tensor, tagged: Sequence[int], size: tuple[int, int]) -> Tensor:
         with self._network_lock:
             maps, features = self.network.localise(image)
-        chosen = maps[list(present)].cpu()
+        chosen = maps_of(maps, tagged).cpu()
         spread = walk(chosen, features.cpu(), self.sharpness) if self.with_affinity else chosen
         at = GRID if self.filter_size == "grid" else size
         pixels = guide_of(_resized(image.cpu().float(), at), self.guide)
@@ -116,17 +117,12 @@ class SelfGuidedMaps(SelfGuidedLabelGenerator):
     kind = "maps"
 
     def predict_image(self, sample: ImageSample) -> ScoreMaps:
-        """Maps of the tags of one image, on cells of 2 pixels."""
+        """Maps of the tags of one image, on cells of `FINE_CELL` pixels."""
         maps = self.refined(sample)
         size = image_size(maps)
-        cells = grid_of(size, CELL)
+        cells = grid_of(size, FINE_CELL)
         stored = stretch(_resized(maps, cells)) if len(maps) else torch.zeros(0, *cells)
-        return ScoreMaps(sample["id"], stored.float().numpy(), _tagged(sample), size)
-
-
-def _tagged(sample: ImageSample) -> list[int]:
-    """Index 1..K of each tag."""
-    return [int(k) + 1 for k in sample["tags"].nonzero().flatten()]
+        return ScoreMaps(sample["id"], stored.float().numpy(), tag_indices(sample["tags"]), size)
 
 
 def walk(maps: Tensor, features: Tensor, sharpness: float = 1.0) -> Tensor:

@@ -12,12 +12,14 @@ from torch.nn import functional as F
 
 from tag2mask.artifacts.step_folder import StepFolder
 from tag2mask.backbones import Backbone, BackboneSpec
-from tag2mask.core import ImageSample, ScoreMaps, TrainBatch, UserError
+from tag2mask.core import ImageSample, ScoreMaps, TrainBatch, UserError, tag_indices
+from tag2mask.core.results import MAP_CELL
 from tag2mask.heads import HeadSpec
 from tag2mask.losses import ColourAffinityLoss
 from tag2mask.modules import InferenceSpec, Optimization, SegmentationModel, load_network
 from tag2mask.ops import multi_scale_cam
-from tag2mask.ops.sizes import grid_of, image_size
+from tag2mask.ops.cam import maps_of
+from tag2mask.ops.sizes import grid_of, image_size, maps_at_size
 
 EPS = 1e-5
 """Keeps the range of a flat map from dividing by 0."""
@@ -25,8 +27,6 @@ AFFINITY_CHANNELS = 3
 """Channels of the features whose affinities follow the image's colours (Ke and Hsu 2018, section 3.2)."""
 GRID = (50, 50)
 """Cells on which affinities are computed."""
-CELL = 8
-"""Image pixels per cell of the stored maps."""
 
 
 @dataclass(frozen=True)
@@ -194,15 +194,11 @@ class SelfGuidedModel(SegmentationModel):
         if self.phase == "segment":
             return super().predict_image(sample)
         image = sample["image"]
-        present = sample["tags"].nonzero().flatten().tolist()
+        tagged = tag_indices(sample["tags"])
         size = image_size(image)
         maps, _ = self.localise(image)
-        # every class, then those of the tags: there may be none, which interpolate refuses
-        small = F.interpolate(maps[None], grid_of(size, CELL), mode="bilinear", align_corners=False)[
-            0, present
-        ]
-        classes = [k + 1 for k in present]
-        return ScoreMaps(sample["id"], small.cpu().numpy(), classes, size)
+        small = maps_of(maps_at_size(maps, grid_of(size, MAP_CELL)), tagged)
+        return ScoreMaps(sample["id"], small.cpu().numpy(), tagged, size)
 
     @torch.no_grad()
     def localise(self, image: Tensor) -> tuple[Tensor, Tensor]:
