@@ -75,7 +75,7 @@ def training(plan: StepPlan) -> Work:
 
 
 def train_pixels(settings: Mapping[str, Any], images: ImageSizes) -> float | None:
-    """Pixels of an image that a training step puts through the network: all sizes of an MSC, both views of SEAM.
+    """Pixels of an image that a training step works on, at all sizes of an MSC and in both views of SEAM.
 
     Those of its crop, its patches, or all; None where unknown.
     """
