@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,6 +51,7 @@ STEPS: dict[str, dict[str, Any]] = {
     },
 }
 """What tests run of each script, beside what `_config` adds."""
+
 
 KILLED = """
 import os, signal, sys
@@ -170,6 +172,23 @@ def _light(tiny_voc: Path, tmp_path: Path) -> Path:
     return config
 
 
+@pytest.fixture(scope="module")
+def whole(tiny_voc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The light step, trained with nothing in its way."""
+    folder = tmp_path_factory.mktemp("light")
+    assert main("classifier", _words("fit", _light(tiny_voc, folder), folder / "whole")) == 0
+    return folder / "whole"
+
+
+@pytest.fixture(scope="module")
+def short(tiny_voc: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of one epoch. Tests only read it: whoever changes it copies the folder first."""
+    folder = tmp_path_factory.mktemp("light")
+    config = _light(tiny_voc, folder)
+    assert main("classifier", _words("fit", config, folder / "short", trainer__max_epochs="1")) == 0
+    return folder / "short"
+
+
 def test_diverging_training_stops_in_its_step(
     tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
@@ -200,10 +219,9 @@ def test_diverging_training_stops_in_its_step(
 
 
 def test_a_prediction_that_was_stopped_counts_its_time(
-    tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    short: Path, tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config, step = _light(tiny_voc, tmp_path), tmp_path / "cam"
-    assert main("classifier", _words("fit", config, step, trainer__max_epochs="1")) == 0
+    config, step = _light(tiny_voc, tmp_path), shutil.copytree(short, tmp_path / "cam")
     words = _words("predict", config, step, trainer__max_epochs="1")
     with monkeypatch.context() as patch:
         patch.setattr(Classifier, "predict_step", lambda *_: signal.raise_signal(signal.SIGTERM))
@@ -215,10 +233,9 @@ def test_a_prediction_that_was_stopped_counts_its_time(
 
 
 def test_network_that_diverged_predicts_nothing(
-    tiny_voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    short: Path, tiny_voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    config, step = _light(tiny_voc, tmp_path), tmp_path / "cam"
-    assert main("classifier", _words("fit", config, step, trainer__max_epochs="1")) == 0
+    config, step = _light(tiny_voc, tmp_path), shutil.copytree(short, tmp_path / "cam")
     path = step / "checkpoints" / "last.ckpt"
     checkpoint = torch.load(path, weights_only=True)
     name = next(iter(checkpoint["state_dict"]))
@@ -229,11 +246,10 @@ def test_network_that_diverged_predicts_nothing(
 
 
 def test_full_disk_leaves_whole_checkpoints_and_one_message(
-    tiny_voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    whole: Path, tiny_voc: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     config, step = _light(tiny_voc, tmp_path), tmp_path / "cam"
-    assert main("classifier", _words("fit", config, tmp_path / "whole")) == 0
-    size = (tmp_path / "whole" / "checkpoints" / "last.ckpt").stat().st_size
+    size = (whole / "checkpoints" / "last.ckpt").stat().st_size
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, before[1]))
     try:
@@ -244,7 +260,7 @@ def test_full_disk_leaves_whole_checkpoints_and_one_message(
     assert f"error: cannot write {step / 'checkpoints' / 'last.ckpt'}" in err and "make room" in err
     assert list((step / "checkpoints").iterdir()) == []
     assert main("classifier", _words("fit", config, step)) == 0
-    first, second = _weights(tmp_path / "whole"), _weights(step)
+    first, second = _weights(whole), _weights(step)
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -281,7 +297,7 @@ def test_broken_checkpoint_is_passed_over_for_the_one_before(
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
 @pytest.mark.timeout(600)
-def test_signals_stop_a_fit_that_goes_on(number: int, tiny_voc: Path, tmp_path: Path) -> None:
+def test_signals_stop_a_fit_that_goes_on(number: int, whole: Path, tiny_voc: Path, tmp_path: Path) -> None:
     """Unlike a kill they let Lightning end the training, which must not save what the epoch has begun."""
     config, step = _light(tiny_voc, tmp_path), tmp_path / "cam"
     done = _start("classifier", _words("fit", config, step, data__init_args__num_workers="2"), number)
@@ -289,7 +305,6 @@ def test_signals_stop_a_fit_that_goes_on(number: int, tiny_voc: Path, tmp_path: 
     assert "the same command goes on from here" in done.stderr and "Traceback" not in done.stderr
     assert (step / "checkpoints" / "last.ckpt").is_file()
     assert not read_manifest(step).commands["fit"].complete  # type: ignore[union-attr]
-    for folder in (step, tmp_path / "whole"):
-        assert main("classifier", _words("fit", config, folder)) == 0
-    first, second = _weights(tmp_path / "whole"), _weights(step)
+    assert main("classifier", _words("fit", config, step)) == 0
+    first, second = _weights(whole), _weights(step)
     assert [name for name in first if not torch.equal(first[name], second[name])] == []

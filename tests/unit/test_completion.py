@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tag2mask.cli import whole_parser
+from tag2mask.cli import all_commands, whole_parser
 from tag2mask.completion import shell_script
 from tag2mask.core.commands import parse
 
@@ -38,6 +38,13 @@ def test_every_argument_of_every_command_is_explained() -> None:
     assert len(found) > 100
     bare = [name for name, text in found.items() if not text or text.startswith("default")]
     assert [name for name in bare if not name.startswith("tag2mask step")] == []
+
+
+def test_a_command_is_summed_up_as_in_the_list_of_all() -> None:
+    """The list imports no command, so it says of each once more what the command says of itself."""
+    (commands,) = (a for a in whole_parser()._actions if isinstance(a, argparse._SubParsersAction))
+    said = {action.dest: action.help for action in commands._choices_actions}
+    assert said == {name: command.help for name, command in all_commands().items() if command.help}
 
 
 def examples(parser: argparse.ArgumentParser) -> Iterator[str]:

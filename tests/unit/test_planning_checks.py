@@ -50,6 +50,16 @@ class Folder:
         return main(["run", "mine.yaml", "--data", "shapes", "--budget", budget, "--run-dir", "run", *words])
 
 
+@pytest.fixture(autouse=True)
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process opens the images of a data set, as it does for the estimate of a run that can start."""
+
+    def sizes_of(_: object) -> None:
+        raise UserError("not measured here")
+
+    monkeypatch.setattr(run_commands, "sizes_of", sizes_of)
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
     """With classes that are not imported, which is slow: for what their source tells."""
@@ -252,11 +262,7 @@ def tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
             code = main(words[words.index("-m") + 2 :])
         return subprocess.CompletedProcess(words, code, "", told.getvalue())
 
-    def unmeasured(_: object) -> None:
-        raise UserError("not measured here")
-
     monkeypatch.setattr(process, "subprocess", SimpleNamespace(run=started))
-    monkeypatch.setattr(run_commands, "sizes_of", unmeasured)
     monkeypatch.chdir(tmp_path)
     folder = Folder(tmp_path)
     folder.write("  cam: {}\n")

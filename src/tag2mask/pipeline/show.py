@@ -40,7 +40,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     recipes = add_command(
         subparsers,
         "recipes",
-        "list the recipes and their steps, or show what one is set to",
+        "list the recipes, or show what one is set to",
         "List the recipes: their steps, variants, budgets, and the papers' own numbers.",
         _EXAMPLES,
     )
