@@ -19,6 +19,7 @@ from PIL import Image
 from tag2mask.cli import main
 from tag2mask.data import ImageSet
 from tag2mask.data.command import dataset_from_config
+from tag2mask.data.imports import command as importing
 from tag2mask.data.imports.coco_masks import decode_rle
 from tag2mask.data.separators import clean_name
 
@@ -533,6 +534,24 @@ def test_a_second_import_replaces_the_first_and_nothing_else(
     assert "samples.html is there already" in refused(root, "--out", str(root), capsys=capsys)
     with (root / "tag2mask" / "labels.csv").open() as stream:
         assert next(csv.reader(stream)) == ["image", "labels"]
+
+
+def test_an_import_that_was_stopped_is_made_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its table stood without a configuration, and was taken for the user's own."""
+    (root / "labels.csv").write_text("image,label\na,cat\nb,cat\nc,dog\n")
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(importing, "write_config", stopped)
+        assert main(["data", "import", str(root)]) == 130
+    half = root / "tag2mask" / "data.yaml"
+    assert main(["data", "check", "--data", str(half)]) == 2  # no new table with an old configuration
+    assert "class_path" in capsys.readouterr().err
+    assert len(tags_of(imported(root))) == 3
 
 
 @pytest.mark.parametrize(
