@@ -354,6 +354,18 @@ def test_a_job_whose_time_limit_is_too_short_does_not_come_back_for_ever(
     assert stop(cam_job, folders[2], 75, "RUNNING None", work, restarts=1) == (True, "")
 
 
+@pytest.mark.parametrize("ahead", ["-1 hour", "+1 hour"])
+def test_the_clock_of_a_file_server_may_be_off(cam_job: Job, tmp_path: Path, ahead: str) -> None:
+    """An hour behind, no job came back; an hour ahead, one whose limit is too short did, all that time."""
+    out, before = cam_job.plan.folder / "out", os.environ["PATH"]
+    works = f"mkdir -p '{out}' && touch '{out}/a.npz'"
+    for name, work, comes in (("working", works, True), ("idle", "", False)):
+        (tmp_path / name / "bin").mkdir(parents=True)
+        program(tmp_path / name / "bin", "touch", f'#!/bin/sh\nPATH={before} exec touch -d "{ahead}" "$@"\n')
+        assert stop(cam_job, tmp_path / name, 75, "RUNNING None", work, restarts=1)[0] == comes
+    (out / "a.npz").unlink()
+
+
 @pytest.mark.parametrize("key", ["--time", "-p", "cpus_per_task", "time limit", '""', "1", "null"])
 def test_a_cluster_names_long_options_without_dashes(tmp_path: Path, key: str) -> None:
     """They became ``----time=...`` or ``--None=...``, which sbatch refuses when jobs are submitted."""
