@@ -328,6 +328,7 @@ def stop(
         (75, "RUNNING None", True),
         (75, "COMPLETING TimeLimit", True),  # an epoch was longer than the two minutes before the limit
         (75, "", True),  # the controller does not answer
+        (138, "RUNNING None", True),  # SIGUSR1 itself has ended a command that was just starting
         (75, "COMPLETING None", False),  # scancel: it came back into the queue
         (75, "PENDING BeginTime", False),  # scontrol requeue by hand
         (1, "RUNNING None", False),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -100,7 +101,8 @@ def _back_lines(folder: Path, began: Path) -> list[str]:
     made = " ".join(shlex.quote(str(folder / name)) for name in ("checkpoints", "out"))
     newer = f"-newer {shlex.quote(str(began))}"
     return [
-        f"[ $code = {STOPPED_CODE} ] || exit $code",
+        "# the signal itself ends a command that has not yet imported what it needs to answer",
+        f'[ $code = {STOPPED_CODE} ] || [ "$told $code" = "1 {128 + signal.SIGUSR1}" ] || exit $code',
         "# otherwise the same would happen for ever",
         'if [ "$told" ] && [ "${SLURM_RESTART_COUNT:-0}" != 0 ] &&',
         f'  [ -z "$(find {made} -type f {newer} -print -quit 2> /dev/null)" ]; then',
