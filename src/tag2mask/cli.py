@@ -103,7 +103,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: from argparse, for ``--help``, ``--version`` and unknown options.
     """
-    args = _renamed(list(sys.argv[1:] if argv is None else argv))
+    try:
+        return _written(_answer(_renamed(list(sys.argv[1:] if argv is None else argv))))
+    except SystemExit as error:
+        if isinstance(error.code, int):  # argparse's, such as after --help
+            error.code = _written(error.code)
+        raise
+
+
+def _answer(args: list[str]) -> int:
+    """The exit code of a command."""
     if not args or args[0].startswith("-"):
         return _without_command(args)
     # imported here, because core brings numpy: `tag2mask --help` has to answer at once
@@ -124,17 +133,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # `tag2mask recipes | head` has seen enough; Python would complain once more at its exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
     except OSError as error:
-        from tag2mask.artifacts.trouble import named_trouble
+        return _disk_error(error)
 
-        if error.errno is None:
-            raise
-        print(f"error: {named_trouble(error)}", file=sys.stderr)
-        return 2
+
+def _written(code: int) -> int:
+    """An exit code, once all that was printed is written: Python at its exit has words of its own."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        # what is left of the output goes nowhere: Python would complain once more at its exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return code or _disk_error(error)
+    return code
+
+
+def _disk_error(error: OSError) -> int:
+    """Say what the operating system refused; `tag2mask recipes | head` has seen enough, and needs no word."""
+    from tag2mask.artifacts.trouble import named_trouble
+
+    if isinstance(error, BrokenPipeError):
+        return 141
+    if error.errno is None:
+        raise error
+    print(f"error: {named_trouble(error)}", file=sys.stderr)
+    return 2
 
 
 def _open_output() -> None:

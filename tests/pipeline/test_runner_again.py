@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,23 @@ def test_changed_configuration(bench: Bench, capsys: pytest.CaptureFixture[str])
     bench.set("label", lr=0.6)
     bench.run()
     assert json.loads((bench.run_dir / "label.previous" / "manifest.json").read_text())["made"] != first
+
+
+def test_a_start_that_made_nothing_takes_no_place_of_old_results(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistake in a setting, and its correction, left an empty folder of what had taken hours."""
+    bench.run()
+    first = bench.manifest("label")["made"]
+    bench.set("label", lr=-1)
+    with monkeypatch.context() as patch:
+        patch.setenv("FAKE_FAIL", "label:predict")
+        assert bench.run() == 2
+    shutil.rmtree(bench.run_dir / "label" / "checkpoints")  # as in a real step, before its first image
+    bench.set("label", lr=0.5)
+    assert bench.run() == 0
+    kept = json.loads((bench.run_dir / "label.previous" / "manifest.json").read_text())
+    assert kept["made"] == first and bench.manifest("label")["made"] != first
 
 
 def test_a_step_made_again_is_then_done(bench: Bench) -> None:

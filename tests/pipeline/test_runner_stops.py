@@ -74,6 +74,27 @@ def test_the_look_at_the_images_that_a_signal_ends(
     assert "go on with: tag2mask run toy" in errors
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_before_the_first_step(
+    bench: Bench, number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It ended the runner without a word, with a code that keeps a job of Slurm out of the queue."""
+
+    def look(*_: object) -> None:
+        os.kill(os.getpid(), number)
+        time.sleep(60)
+
+    monkeypatch.setattr(runner, "require_weights", look)
+    before = signal.signal(number, lambda *_: pytest.fail("nobody answers"))
+    try:
+        assert bench.run() == 75
+    finally:
+        signal.signal(number, before)
+    said = capsys.readouterr().err
+    assert said == f"stopped by {signal.Signals(number).name}; the same command goes on from here\n"
+    assert bench.started() == []
+
+
 def test_step_that_does_not_keep_its_promise(bench: Bench, capfd: pytest.CaptureFixture[str]) -> None:
     fake = bench.conf / "nothing.py"
     fake.write_text("")

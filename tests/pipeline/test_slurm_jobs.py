@@ -328,6 +328,7 @@ def stop(
         (75, "RUNNING None", True),
         (75, "COMPLETING TimeLimit", True),  # an epoch was longer than the two minutes before the limit
         (75, "", True),  # the controller does not answer
+        (138, "RUNNING None", True),  # SIGUSR1 itself has ended a command that was just starting
         (75, "COMPLETING None", False),  # scancel: it came back into the queue
         (75, "PENDING BeginTime", False),  # scontrol requeue by hand
         (1, "RUNNING None", False),
@@ -352,6 +353,18 @@ def test_a_job_whose_time_limit_is_too_short_does_not_come_back_for_ever(
     assert not requeued and "not requeued" in said and "time limit" in said
     work = f"mkdir -p '{out}' && touch '{out}/a.npz'"
     assert stop(cam_job, folders[2], 75, "RUNNING None", work, restarts=1) == (True, "")
+
+
+@pytest.mark.parametrize("ahead", ["-1 hour", "+1 hour"])
+def test_the_clock_of_a_file_server_may_be_off(cam_job: Job, tmp_path: Path, ahead: str) -> None:
+    """An hour behind, no job came back; an hour ahead, one whose limit is too short did, all that time."""
+    out, before = cam_job.plan.folder / "out", os.environ["PATH"]
+    works = f"mkdir -p '{out}' && touch '{out}/a.npz'"
+    for name, work, comes in (("working", works, True), ("idle", "", False)):
+        (tmp_path / name / "bin").mkdir(parents=True)
+        program(tmp_path / name / "bin", "touch", f'#!/bin/sh\nPATH={before} exec touch -d "{ahead}" "$@"\n')
+        assert stop(cam_job, tmp_path / name, 75, "RUNNING None", work, restarts=1)[0] == comes
+    (out / "a.npz").unlink()
 
 
 @pytest.mark.parametrize("key", ["--time", "-p", "cpus_per_task", "time limit", '""', "1", "null"])

@@ -216,6 +216,29 @@ def test_a_reader_that_has_seen_enough_gets_no_traceback() -> None:
     assert process.returncode == 141
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full disk to write to")
+@pytest.mark.parametrize("words", [["--help"], ["recipes", "show", "psa", "--step", "walk", "--yaml"]])
+def test_output_on_a_full_disk_is_one_line(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fits into a buffer met the disk at Python's exit only: two lines of its own, and code 120."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "tag2mask", *words], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.stderr == b"error: No space left on device; make room, then the same command goes on\n"
+    assert done.returncode == 2
+
+
+def test_a_reader_that_is_gone_at_once_gets_no_words_of_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    command = [sys.executable, "-m", "tag2mask", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
 @pytest.mark.parametrize("errors", ["strict", None])
 def test_everything_can_be_printed(errors: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     written = io.BytesIO()

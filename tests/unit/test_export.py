@@ -6,6 +6,7 @@ import builtins
 import errno
 import itertools
 import json
+import os
 import re
 import resource
 import shutil
@@ -230,6 +231,29 @@ def test_an_export_replaces_an_export_and_nothing_else(
     shutil.copytree(run / "export", out)
     assert main(words) == 0
     assert sorted(path.name for path in out.iterdir()) == ["README.md", "export.json", "model.safetensors"]
+
+
+def test_an_export_that_was_stopped_is_made_again(
+    exported: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files had no record yet, and were taken for those of others; what it had begun stayed for ever."""
+    words = ["export", str(exported[0]), "--format", "safetensors", "--out", str(tmp_path / "out")]
+
+    def stopped(source: Path, target: Path) -> None:
+        source.rename(target)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "move", stopped)
+        assert main(words) == 130
+    killed = tmp_path / "out" / ".export.a1b2c3d4"
+    killed.mkdir()
+    (killed / "model.onnx").write_bytes(b"half")
+    os.utime(killed, (0, 0))
+    assert main(words) == 0
+    there = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert there == ["README.md", "export.json", "model.safetensors"]
+    assert json.loads((tmp_path / "out" / "export.json").read_text())["files"] == ["model.safetensors"]
 
 
 def test_what_cannot_be_exported(

@@ -12,6 +12,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from tag2mask.cli import main
+from tag2mask.data.imports import command as importing
 from tests.import_sources import SIZE, imported, refused, root, tags_of, write_image, write_json
 
 __all__ = ["root"]  # the fixture of these tests
@@ -77,6 +79,24 @@ def test_a_second_import_replaces_the_first_and_nothing_else(
     assert "samples.html is there already" in refused(root, "--out", str(root), capsys=capsys)
     with (root / "tag2mask" / "labels.csv").open() as stream:
         assert next(csv.reader(stream)) == ["image", "labels"]
+
+
+def test_an_import_that_was_stopped_is_made_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its table stood without a configuration, and was taken for the user's own."""
+    (root / "labels.csv").write_text("image,label\na,cat\nb,cat\nc,dog\n")
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(importing, "write_config", stopped)
+        assert main(["data", "import", str(root)]) == 130
+    half = root / "tag2mask" / "data.yaml"
+    assert main(["data", "check", "--data", str(half)]) == 2  # no new table with an old configuration
+    assert "class_path" in capsys.readouterr().err
+    assert len(tags_of(imported(root))) == 3
 
 
 @pytest.mark.parametrize(

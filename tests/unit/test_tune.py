@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -248,7 +249,10 @@ def test_from_a_run_to_settings(run: Path, capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_run_that_cannot_be_written_to_is_found_before_the_work(
-    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: Path,
+    full_disk: Callable[[int], AbstractContextManager[None]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """On somebody else's run, it was the last thing to be said: after two minutes for three small images."""
     monkeypatch.setattr(compare, "tune", lambda *_: pytest.fail("it has begun"))
@@ -256,6 +260,10 @@ def test_a_run_that_cannot_be_written_to_is_found_before_the_work(
     assert cli.main(["tune", str(run)]) == 2
     told = capsys.readouterr().err
     assert f"cannot write to {run / 'tune'}: " in told and f"--reuse {run} copies the run" in told
+    (run / "tune").unlink()
+    with full_disk(0):  # files without content can still be made
+        assert cli.main(["tune", str(run)]) == 2
+    assert f"cannot write to {run / 'tune'}: File too large; make room" in capsys.readouterr().err
 
 
 def test_noise_of_one_image_and_the_name_of_a_variant(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -158,8 +158,9 @@ def require_writable(folder: str | Path, way: str = "") -> None:
     """
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_CHUNK))  # a full disk makes files, too, but empty ones
+            file.flush()
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {disk_trouble(error)}{way}") from error
 

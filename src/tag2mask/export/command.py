@@ -6,12 +6,12 @@ import argparse
 import contextlib
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tag2mask.artifacts import atomic_write_json, atomic_write_text, disk_trouble, read_json
+from tag2mask.artifacts.drafts import draft_of
 from tag2mask.artifacts.names import EXPORT_NAME
 from tag2mask.core import UserError
 from tag2mask.core.commands import add_command
@@ -76,11 +76,10 @@ def run(args: argparse.Namespace) -> int:
     out = _out_folder(args.out, source)
     segment = load(source.checkpoint, device="cpu", max_side=None)
     known = facts(source, segment.classes)
-    out.mkdir(parents=True, exist_ok=True)
     formats = [name for name in FORMATS if name in args.formats]
-    with tempfile.TemporaryDirectory(prefix=".export.", dir=out) as aside:
-        checks = _write(segment.model, formats, Path(aside), known)
-        _publish(out, Path(aside), source, known, checks)
+    with draft_of(out / "export") as aside:
+        checks = _write(segment.model, formats, aside, known)
+        _publish(out, aside, source, known, checks)
     print(checks.text())
     print(f"{', '.join(FORMATS[name][0] for name in formats)} and {CARD_NAME} (the model card) in {out}")
     return 0
@@ -142,6 +141,8 @@ def _publish(out: Path, aside: Path, source: Source, known: Mapping[str, Any], c
 
     made = {file: what for file, what in FORMATS.values() if (aside / file).is_file()}
     card = model_card(source, known, made, checks)
+    # before the files: without a record, the call after one that was stopped here would refuse them
+    atomic_write_json(out / RECORD_NAME, {**known, "files": [], "checks": []})
     for file, _ in FORMATS.values():
         if file in made:
             shutil.move(aside / file, out / file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,9 +53,9 @@ def batch_text(
             # sbatch would read no option behind it
             raise UserError(f"{option!r} has a line break, which no option of sbatch can have: rename it")
     lines = [f"#SBATCH {option}" for option in options]
-    return (
-        "\n".join(["#!/bin/bash", *lines, "", *_script(command, typed), *_back_lines(job.plan.folder)]) + "\n"
-    )
+    began = folder / f"{job.name}.began"
+    script = [*_script(command, typed, began), *_back_lines(job.plan.folder, began)]
+    return "\n".join(["#!/bin/bash", *lines, "", *script]) + "\n"
 
 
 def _together(more: Sequence[str]) -> list[str]:
@@ -69,13 +70,14 @@ def _together(more: Sequence[str]) -> list[str]:
     return lines
 
 
-def _script(command: Sequence[str], typed: Sequence[str]) -> list[str]:
+def _script(command: Sequence[str], typed: Sequence[str], began: Path) -> list[str]:
     return [
         f"cd {shlex.quote(str(Path.cwd()))} || exit 1",
         f"export {SUBMITTED}={shlex.quote(shlex.join(typed))}",
         "# srun does not take the cores of a task from the job any more",
         "export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}",
-        "began=$(date +%s)",
+        "# the clock of a file server may be hours off: files are compared with one that lies there, too",
+        f"touch {shlex.quote(str(began))}",
         "# before the command: a signal that comes early would end this shell",
         "trap 'told=1; kill -USR1 $!' USR1",
         "trap 'kill -TERM $!' TERM",
@@ -89,18 +91,21 @@ def _script(command: Sequence[str], typed: Sequence[str]) -> list[str]:
     ]
 
 
-def _back_lines(folder: Path) -> list[str]:
+def _back_lines(folder: Path, began: Path) -> list[str]:
     """The end of a batch file: whether the job goes back into the queue.
 
     Args:
         folder: the step's folder.
+        began: a file that is as old as this start of the job.
     """
     made = " ".join(shlex.quote(str(folder / name)) for name in ("checkpoints", "out"))
+    newer = f"-newer {shlex.quote(str(began))}"
     return [
-        f"[ $code = {STOPPED_CODE} ] || exit $code",
+        "# the signal itself ends a command that has not yet imported what it needs to answer",
+        f'[ $code = {STOPPED_CODE} ] || [ "$told $code" = "1 {128 + signal.SIGUSR1}" ] || exit $code',
         "# otherwise the same would happen for ever",
         'if [ "$told" ] && [ "${SLURM_RESTART_COUNT:-0}" != 0 ] &&',
-        f'  [ -z "$(find {made} -type f -newermt @$began -print -quit 2> /dev/null)" ]; then',
+        f'  [ -z "$(find {made} -type f {newer} -print -quit 2> /dev/null)" ]; then',
         '  echo "not requeued: no epoch or image was done within the time limit; it needs a longer one" >&2',
         "  exit $code",
         "fi",

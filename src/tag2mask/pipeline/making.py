@@ -105,9 +105,14 @@ class StepMaker:
 
 
 def _set_aside(folder: Path) -> Path:
-    """Move a step's folder to ``<step>.previous``, in place of the one before it."""
+    """Move a step's folder to ``<step>.previous``, in place of the one before it.
+
+    One in which nothing was made, as after a mistake in a setting, takes no place: the results stay.
+    """
     kept = folder.with_name(f"{folder.name}.previous")
+    made = any(path.is_file() for name in ("checkpoints", "out") for path in (folder / name).rglob("*"))
     if os.path.lexists(kept):
-        remove_tree(kept)
-    folder.rename(kept)
+        remove_tree(kept if made else folder)
+    if folder.exists():
+        folder.rename(kept)
     return kept

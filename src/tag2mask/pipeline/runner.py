@@ -61,6 +61,15 @@ def run_recipe(request: Request, program: Sequence[str] = launchers.PROGRAM) -> 
         UserError: something cannot work, and nothing was started or overwritten; or another runner has
             taken the run folder over meanwhile.
     """
+    try:
+        with StopAtSignal():  # from the start: looking at weights and images takes half a minute
+            return _run_recipe(request, program)
+    except Stopped as error:
+        print(f"{error}; the same command goes on from here", file=sys.stderr)
+        return error.code
+
+
+def _run_recipe(request: Request, program: Sequence[str]) -> int:
     request = after_requeue(request)
     prepared = prepare(request)
     require_imports(prepared, program)
@@ -85,8 +94,7 @@ def run_recipe(request: Request, program: Sequence[str] = launchers.PROGRAM) -> 
             remove_temporaries(folder, deep=False)
         runner = _Runner(prepared, commands, StepMaker(prepared, commands, lock))
         try:
-            with StopAtSignal():
-                return runner.run()
+            return runner.run()
         except StepFailed as error:
             print(f"{error}\ngo on with: {runner.way_on()}", file=sys.stderr)
             return error.code

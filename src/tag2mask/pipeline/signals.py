@@ -17,8 +17,8 @@ from tag2mask.core.errors import STOPPED_CODE
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
-class Stopped(Exception):
-    """The runner was asked to stop by a signal.
+class Stopped(BaseException):
+    """The runner was asked to stop by a signal. As with Ctrl-C, no ``except Exception`` takes it.
 
     Attributes:
         code: exit code to end with: 75 where a cluster asks to stop, else that of a process that the

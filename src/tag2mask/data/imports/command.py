@@ -28,6 +28,7 @@ from tag2mask.data.imports.write import (
     YAML_NAME,
     is_ours,
     require_free,
+    table_text,
     write_table,
 )
 from tag2mask.data.problems import problems_error
@@ -161,9 +162,9 @@ def _arguments(job: _Job) -> dict[str, Any]:
     args, classes = job.args, _classes(job.source, job.items)
     folder = common_folder(job.items)
     places = {item.image: item.image[len(folder) + 1 :] if folder else item.image for item in job.items}
-    # the table last: without a YAML file beside it, a second try would take it for the user's own
     masks = _masks(job, places, ClassList.from_names(classes))
-    form = write_table(job.out / CSV_NAME, [replace(i, image=places[i.image]) for i in job.items])
+    table, form = table_text([replace(i, image=places[i.image]) for i in job.items])
+    write_table(job.out, table)
     return {
         "root": str(job.out.absolute()),
         "images": str((job.index.root / folder).absolute()),

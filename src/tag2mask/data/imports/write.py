@@ -43,15 +43,14 @@ def is_ours(out: Path) -> bool:
     return path.is_file() and path.read_text("utf-8", errors="replace").startswith(f"# {MARK}")
 
 
-def write_table(path: Path, items: Sequence[Item]) -> dict[str, str]:
-    """Write the CSV; return the arguments of `Table` that say how to read it.
+def write_table(out: Path, text: str) -> None:
+    """Write the CSV, between a note in place of the configuration and the configuration, which comes next.
 
-    Raises:
-        UserError: see `table_text`.
+    A call that is stopped here leaves a folder that the next one knows for its own, and that no run takes
+    for a data set, such as a new table beside an old configuration.
     """
-    text, arguments = table_text(items)
-    atomic_write_text(path, text)
-    return arguments
+    atomic_write_text(out / YAML_NAME, f"# {MARK}, which was stopped: give the command again.\n")
+    atomic_write_text(out / CSV_NAME, text)
 
 
 def table_text(items: Sequence[Item]) -> tuple[str, dict[str, str]]:
