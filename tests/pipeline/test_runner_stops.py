@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tag2mask.core import UserError
-from tag2mask.pipeline import Devices, Extras, making, run_recipe
+from tag2mask.pipeline import Devices, Extras, making, run_recipe, runner
 from tag2mask.pipeline.lock import RunLock
 from tests.pipeline.toy_recipe import ALL, FAKE, PROGRAM, Bench
 
