@@ -50,9 +50,8 @@ RESULTS = Path(__file__).with_name("results")
 KEPT = dict.fromkeys(("psa", "best", "sc_cam", "rrm", "ial"), "recipes-voc-animals")
 KEPT |= {"self_guided": "self-guided-one-round-voc-animals"}
 """Recipe -> the kept result that says what its runs took at the small budget."""
-THEN: Mapping[str, Overrides] = {
-    "self_guided": {"localise_1": {"model.init_args.scales": [1.0], "model.init_args.flip": False}}
-}
+ONE_SIZE = {"model.init_args.localisation": {"scales": [1.0], "flip": False}}
+THEN: Mapping[str, Overrides] = {"self_guided": {"localise_1": ONE_SIZE}}
 """Recipe -> settings that the kept runs had, where today's are others."""
 CHOICES = {"small, mobilenetv2_100": ("small", "mobilenetv2_100"), "full, resnet38": ("full", "resnet38")}
 """Budget and network."""

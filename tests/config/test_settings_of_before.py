@@ -44,6 +44,7 @@ MODEL = {
     **{f"cam_{name}": f"cam.{name}" for name in ("threshold", "images")},
     "cam_scales": "classification.cam_scales",
     **{f"energy_{name}": f"energy.{name}" for name in ("weight", "scale")},
+    "localisation_start": "localisation.start",
     **{f"affinity_{name}": f"affinity.{name}" for name in ("weight", "reading", "norm", "trains")},
     **{name: f"propagation.{name}" for name in ("channels", "guide_channels", "gate_floor", "passes")},
 }
@@ -60,8 +61,8 @@ SINCE = {
     "model.init_args.absent": "background is unknown where a tag has no pixel, in the small budget",
     "model.init_args.classification.rate": "rrm's trained classifier has the rate of pretrained layers",
     "model.init_args.propagation.gates": "IAL's pairwise network of the small budget shares its gates",
-    "model.init_args.scales": "self_guided's localisation maps may be summed over sizes and mirror images",
-    "model.init_args.flip": "self_guided's localisation maps may be summed over sizes and mirror images",
+    "model.init_args.localisation.scales": "localisation maps may be summed over sizes and mirror images",
+    "model.init_args.localisation.flip": "localisation maps may be summed over sizes and mirror images",
     "trainer.precision": "stage 3 of the small budget computes in bfloat16 where the hardware has it",
 }
 """Settings that came since then, each with its line of the changelog."""

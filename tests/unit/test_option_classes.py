@@ -115,7 +115,7 @@ def test_nothing_is_imported_for_the_loggers_that_come_along(
     def stop(*_: object) -> None:
         raise UserError("this far")
 
-    monkeypatch.setattr(own_classes, "subprocess", None)
+    monkeypatch.setattr(own_classes, "require_ends_well", None)
     monkeypatch.setattr(runner, "require_batches", stop)  # what comes after the imports
     words = "--logger", name, "--", "--trainer.strategy", "ddp", "--trainer.logger", "true"
     assert refused(folder, capsys, *words) == "this far\n"

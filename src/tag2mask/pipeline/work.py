@@ -166,8 +166,8 @@ def _tested(settings: Mapping[str, Any], images: ImageSizes) -> float:
 
 def _localised(settings: Mapping[str, Any], images: ImageSizes) -> float:
     """The image once, and at all sizes of self_guided's maps if these are not that one."""
-    scales = value_at(settings, "model.init_args.scales", (1.0,))
-    flip = value_at(settings, "model.init_args.flip", False)
+    scales = value_at(settings, "model.init_args.localisation.scales", (1.0,))
+    flip = value_at(settings, "model.init_args.localisation.flip", False)
     several = _scaled(scales, flip) if flip or list(scales) != [1.0] else 0.0
     return (1 + several) * _tested_once(settings, images)
 

@@ -6,10 +6,11 @@ from tag2mask.recipes.self_guided.labels import (
     refine,
     threshold_labels,
 )
-from tag2mask.recipes.self_guided.model import AffinitySpec, SelfGuidedModel
+from tag2mask.recipes.self_guided.model import AffinitySpec, LocalisationSpec, SelfGuidedModel
 
 __all__ = [
     "AffinitySpec",
+    "LocalisationSpec",
     "SelfGuidedLabelGenerator",
     "SelfGuidedMaps",
     "SelfGuidedModel",
