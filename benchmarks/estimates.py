@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -44,15 +44,10 @@ ANIMALS = ImageSizes(
     classes=6,
 )
 """As `tag2mask data sizes` has them of voc-animals."""
-Overrides = Mapping[str, Mapping[str, Any]]
-"""Step -> setting -> value."""
 RESULTS = Path(__file__).with_name("results")
 KEPT = dict.fromkeys(("psa", "best", "sc_cam", "rrm", "ial"), "recipes-voc-animals")
 KEPT |= {"self_guided": "self-guided-one-round-voc-animals"}
 """Recipe -> the kept result that says what its runs took at the small budget."""
-ONE_SIZE = {"model.init_args.localisation": {"scales": [1.0], "flip": False}}
-THEN: Mapping[str, Overrides] = {"self_guided": {"localise_1": ONE_SIZE}}
-"""Recipe -> settings that the kept runs had, where today's are others."""
 CHOICES = {"small, mobilenetv2_100": ("small", "mobilenetv2_100"), "full, resnet38": ("full", "resnet38")}
 """Budget and network."""
 CARD = {"gpu": "H200", "gpu_memory_mb": 141_000.0}
@@ -62,18 +57,15 @@ MACHINES = {
     "8 GPUs, 128 cores": (Machine(128, 1.0, None, 0.0, **CARD), 8),  # type: ignore[arg-type]
 }
 """Cores as fast as the one that was measured, and GPUs."""
-FEWER: Overrides = {"segmentation": {"trainer.devices": 5}}
+FEWER = {"segmentation": {"trainer.devices": 5}}
 """A batch of 10 images cannot be shared out among 8 devices."""
 
 
-def estimates(
-    choice: str, images: ImageSizes, machine: str, recipe: str = "psa", overrides: Overrides | None = None
-) -> Forecast:
-    """The estimate of a whole run of a recipe, with settings of some steps in place of its own."""
+def estimates(choice: str, images: ImageSizes, machine: str, recipe: str = "psa") -> Forecast:
+    """The estimate of a whole run of a recipe."""
     budget, backbone = CHOICES[choice]
     here, devices = MACHINES[machine]
-    fewer = FEWER if devices == 8 and budget == "full" else {}
-    extras = Extras(Devices(devices), overrides={**fewer, **(overrides or {})})
+    extras = Extras(Devices(devices), overrides=FEWER if devices == 8 and budget == "full" else {})
     asked = Settings(recipe, data="voc", budget=budget, backbone=backbone, weights="none")
     plans = prepare(Request(asked, Path("runs/estimates"), extras=extras)).plans
     planned = {plan.folder: plan.settings for plan in plans.values()}
@@ -113,7 +105,7 @@ def beside_kept_runs() -> Table:
 def beside_kept(recipe: str) -> list[str]:
     """The row of a recipe."""
     name = KEPT[recipe]
-    run = estimates("small, mobilenetv2_100", ANIMALS, "1 core", recipe, THEN.get(recipe))
+    run = estimates("small, mobilenetv2_100", ANIMALS, "1 core", recipe)
     kept = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))["rows"][recipe]
     minutes = sorted(row["minutes"] for row in kept)
     took = " to ".join(dict.fromkeys(duration(60 * value) for value in (minutes[0], minutes[-1])))

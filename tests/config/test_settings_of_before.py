@@ -61,8 +61,6 @@ SINCE = {
     "model.init_args.absent": "background is unknown where a tag has no pixel, in the small budget",
     "model.init_args.classification.rate": "rrm's trained classifier has the rate of pretrained layers",
     "model.init_args.propagation.gates": "IAL's pairwise network of the small budget shares its gates",
-    "model.init_args.localisation.scales": "localisation maps may be summed over sizes and mirror images",
-    "model.init_args.localisation.flip": "localisation maps may be summed over sizes and mirror images",
     "trainer.precision": "stage 3 of the small budget computes in bfloat16 where the hardware has it",
 }
 """Settings that came since then, each with its line of the changelog."""
