@@ -44,7 +44,6 @@ MODEL = {
     **{f"cam_{name}": f"cam.{name}" for name in ("threshold", "images")},
     "cam_scales": "classification.cam_scales",
     **{f"energy_{name}": f"energy.{name}" for name in ("weight", "scale")},
-    "localisation_start": "localisation.start",
     **{f"affinity_{name}": f"affinity.{name}" for name in ("weight", "reading", "norm", "trains")},
     **{name: f"propagation.{name}" for name in ("channels", "guide_channels", "gate_floor", "passes")},
 }

@@ -122,9 +122,7 @@ def test_the_small_view_of_a_crop_counts_in_training() -> None:
 
 
 def test_each_size_of_localisation_maps_counts_and_again_where_labels_are_made_of_them() -> None:
-    sizes = {"model.init_args.localisation": {"scales": [0.5, 1.0, 1.5, 2.0], "flip": True}}
-    more = Extras(overrides={"localise_1": sizes})
-    several, once = (estimates(recipe="self_guided", extras=extras) for extras in (more, None))
+    several, once = (estimates(recipe="self_guided", variant=variant) for variant in ("views", None))
     for step in ("localise_1", "pseudo_label_1"):
         assert _seconds(several[step]) > 1.2 * _seconds(once[step])
     assert _seconds(several["segmentation"]) == _seconds(once["segmentation"])

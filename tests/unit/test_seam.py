@@ -26,7 +26,7 @@ LIGHT = BackboneSpec("test_resnet", "none", 16)
 
 def network(**more: Any) -> SeamClassifier:
     torch.manual_seed(0)
-    return SeamClassifier(3, LIGHT, **more).eval()
+    return SeamClassifier(num_classes=3, backbone=LIGHT, **more).eval()
 
 
 def batch(size: int = 48) -> dict[str, Any]:

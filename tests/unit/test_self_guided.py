@@ -18,7 +18,7 @@ from tag2mask.losses import colour_affinity_loss
 from tag2mask.ops import guided_filter, otsu_threshold, self_guided_filter
 from tag2mask.recipes.self_guided import (
     AffinitySpec,
-    LocalisationSpec,
+    ManyViewsModel,
     SelfGuidedModel,
     labels,
     refine,
@@ -34,6 +34,10 @@ LIGHT: dict[str, Any] = {
 def module(**more: Any) -> SelfGuidedModel:
     torch.manual_seed(0)
     return SelfGuidedModel(num_classes=2, **{**LIGHT, "phase": "localise", **more})
+
+
+def many_views(**more: Any) -> ManyViewsModel:
+    return ManyViewsModel(num_classes=2, **{**LIGHT, "phase": "localise", **more})
 
 
 def batch() -> dict[str, Any]:
@@ -60,7 +64,7 @@ def test_localising_sums_the_classes_and_the_affinities() -> None:
 
 
 def test_maps_may_start_as_the_logits_of_their_classes() -> None:
-    net = module(localisation=LocalisationSpec("identity")).eval()
+    net = module(localisation_start="identity").eval()
     with torch.no_grad():
         logits, maps, _ = net.forward_all(batch()["image"])
     # A 1x1 convolution with ones and zeros copies: float32 sums of one term and zeros are exact.
@@ -118,7 +122,9 @@ def test_heads_whose_maps_do_not_localise_are_refused(head: str, message: str) -
 
 
 def test_maps_of_several_sizes_and_mirror_images_are_summed() -> None:
-    net = module(localisation=LocalisationSpec("identity", [1.0, 2.0], flip=True)).eval()
+    alone = module(localisation_start="identity").eval()
+    net = many_views(scales=[1.0, 2.0], localisation_start="identity").eval()
+    net.load_state_dict(alone.state_dict())
     image = batch()["image"][0].float()
 
     def maps(view: torch.Tensor) -> torch.Tensor:
@@ -133,12 +139,12 @@ def test_maps_of_several_sizes_and_mirror_images_are_summed() -> None:
     low, high = summed.amin((1, 2), keepdim=True), summed.amax((1, 2), keepdim=True)
     # float32 sums in another order, stretched by their range
     assert torch.allclose(found, (summed - low) / (high - low), atol=1e-4)
-    assert torch.equal(features, module(localisation=LocalisationSpec("identity")).eval().localise(image)[1])
+    assert torch.equal(features, alone.localise(image)[1])
 
 
 def test_scales_above_zero() -> None:
     with pytest.raises(UserError, match="scales must be numbers above 0"):
-        LocalisationSpec(scales=[1.0, 0.0])
+        many_views(scales=[1.0, 0.0])
 
 
 def test_images_without_tags_have_no_maps() -> None:

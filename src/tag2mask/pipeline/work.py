@@ -23,7 +23,8 @@ _MERGED = 0.55
 """Time of stage 1's prediction, whose network is merged and works in one pass per size, over a plain one."""
 _ALL_SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)
 _MINED_SCALES = (1.0, 0.5, 1.5, 2.0)
-"""Sizes of the test, and of the maps that rrm mines, where the settings name none."""
+_VIEWS = (0.5, 1.0, 1.5, 2.0)
+"""Sizes of the test, of the maps that rrm mines, and of self_guided's, where the settings name none."""
 _CAM, _AFFINITY, _SEGMENTATION = TRAINING_SCRIPTS
 _INPUT = "model.init_args."
 
@@ -165,11 +166,12 @@ def _tested(settings: Mapping[str, Any], images: ImageSizes) -> float:
 
 
 def _localised(settings: Mapping[str, Any], images: ImageSizes) -> float:
-    """The image once, and at all sizes of self_guided's maps if these are not that one."""
-    scales = value_at(settings, "model.init_args.localisation.scales", (1.0,))
-    flip = value_at(settings, "model.init_args.localisation.flip", False)
-    several = _scaled(scales, flip) if flip or list(scales) != [1.0] else 0.0
-    return (1 + several) * _tested_once(settings, images)
+    """The image once, and at all sizes of self_guided's maps where there are several."""
+    once = _tested_once(settings, images)
+    if "ManyViewsModel" not in class_names(settings.get("model", {})):
+        return once
+    scales = value_at(settings, "model.init_args.scales", _VIEWS)
+    return (1 + _scaled(scales, value_at(settings, "model.init_args.flip", True))) * once
 
 
 def _mined(settings: Mapping[str, Any], images: ImageSizes) -> float:

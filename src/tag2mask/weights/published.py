@@ -84,7 +84,7 @@ def _seam_classifier(state: State, classes: ClassList | None) -> Network:
     known = _classes(len(state["fc8.weight"]) - 1, classes)
     # Its first map is background, which it makes from the others anyway.
     state = {**state, "fc8.weight": state["fc8.weight"][1:]}
-    module = _on_meta(lambda: SeamClassifier(len(known), _backbone(state)), known)
+    module = _on_meta(lambda: SeamClassifier(num_classes=len(known), backbone=_backbone(state)), known)
     names = {"fc8.": "head.classifier.", "f9.": "correlation.mix."}
     names |= {f"f8_{i + 3}.": f"correlation.reductions.{i}." for i in range(2)}
     return _network("classifier with its pixel correlation (SEAM)", module, state, names)

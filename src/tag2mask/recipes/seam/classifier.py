@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from tag2mask.backbones import BackboneSpec
 from tag2mask.core import TrainBatch, UserError
 from tag2mask.losses import at_least_float32
-from tag2mask.modules import CamSpec, Classifier, Optimization
+from tag2mask.modules import Classifier
 from tag2mask.ops.sizes import image_size, scaled_side
 from tag2mask.recipes.seam.correlation import PixelCorrelation, aligned
 from tag2mask.recipes.seam.losses import (
@@ -39,15 +38,11 @@ class SeamClassifier(Classifier):
     CVPR 2020 (SEAM), with what its published code adds: the loss `least_foreground`.
 
     Args:
-        num_classes: number of foreground classes K; set from the data.
-        backbone: see `Classifier`.
-        optimization: see `Classifier`.
-        dropout: see `Classifier`.
-        cam: see `Classifier`.
         shrink: side of the second view relative to the crop.
         equivariance: weight of ER.
         cross: weight of ECR. It and `least_foreground` train the pixel correlation alone.
         cam_from: correlation predicts the refined maps, classifier those before.
+        **classifier: arguments of `Classifier`.
 
     Raises:
         UserError: a value lies outside its range.
@@ -55,17 +50,13 @@ class SeamClassifier(Classifier):
 
     def __init__(
         self,
-        num_classes: int,
-        backbone: BackboneSpec = BackboneSpec(),
-        optimization: Optimization = Optimization(lr=0.01),
-        dropout: float = 0.5,
-        cam: CamSpec = CamSpec(),
         shrink: float = 0.3,
         equivariance: float = 1.0,
         cross: float = 1.0,
         cam_from: Literal["correlation", "classifier"] = "correlation",
+        **classifier: Any,
     ) -> None:
-        super().__init__(num_classes, backbone, optimization, dropout, cam)
+        super().__init__(**classifier)
         if not 0 < shrink < 1:
             raise UserError(f"shrink must lie between 0 and 1, got {shrink}")
         if equivariance < 0 or cross < 0:

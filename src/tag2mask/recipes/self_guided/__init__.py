@@ -6,11 +6,12 @@ from tag2mask.recipes.self_guided.labels import (
     refine,
     threshold_labels,
 )
-from tag2mask.recipes.self_guided.model import AffinitySpec, LocalisationSpec, SelfGuidedModel
+from tag2mask.recipes.self_guided.model import AffinitySpec, SelfGuidedModel
+from tag2mask.recipes.self_guided.views import ManyViewsModel
 
 __all__ = [
     "AffinitySpec",
-    "LocalisationSpec",
+    "ManyViewsModel",
     "SelfGuidedLabelGenerator",
     "SelfGuidedMaps",
     "SelfGuidedModel",

@@ -17,7 +17,6 @@ from tag2mask.core.results import MAP_CELL
 from tag2mask.heads import HeadSpec
 from tag2mask.losses import ColourAffinityLoss
 from tag2mask.modules import InferenceSpec, Optimization, SegmentationModel, load_network
-from tag2mask.ops import multi_scale_cam
 from tag2mask.ops.cam import maps_of
 from tag2mask.ops.sizes import grid_of, image_size, maps_at_size
 
@@ -55,37 +54,6 @@ class AffinitySpec:
             raise UserError(f"affinity.weight must be 0 or more, got {self.weight}")
 
 
-@dataclass(frozen=True)
-class LocalisationSpec:
-    """How localisation maps begin, and how those of an image are made.
-
-    Attributes:
-        start: normal draws the 1x1 convolution to the maps from N(0, 0.01), like the other new layers;
-            identity makes each map its class's logit at first, so that logits have the size and the
-            meaning that segmenting goes on from. A network that training goes on from has its own weights.
-        scales: image sizes relative to the test size, whose maps are summed.
-        flip: add the maps of the mirrored image at each size.
-
-    Raises:
-        UserError: a size is not above 0, or there is none.
-    """
-
-    start: Literal["normal", "identity"] = "normal"
-    scales: Sequence[float] = (1.0,)
-    flip: bool = False
-
-    def __post_init__(self) -> None:
-        if not self.scales or any(scale <= 0 for scale in self.scales):
-            raise UserError(
-                f"localisation.scales must be numbers above 0, at least one, got {list(self.scales)}"
-            )
-
-    @property
-    def once(self) -> bool:
-        """Whether the maps are those of the image as it is."""
-        return list(self.scales) == [1.0] and not self.flip
-
-
 class SelfGuidedModel(SegmentationModel):
     """The network of Ke and Hsu 2018, in one of its two kinds of training.
 
@@ -104,7 +72,10 @@ class SelfGuidedModel(SegmentationModel):
         phase: what to train, and what to predict: localisation maps or segmentations.
         network_from: folder of the step to go on from; null starts from the backbone's weights.
         affinity: the affinity loss.
-        localisation: how localisation maps begin, and how they are made.
+        localisation_start: normal draws the 1x1 convolution to localisation maps from N(0, 0.01), like
+            the other new layers; identity makes each map its class's logit at first, so that logits
+            have the size and the meaning that segmenting goes on from. With network_from, that network's
+            weights count.
         robustness: of the segment phase, see `SegmentationModel`.
     """
 
@@ -120,29 +91,28 @@ class SelfGuidedModel(SegmentationModel):
         phase: Literal["localise", "segment"] = "segment",
         network_from: StepFolder | None = None,
         affinity: AffinitySpec = AffinitySpec(),
-        localisation: LocalisationSpec = LocalisationSpec(),
+        localisation_start: Literal["normal", "identity"] = "normal",
         robustness: float = 0.0,
     ) -> None:
         _check_head(head)
         super().__init__(num_classes, backbone, optimization, head, test=test, robustness=robustness)
         self.phase = phase
-        self.views = localisation
         self.affinity = affinity
         self.affinity_loss = ColourAffinityLoss(affinity.reading, affinity.norm, GRID)
-        self._build_layers(localisation.start)
+        self._build_layers(localisation_start)
         if network_from is not None:
             self._go_on_from(network_from)
         self._freeze_unused()
         self.kind = "maps" if phase == "localise" else "segmentation"
 
-    def _build_layers(self, start: str) -> None:
+    def _build_layers(self, localisation_start: str) -> None:
         self.tap = _early_tap(self.backbone)
         self.localisation = nn.Conv2d(self.num_classes + 1, self.num_classes, 1)
         self.aggregation = nn.Conv2d(self.backbone.taps[self.tap].channels, AFFINITY_CHANNELS, 1)
         for layer in (self.localisation, self.aggregation):
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-        if start == "identity":
+        if localisation_start == "identity":
             self._localise_by_own_logits()
 
     @property
@@ -234,15 +204,11 @@ class SelfGuidedModel(SegmentationModel):
         """
         sized = self.at_test_size(image)
         _, maps, features = self.forward_all(sized)
-        if self.views.once:
-            summed = maps[0].float().relu()
-        else:
-            scales, grid = self.views.scales, image_size(maps)
-            summed = multi_scale_cam(self._maps_of, sized[0], scales, self.views.flip, grid, "float32")
-        return stretch(summed), features[0].float()
+        return stretch(self.summed_maps(sized, maps)[0].float()), features[0].float()
 
-    def _maps_of(self, images: Tensor) -> Tensor:
-        return self.forward_all(images)[1]
+    def summed_maps(self, image: Tensor, maps: Tensor) -> Tensor:
+        """Localisation maps (1, K, h, w), at least 0, of an image (1, 3, H, W): those that it gave once."""
+        return maps.relu()
 
 
 def stretch(maps: Tensor) -> Tensor:
